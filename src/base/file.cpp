@@ -1,0 +1,75 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace loadline {
+
+File File::open(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) {
+    if (errno == ENOENT) throw bad_input(fmt::format("{}: no such file", path.string()));
+    throw bad_input(fmt::format("{}: cannot be opened ({})", path.string(), std::strerror(errno)));
+  }
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+    const bool directory = S_ISDIR(status.st_mode);
+    ::close(descriptor);
+    throw bad_input(fmt::format("{}: is {}, not a file", path.string(), directory ? "a directory" : "a device or pipe"));
+  }
+  return {path, descriptor, Bytes(static_cast<std::uint64_t>(status.st_size))};
+}
+
+File::File(File&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), size_(other.size_) {}
+
+File& File::operator=(File&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+File::~File() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void File::read_at(Bytes offset, std::span<std::byte> out) const {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t got = ::pread(descriptor_, out.data() + done, out.size() - done,
+                                static_cast<off_t>(offset.value + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      throw Error(ErrorCode::DeviceFailure, fmt::format("{}: reading failed at byte {} ({})", path_.string(),
+                                                        offset.value + done, std::strerror(errno)));
+    }
+    if (got == 0) {
+      throw bad_input(fmt::format("{}: ends at byte {}, where {} more bytes were expected", path_.string(),
+                                  offset.value + done, out.size() - done),
+                      "The download may be incomplete, or the file was cut while it was in use.");
+    }
+    done += static_cast<std::size_t>(got);
+  }
+}
+
+std::string read_text_file(const std::filesystem::path& path, Bytes limit) {
+  const File file = File::open(path);
+  if (file.size() > limit) {
+    throw bad_input(fmt::format("{}: {} is too large here (at most {})", path.string(), to_string(file.size()),
+                                to_string(limit)));
+  }
+  std::string text(file.size().value, '\0');
+  file.read_at(Bytes(0), std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+}  // namespace loadline
