@@ -1,0 +1,133 @@
+// The CPU kernels: one table per instruction set, chosen at run time, all with the same meaning.
+// Kernels compute and nothing else: no threads, no allocation, no errors. Who calls them owes valid pointers and the
+// stated alignment; work is split by the caller over tiles, heads or tokens, and results never depend on the split.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "quant/activation.h"
+#include "quant/format.h"
+#include "quant/kv_page.h"
+
+namespace loadline::cpu {
+
+using quant::TensorType;
+
+// Rows per tile of the Rows16 layout: 16 rows interleaved in units of 4 bytes (2 for 16-bit floats), block after block
+// along the row; the same bytes in another order, one layout for every instruction set. Rows past the last whole tile
+// stay as in the file, after the tiles.
+constexpr std::uint32_t kTileRows = 16;
+
+// A weight matrix [rows][columns] in the Rows16 layout, 64-byte aligned.
+struct Matrix {
+  TensorType type;
+  const std::byte* data;
+  std::uint64_t rows;
+  std::uint64_t columns;
+
+  [[nodiscard]] std::uint64_t tiles() const { return (rows + kTileRows - 1) / kTileRows; }  // a partial last one counts
+};
+
+// out[t * out_stride + r] = sum over c of W[r][c] * x[t][c]  (+ bias[r])  (+ what was there, if `accumulate`)
+struct MatmulTask {
+  Matrix weights;
+  const std::byte* activations;  // as `prepare` wrote them for activation_kind(weights.type), all tokens of the batch
+  std::uint32_t tokens;
+  float* out;
+  std::uint64_t out_stride;  // in floats
+  const float* bias;         // [rows] or null
+  bool accumulate;
+};
+
+// out[t * out_stride + r] = silu(gate[r] . x[t]) * (up[r] . x[t]): both products in one pass over the activations.
+struct GatedTask {
+  Matrix gate, up;  // same shape, possibly different types
+  const std::byte* gate_activations;
+  const std::byte* up_activations;  // the same pointer when the kinds agree
+  std::uint32_t tokens;
+  float* out;
+  std::uint64_t out_stride;
+};
+
+// One layer's KV cache. k holds pages of [kv_heads][32 cells][head_dim_k], v likewise (see quant/kv_page.h).
+struct KvLayer {
+  TensorType k_type, v_type;  // F32, F16 or Q8_0
+  std::byte* k;
+  std::byte* v;
+  std::uint32_t kv_heads;
+  std::uint32_t head_dim_k, head_dim_v;
+};
+
+// Consecutive tokens of a batch that belong to one sequence at consecutive positions. Cell i of a sequence holds
+// position i and lies in page pages[i / 32]. A token at position p sees cells 0 .. p.
+struct TokenRun {
+  std::uint32_t first_token;  // in the batch
+  std::uint32_t count;
+  std::uint32_t first_position;
+  const std::uint32_t* pages;
+};
+
+// out[t][h] = softmax(scale * q[t][h] . K) V over the visible cells; query head h reads KV head h / (heads / kv_heads).
+// Work is split into units; `attention_units` says how many, `attention` does some, then (after all units of the task
+// are done) `attention_finish` merges partial results. The split into units depends on the task alone.
+struct AttentionTask {
+  KvLayer kv;
+  std::span<const TokenRun> runs;
+  const float* q;  // [tokens][heads * head_dim_k], rope applied
+  float* out;      // [tokens][heads * head_dim_v]
+  std::uint32_t heads;
+  float scale;
+  std::byte* workspace;  // attention_workspace(...) bytes, 64-byte aligned
+};
+
+// A stop request is looked at between tiles, so that a long product ends early (its result is then meaningless).
+using StopFlag = std::atomic<bool>;
+
+struct KernelTable {
+  std::string_view name;  // "scalar", "avx2", "avx512", "neon"
+
+  // Prepares tokens [begin, end) of x[tokens][columns] (row stride in floats) into the buffer of activation_bytes().
+  // `begin` is a multiple of kActivationTokens or the tokens before it were prepared by the same caller.
+  void (*prepare)(quant::ActivationKind kind, const float* x, std::uint64_t stride, std::uint64_t columns,
+                  std::uint32_t begin, std::uint32_t end, std::uint32_t tokens, std::byte* out);
+  // Tiles [begin, end) of the task.
+  void (*matmul)(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop);
+  void (*gated)(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop);
+
+  // out[c] = x[c] * weight[c] / sqrt(mean(x^2) + epsilon), one row. `out` may be `x`.
+  void (*rms_norm)(const float* x, const float* weight, float* out, std::uint64_t columns, float epsilon);
+  // Rotates `heads` consecutive heads of one token in place. cos/sin [rotary / 2]; pairs are (i, i + rotary / 2) if
+  // `neox`, else (2 i, 2 i + 1). Values past `rotary` are left alone.
+  void (*rope)(float* x, std::uint32_t heads, std::uint32_t head_dim, std::uint32_t rotary, const float* cosines,
+               const float* sines, bool neox);
+  // target[i] += source[i]
+  void (*add)(float* target, const float* source, std::uint64_t count);
+
+  // Writes one token's K and V rows ([kv_heads * head_dim]) into a cell of a page. Heads [begin, end).
+  void (*store_kv)(const KvLayer& kv, std::uint32_t page, std::uint32_t cell, const float* k, const float* v,
+                   std::uint32_t begin_head, std::uint32_t end_head);
+  void (*attention)(const AttentionTask& task, std::uint64_t begin_unit, std::uint64_t end_unit, const StopFlag* stop);
+  // Tokens [begin, end).
+  void (*attention_finish)(const AttentionTask& task, std::uint32_t begin_token, std::uint32_t end_token);
+};
+
+// The best table this processor can run, or the one LOADLINE_ISA names (scalar, avx2, avx512, neon).
+// Throws Error(BadInput) for an unknown name or one the processor cannot run.
+const KernelTable& kernels();
+// Every table this processor can run, the scalar one first.
+std::span<const KernelTable* const> available_kernels();
+
+std::uint64_t attention_units(const AttentionTask& task);
+
+// Rows16: `row` whole file-layout rows, consecutive, into tiles [first_tile, ...) of the matrix at `target`.
+// `rows` is a multiple of 16 except at the matrix's end.
+void repack_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_rows, std::uint64_t first_row,
+                 std::uint64_t rows, const std::byte* file_rows, std::byte* target);
+// One row back as floats (embedding lookup, tests).
+void decode_matrix_row(const Matrix& matrix, std::uint64_t row, float* out);
+
+}  // namespace loadline::cpu
