@@ -1,0 +1,57 @@
+// HardwareProfile: what a machine has and how fast it is, as plain data. Comes from probing this machine, from a JSON
+// file or from a table of cards; the planner cannot tell the difference.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace loadline::hardware {
+
+struct Cpu {
+  std::string model;
+  std::uint32_t cores = 1;
+  std::vector<std::string> instruction_sets;  // "avx2", "avx512", "avx512_vnni", ... as the kernels name them
+  Bytes l2, l3;
+  std::uint32_t numa_nodes = 1;
+  double int8_ops = 0;   // operations per second with all cores (a multiply-add counts two); 0: not measured
+  double float_ops = 0;
+};
+
+struct Ram {
+  Bytes total;
+  Bytes available;                   // what could be taken now, the cgroup considered
+  std::optional<Bytes> cgroup_limit;
+  Bytes swap_total, swap_used;
+  std::vector<double> read_bandwidth;  // bytes/s with 1, 2, ... threads; empty: not measured
+};
+
+struct Gpu {
+  std::string name;
+  std::string driver;       // "vulkan", "table" (what-if), ...
+  bool software = false;    // llvmpipe: used only when named
+  Bytes total;
+  Bytes free;               // what could be taken now, other processes considered
+  double memory_bandwidth = 0;  // bytes/s
+  double int8_ops = 0;
+  double half_ops = 0;      // float16 with the matrix units, operations/s
+  double host_bandwidth = 0;    // bytes/s from RAM to the device
+};
+
+struct Disk {
+  std::string name;         // "ext4 on vda"
+  double read_bandwidth = 0;  // direct reads, bytes/s; 0: not measured
+};
+
+struct Profile {
+  Cpu cpu;
+  Ram ram;
+  std::vector<Gpu> gpus;
+  Disk disk;                // the one that holds the model
+  std::string measured;     // date of the measurement, empty where figures are assumed
+};
+
+}  // namespace loadline::hardware

@@ -1,0 +1,120 @@
+// Plan: where every byte of a run lies, before anything is loaded. The executor uses nothing else.
+// Plain data; how it is made is make_plan (planner.h), how it is printed and stored is render.h and json.h.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "model/program.h"
+#include "quant/format.h"
+
+namespace loadline::plan {
+
+// Devices that compute: 0 is the CPU, 1 + i is GPU i of the profile. A device's memory is the tier of the same index;
+// the disk is the last tier and computes nothing.
+using DeviceIndex = std::uint32_t;
+inline constexpr DeviceIndex kCpu = 0;
+
+enum class TierKind : std::uint8_t { Ram, Gpu, Disk };
+struct Tier {
+  TierKind kind;
+  std::string name;   // "RAM", "RTX 3050 Ti", "ext4 on vda"
+  Bytes capacity;     // what the tier has
+  Bytes available;    // what could be taken when the plan was made
+  Bytes headroom;     // left alone
+  Bytes budget;       // what the plan may use: available less headroom, or as the user said
+};
+
+enum class Purpose : std::uint8_t { Weights, KvCache, Scratch, Staging, Runtime };
+
+// How a tensor lies in its region. A repacked tensor has exactly the bytes of the original.
+enum class Layout : std::uint8_t { File, Rows16 };
+
+// One allocation on one tier, made once.
+struct Arena {
+  std::uint32_t tier;
+  Purpose purpose;
+  Bytes size;
+};
+
+// A named range of an arena. Regions of one arena overlap only where their contents are never alive together
+// (scratch, and slots of the streaming ring). Runtime regions (vocabulary, code, stacks) are accounted, not allocated by
+// the executor: their arena has no address.
+using RegionIndex = std::uint32_t;
+inline constexpr RegionIndex kNoRegion = 0xFFFFFFFFU;
+struct Region {
+  std::string name;
+  Purpose purpose;
+  std::uint32_t arena;
+  Bytes offset;
+  Bytes size;
+  model::TensorIndex tensor = model::kNoTensor;
+  Layout layout = Layout::File;
+};
+
+// Where a group's operations run and where its weights come from.
+struct GroupPlacement {
+  DeviceIndex device = kCpu;
+  bool streamed = false;      // weights are read from disk into the staging ring for every pass
+  bool kv_on_cpu = false;     // --no-kv-offload: the cache of a GPU's attention stays in RAM
+};
+
+// A maximal run of consecutive groups on one device.
+struct Stage {
+  DeviceIndex device;
+  std::uint32_t first_group;
+  std::uint32_t group_count;
+};
+
+struct KvRegions {
+  RegionIndex k = kNoRegion;
+  RegionIndex v = kNoRegion;
+};
+
+// What the executor of one device needs besides weights and KV.
+struct DeviceScratch {
+  std::vector<RegionIndex> values;             // per model::ValueId; kNoRegion where the device never touches it
+  RegionIndex activations = kNoRegion;         // prepared inputs of matrix products, see linear_workspace()
+  RegionIndex attention = kNoRegion;           // quant/attention_workspace.h
+  RegionIndex staging = kNoRegion;             // GPU: crossing hidden states, tokens, tables
+};
+
+struct Prediction {
+  double prompt_rate = 0;       // tokens/s for a prompt of one batch
+  double generation_rate = 0;   // tokens/s at half the context... see predict.h for what is assumed
+  double load_seconds = 0;
+  std::string generation_bound; // "RAM bandwidth", "disk bandwidth", ...
+  std::string prompt_bound;
+};
+
+// What was asked for, after defaults: enough to execute.
+struct Shape {
+  std::uint32_t context = 0;    // cells of the KV cache, all sequences together
+  std::uint32_t sequences = 1;
+  std::uint32_t batch = 512;    // most tokens of one pass
+  std::uint32_t outputs = 1;    // most rows of logits of one pass
+  std::uint32_t threads = 1;
+  quant::TensorType k_type = quant::TensorType::F16;
+  quant::TensorType v_type = quant::TensorType::F16;
+};
+
+struct Plan {
+  std::string model_name;
+  std::string model_fingerprint;  // of header and sizes: a plan runs only the model it was made for
+  Shape shape;
+  std::vector<Tier> tiers;
+  std::vector<Arena> arenas;
+  std::vector<Region> regions;
+  std::vector<GroupPlacement> groups;          // per group of the program
+  std::vector<Stage> stages;
+  std::vector<RegionIndex> weights;            // per tensor of the model; kNoRegion for one that is not used
+  // A tied embedding whose group and the output group are on different devices is there twice: the copy for Embed.
+  RegionIndex embedding_copy = kNoRegion;
+  std::vector<KvRegions> kv;                   // per layer
+  std::vector<DeviceScratch> scratch;          // per device
+  Prediction prediction;
+};
+
+}  // namespace loadline::plan
