@@ -9,6 +9,7 @@
 #include <span>
 #include <string_view>
 
+#include "backend/batch.h"
 #include "quant/activation.h"
 #include "quant/format.h"
 #include "quant/kv_page.h"
@@ -62,14 +63,7 @@ struct KvLayer {
   std::uint32_t head_dim_k, head_dim_v;
 };
 
-// Consecutive tokens of a batch that belong to one sequence at consecutive positions. Cell i of a sequence holds
-// position i and lies in page pages[i / 32]. A token at position p sees cells 0 .. p.
-struct TokenRun {
-  std::uint32_t first_token;  // in the batch
-  std::uint32_t count;
-  std::uint32_t first_position;
-  const std::uint32_t* pages;
-};
+using backend::TokenRun;
 
 // out[t][h] = softmax(scale * q[t][h] . K) V over the visible cells; query head h reads KV head h / (heads / kv_heads).
 // Work is split into units; `attention_units` says how many, `attention` does some, then (after all units of the task

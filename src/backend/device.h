@@ -1,0 +1,49 @@
+// Device: what a backend offers the executor. One object per device of the plan; it holds that tier's arenas.
+// Backends implement it and know nothing of each other; only the engine names them.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "backend/batch.h"
+#include "base/bytes.h"
+#include "plan/plan.h"
+
+namespace loadline::backend {
+
+// Set by anyone (a signal handler too) to end a pass early.
+using StopFlag = std::atomic<bool>;
+
+// Not thread-safe except where said. Calls come in the order: construction (allocates every arena of the tier, exactly
+// the plan's bytes, or throws Error), upload of all weights, prepare, then any number of run.
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // Writes part of a tensor's file bytes, whole rows from `first_row` on, into its region, laid out as the plan says.
+  // `first_row` is a multiple of 16, and so is the count of rows unless they are the tensor's last.
+  // Several threads may upload different rows at once. Throws Error(DeviceFailure).
+  virtual void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
+                      std::span<const std::byte> data) = 0;
+
+  // Records the schedule of each stage. After this nothing allocates.
+  virtual void prepare() = 0;
+
+  // Runs one stage of the plan over the batch. The hidden state comes from the device's hidden value: left there by the
+  // stage before, or written through `hidden_in`. False if `stop` was set meanwhile; the results are then meaningless.
+  virtual bool run(std::uint32_t stage, const Batch& batch, const StopFlag& stop) = 0;
+
+  // Host-visible memory for [rows][embedding] floats: where the hidden state is put before a stage that follows one of
+  // another device, and found after one. The same memory for both may be the hidden value itself.
+  virtual float* hidden_in() = 0;
+  virtual const float* hidden_out() = 0;
+  // [outputs][vocabulary] floats, after the stage that holds the output group.
+  virtual const float* logits() = 0;
+
+  // Bytes this device really holds, by the system's or driver's own account of its arenas.
+  [[nodiscard]] virtual Bytes allocated() const = 0;
+};
+
+}  // namespace loadline::backend
