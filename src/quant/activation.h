@@ -23,10 +23,10 @@ constexpr std::uint32_t kActivationTokens = 16;
 // One token's block of 256 values, the last block of a row padded with zeros.
 struct alignas(64) Int8Block {
   std::int8_t values[kActivationBlock];
-  float scale;                    // value = scale * values[i]
+  float scale;  // value = scale * values[i]
   std::int32_t padding[3];
-  std::int16_t sums[16];          // of values[16 i .. 16 i + 15]
-  std::int32_t sums32[8];         // of values[32 i .. 32 i + 31]
+  std::int16_t sums[16];   // of values[16 i .. 16 i + 15]
+  std::int32_t sums32[8];  // of values[32 i .. 32 i + 31]
 };
 
 ActivationKind activation_kind(TensorType weights);
