@@ -1,7 +1,7 @@
 # Compiler settings every target shares, and the helpers the module lists are written with.
 
 option(LOADLINE_TESTS "Build the tests" ON)
-option(LOADLINE_BENCHMARKS "Build the benchmarks in bench/" OFF)
+option(LOADLINE_BENCHMARKS "Offer the benchmarks in bench/ as target `benchmarks`" ON)
 option(LOADLINE_FUZZERS "Build the libFuzzer targets (needs clang)" OFF)
 set(LOADLINE_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
 
@@ -16,6 +16,12 @@ if(LOADLINE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${LOADLINE_CCACHE})
 endif()
 
+# Each lists the tests of the folders that run under that sanitizer too (tests/CMakeLists.txt says which).
+add_custom_target(asan_tests)
+add_custom_target(tsan_tests)
+add_custom_target(benchmarks)
+add_custom_target(fuzzers)
+
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
@@ -26,6 +32,9 @@ if(LOADLINE_SANITIZE)
   target_compile_options(loadline_flags INTERFACE
     -fsanitize=${LOADLINE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(loadline_flags INTERFACE -fsanitize=${LOADLINE_SANITIZE})
+endif()
+if(LOADLINE_FUZZERS)  # the library code too must count its branches, or the fuzzer is blind
+  target_compile_options(loadline_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 # loadline_module(NAME SOURCES ... [DEPENDS ...]): one static library per folder of src/. DEPENDS names the modules
@@ -38,13 +47,42 @@ function(loadline_module name)
 endfunction()
 
 # loadline_test(NAME SOURCES ... [DEPENDS ...] [LABELS ...]): one GoogleTest program, registered with CTest under NAME.
-# The label `slow` keeps a test out of `./dev test --fast`.
+# The label `slow` keeps a test out of `./dev test --fast`; the name of its folder is a label of every test.
 function(loadline_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${ARG_DEPENDS} loadline_test_support)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600
+  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
+  set(labels ${folder} ${ARG_LABELS})
+  foreach(sanitizer asan tsan)
+    if(folder IN_LIST LOADLINE_FOLDERS_UNDER_${sanitizer})
+      list(APPEND labels ${sanitizer})
+      add_dependencies(${sanitizer}_tests ${name})
+    endif()
+  endforeach()
+  set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT 600
     ENVIRONMENT "LOADLINE_PROGRAM=$<TARGET_FILE_DIR:loadline>/loadline;LOADLINE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+endfunction()
+
+# loadline_benchmark(NAME_bench SOURCES ... [DEPENDS ...]): one google-benchmark program in build/PRESET/bench, run by
+# `./dev bench`. Not part of the default build.
+function(loadline_benchmark name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name} EXCLUDE_FROM_ALL ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPENDS} loadline_flags benchmark::benchmark benchmark::benchmark_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+  add_dependencies(benchmarks ${name})
+endfunction()
+
+# loadline_fuzzer(NAME_fuzz SOURCES ... [DEPENDS ...]): one libFuzzer program in build/fuzz/fuzz, run by `./dev fuzz`.
+# Seeds, where there are any, lie in fuzz/seeds/NAME_fuzz.
+function(loadline_fuzzer name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPENDS} loadline_flags)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+  add_dependencies(fuzzers ${name})
 endfunction()

@@ -18,11 +18,10 @@ struct Unit {
 
 // Longest names first within a letter, so that a suffix is matched whole.
 constexpr std::array kUnits = {
-    Unit{"", 1.0},           Unit{"B", 1.0},          Unit{"k", 1024.0},       Unit{"K", 1024.0},
-    Unit{"M", 1048576.0},    Unit{"G", 1073741824.0}, Unit{"T", 0x1p40},       Unit{"Ki", 1024.0},
-    Unit{"KiB", 1024.0},     Unit{"Mi", 1048576.0},   Unit{"MiB", 1048576.0},  Unit{"Gi", 1073741824.0},
-    Unit{"GiB", 0x1p30},     Unit{"Ti", 0x1p40},      Unit{"TiB", 0x1p40},     Unit{"kB", 1e3},
-    Unit{"KB", 1e3},         Unit{"MB", 1e6},         Unit{"GB", 1e9},         Unit{"TB", 1e12},
+    Unit{"", 1.0},           Unit{"B", 1.0},           Unit{"k", 1024.0},   Unit{"K", 1024.0},   Unit{"M", 1048576.0},
+    Unit{"G", 1073741824.0}, Unit{"T", 0x1p40},        Unit{"Ki", 1024.0},  Unit{"KiB", 1024.0}, Unit{"Mi", 1048576.0},
+    Unit{"MiB", 1048576.0},  Unit{"Gi", 1073741824.0}, Unit{"GiB", 0x1p30}, Unit{"Ti", 0x1p40},  Unit{"TiB", 0x1p40},
+    Unit{"kB", 1e3},         Unit{"KB", 1e3},          Unit{"MB", 1e6},     Unit{"GB", 1e9},     Unit{"TB", 1e12},
 };
 
 }  // namespace
@@ -43,8 +42,9 @@ std::string to_string(Bytes size) {
 
 Bytes parse_bytes(std::string_view text, std::string_view what) {
   const auto refuse = [&]() {
-    return bad_input(fmt::format("{} is not a size: \"{}\"", what, text),
-                     "Write a number and a unit, such as 11.5GiB, 11776M or 12GB (GiB and G are binary, GB is decimal).");
+    return bad_input(
+        fmt::format("{} is not a size: \"{}\"", what, text),
+        "Write a number and a unit, such as 11.5GiB, 11776M or 12GB (GiB and G are binary, GB is decimal).");
   };
   double amount = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), amount);

@@ -19,11 +19,12 @@ File File::open(const std::filesystem::path& path) {
     if (errno == ENOENT) throw bad_input(fmt::format("{}: no such file", path.string()));
     throw bad_input(fmt::format("{}: cannot be opened ({})", path.string(), std::strerror(errno)));
   }
-  struct stat status {};
+  struct stat status{};
   if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     const bool directory = S_ISDIR(status.st_mode);
     ::close(descriptor);
-    throw bad_input(fmt::format("{}: is {}, not a file", path.string(), directory ? "a directory" : "a device or pipe"));
+    throw bad_input(
+        fmt::format("{}: is {}, not a file", path.string(), directory ? "a directory" : "a device or pipe"));
   }
   return {path, descriptor, Bytes(static_cast<std::uint64_t>(status.st_size))};
 }
@@ -45,8 +46,8 @@ File::~File() {
 void File::read_at(Bytes offset, std::span<std::byte> out) const {
   std::size_t done = 0;
   while (done < out.size()) {
-    const ssize_t got = ::pread(descriptor_, out.data() + done, out.size() - done,
-                                static_cast<off_t>(offset.value + done));
+    const ssize_t got =
+        ::pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset.value + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
       throw Error(ErrorCode::DeviceFailure, fmt::format("{}: reading failed at byte {} ({})", path_.string(),
@@ -64,8 +65,8 @@ void File::read_at(Bytes offset, std::span<std::byte> out) const {
 std::string read_text_file(const std::filesystem::path& path, Bytes limit) {
   const File file = File::open(path);
   if (file.size() > limit) {
-    throw bad_input(fmt::format("{}: {} is too large here (at most {})", path.string(), to_string(file.size()),
-                                to_string(limit)));
+    throw bad_input(
+        fmt::format("{}: {} is too large here (at most {})", path.string(), to_string(file.size()), to_string(limit)));
   }
   std::string text(file.size().value, '\0');
   file.read_at(Bytes(0), std::as_writable_bytes(std::span(text)));

@@ -56,7 +56,8 @@ void ThreadPool::dispatch(Entry entry, void* context) {
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   entry(context, 0);
-  for (std::uint32_t left = running_.load(std::memory_order_acquire); left != 0;) left = wait_while_equal(running_, left);
+  for (std::uint32_t left = running_.load(std::memory_order_acquire); left != 0;)
+    left = wait_while_equal(running_, left);
 }
 
 void ThreadPool::work(int thread) {

@@ -1,7 +1,6 @@
 // The program's entry: chooses the command, runs it, and turns any failure into one sentence and an exit code.
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
+
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -11,15 +10,9 @@
 
 namespace {
 
-int report(const loadline::Error& error) {
-  fmt::print(stderr, "loadline: {}\n", error.what());
-  if (!error.hint().empty()) fmt::print(stderr, "{}\n", error.hint());
-  return static_cast<int>(error.code());
-}
+using loadline::ErrorCode;
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   CLI::App app("Runs GGUF language models inside an exact memory budget.", "loadline");
   app.set_version_flag("--version", "loadline 0.1.0");
   app.require_subcommand(1);
@@ -27,21 +20,32 @@ int main(int argc, char** argv) {
 
   try {
     app.parse(argc, argv);
-    return action ? action() : 0;
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
   } catch (const CLI::CallForVersion& version) {
     return app.exit(version);
+  }
+  return action ? action() : 0;
+}
+
+}  // namespace
+
+// The handlers print with fprintf, which neither throws nor allocates: standard error may be closed, memory used up.
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
   } catch (const CLI::ParseError& problem) {
-    fmt::print(stderr, "loadline: {}\nSee `loadline --help`.\n", problem.what());
-    return static_cast<int>(loadline::ErrorCode::BadInput);
+    std::fprintf(stderr, "loadline: %s\nSee `loadline --help`.\n", problem.what());
+    return static_cast<int>(ErrorCode::BadInput);
   } catch (const loadline::Error& error) {
-    return report(error);
+    std::fprintf(stderr, "loadline: %s\n", error.what());
+    if (!error.hint().empty()) std::fprintf(stderr, "%s\n", error.hint().c_str());
+    return static_cast<int>(error.code());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "loadline: out of memory\n");
-    return static_cast<int>(loadline::ErrorCode::DoesNotFit);
+    std::fprintf(stderr, "loadline: out of memory\n");
+    return static_cast<int>(ErrorCode::DoesNotFit);
   } catch (const std::exception& failure) {
-    fmt::print(stderr, "loadline: internal error: {}\nPlease report this.\n", failure.what());
-    return static_cast<int>(loadline::ErrorCode::Internal);
+    std::fprintf(stderr, "loadline: internal error: %s\nPlease report this.\n", failure.what());
+    return static_cast<int>(ErrorCode::Internal);
   }
 }

@@ -2,10 +2,11 @@
 // No shell is involved, so arguments arrive as they are given.
 #pragma once
 
+#include <sys/types.h>
+
 #include <map>
 #include <string>
 #include <string_view>
-#include <sys/types.h>
 #include <vector>
 
 namespace loadline::test {

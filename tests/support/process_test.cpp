@@ -1,8 +1,9 @@
 #include "support/process.h"
 
-#include <csignal>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <csignal>
 #include <stdexcept>
 
 namespace loadline::test {
@@ -61,9 +62,7 @@ TEST(Process, KillsAProgramThatOutlivesItsLimit) {
   EXPECT_THAT(result.err, testing::HasSubstr("killed by the test"));
 }
 
-TEST(Process, ThrowsForAProgramThatIsNotThere) {
-  EXPECT_THROW(run_process({"/no/such/program"}), std::runtime_error);
-}
+TEST(Process, ThrowsForAProgramThatIsNotThere) { EXPECT_THROW(run_process({"/no/such/program"}), std::runtime_error); }
 
 }  // namespace
 }  // namespace loadline::test

@@ -32,8 +32,8 @@ class TemporaryFolder {
 }  // namespace loadline::test
 
 // Skips the running test, visibly, where shared/data/PART is missing; else `variable` is its path.
-#define LOADLINE_REQUIRE_SHARED(variable, part)                                                         \
-  const auto variable##_root = ::loadline::test::shared_data();                                         \
-  if (!variable##_root || !std::filesystem::exists(*variable##_root / (part)))                          \
-    GTEST_SKIP() << "shared/data/" << (part) << " is not beside this checkout";                         \
+#define LOADLINE_REQUIRE_SHARED(variable, part)                                 \
+  const auto variable##_root = ::loadline::test::shared_data();                 \
+  if (!variable##_root || !std::filesystem::exists(*variable##_root / (part)))  \
+    GTEST_SKIP() << "shared/data/" << (part) << " is not beside this checkout"; \
   const std::filesystem::path variable = *variable##_root / (part)
