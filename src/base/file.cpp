@@ -14,7 +14,8 @@
 namespace loadline {
 
 File File::open(const std::filesystem::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK, opening a named pipe would wait for someone to write to it; regular files ignore it.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) {
     if (errno == ENOENT) throw bad_input(fmt::format("{}: no such file", path.string()));
     throw bad_input(fmt::format("{}: cannot be opened ({})", path.string(), std::strerror(errno)));
