@@ -17,16 +17,14 @@ ActivationKind activation_kind(TensorType weights) {
 Bytes activation_bytes(ActivationKind kind, std::uint64_t columns, std::uint64_t tokens) {
   std::uint64_t bytes = 0;
   switch (kind) {
-    case ActivationKind::Int8: {
-      const std::uint64_t blocks = (columns + kActivationBlock - 1) / kActivationBlock;
-      bytes = blocks * align_up(tokens, kActivationTokens) * sizeof(Int8Block);
+    case ActivationKind::Int8:
+      bytes = tokens * (align_up(columns, kActivationBlock) / kActivationBlock) * sizeof(Int8Block);
       break;
-    }
     case ActivationKind::Float32:
-      bytes = columns * tokens * sizeof(float);
+      bytes = tokens * align_up(columns, 16) * sizeof(float);
       break;
     case ActivationKind::BFloat16:
-      bytes = align_up(columns, 2) * tokens * sizeof(std::uint16_t);
+      bytes = tokens * align_up(columns, 32) * sizeof(std::uint16_t);
       break;
   }
   return Bytes(align_up(bytes, 64));

@@ -11,7 +11,7 @@ namespace loadline::quant {
 
 // What a weight format multiplies with.
 enum class ActivationKind : std::uint8_t {
-  Int8,      // blocks of 256 signed bytes with one float scale and the sums of each 16 (all quantised formats)
+  Int8,      // blocks of 256 signed bytes with one float scale and their sums (all quantised formats)
   Float32,   // as they are (F32 and F16 weights)
   BFloat16,  // rounded to bfloat16 (BF16 weights)
 };
@@ -20,18 +20,25 @@ constexpr std::uint32_t kActivationBlock = 256;
 // Tokens are prepared in groups of this many, so that a kernel finds the same block of several tokens side by side.
 constexpr std::uint32_t kActivationTokens = 16;
 
-// One token's block of 256 values, the last block of a row padded with zeros.
-struct alignas(64) Int8Block {
-  std::int8_t values[kActivationBlock];
-  float scale;  // value = scale * values[i]
-  std::int32_t padding[3];
-  std::int16_t sums[16];   // of values[16 i .. 16 i + 15]
-  std::int32_t sums32[8];  // of values[32 i .. 32 i + 31]
+// One token's block of 256 values, the last block of a row padded with zeros; value = scale * values[i].
+// The sums serve the weights' offsets: mins (sums), and the 128 that turns a signed weight into the unsigned operand
+// of a dot product (starts: what an integer accumulator starts from).
+struct alignas(16) Int8Block {
+  std::int8_t values[kActivationBlock];  // -127 .. 127
+  std::int16_t sums16[16];               // of values[16 i .. 16 i + 15]
+  std::int16_t sums32[8];                // of values[32 i .. 32 i + 31]
+  std::int32_t starts16[16];             // -128 * sums16[i]
+  std::int32_t starts32[8];              // -128 * sums32[i]
+  std::int32_t start256;                 // -128 * (sum of all)
+  float scale;
 };
 
 ActivationKind activation_kind(TensorType weights);
 
-// Bytes of `tokens` prepared rows of `columns` values. Alignment 64.
+// Bytes of `tokens` prepared rows of `columns` values. Alignment 64. The layouts:
+//   Int8      groups of kActivationTokens tokens (the last may have fewer): Int8Block [block][token of the group]
+//   Float32   float [token][columns rounded up to 16], zeros in the padding
+//   BFloat16  bfloat16 [token][columns rounded up to 32], zeros in the padding
 Bytes activation_bytes(ActivationKind kind, std::uint64_t columns, std::uint64_t tokens);
 
 }  // namespace loadline::quant

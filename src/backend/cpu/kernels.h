@@ -75,10 +75,11 @@ struct AttentionTask {
   float* out;      // [tokens][heads * head_dim_v]
   std::uint32_t heads;
   float scale;
-  std::byte* workspace;  // attention_workspace(...) bytes, 64-byte aligned
+  std::byte* workspace;  // quant::attention_workspace(...) bytes, 64-byte aligned; null where that is zero
 };
 
-// A stop request is looked at between tiles, so that a long product ends early (its result is then meaningless).
+// A stop request is looked at every few milliseconds, so that a long product ends early (its result is then
+// meaningless). The pointer may be null.
 using StopFlag = std::atomic<bool>;
 
 struct KernelTable {
@@ -117,7 +118,7 @@ std::span<const KernelTable* const> available_kernels();
 
 std::uint64_t attention_units(const AttentionTask& task);
 
-// Rows16: `row` whole file-layout rows, consecutive, into tiles [first_tile, ...) of the matrix at `target`.
+// Rows16: `rows` whole file-layout rows, consecutive, into tiles [first_tile, ...) of the matrix at `target`.
 // `rows` is a multiple of 16 except at the matrix's end.
 void repack_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_rows, std::uint64_t first_row,
                  std::uint64_t rows, const std::byte* file_rows, std::byte* target);

@@ -1,0 +1,139 @@
+#include "backend/cpu/layout.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "quant/format.h"
+
+namespace loadline::cpu {
+namespace {
+
+// Offsets and sizes: the block structures of ggml-common.h.
+constexpr LayoutField kFieldsF32[] = {{0, 4, 4}};
+constexpr LayoutField kFieldsF16[] = {{0, 2, 2}};
+constexpr LayoutField kFieldsBF16[] = {{0, 4, 4}};
+constexpr LayoutField kFieldsQ4_0[] = {{0, 2, 2}, {2, 16, 4}};     // d, qs
+constexpr LayoutField kFieldsQ4_1[] = {{0, 4, 2}, {4, 16, 4}};     // d and m, qs
+constexpr LayoutField kFieldsQ5_0[] = {{0, 2, 2}, {2, 20, 4}};     // d, qh and qs
+constexpr LayoutField kFieldsQ5_1[] = {{0, 4, 2}, {4, 20, 4}};     // d and m, qh and qs
+constexpr LayoutField kFieldsQ8_0[] = {{0, 2, 2}, {2, 32, 4}};     // d, qs
+constexpr LayoutField kFieldsQ2_K[] = {{0, 80, 4}, {80, 4, 2}};    // scales and qs, d and dmin
+constexpr LayoutField kFieldsQ3_K[] = {{0, 108, 4}, {108, 2, 2}};  // hmask, qs, scales; d
+constexpr LayoutField kFieldsQ4_K[] = {{0, 4, 2}, {4, 140, 4}};    // d and dmin; scales, qs
+constexpr LayoutField kFieldsQ5_K[] = {{0, 4, 2}, {4, 172, 4}};    // d and dmin; scales, qh, qs
+constexpr LayoutField kFieldsQ6_K[] = {{0, 208, 4}, {208, 2, 2}};  // ql, qh, scales; d
+constexpr LayoutField kFieldsIQ4_NL[] = {{0, 2, 2}, {2, 16, 4}};   // d, qs
+constexpr LayoutField kFieldsIQ4_XS[] = {{0, 4, 2}, {4, 132, 4}};  // d and scales_h; scales_l, qs
+
+#define LOADLINE_FORMAT(name, id, elements, bytes) \
+  constexpr BlockLayout kLayout##name = {elements, bytes, kFields##name};
+#include "quant/formats.inc"
+#undef LOADLINE_FORMAT
+constexpr BlockLayout kLayoutPair = {2, 4, kFieldsBF16};
+// The last value of an odd row of BF16.
+constexpr LayoutField kFieldsSingle[] = {{0, 2, 2}};
+constexpr BlockLayout kSingle = {1, 2, kFieldsSingle};
+
+template <std::uint32_t unit>
+void interleave_field(const std::byte* const* rows, std::uint32_t count, std::uint32_t size, std::byte* target) {
+  for (std::uint32_t i = 0; i < size; i += unit) {
+    for (std::uint32_t r = 0; r < count; ++r) std::memcpy(target + r * unit, rows[r] + i, unit);
+    if (count < kTileRows) std::memset(target + count * unit, 0, (kTileRows - count) * unit);
+    target += kTileRows * unit;
+  }
+}
+
+}  // namespace
+
+const BlockLayout& block_layout(TensorType type) {
+  if (type == TensorType::BF16) return kLayoutPair;
+  switch (type) {
+#define LOADLINE_FORMAT(name, id, elements, bytes) \
+  case TensorType::name:                           \
+    return kLayout##name;
+#include "quant/formats.inc"
+#undef LOADLINE_FORMAT
+  }
+  assert(false && "a type outside the enumeration");
+  return kSingle;
+}
+
+void interleave(const BlockLayout& layout, const std::byte* file_rows, std::size_t row_stride, std::uint32_t rows,
+                std::uint64_t count, std::byte* tile) {
+  for (std::uint64_t block = 0; block < count; ++block) {
+    for (const LayoutField& field : layout.fields) {
+      const std::byte* sources[kTileRows];
+      for (std::uint32_t r = 0; r < rows; ++r)
+        sources[r] = file_rows + r * row_stride + block * layout.bytes + field.offset;
+      std::byte* target = tile + std::size_t{kTileRows} * field.offset;
+      if (field.unit == 4) {
+        interleave_field<4>(sources, rows, field.size, target);
+      } else {
+        interleave_field<2>(sources, rows, field.size, target);
+      }
+    }
+    tile += std::size_t{kTileRows} * layout.bytes;
+  }
+}
+
+void repack_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_rows, std::uint64_t first_row,
+                 std::uint64_t rows, const std::byte* file_rows, std::byte* target) {
+  const BlockLayout& layout = block_layout(type);
+  const std::size_t row_bytes = quant::size_of(type, columns).value;
+  const std::uint64_t blocks = columns / layout.elements;
+  const std::uint64_t tiled_rows = matrix_rows / kTileRows * kTileRows;
+  std::byte* out = target + first_row * row_bytes;
+  for (std::uint64_t row = 0; row < rows; row += kTileRows) {
+    if (first_row + row >= tiled_rows) {
+      std::memcpy(out, file_rows, (rows - row) * row_bytes);
+      return;
+    }
+    interleave(layout, file_rows, row_bytes, kTileRows, blocks, out);
+    if (columns % layout.elements != 0) {
+      const std::size_t done = blocks * layout.bytes;
+      interleave(kSingle, file_rows + done, row_bytes, kTileRows, 1, out + kTileRows * done);
+    }
+    file_rows += kTileRows * row_bytes;
+    out += kTileRows * row_bytes;
+  }
+}
+
+void extract(const Matrix& matrix, std::uint64_t row, std::uint64_t first, std::uint64_t count, std::byte* target) {
+  const BlockLayout& layout = block_layout(matrix.type);
+  const std::size_t row_bytes = quant::size_of(matrix.type, matrix.columns).value;
+  if (row >= matrix.rows / kTileRows * kTileRows) {
+    const std::size_t skipped = quant::size_of(matrix.type, first).value;
+    std::memcpy(target, matrix.data + row * row_bytes + skipped, quant::size_of(matrix.type, count).value);
+    return;
+  }
+  const std::byte* tile = matrix.data + row / kTileRows * kTileRows * row_bytes;
+  const std::uint64_t lane = row % kTileRows;
+  for (std::uint64_t element = first; element < first + count;) {
+    // An odd first value of BF16 would start inside a pair; whole blocks never do.
+    const bool single = element + layout.elements > matrix.columns;
+    const BlockLayout& part = single ? kSingle : layout;
+    const std::byte* block = tile + kTileRows * (element / layout.elements) * layout.bytes;
+    for (const LayoutField& field : part.fields) {
+      for (std::uint32_t i = 0; i < field.size; i += field.unit) {
+        const std::byte* unit = block + kTileRows * (field.offset + i) + lane * field.unit;
+        std::memcpy(target + field.offset + i, unit, field.unit);
+      }
+    }
+    target += part.bytes;
+    element += part.elements;
+  }
+}
+
+void decode_matrix_row(const Matrix& matrix, std::uint64_t row, float* out) {
+  // In parts that are whole blocks of every format, so that the bytes fit on the stack.
+  constexpr std::uint64_t kPart = 256;
+  std::byte bytes[kPart * sizeof(float)];
+  for (std::uint64_t first = 0; first < matrix.columns; first += kPart) {
+    const std::uint64_t count = std::min(kPart, matrix.columns - first);
+    extract(matrix, row, first, count, bytes);
+    quant::decode_row(matrix.type, bytes, out + first, count);
+  }
+}
+
+}  // namespace loadline::cpu

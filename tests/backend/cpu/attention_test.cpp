@@ -1,0 +1,238 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <numeric>
+
+#include "backend/cpu/kernel_cases.h"
+#include "quant/attention_workspace.h"
+
+namespace loadline::cpu::test {
+namespace {
+
+struct Shape {
+  std::uint32_t heads, kv_heads, dim_k, dim_v;
+};
+struct Sequence {
+  std::uint32_t before;  // cells that are there already
+  std::uint32_t tokens;
+};
+
+// Several sequences in one cache, their pages in random order, filled through store_kv.
+class Cache {
+ public:
+  Cache(const KernelTable& table, TensorType type_k, TensorType type_v, Shape shape, std::vector<Sequence> sequences,
+        Random& random)
+      : table_(table),
+        shape_(shape),
+        sequences_(std::move(sequences)),
+        k_(page_bytes(type_k, shape.dim_k) * page_count()),
+        v_(page_bytes(type_v, shape.dim_v) * page_count()),
+        layer_{type_k, type_v, k_.data(), v_.data(), shape.kv_heads, shape.dim_k, shape.dim_v} {
+    std::vector<std::uint32_t> order(page_count());
+    std::iota(order.begin(), order.end(), 0U);
+    std::shuffle(order.begin(), order.end(), random);
+    std::size_t next = 0;
+    for (const Sequence& sequence : sequences_) {
+      const std::uint32_t cells = sequence.before + sequence.tokens;
+      pages_.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(next),
+                          order.begin() + static_cast<std::ptrdiff_t>(next + pages_for(cells)));
+      next += pages_for(cells);
+      std::vector<float> k = random_activations(cells, shape.kv_heads * shape.dim_k, Style::Normal, random);
+      std::vector<float> v = random_activations(cells, shape.kv_heads * shape.dim_v, Style::Normal, random);
+      for (std::uint32_t cell = 0; cell < cells; ++cell) {
+        const std::uint32_t middle = static_cast<std::uint32_t>(random() % (shape.kv_heads + 1));
+        for (const auto& [begin, end] : {std::pair{0U, middle}, std::pair{middle, shape.kv_heads}}) {
+          table.store_kv(layer_, pages_.back()[cell / 32], cell % 32, k.data() + cell * shape.kv_heads * shape.dim_k,
+                         v.data() + cell * shape.kv_heads * shape.dim_v, begin, end);
+        }
+      }
+      keys_.push_back(rounded(type_k, k));
+      values_.push_back(rounded(type_v, v));
+      runs_.push_back({tokens_, sequence.tokens, sequence.before, nullptr});
+      tokens_ += sequence.tokens;
+    }
+    for (std::size_t i = 0; i < runs_.size(); ++i) runs_[i].pages = pages_[i].data();
+    q_ = random_activations(tokens_, shape.heads * shape.dim_k, Style::Normal, random);
+  }
+
+  [[nodiscard]] std::uint32_t tokens() const { return tokens_; }
+
+  // Runs the task, its units in the order given by `backwards`, and returns [tokens][heads * dim_v].
+  std::vector<float> attend(bool backwards = false) {
+    std::uint32_t most = 0;
+    for (const Sequence& s : sequences_) most = std::max(most, s.before + s.tokens);
+    const Buffer workspace(quant::attention_workspace(shape_.heads, shape_.dim_v, tokens_, most).value);
+    std::vector<float> out(std::size_t{tokens_} * shape_.heads * shape_.dim_v, -777.0F);
+    const AttentionTask task{layer_, runs_, q_.data(), out.data(), shape_.heads, scale(), workspace.data()};
+    const std::uint64_t units = attention_units(task);
+    if (backwards) {
+      for (std::uint64_t u = units; u-- > 0;) table_.attention(task, u, u + 1, nullptr);
+    } else {
+      table_.attention(task, 0, units, nullptr);
+    }
+    table_.attention_finish(task, 0, tokens_ / 2);
+    table_.attention_finish(task, tokens_ / 2, tokens_);
+    return out;
+  }
+
+  void expect_agreement(const std::vector<float>& out) {
+    int failures = 0;
+    for (std::size_t s = 0; s < runs_.size(); ++s) {
+      for (std::uint32_t t = 0; t < runs_[s].count && failures < 3; ++t) {
+        for (std::uint32_t h = 0; h < shape_.heads && failures < 3; ++h) failures += check(out, s, t, h) ? 0 : 1;
+      }
+    }
+  }
+
+ private:
+  [[nodiscard]] float scale() const { return 1.0F / std::sqrt(static_cast<float>(shape_.dim_k)); }
+  static std::uint32_t pages_for(std::uint32_t cells) { return (cells + 31) / 32; }
+  [[nodiscard]] std::uint32_t page_count() const {
+    std::uint32_t pages = 0;
+    for (const Sequence& s : sequences_) pages += pages_for(s.before + s.tokens);
+    return pages;
+  }
+  [[nodiscard]] std::size_t page_bytes(TensorType type, std::uint32_t dim) const {
+    return quant::kv_page_head_bytes(type, dim).value * shape_.kv_heads;
+  }
+  static std::vector<float> rounded(TensorType type, std::vector<float> values) {
+    std::vector<std::byte> bytes(quant::size_of(type, values.size()).value);
+    quant::encode_row(type, values.data(), bytes.data(), values.size());
+    quant::decode_row(type, bytes.data(), values.data(), values.size());
+    return values;
+  }
+
+  bool check(const std::vector<float>& out, std::size_t s, std::uint32_t t, std::uint32_t h) {
+    const std::uint32_t visible = runs_[s].first_position + t + 1;
+    const std::uint32_t kv_head = h / (shape_.heads / shape_.kv_heads);
+    const std::uint32_t token = runs_[s].first_token + t;
+    const float* q = q_.data() + (std::size_t{token} * shape_.heads + h) * shape_.dim_k;
+    std::vector<double> scores(visible);
+    double uncertainty = 0;  // of a score, where the kernel rounds the query to 8 bits: six standard deviations
+    float largest_q = 0;
+    for (std::uint32_t i = 0; i < shape_.dim_k; ++i) largest_q = std::max(largest_q, std::fabs(q[i]));
+    for (std::uint32_t cell = 0; cell < visible; ++cell) {
+      const float* k = keys_[s].data() + (std::size_t{cell} * shape_.kv_heads + kv_head) * shape_.dim_k;
+      double squares = 0;
+      for (std::uint32_t i = 0; i < shape_.dim_k; ++i) {
+        scores[cell] += double{q[i]} * k[i];
+        squares += double{k[i]} * k[i];
+      }
+      scores[cell] *= scale();
+      if (layer_.k_type == TensorType::Q8_0) {
+        uncertainty = std::max(uncertainty, 6 * scale() * largest_q / 254 / std::sqrt(3.0) * std::sqrt(squares));
+      }
+    }
+    const double maximum = *std::max_element(scores.begin(), scores.end());
+    double weight = 0;
+    for (double& score : scores) weight += score = std::exp(score - maximum);
+    for (std::uint32_t i = 0; i < shape_.dim_v; ++i) {
+      double expected = 0;
+      double largest = 0;
+      for (std::uint32_t cell = 0; cell < visible; ++cell) {
+        const double v = values_[s][(std::size_t{cell} * shape_.kv_heads + kv_head) * shape_.dim_v + i];
+        expected += scores[cell] / weight * v;
+        largest = std::max(largest, std::fabs(v));
+      }
+      const double tolerance = (2e-6 + std::expm1(uncertainty)) * largest;
+      const float got = out[(std::size_t{token} * shape_.heads + h) * shape_.dim_v + i];
+      if (std::fabs(got - expected) <= tolerance) continue;
+      ADD_FAILURE() << "sequence " << s << " token " << t << " of " << runs_[s].count << " head " << h << " value " << i
+                    << " with " << visible << " cells: " << got << " instead of " << expected << " +- " << tolerance;
+      return false;
+    }
+    return true;
+  }
+
+  const KernelTable& table_;
+  Shape shape_;
+  std::vector<Sequence> sequences_;
+  Buffer k_, v_;  // filled with a pattern that reads as NaN or garbage where no cell was stored
+  KvLayer layer_;
+  std::vector<std::vector<std::uint32_t>> pages_;
+  std::vector<std::vector<float>> keys_, values_;
+  std::vector<TokenRun> runs_;
+  std::vector<float> q_;
+  std::uint32_t tokens_ = 0;
+};
+
+using Types = std::tuple<const KernelTable*, TensorType, TensorType>;
+constexpr TensorType kTypes[] = {TensorType::F32, TensorType::F16, TensorType::Q8_0};
+
+class Attention : public testing::TestWithParam<Types> {
+ protected:
+  Cache cache(Shape shape, std::vector<Sequence> sequences) {
+    const auto [table, k, v] = GetParam();
+    return Cache(*table, k, v, shape, std::move(sequences), random_);
+  }
+  Random random_{1};
+};
+
+std::string name_of_types(const testing::TestParamInfo<Types>& row) {
+  const auto& [table, k, v] = row.param;
+  return std::string(table->name) + "_K" + std::string(quant::name_of(k)) + "_V" + std::string(quant::name_of(v));
+}
+INSTANTIATE_TEST_SUITE_P(Kernels, Attention,
+                         testing::Combine(testing::ValuesIn(tables()), testing::ValuesIn(kTypes),
+                                          testing::ValuesIn(kTypes)),
+                         name_of_types);
+
+TEST_P(Attention, AgreesWithDoubleArithmeticForAnyShape) {
+  constexpr Shape kShapes[] = {{4, 4, 64, 64}, {8, 2, 128, 128}, {6, 2, 96, 32},
+                               {7, 1, 64, 96}, {40, 1, 32, 64},  {3, 1, 32, 160}};
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE(std::to_string(shape.heads) + " heads of " + std::to_string(shape.dim_k) + "/" +
+                 std::to_string(shape.dim_v));
+    for (const std::vector<Sequence>& sequences :
+         {std::vector<Sequence>{{0, 1}}, {{31, 1}}, {{32, 3}}, {{0, 33}}, {{70, 41}}, {{5, 1}, {40, 20}, {0, 2}}}) {
+      Cache c = cache(shape, sequences);
+      c.expect_agreement(c.attend());
+    }
+  }
+}
+
+TEST_P(Attention, OverALongCacheIsSplitAndMerged) {
+  for (const std::vector<Sequence>& sequences :
+       {std::vector<Sequence>{{1500, 1}}, {{511, 1}}, {{512, 2}}, {{1020, 8}}, {{600, 2}, {3, 1}, {513, 1}}}) {
+    Cache c = cache({4, 2, 32, 32}, sequences);
+    c.expect_agreement(c.attend());
+  }
+}
+
+TEST_P(Attention, DoesNotDependOnTheOrderOfTheUnits) {
+  for (const std::vector<Sequence>& sequences : {std::vector<Sequence>{{700, 2}}, {{20, 50}}}) {
+    Cache c = cache({8, 2, 64, 64}, sequences);
+    EXPECT_EQ(c.attend(false), c.attend(true));
+  }
+}
+
+TEST_P(Attention, EndsEarlyWhenAskedToStop) {
+  const auto [table, k, v] = GetParam();
+  Buffer pages(1 << 16);
+  const KvLayer layer{k, v, pages.data(), pages.data(), 1, 32, 32};
+  const std::uint32_t page = 0;
+  const TokenRun run{0, 1, 0, &page};
+  std::vector<float> q(32);
+  std::vector<float> out(32, -777.0F);
+  const StopFlag stop{true};
+  const AttentionTask task{layer, {&run, 1}, q.data(), out.data(), 1, 1.0F, nullptr};
+  table->attention(task, 0, attention_units(task), &stop);
+  EXPECT_EQ(std::count(out.begin(), out.end(), -777.0F), 32);
+}
+
+TEST(AttentionWorkspace, IsEnoughForEverySplitOfABatch) {
+  for (const std::uint32_t cells : {1U, 512U, 513U, 4096U, 20000U, 131072U}) {
+    for (const std::uint32_t tokens : {1U, 8U, 9U, 512U}) {
+      const quant::CellSplit split = quant::split_cells(cells, tokens);
+      EXPECT_GE(std::uint64_t{split.chunks} * split.chunk_cells, cells);
+      EXPECT_LT(std::uint64_t{split.chunks - 1} * split.chunk_cells, cells);
+      EXPECT_EQ(split.chunk_cells % 32, 0U);
+      const std::uint64_t used = split.chunks > 1 ? split.chunks * tokens * 32 * quant::partial_floats(128) * 4 : 0;
+      EXPECT_LE(used, quant::attention_workspace(32, 128, tokens, cells).value) << cells << " cells";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace loadline::cpu::test

@@ -1,0 +1,67 @@
+#include "backend/cpu/layout.h"
+
+#include <cstring>
+#include <gtest/gtest.h>
+
+#include "backend/cpu/kernel_cases.h"
+
+namespace loadline::cpu::test {
+namespace {
+
+class Layout : public testing::TestWithParam<TensorType> {};
+
+INSTANTIATE_TEST_SUITE_P(Formats, Layout, testing::ValuesIn(weight_types()),
+                         [](const auto& row) { return std::string(quant::name_of(row.param)); });
+
+TEST_P(Layout, FieldsCoverEveryByteOfABlockOnce) {
+  const BlockLayout& layout = block_layout(GetParam());
+  std::uint32_t next = 0;
+  for (const LayoutField& field : layout.fields) {
+    EXPECT_EQ(field.offset, next);
+    EXPECT_EQ(field.size % field.unit, 0U);
+    next = field.offset + field.size;
+  }
+  EXPECT_EQ(next, layout.bytes);
+  EXPECT_EQ(quant::size_of(GetParam(), layout.elements).value, layout.bytes);
+}
+
+TEST_P(Layout, RepackingKeepsEveryRow) {
+  Random random(1);
+  const std::uint32_t block = quant::format_of(GetParam()).block_elements;
+  for (const std::uint32_t rows : {1U, 15U, 16U, 17U, 47U, 64U}) {
+    for (const std::uint32_t columns : {block, 3 * block, 11 * block}) {
+      const TestMatrix m(GetParam(), rows, columns, Style::Normal, random);
+      std::vector<float> row(columns);
+      for (std::uint32_t r = 0; r < rows; ++r) {
+        decode_matrix_row(m.matrix(), r, row.data());
+        EXPECT_EQ(std::memcmp(row.data(), m.values.data() + std::size_t{r} * columns, columns * sizeof(float)), 0)
+            << rows << " x " << columns << ", row " << r;
+      }
+    }
+  }
+}
+
+TEST_P(Layout, RepackingInPartsGivesTheSameBytes) {
+  Random random(2);
+  const std::uint32_t columns = 5 * quant::format_of(GetParam()).block_elements;
+  const TestMatrix m(GetParam(), 70, columns, Style::Normal, random);
+  const std::size_t row_bytes = quant::size_of(GetParam(), columns).value;
+  Buffer parts(m.file.size());
+  for (const auto& [first, count] : {std::pair{32U, 38U}, std::pair{0U, 16U}, std::pair{16U, 16U}}) {
+    repack_rows(GetParam(), columns, 70, first, count, m.file.data() + first * row_bytes, parts.data());
+  }
+  EXPECT_EQ(std::memcmp(parts.data(), m.packed.data(), m.file.size()), 0);
+}
+
+TEST(Layout, UnitsOfTheRowsAlternate) {
+  // One block of Q4_0: the scales of the 16 rows, then 4 bytes of each row in turn.
+  std::vector<std::byte> file(16 * 18);
+  for (std::size_t i = 0; i < file.size(); ++i) file[i] = static_cast<std::byte>(i);
+  Buffer tile(file.size());
+  repack_rows(TensorType::Q4_0, 32, 16, 0, 16, file.data(), tile.data());
+  EXPECT_EQ(tile.data()[2 * 5 + 1], file[5 * 18 + 1]);
+  EXPECT_EQ(tile.data()[32 + 64 * 2 + 4 * 7 + 3], file[7 * 18 + 2 + 4 * 2 + 3]);
+}
+
+}  // namespace
+}  // namespace loadline::cpu::test
