@@ -17,13 +17,13 @@ struct Cpu {
   std::vector<std::string> instruction_sets;  // "avx2", "avx512", "avx512_vnni", ... as the kernels name them
   Bytes l2, l3;
   std::uint32_t numa_nodes = 1;
-  double int8_ops = 0;   // operations per second with all cores (a multiply-add counts two); 0: not measured
+  double int8_ops = 0;  // operations per second with all cores (a multiply-add counts two); 0: not measured
   double float_ops = 0;
 };
 
 struct Ram {
   Bytes total;
-  Bytes available;                   // what could be taken now, the cgroup considered
+  Bytes available;  // what could be taken now, the cgroup considered
   std::optional<Bytes> cgroup_limit;
   Bytes swap_total, swap_used;
   std::vector<double> read_bandwidth;  // bytes/s with 1, 2, ... threads; empty: not measured
@@ -31,18 +31,21 @@ struct Ram {
 
 struct Gpu {
   std::string name;
-  std::string driver;       // "vulkan", "table" (what-if), ...
-  bool software = false;    // llvmpipe: used only when named
+  std::string driver;     // "vulkan", "table" (what-if), ...
+  bool software = false;  // llvmpipe: used only when named
   Bytes total;
-  Bytes free;               // what could be taken now, other processes considered
+  Bytes free;                   // what could be taken now, other processes considered
   double memory_bandwidth = 0;  // bytes/s
   double int8_ops = 0;
-  double half_ops = 0;      // float16 with the matrix units, operations/s
-  double host_bandwidth = 0;    // bytes/s from RAM to the device
+  double half_ops = 0;        // float16 with the matrix units, operations/s
+  double host_bandwidth = 0;  // bytes/s from RAM to the device
+  // What a context costs before anything is allocated in it: of the device's memory, and of RAM (the driver's part).
+  Bytes context_memory;
+  Bytes context_host_memory;
 };
 
 struct Disk {
-  std::string name;         // "ext4 on vda"
+  std::string name;           // "ext4 on vda"
   double read_bandwidth = 0;  // direct reads, bytes/s; 0: not measured
 };
 
@@ -50,8 +53,8 @@ struct Profile {
   Cpu cpu;
   Ram ram;
   std::vector<Gpu> gpus;
-  Disk disk;                // the one that holds the model
-  std::string measured;     // date of the measurement, empty where figures are assumed
+  Disk disk;             // the one that holds the model
+  std::string measured;  // date of the measurement, empty where figures are assumed
 };
 
 }  // namespace loadline::hardware

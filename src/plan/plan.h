@@ -20,11 +20,11 @@ inline constexpr DeviceIndex kCpu = 0;
 enum class TierKind : std::uint8_t { Ram, Gpu, Disk };
 struct Tier {
   TierKind kind;
-  std::string name;   // "RAM", "RTX 3050 Ti", "ext4 on vda"
-  Bytes capacity;     // what the tier has
-  Bytes available;    // what could be taken when the plan was made
-  Bytes headroom;     // left alone
-  Bytes budget;       // what the plan may use: available less headroom, or as the user said
+  std::string name;  // "RAM", "RTX 3050 Ti", "ext4 on vda"
+  Bytes capacity;    // what the tier has
+  Bytes available;   // what could be taken when the plan was made
+  Bytes headroom;    // left alone; zero where the user named the budget
+  Bytes budget;      // what the plan may use: available less headroom, or as the user said
 };
 
 enum class Purpose : std::uint8_t { Weights, KvCache, Scratch, Staging, Runtime };
@@ -36,12 +36,13 @@ enum class Layout : std::uint8_t { File, Rows16 };
 struct Arena {
   std::uint32_t tier;
   Purpose purpose;
-  Bytes size;
+  Bytes size;               // a multiple of 4 KiB, of 2 MiB where huge_pages
+  bool huge_pages = false;  // backed by 2 MiB pages: large enough that fewer page-table walks pay
 };
 
 // A named range of an arena. Regions of one arena overlap only where their contents are never alive together
-// (scratch, and slots of the streaming ring). Runtime regions (vocabulary, code, stacks) are accounted, not allocated by
-// the executor: their arena has no address.
+// (scratch, and slots of the streaming ring). Runtime regions (vocabulary, code, stacks) are accounted, not allocated
+// by the executor: their arena has no address. Offsets are multiples of 64 (256 on a GPU).
 using RegionIndex = std::uint32_t;
 inline constexpr RegionIndex kNoRegion = 0xFFFFFFFFU;
 struct Region {
@@ -52,13 +53,17 @@ struct Region {
   Bytes size;
   model::TensorIndex tensor = model::kNoTensor;
   Layout layout = Layout::File;
+
+  bool operator==(const Region&) const = default;
 };
 
 // Where a group's operations run and where its weights come from.
 struct GroupPlacement {
   DeviceIndex device = kCpu;
-  bool streamed = false;      // weights are read from disk into the staging ring for every pass
-  bool kv_on_cpu = false;     // --no-kv-offload: the cache of a GPU's attention stays in RAM
+  bool streamed = false;   // some of its weights are read from disk for every pass: see Plan::stream
+  bool kv_on_cpu = false;  // --no-kv-offload: the cache of a GPU's attention stays in RAM
+
+  bool operator==(const GroupPlacement&) const = default;
 };
 
 // A maximal run of consecutive groups on one device.
@@ -73,28 +78,42 @@ struct KvRegions {
   RegionIndex v = kNoRegion;
 };
 
-// What the executor of one device needs besides weights and KV.
+// What the executor of one device needs besides weights and KV. All lie in the device's scratch arena unless said.
 struct DeviceScratch {
-  std::vector<RegionIndex> values;             // per model::ValueId; kNoRegion where the device never touches it
-  RegionIndex activations = kNoRegion;         // prepared inputs of matrix products, see linear_workspace()
-  RegionIndex attention = kNoRegion;           // quant/attention_workspace.h
-  RegionIndex staging = kNoRegion;             // GPU: crossing hidden states, tokens, tables
+  std::vector<RegionIndex> values;       // per model::ValueId; kNoRegion where the device never touches it
+  RegionIndex activations = kNoRegion;   // prepared inputs of matrix products, see linear_workspace()
+  RegionIndex attention = kNoRegion;     // quant/attention_workspace.h
+  RegionIndex rope = kNoRegion;          // cosines, then sines, each float [batch][rope.dimensions / 2]
+  RegionIndex staging = kNoRegion;       // GPU, staging arena: crossing hidden states, tokens, tables
+  RegionIndex host_staging = kNoRegion;  // GPU: its counterpart in RAM's staging arena
+};
+
+// One group's turn in the stream from disk. The slots are read in the order of Plan::stream, pass after pass, each as
+// soon as its place in the ring is free: `tensors[i]` goes to the region Plan::weights gives it, in the RAM staging
+// arena.
+struct StreamSlot {
+  std::uint32_t group;
+  std::vector<model::TensorIndex> tensors;
+  // This slot may be filled once the slot of this index (before it in the order, or of the pass before where it is not
+  // smaller) has been computed: the latest one whose regions overlap this slot's. Its own index where none does.
+  std::uint32_t after;
+  Bytes bytes;  // of the file, read per pass
 };
 
 struct Prediction {
-  double prompt_rate = 0;       // tokens/s for a prompt of one batch
-  double generation_rate = 0;   // tokens/s at half the context... see predict.h for what is assumed
+  double prompt_rate = 0;      // tokens/s for a prompt of one batch
+  double generation_rate = 0;  // tokens/s of one sequence that fills half of its context
   double load_seconds = 0;
-  std::string generation_bound; // "RAM bandwidth", "disk bandwidth", ...
+  std::string generation_bound;  // "RAM bandwidth", "disk bandwidth", ...
   std::string prompt_bound;
 };
 
 // What was asked for, after defaults: enough to execute.
 struct Shape {
-  std::uint32_t context = 0;    // cells of the KV cache, all sequences together
+  std::uint32_t context = 0;  // cells of the KV cache, all sequences together; whole pages for each sequence
   std::uint32_t sequences = 1;
-  std::uint32_t batch = 512;    // most tokens of one pass
-  std::uint32_t outputs = 1;    // most rows of logits of one pass
+  std::uint32_t batch = 512;  // most tokens of one pass
+  std::uint32_t outputs = 1;  // most rows of logits of one pass
   std::uint32_t threads = 1;
   quant::TensorType k_type = quant::TensorType::F16;
   quant::TensorType v_type = quant::TensorType::F16;
@@ -107,14 +126,24 @@ struct Plan {
   std::vector<Tier> tiers;
   std::vector<Arena> arenas;
   std::vector<Region> regions;
-  std::vector<GroupPlacement> groups;          // per group of the program
+  std::vector<GroupPlacement> groups;  // per group of the program
   std::vector<Stage> stages;
-  std::vector<RegionIndex> weights;            // per tensor of the model; kNoRegion for one that is not used
+  std::vector<RegionIndex> weights;  // per tensor of the model; kNoRegion for one that is not used
   // A tied embedding whose group and the output group are on different devices is there twice: the copy for Embed.
   RegionIndex embedding_copy = kNoRegion;
-  std::vector<KvRegions> kv;                   // per layer
-  std::vector<DeviceScratch> scratch;          // per device
+  // The token embedding stays on disk and its rows are read one by one (disk tier): into this region of RAM's staging.
+  RegionIndex embedding_rows = kNoRegion;
+  std::vector<KvRegions> kv;           // per layer
+  std::vector<DeviceScratch> scratch;  // per device
+  // For reading the file while loading; in RAM's scratch arena, over what the passes use later. 4 KiB aligned.
+  RegionIndex load_buffer = kNoRegion;
+  std::vector<StreamSlot> stream;         // in the order of reading; empty without the disk tier
+  RegionIndex stream_buffer = kNoRegion;  // direct reads land here and are laid out into the ring; 4 KiB aligned
   Prediction prediction;
 };
+
+// Bytes of all arenas of a tier, and of those of one purpose.
+Bytes tier_total(const Plan& plan, std::uint32_t tier);
+Bytes tier_total(const Plan& plan, std::uint32_t tier, Purpose purpose);
 
 }  // namespace loadline::plan

@@ -1,0 +1,22 @@
+// Asks the operating system and the drivers what this machine has. Quick (no measurement) and free of side effects.
+// What cannot be found out is left at its default; a probe never throws for that.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "hardware/profile.h"
+
+namespace loadline::hardware {
+
+// Everything but measured figures. `model_path` (may be empty: the current folder) says which disk is meant.
+Profile probe(const std::filesystem::path& model_path = {});
+
+// The parts. `root` is where /proc and /sys are looked for, so that tests can show other machines.
+Cpu probe_cpu(const std::filesystem::path& root = "/");
+// `available` counts what this process already holds as available: the plan accounts for it.
+Ram probe_ram(const std::filesystem::path& root = "/");
+Disk probe_disk(const std::filesystem::path& path, const std::filesystem::path& root = "/");
+
+}  // namespace loadline::hardware

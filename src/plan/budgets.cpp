@@ -1,0 +1,126 @@
+#include "plan/budgets.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "quant/kv_page.h"
+
+namespace loadline::plan {
+namespace {
+
+constexpr std::uint32_t kDefaultContext = 4096;
+constexpr std::uint64_t kMostCells = std::uint64_t{1} << 30;
+constexpr std::uint32_t kMostBatch = 1U << 16;
+constexpr std::uint32_t kMostThreads = 1024;
+
+Tier make_tier(TierKind kind, std::string name, Bytes capacity, Bytes available, std::optional<Bytes> budget,
+               Bytes headroom) {
+  Tier tier{kind, std::move(name), capacity, available, Bytes(0), Bytes(0)};
+  if (budget) {
+    tier.budget = *budget;
+  } else {
+    tier.headroom = headroom;
+    tier.budget = available > headroom ? available - headroom : Bytes(0);
+  }
+  return tier;
+}
+
+void check_kv_type(quant::TensorType type, std::uint32_t head_dim, const char* option) {
+  using quant::TensorType;
+  if (type != TensorType::F32 && type != TensorType::F16 && type != TensorType::Q8_0) {
+    throw bad_input(fmt::format("{} {} is not a type the KV cache can have", option, quant::name_of(type)),
+                    "It can be f32, f16 or q8_0.");
+  }
+  if (head_dim % quant::format_of(type).block_elements != 0) {
+    throw bad_input(fmt::format("{} {} does not suit this model: its heads have {} values, not a multiple of {}",
+                                option, quant::name_of(type), head_dim, quant::format_of(type).block_elements));
+  }
+}
+
+template <class Number>
+void check_range(const char* option, Number value, Number least, Number most) {
+  if (value < least || value > most) {
+    throw bad_input(fmt::format("{} {} is out of range; it can be {} to {}", option, value, least, most));
+  }
+}
+
+}  // namespace
+
+Bytes default_headroom(TierKind kind, Bytes capacity, bool own_limit) {
+  if (kind == TierKind::Disk) return Bytes(0);
+  // 5 % for what others may come to take, within bounds: a desktop's windows on a GPU, programs and the page cache in
+  // RAM. Inside a limit of its own (a cgroup) nobody else can take anything.
+  const Bytes share = capacity / 20;
+  if (kind == TierKind::Gpu) return std::clamp(share, 128 * kMiB, 512 * kMiB);
+  if (own_limit) return std::clamp(capacity / 50, 8 * kMiB, 256 * kMiB);
+  return std::clamp(share, 256 * kMiB, 2 * kGiB);
+}
+
+std::vector<Tier> make_tiers(const hardware::Profile& profile, const Options& options) {
+  for (const auto& [index, budget] : options.gpu_budgets) {
+    if (index >= profile.gpus.size()) {
+      throw bad_input(
+          fmt::format("--vram names GPU {}, but there {} {} GPU{}", index, profile.gpus.size() == 1 ? "is" : "are",
+                      profile.gpus.size(), profile.gpus.size() == 1 ? "" : "s"),
+          "`loadline devices` lists them, counted from 0.");
+    }
+  }
+  const auto headroom = [&](TierKind kind, Bytes capacity, bool own_limit) {
+    return options.headroom.value_or(default_headroom(kind, capacity, own_limit));
+  };
+  std::vector<Tier> tiers;
+  const hardware::Ram& ram = profile.ram;
+  const Bytes ram_capacity = ram.cgroup_limit ? std::min(*ram.cgroup_limit, ram.total) : ram.total;
+  tiers.push_back(make_tier(TierKind::Ram, "RAM", ram_capacity, ram.available, options.ram_budget,
+                            headroom(TierKind::Ram, ram_capacity, ram_capacity < ram.total)));
+  for (std::uint32_t i = 0; i < profile.gpus.size(); ++i) {
+    const hardware::Gpu& gpu = profile.gpus[i];
+    const auto named = options.gpu_budgets.find(i);
+    const std::optional<Bytes> budget =
+        named != options.gpu_budgets.end() ? std::optional(named->second) : options.gpu_budget;
+    tiers.push_back(
+        make_tier(TierKind::Gpu, gpu.name, gpu.total, gpu.free, budget, headroom(TierKind::Gpu, gpu.total, false)));
+  }
+  tiers.push_back(make_tier(TierKind::Disk, profile.disk.name, Bytes(0), Bytes(0), std::nullopt, Bytes(0)));
+  return tiers;
+}
+
+std::vector<ContextOverhead> context_overheads(const hardware::Profile& profile) {
+  std::vector<ContextOverhead> overheads(1);
+  for (const hardware::Gpu& gpu : profile.gpus) overheads.push_back({gpu.context_memory, gpu.context_host_memory});
+  overheads.emplace_back();
+  return overheads;
+}
+
+std::uint32_t whole_pages(std::uint64_t cells, std::uint32_t sequences) {
+  const std::uint64_t each = (cells + sequences - 1) / sequences;
+  return static_cast<std::uint32_t>(align_up(each, std::uint64_t{quant::kKvPageCells}) * sequences);
+}
+
+Shape make_shape(const model::Program& program, const hardware::Profile& profile, const Options& options) {
+  const model::ModelConfig& config = program.config;
+  Shape shape;
+  check_range<std::uint64_t>("-np", options.sequences, 1, 4096);
+  shape.sequences = options.sequences;
+  std::uint64_t cells = options.context.value_or(
+      config.trained_context > 0 ? std::min(kDefaultContext, config.trained_context) : kDefaultContext);
+  check_range<std::uint64_t>("-c", cells, 1, kMostCells);
+  if (cells < shape.sequences) {
+    throw bad_input(fmt::format("-c {} is less than a token for each of {} sequences", cells, shape.sequences));
+  }
+  shape.context = whole_pages(cells, shape.sequences);
+  check_range<std::uint32_t>("-b", options.batch, 1, kMostBatch);
+  // A pass never has more tokens than the cache has cells, nor fewer than the sequences.
+  shape.batch = std::max(std::min(options.batch, shape.context), shape.sequences);
+  shape.outputs = options.outputs > 0 ? std::min(options.outputs, shape.batch) : shape.sequences;
+  shape.threads = options.threads > 0 ? options.threads : std::max(1U, profile.cpu.cores);
+  check_range<std::uint32_t>("-t", shape.threads, 1, kMostThreads);
+  shape.k_type = options.k_type;
+  shape.v_type = options.v_type;
+  check_kv_type(shape.k_type, config.head_dim_k, "-ctk");
+  check_kv_type(shape.v_type, config.head_dim_v, "-ctv");
+  return shape;
+}
+
+}  // namespace loadline::plan

@@ -1,0 +1,314 @@
+#include "plan/layout.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "plan/runtime.h"
+#include "plan/scratch.h"
+#include "plan/stream.h"
+#include "quant/kv_page.h"
+
+namespace loadline::plan {
+namespace {
+
+constexpr Bytes kPage(4096);
+constexpr Bytes kHugePage = 2 * kMiB;
+// Below this, rounding up to whole huge pages costs more (over 12 %) than walking page tables does.
+constexpr Bytes kHugePagesFrom = 16 * kMiB;
+// Weights on their way to a GPU while loading: two buffers of pinned memory that are filled in turn.
+constexpr Bytes kUpload = 32 * kMiB;
+
+// One arena while it is filled.
+class ArenaBuilder {
+ public:
+  ArenaBuilder(Plan& plan, std::uint32_t tier, Purpose purpose) : plan_(plan), tier_(tier), purpose_(purpose) {}
+
+  RegionIndex append(std::string name, Bytes size, model::TensorIndex tensor = model::kNoTensor,
+                     Layout layout = Layout::File) {
+    return at(std::move(name), align_up(end_, region_alignment(tier_)), size, tensor, layout);
+  }
+  RegionIndex at(std::string name, Bytes offset, Bytes size, model::TensorIndex tensor = model::kNoTensor,
+                 Layout layout = Layout::File) {
+    if (arena_ == kNone) {
+      arena_ = static_cast<std::uint32_t>(plan_.arenas.size());
+      plan_.arenas.push_back({tier_, purpose_, Bytes(0)});
+    }
+    plan_.regions.push_back({std::move(name), purpose_, arena_, offset, size, tensor, layout});
+    end_ = std::max(end_, offset + size);
+    return static_cast<RegionIndex>(plan_.regions.size() - 1);
+  }
+  // Later regions begin on a page.
+  void align_to_page() { end_ = align_up(end_, kPage); }
+  void close() {
+    if (arena_ == kNone) return;
+    const TierKind kind = plan_.tiers[tier_].kind;
+    Arena& arena = plan_.arenas[arena_];
+    arena.size = purpose_ == Purpose::Runtime ? align_up(end_, kPage) : arena_size(kind, end_);
+    arena.huge_pages = purpose_ != Purpose::Runtime && uses_huge_pages(kind, end_);
+  }
+
+ private:
+  static constexpr std::uint32_t kNone = 0xFFFFFFFFU;
+  Plan& plan_;
+  std::uint32_t tier_;
+  Purpose purpose_;
+  std::uint32_t arena_ = kNone;
+  Bytes end_;
+};
+
+class LayoutBuilder {
+ public:
+  LayoutBuilder(const gguf::Model& model, const model::Program& program, const Placement& placement, Plan& plan)
+      : model_(model), program_(program), placement_(placement), plan_(plan) {}
+
+  void weights(DeviceIndex device);
+  void stream();
+  void cache(DeviceIndex device);
+  void scratch(DeviceIndex device);
+  void staging(const std::vector<bool>& used);
+  void runtime(const std::vector<ContextOverhead>& overheads, const std::vector<bool>& used);
+
+ private:
+  const gguf::TensorInfo& tensor(model::TensorIndex index) const {
+    return model_.tensors[static_cast<std::size_t>(index)];
+  }
+  bool streamed(model::TensorIndex index) const {
+    return !placement_.streamed.empty() && placement_.streamed[static_cast<std::size_t>(index)];
+  }
+  Layout layout_of(model::TensorIndex index, DeviceIndex device) const {
+    return device == kCpu && multiplied_[static_cast<std::size_t>(index)] ? Layout::Rows16 : Layout::File;
+  }
+  std::vector<bool> runs_on(DeviceIndex device) const {
+    std::vector<bool> runs;
+    for (const GroupPlacement& group : placement_.groups) runs.push_back(group.device == device);
+    return runs;
+  }
+
+  const gguf::Model& model_;
+  const model::Program& program_;
+  const Placement& placement_;
+  Plan& plan_;
+  std::vector<bool> multiplied_ = multiplied_tensors(model_, program_);
+};
+
+void LayoutBuilder::weights(DeviceIndex device) {
+  ArenaBuilder arena(plan_, device, Purpose::Weights);
+  for (std::size_t g = 0; g < program_.groups.size(); ++g) {
+    const model::Group& group = program_.groups[g];
+    if (placement_.groups[g].device != device) continue;
+    const bool embedding = group.kind == model::GroupKind::Embedding;
+    if (embedding && placement_.embedding_on_disk) continue;
+    // The output group holds a tied embedding; Embed reads it there where both are on one device.
+    const bool output_elsewhere = placement_.groups.back().device != device;
+    for (const model::TensorIndex index : group.tensors()) {
+      if (streamed(index)) continue;
+      const gguf::TensorInfo& info = tensor(index);
+      if (embedding && program_.tied_embeddings) {
+        if (output_elsewhere) plan_.embedding_copy = arena.append(info.name + " (copy)", info.size, index);
+        continue;
+      }
+      plan_.weights[static_cast<std::size_t>(index)] =
+          arena.append(info.name, info.size, index, layout_of(index, device));
+    }
+  }
+  if (device == kCpu && program_.rope_factors != model::kNoTensor) {
+    const gguf::TensorInfo& info = tensor(program_.rope_factors);
+    plan_.weights[static_cast<std::size_t>(program_.rope_factors)] =
+        arena.append(info.name, info.size, program_.rope_factors);
+  }
+  arena.close();
+}
+
+void LayoutBuilder::cache(DeviceIndex device) {
+  ArenaBuilder arena(plan_, device, Purpose::KvCache);
+  const model::ModelConfig& config = program_.config;
+  for (std::size_t g = 0; g < program_.groups.size(); ++g) {
+    const GroupPlacement& placed = placement_.groups[g];
+    if ((placed.kv_on_cpu ? kCpu : placed.device) != device) continue;
+    for (const model::Op& op : program_.groups[g].ops) {
+      if (op.kind != model::OpKind::Attention) continue;
+      const Shape& shape = plan_.shape;
+      const Bytes k = kv_region_bytes(shape.k_type, config.kv_heads, config.head_dim_k, shape.context);
+      const Bytes v = kv_region_bytes(shape.v_type, config.kv_heads, config.head_dim_v, shape.context);
+      KvRegions& kv = plan_.kv[op.layer];
+      kv.k = arena.append(fmt::format("blk.{}.k", op.layer), k);
+      kv.v = arena.append(fmt::format("blk.{}.v", op.layer), v);
+    }
+  }
+  arena.close();
+}
+
+void LayoutBuilder::scratch(DeviceIndex device) {
+  const Bytes load_buffer = device == kCpu ? load_buffer_bytes(model_, plan_.shape.threads) : Bytes(0);
+  const ScratchLayout layout = scratch_layout(model_, program_, plan_.shape, runs_on(device), device, load_buffer);
+  ArenaBuilder arena(plan_, device, Purpose::Scratch);
+  std::vector<RegionIndex> regions;
+  for (const Buffer& buffer : layout.buffers) regions.push_back(arena.at(buffer.name, buffer.offset, buffer.size));
+  const auto region = [&](std::int32_t index) {
+    return index < 0 ? kNoRegion : regions[static_cast<std::size_t>(index)];
+  };
+  DeviceScratch& scratch = plan_.scratch[device];
+  for (const std::int32_t value : layout.values) scratch.values.push_back(region(value));
+  scratch.activations = region(layout.activations);
+  scratch.attention = region(layout.attention);
+  scratch.rope = region(layout.rope);
+  if (device == kCpu) plan_.load_buffer = region(layout.load_buffer);
+  arena.close();
+}
+
+void LayoutBuilder::stream() {
+  const StreamRing ring = stream_ring(model_, program_, placement_.streamed);
+  if (ring.slots.empty() && !placement_.embedding_on_disk) return;
+  ArenaBuilder arena(plan_, kCpu, Purpose::Staging);
+  if (!ring.slots.empty()) {
+    plan_.stream_buffer = arena.append("direct reads", stream_buffer_bytes(model_, placement_.streamed));
+  }
+  if (placement_.embedding_on_disk) {
+    const gguf::TensorInfo& info = tensor(program_.groups.front().tensors().front());
+    plan_.embedding_rows =
+        arena.append("embedding rows", align_up(Bytes(info.size.value / info.rows()), kPage) + kPage);
+  }
+  arena.align_to_page();
+  arena.close();
+  if (ring.slots.empty()) return;
+  ArenaBuilder slots(plan_, kCpu, Purpose::Staging);
+  for (std::size_t i = 0; i < ring.slots.size(); ++i) {
+    Bytes offset = ring.offsets[i];
+    for (const model::TensorIndex index : ring.slots[i].tensors) {
+      const gguf::TensorInfo& info = tensor(index);
+      plan_.weights[static_cast<std::size_t>(index)] =
+          slots.at(info.name, offset, info.size, index, layout_of(index, kCpu));
+      offset += align_up(info.size, Bytes(64));
+    }
+    plan_.groups[ring.slots[i].group].streamed = true;
+  }
+  slots.close();
+  plan_.stream = ring.slots;
+}
+
+void LayoutBuilder::staging(const std::vector<bool>& used) {
+  const Shape& shape = plan_.shape;
+  const Bytes hidden(std::uint64_t{shape.batch} * program_.config.embedding * sizeof(float));
+  const Bytes logits(std::uint64_t{shape.outputs} * program_.config.vocabulary * sizeof(float));
+  ArenaBuilder ram(plan_, kCpu, Purpose::Staging);
+  for (DeviceIndex device = 1; device < used.size(); ++device) {
+    if (!used[device]) continue;
+    const bool output = placement_.groups.back().device == device;
+    // Host side: hidden states in and out, logits, and what the weights pass through while loading.
+    const Bytes crossing = hidden * 2 + (output ? logits : Bytes(0));
+    plan_.scratch[device].host_staging =
+        ram.append(fmt::format("crossing and upload, {}", plan_.tiers[device].name), std::max(crossing, kUpload));
+    // Device side: token ids and positions of the batch, and the page tables of the sequences.
+    const Bytes tables(std::uint64_t{shape.batch} * 16 + std::uint64_t{shape.context} / quant::kKvPageCells * 4 + 4096);
+    ArenaBuilder gpu(plan_, device, Purpose::Staging);
+    plan_.scratch[device].staging = gpu.append("tokens and page tables", tables);
+    gpu.close();
+  }
+  ram.close();
+}
+
+void LayoutBuilder::runtime(const std::vector<ContextOverhead>& overheads, const std::vector<bool>& used) {
+  ArenaBuilder ram(plan_, kCpu, Purpose::Runtime);
+  for (RuntimePart& part : runtime_parts(model_, program_, plan_.shape)) ram.append(std::move(part.name), part.size);
+  for (DeviceIndex device = 1; device < used.size(); ++device) {
+    if (!used[device]) continue;
+    if (overheads[device].host.value > 0) {
+      ram.append(fmt::format("driver of {}", plan_.tiers[device].name), overheads[device].host);
+    }
+    if (overheads[device].device.value == 0) continue;
+    ArenaBuilder gpu(plan_, device, Purpose::Runtime);
+    gpu.append("device context", overheads[device].device);
+    gpu.close();
+  }
+  ram.close();
+}
+
+}  // namespace
+
+Bytes tier_total(const Plan& plan, std::uint32_t tier) {
+  Bytes total;
+  for (const Arena& arena : plan.arenas) {
+    if (arena.tier == tier) total += arena.size;
+  }
+  return total;
+}
+
+Bytes tier_total(const Plan& plan, std::uint32_t tier, Purpose purpose) {
+  Bytes total;
+  for (const Arena& arena : plan.arenas) {
+    if (arena.tier == tier && arena.purpose == purpose) total += arena.size;
+  }
+  return total;
+}
+
+bool uses_huge_pages(TierKind tier, Bytes content) {
+  return tier == TierKind::Ram && content >= kHugePagesFrom;
+}
+
+Bytes arena_size(TierKind tier, Bytes content) {
+  // Drivers hand out device memory in pages of up to 2 MiB; whole ones make what is planned what is taken.
+  const bool large = tier == TierKind::Gpu ? content >= kHugePage : uses_huge_pages(tier, content);
+  const Bytes small_page = tier == TierKind::Gpu ? 64 * kKiB : kPage;
+  return align_up(content, large ? kHugePage : small_page);
+}
+
+Bytes kv_region_bytes(quant::TensorType type, std::uint32_t kv_heads, std::uint32_t head_dim, std::uint32_t context) {
+  const std::uint64_t pages = (std::uint64_t{context} + quant::kKvPageCells - 1) / quant::kKvPageCells;
+  return quant::kv_page_head_bytes(type, head_dim) * kv_heads * pages;
+}
+
+std::vector<bool> multiplied_tensors(const gguf::Model& model, const model::Program& program) {
+  std::vector<bool> multiplied(model.tensors.size(), false);
+  for (const model::Group& group : program.groups) {
+    for (const model::Op& op : group.ops) {
+      if (op.kind != model::OpKind::Linear && op.kind != model::OpKind::LinearAdd &&
+          op.kind != model::OpKind::GatedLinear) {
+        continue;
+      }
+      for (const model::TensorIndex index : op.tensors) multiplied[static_cast<std::size_t>(index)] = true;
+    }
+  }
+  return multiplied;
+}
+
+std::vector<Stage> stages_of(const std::vector<GroupPlacement>& groups) {
+  std::vector<Stage> stages;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    if (stages.empty() || stages.back().device != groups[g].device) {
+      stages.push_back({groups[g].device, static_cast<std::uint32_t>(g), 0});
+    }
+    ++stages.back().group_count;
+  }
+  return stages;
+}
+
+Plan lay_out(const gguf::Model& model, const model::Program& program, const std::vector<Tier>& tiers,
+             const std::vector<ContextOverhead>& overheads, const Shape& shape, const Placement& placement) {
+  Plan plan;
+  plan.shape = shape;
+  plan.tiers = tiers;
+  plan.groups = placement.groups;
+  for (GroupPlacement& group : plan.groups) group.streamed = false;
+  plan.stages = stages_of(plan.groups);
+  plan.weights.assign(model.tensors.size(), kNoRegion);
+  plan.kv.resize(program.config.layers);
+  const auto devices = static_cast<DeviceIndex>(tiers.size() - 1);  // the disk computes nothing
+  plan.scratch.resize(devices);
+  std::vector<bool> used(devices, false);
+  used[kCpu] = true;
+  for (const GroupPlacement& group : placement.groups) used[group.device] = true;
+
+  LayoutBuilder builder(model, program, placement, plan);
+  for (DeviceIndex device = 0; device < devices; ++device) {
+    if (!used[device]) continue;
+    builder.weights(device);
+    builder.cache(device);
+    builder.scratch(device);
+  }
+  builder.stream();
+  builder.staging(used);
+  builder.runtime(overheads, used);
+  return plan;
+}
+
+}  // namespace loadline::plan

@@ -1,0 +1,50 @@
+// What a user may ask of the planner, as plain data. How it is read from a command line is cli/plan_options.h.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "plan/plan.h"
+
+namespace loadline::plan {
+
+// --n-gpu-layers: `Auto` places group by group, `All` wants every layer and the output on GPUs, `Count` the last N
+// layers, the output counting as the one after the last.
+struct GpuLayers {
+  enum class Kind : std::uint8_t { Auto, All, Count };
+  Kind kind = Kind::Auto;
+  std::uint32_t count = 0;
+};
+
+// --override-tensor PATTERN=TIER: groups that own a tensor whose name the pattern (ECMAScript, found anywhere) matches
+// run on that device. Later ones win.
+struct TensorOverride {
+  std::string pattern;
+  DeviceIndex device = kCpu;
+};
+
+struct Options {
+  std::optional<Bytes> ram_budget;             // --ram; else what is available less the headroom
+  std::map<std::uint32_t, Bytes> gpu_budgets;  // --vram, per GPU of the profile (0 is the first)
+  std::optional<Bytes> gpu_budget;             // --vram without an index: each GPU
+  std::optional<Bytes> headroom;               // --headroom, on every tier whose budget is not named
+  std::optional<bool> disk;                    // --disk; else only where RAM does not suffice
+  GpuLayers gpu_layers;
+  std::vector<TensorOverride> overrides;
+  bool kv_offload = true;
+
+  std::optional<std::uint32_t> context;  // -c, all sequences together; else min(4096, what the model was trained for)
+  bool largest_context = false;          // -c max
+  std::uint32_t sequences = 1;
+  std::uint32_t batch = 512;
+  std::uint32_t outputs = 0;  // most rows of logits of one pass; 0: one per sequence
+  std::uint32_t threads = 0;  // 0: one per core
+  quant::TensorType k_type = quant::TensorType::F16;
+  quant::TensorType v_type = quant::TensorType::F16;
+};
+
+}  // namespace loadline::plan

@@ -1,0 +1,22 @@
+// What the process holds besides the arenas: its code, the vocabulary and metadata, stacks, what the allocator keeps.
+// Accounted as regions of the Runtime arena, which nobody allocates as one piece.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "gguf/gguf.h"
+#include "model/program.h"
+#include "plan/plan.h"
+
+namespace loadline::plan {
+
+struct RuntimePart {
+  std::string name;
+  Bytes size;
+};
+
+// Of the process, in RAM. Measured from outside on models of all sizes; the constants are in runtime.cpp.
+std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape);
+
+}  // namespace loadline::plan

@@ -1,0 +1,45 @@
+// What one device needs besides weights and cache for the groups it runs: intermediate values and workspaces, laid over
+// each other by liveness.
+#pragma once
+
+#include <vector>
+
+#include "gguf/gguf.h"
+#include "model/program.h"
+#include "plan/liveness.h"
+#include "plan/plan.h"
+
+namespace loadline::plan {
+
+// Alignment of regions: a cache line on the CPU; on a GPU what every device's buffer offsets accept.
+constexpr Bytes region_alignment(DeviceIndex device) {
+  return Bytes(device == kCpu ? 64 : 256);
+}
+
+// Which buffers a device needs, and where each lies in its scratch arena.
+struct ScratchLayout {
+  std::vector<Buffer> buffers;
+  Bytes total;
+  // Indices into `buffers`; -1 where the device needs none.
+  std::vector<std::int32_t> values;  // per model::ValueId
+  std::int32_t activations = -1;
+  std::int32_t attention = -1;
+  std::int32_t rope = -1;
+  std::int32_t load_buffer = -1;
+};
+
+// `runs[g]`: the device runs group g. `load_buffer` bytes (zero: none) overlap everything, since nothing else is alive
+// while the model is loaded.
+ScratchLayout scratch_layout(const gguf::Model& model, const model::Program& program, const Shape& shape,
+                             const std::vector<bool>& runs, DeviceIndex device, Bytes load_buffer);
+
+// The buffer the weights are read into while loading: two parts for each of at most eight reading threads, each part
+// large enough for 16 rows of every matrix with the alignment of a direct read around it, and at least 2 MiB; less
+// where the largest tensor is smaller than that.
+Bytes load_buffer_bytes(const gguf::Model& model, std::uint32_t threads);
+// The parts of the load buffer.
+constexpr std::uint32_t load_buffer_parts(std::uint32_t threads) {
+  return 2 * (threads < 8 ? threads : 8);
+}
+
+}  // namespace loadline::plan

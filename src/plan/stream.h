@@ -1,0 +1,31 @@
+// The order and the places of what is read from disk for every pass.
+#pragma once
+
+#include <vector>
+
+#include "gguf/gguf.h"
+#include "model/program.h"
+#include "plan/plan.h"
+
+namespace loadline::plan {
+
+// A ring in which the turns lie alternately at the bottom and at the top, so that a turn can be read while the one
+// before it is computed.
+struct StreamRing {
+  std::vector<StreamSlot> slots;
+  std::vector<Bytes> offsets;  // per slot
+  Bytes size;
+};
+
+// `streamed` per tensor of the model. Every tensor lies on a multiple of 64 bytes within its slot, in the slot's order.
+StreamRing stream_ring(const gguf::Model& model, const model::Program& program, const std::vector<bool>& streamed);
+
+// Bytes of a slot with its tensors aligned.
+Bytes slot_bytes(const gguf::Model& model, const StreamSlot& slot);
+
+// Direct reads in flight: eight parts of at least 1 MiB, each large enough for 16 rows of every streamed matrix with
+// the alignment of a direct read around it.
+inline constexpr std::uint32_t kStreamParts = 8;
+Bytes stream_buffer_bytes(const gguf::Model& model, const std::vector<bool>& streamed);
+
+}  // namespace loadline::plan
