@@ -1,7 +1,8 @@
 #include "plan/budgets.h"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "base/error.h"
 #include "quant/kv_page.h"

@@ -1,7 +1,8 @@
 #include "plan/fingerprint.h"
 
-#include <bit>
 #include <fmt/format.h>
+
+#include <bit>
 #include <string_view>
 #include <variant>
 

@@ -1,7 +1,8 @@
 #include "plan/layout.h"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "plan/runtime.h"
 #include "plan/scratch.h"
@@ -241,9 +242,7 @@ Bytes tier_total(const Plan& plan, std::uint32_t tier, Purpose purpose) {
   return total;
 }
 
-bool uses_huge_pages(TierKind tier, Bytes content) {
-  return tier == TierKind::Ram && content >= kHugePagesFrom;
-}
+bool uses_huge_pages(TierKind tier, Bytes content) { return tier == TierKind::Ram && content >= kHugePagesFrom; }
 
 Bytes arena_size(TierKind tier, Bytes content) {
   // Drivers hand out device memory in pages of up to 2 MiB; whole ones make what is planned what is taken.

@@ -12,9 +12,7 @@
 namespace loadline::plan {
 
 // Alignment of regions: a cache line on the CPU; on a GPU what every device's buffer offsets accept.
-constexpr Bytes region_alignment(DeviceIndex device) {
-  return Bytes(device == kCpu ? 64 : 256);
-}
+constexpr Bytes region_alignment(DeviceIndex device) { return Bytes(device == kCpu ? 64 : 256); }
 
 // Which buffers a device needs, and where each lies in its scratch arena.
 struct ScratchLayout {
@@ -33,13 +31,11 @@ struct ScratchLayout {
 ScratchLayout scratch_layout(const gguf::Model& model, const model::Program& program, const Shape& shape,
                              const std::vector<bool>& runs, DeviceIndex device, Bytes load_buffer);
 
-// The buffer the weights are read into while loading: two parts for each of at most eight reading threads, each part
+// The buffer the weights are read into while loading: a part for each thread, and two for the first eight; each part
 // large enough for 16 rows of every matrix with the alignment of a direct read around it, and at least 2 MiB; less
 // where the largest tensor is smaller than that.
 Bytes load_buffer_bytes(const gguf::Model& model, std::uint32_t threads);
 // The parts of the load buffer.
-constexpr std::uint32_t load_buffer_parts(std::uint32_t threads) {
-  return 2 * (threads < 8 ? threads : 8);
-}
+constexpr std::uint32_t load_buffer_parts(std::uint32_t threads) { return 2 * (threads < 8 ? threads : 8); }
 
 }  // namespace loadline::plan

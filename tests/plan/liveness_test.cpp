@@ -8,9 +8,7 @@
 namespace loadline::plan {
 namespace {
 
-bool overlap(const Buffer& a, const Buffer& b) {
-  return a.offset < b.offset + b.size && b.offset < a.offset + a.size;
-}
+bool overlap(const Buffer& a, const Buffer& b) { return a.offset < b.offset + b.size && b.offset < a.offset + a.size; }
 
 TEST(Liveness, buffers_that_are_never_alive_together_share_bytes) {
   std::vector<Buffer> buffers = {{"a", Bytes(1024), {{0, 1}}}, {"b", Bytes(1024), {{2, 3}}}};

@@ -27,7 +27,8 @@ struct ModelShape {
 // The type of each matrix, given the tensor's name and its layer.
 using TypeOf = std::function<quant::TensorType(std::string_view name, std::uint32_t layer)>;
 TypeOf all_of(quant::TensorType type);
-// As Q4_K_M files are mixed: the output, and attn_v and ffn_down of about half of the layers, in Q6_K, the rest in Q4_K.
+// As Q4_K_M files are mixed: the output, and attn_v and ffn_down of about half of the layers, in Q6_K, the rest in
+// Q4_K.
 TypeOf q4_k_m(std::uint32_t layers);
 
 // A llama model of this shape. Tensors lie one after the other as in a file of one part; there is no open file.
