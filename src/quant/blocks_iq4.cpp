@@ -1,6 +1,11 @@
 // IQ4_NL and IQ4_XS: four bits a value that choose one of sixteen unevenly spaced levels.
-#include "base/error.h"
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <span>
+
 #include "quant/blocks.h"
+#include "quant/search.h"
 
 namespace loadline::quant {
 namespace {
@@ -21,6 +26,14 @@ void decode_group(const std::uint8_t* nibbles, float scale, float* values) {
   }
 }
 
+void encode_group(std::span<const float> values, float scale, std::uint8_t* nibbles) {
+  const float inverse = inverse_of(scale);
+  for (std::size_t i = 0; i < kGroup / 2; ++i) {
+    nibbles[i] = static_cast<std::uint8_t>(nearest_iq4(values[i] * inverse) |
+                                           nearest_iq4(values[i + kGroup / 2] * inverse) << 4);
+  }
+}
+
 }  // namespace
 
 void decode_block(const Block<TensorType::IQ4_NL>& block, float* values) {
@@ -35,12 +48,35 @@ void decode_block(const Block<TensorType::IQ4_XS>& block, float* values) {
   }
 }
 
-void encode_block(const float*, Block<TensorType::IQ4_NL>&) {
-  throw Error(ErrorCode::Internal, "encoding IQ4_NL arrives with the next commit");
+void encode_block(const float* source, Block<TensorType::IQ4_NL>& block) {
+  const Normalized<kGroup> values(source);
+  block = {};
+  if (values.empty()) return;
+  block.scale = values.store(fit_iq4(values.values(), weights_by_square(values.values())));
+  encode_group(values.values(), values.restore(block.scale), block.nibbles);
 }
 
-void encode_block(const float*, Block<TensorType::IQ4_XS>&) {
-  throw Error(ErrorCode::Internal, "encoding IQ4_XS arrives with the next commit");
+void encode_block(const float* source, Block<TensorType::IQ4_XS>& block) {
+  constexpr std::size_t kGroups = kSuperBlock / kGroup;
+  const Normalized<kSuperBlock> values(source);
+  block = {};
+  if (values.empty()) return;
+  std::array<float, kGroups> fits;
+  float peak = 0.0F;
+  for (std::size_t g = 0; g < kGroups; ++g) {
+    const auto group = values.group(g, kGroup);
+    fits[g] = fit_iq4(group, weights_by_square(group));
+    if (std::fabs(fits[g]) > std::fabs(peak)) peak = fits[g];
+  }
+  block.scale = values.store(peak / -32.0F);
+  const float scale = values.restore(block.scale);
+  for (std::size_t g = 0; g < kGroups; ++g) {
+    const int integer = round_clamped(fits[g] * inverse_of(scale), -32, 31);
+    const auto bits = static_cast<unsigned>(integer + 32);
+    block.groups_low[g / 2] |= static_cast<std::uint8_t>((bits & 15U) << (g % 2 * 4));
+    block.groups_high |= static_cast<std::uint16_t>((bits >> 4U) << (2 * g));
+    encode_group(values.group(g, kGroup), scale * static_cast<float>(integer), block.nibbles + g * kGroup / 2);
+  }
 }
 
 }  // namespace loadline::quant

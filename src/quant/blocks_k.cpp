@@ -1,8 +1,112 @@
 // Q2_K to Q6_K: 256 values in groups of 16 or 32, whose scales are themselves quantised.
-#include "base/error.h"
+#include <array>
+#include <cmath>
+#include <cstdint>
+
 #include "quant/blocks.h"
+#include "quant/search.h"
 
 namespace loadline::quant {
+namespace {
+
+using Values = Normalized<kSuperBlock>;
+
+// What a Q2_K, Q4_K or Q5_K block says, before it is packed into bits.
+template <std::size_t groups>
+struct AffineBlock {
+  std::uint16_t scale = 0;
+  std::uint16_t minimum_scale = 0;
+  std::array<GroupScale, groups> integers{};
+  std::array<std::uint8_t, kSuperBlock> quants{};
+};
+
+// Fits every group alone, then rounds the groups' scales and minima to integers of the block's two scales, then rounds
+// the values to the levels that are left.
+template <std::size_t groups>
+AffineBlock<groups> encode_affine(const Values& values, const AffineSearch& search, float weight_floor, int highest) {
+  constexpr std::size_t kSize = kSuperBlock / groups;
+  AffineBlock<groups> block;
+  std::array<AffineFit, groups> fits;
+  AffineFit peak;
+  for (std::size_t g = 0; g < groups; ++g) {
+    const auto group = values.group(g, kSize);
+    fits[g] = fit_affine(group, weights_by_magnitude(group, weight_floor), search);
+    peak.scale = std::max(peak.scale, fits[g].scale);
+    peak.minimum = std::max(peak.minimum, fits[g].minimum);
+  }
+  block.scale = values.store(peak.scale / static_cast<float>(highest));
+  block.minimum_scale = values.store(peak.minimum / static_cast<float>(highest));
+  const float scale = values.restore(block.scale);
+  const float minimum_scale = values.restore(block.minimum_scale);
+  for (std::size_t g = 0; g < groups; ++g) {
+    const int s = round_clamped(fits[g].scale * inverse_of(scale), 0, highest);
+    const int m = round_clamped(fits[g].minimum * inverse_of(minimum_scale), 0, highest);
+    block.integers[g] = {static_cast<std::uint8_t>(s), static_cast<std::uint8_t>(m)};
+    const float minimum = minimum_scale * static_cast<float>(m);
+    const float inverse = inverse_of(scale * static_cast<float>(s));
+    const auto group = values.group(g, kSize);
+    for (std::size_t i = 0; i < kSize; ++i) {
+      block.quants[g * kSize + i] =
+          static_cast<std::uint8_t>(round_clamped((group[i] + minimum) * inverse, 0, search.highest));
+    }
+  }
+  return block;
+}
+
+// What a Q3_K or Q6_K block says: 16 groups, quants counted from the lowest level.
+struct SymmetricBlock {
+  std::uint16_t scale = 0;
+  std::array<int, 16> integers{};
+  std::array<std::uint8_t, kSuperBlock> quants{};
+};
+
+// As encode_affine, without minima. The group scale of largest magnitude becomes `lowest_integer`, whatever its sign.
+SymmetricBlock encode_symmetric(const Values& values, int lowest_level, int lowest_integer) {
+  constexpr std::size_t kSize = 16;
+  SymmetricBlock block;
+  std::array<float, 16> fits;
+  float peak = 0.0F;
+  for (std::size_t g = 0; g < fits.size(); ++g) {
+    const auto group = values.group(g, kSize);
+    fits[g] = fit_symmetric(group, weights_by_square(group), lowest_level);
+    if (std::fabs(fits[g]) > std::fabs(peak)) peak = fits[g];
+  }
+  block.scale = values.store(peak / static_cast<float>(lowest_integer));
+  const float scale = values.restore(block.scale);
+  for (std::size_t g = 0; g < fits.size(); ++g) {
+    block.integers[g] = round_clamped(fits[g] * inverse_of(scale), lowest_integer, -lowest_integer - 1);
+    const float inverse = inverse_of(scale * static_cast<float>(block.integers[g]));
+    const auto group = values.group(g, kSize);
+    for (std::size_t i = 0; i < kSize; ++i) {
+      block.quants[g * kSize + i] =
+          static_cast<std::uint8_t>(round_clamped(group[i] * inverse, lowest_level, -lowest_level - 1) - lowest_level);
+    }
+  }
+  return block;
+}
+
+// Two bits of each value as Q2_K and Q3_K keep them.
+void pack_low_pairs(const std::array<std::uint8_t, kSuperBlock>& quants, std::uint8_t (&bytes)[64]) {
+  for (int i = 0; i < kSuperBlock; ++i) {
+    bytes[i / 128 * 32 + i % 32] |= static_cast<std::uint8_t>((quants[i] & 3) << (i % 128 / 32 * 2));
+  }
+}
+
+// Four bits of each value as Q4_K and Q5_K keep them.
+void pack_low_nibbles(const std::array<std::uint8_t, kSuperBlock>& quants, std::uint8_t (&bytes)[128]) {
+  for (int i = 0; i < kSuperBlock; ++i) {
+    bytes[i / 64 * 32 + i % 32] |= static_cast<std::uint8_t>((quants[i] & 15) << (i % 64 / 32 * 4));
+  }
+}
+
+// The one bit above them, as Q3_K and Q5_K keep it.
+void pack_high_bits(const std::array<std::uint8_t, kSuperBlock>& quants, int bit, std::uint8_t (&bytes)[32]) {
+  for (int i = 0; i < kSuperBlock; ++i) {
+    bytes[i % 32] |= static_cast<std::uint8_t>(((quants[i] >> bit) & 1) << (i / 32));
+  }
+}
+
+}  // namespace
 
 void decode_block(const Block<TensorType::Q2_K>& block, float* values) {
   const float scale = half_to_float(block.scale);
@@ -78,24 +182,67 @@ void decode_block(const Block<TensorType::Q6_K>& block, float* values) {
   }
 }
 
-void encode_block(const float*, Block<TensorType::Q2_K>&) {
-  throw Error(ErrorCode::Internal, "encoding Q2_K arrives with the next commit");
+// The ranges of the searches and the weights below follow what ggml's quantiser does without an importance matrix.
+
+void encode_block(const float* source, Block<TensorType::Q2_K>& block) {
+  const Values values(source);
+  block = {};
+  if (values.empty()) return;
+  const auto plain = encode_affine<16>(values, {.highest = 3, .steps = 15, .first = -0.5F, .step = 0.1F}, 0.0F, 15);
+  block.scale = plain.scale;
+  block.minimum_scale = plain.minimum_scale;
+  for (int g = 0; g < 16; ++g) {
+    block.groups[g] = static_cast<std::uint8_t>(plain.integers[g].scale | plain.integers[g].minimum << 4);
+  }
+  pack_low_pairs(plain.quants, block.quants);
 }
 
-void encode_block(const float*, Block<TensorType::Q3_K>&) {
-  throw Error(ErrorCode::Internal, "encoding Q3_K arrives with the next commit");
+void encode_block(const float* source, Block<TensorType::Q3_K>& block) {
+  const Values values(source);
+  block = {};
+  if (values.empty()) return;
+  const SymmetricBlock plain = encode_symmetric(values, -4, -32);
+  block.scale = plain.scale;
+  for (int g = 0; g < 16; ++g) set_q3_scale(block.groups, g, static_cast<unsigned>(plain.integers[g] + 32));
+  pack_low_pairs(plain.quants, block.quants);
+  pack_high_bits(plain.quants, 2, block.high);
 }
 
-void encode_block(const float*, Block<TensorType::Q4_K>&) {
-  throw Error(ErrorCode::Internal, "encoding Q4_K arrives with the next commit");
+void encode_block(const float* source, Block<TensorType::Q4_K>& block) {
+  const Values values(source);
+  block = {};
+  if (values.empty()) return;
+  const auto plain = encode_affine<8>(values, {.highest = 15, .steps = 20, .first = -1.0F, .step = 0.1F}, 1.0F, 63);
+  block.scale = plain.scale;
+  block.minimum_scale = plain.minimum_scale;
+  for (int g = 0; g < 8; ++g) set_group_scale(block.groups, g, plain.integers[g]);
+  pack_low_nibbles(plain.quants, block.nibbles);
 }
 
-void encode_block(const float*, Block<TensorType::Q5_K>&) {
-  throw Error(ErrorCode::Internal, "encoding Q5_K arrives with the next commit");
+void encode_block(const float* source, Block<TensorType::Q5_K>& block) {
+  const Values values(source);
+  block = {};
+  if (values.empty()) return;
+  const auto plain = encode_affine<8>(values, {.highest = 31, .steps = 15, .first = -0.5F, .step = 0.1F}, 1.0F, 63);
+  block.scale = plain.scale;
+  block.minimum_scale = plain.minimum_scale;
+  for (int g = 0; g < 8; ++g) set_group_scale(block.groups, g, plain.integers[g]);
+  pack_low_nibbles(plain.quants, block.nibbles);
+  pack_high_bits(plain.quants, 4, block.high);
 }
 
-void encode_block(const float*, Block<TensorType::Q6_K>&) {
-  throw Error(ErrorCode::Internal, "encoding Q6_K arrives with the next commit");
+void encode_block(const float* source, Block<TensorType::Q6_K>& block) {
+  const Values values(source);
+  block = {};
+  if (values.empty()) return;
+  const SymmetricBlock plain = encode_symmetric(values, -32, -128);
+  block.scale = plain.scale;
+  for (int g = 0; g < 16; ++g) block.groups[g] = static_cast<std::int8_t>(plain.integers[g]);
+  for (int i = 0; i < kSuperBlock; ++i) {
+    const int j = i % 128;
+    block.low[i / 128 * 64 + j % 64] |= static_cast<std::uint8_t>((plain.quants[i] & 15) << (j / 64 * 4));
+    block.high[i / 128 * 32 + j % 32] |= static_cast<std::uint8_t>(plain.quants[i] >> 4 << (j / 32 * 2));
+  }
 }
 
 }  // namespace loadline::quant

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <gtest/gtest.h>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -58,6 +59,23 @@ TEST_P(GoldenFile, decodes_to_the_values_of_the_f32_file) {
     EXPECT_LE(relative_rms(tensor.decoded(), truth.at(name).decoded()), expected_error(tensor.type))
         << name << " as " << quant::name_of(tensor.type);
   }
+}
+
+TEST_P(GoldenFile, is_encoded_no_worse_by_us) {
+  LOADLINE_REQUIRE_SHARED(golden, "golden");
+  const auto truth = read_golden(golden / "llama-F32.gguf");
+  const auto file = read_golden(golden / (std::string("llama-") + GetParam() + ".gguf"));
+  std::map<TensorType, double> worst;
+  for (const auto& [name, tensor] : file) {
+    const std::vector<float> original = truth.at(name).decoded();
+    GoldenTensor ours = tensor;
+    quant::encode_row(tensor.type, original.data(), ours.bytes.data(), original.size());
+    const double their_error = relative_rms(tensor.decoded(), original);
+    const double our_error = relative_rms(ours.decoded(), original);
+    EXPECT_LE(our_error, 1.05 * their_error) << name << " as " << quant::name_of(tensor.type);
+    if (their_error > 0) worst[tensor.type] = std::max(worst[tensor.type], our_error / their_error);
+  }
+  for (const auto& [type, ratio] : worst) std::printf("%s %.4f\n", std::string(quant::name_of(type)).c_str(), ratio);
 }
 
 INSTANTIATE_TEST_SUITE_P(AllFiles, GoldenFile,
