@@ -52,7 +52,7 @@ void encode_block(const float* source, Block<TensorType::IQ4_NL>& block) {
   const Normalized<kGroup> values(source);
   block = {};
   if (values.empty()) return;
-  block.scale = values.store(fit_iq4(values.values(), weights_by_square(values.values())));
+  block.scale = values.store(fit_iq4(values.values(), weights_by_magnitude(values.values())));
   encode_group(values.values(), values.restore(block.scale), block.nibbles);
 }
 
@@ -65,7 +65,7 @@ void encode_block(const float* source, Block<TensorType::IQ4_XS>& block) {
   float peak = 0.0F;
   for (std::size_t g = 0; g < kGroups; ++g) {
     const auto group = values.group(g, kGroup);
-    fits[g] = fit_iq4(group, weights_by_square(group));
+    fits[g] = fit_iq4(group, weights_by_magnitude(group));
     if (std::fabs(fits[g]) > std::fabs(peak)) peak = fits[g];
   }
   block.scale = values.store(peak / -32.0F);

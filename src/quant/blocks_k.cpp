@@ -2,6 +2,8 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <limits>
+#include <span>
 
 #include "quant/blocks.h"
 #include "quant/search.h"
@@ -20,17 +22,33 @@ struct AffineBlock {
   std::array<std::uint8_t, kSuperBlock> quants{};
 };
 
-// Fits every group alone, then rounds the groups' scales and minima to integers of the block's two scales, then rounds
-// the values to the levels that are left.
+// The quants of one group under given scales, and the weighted squared error they leave.
+float round_group(std::span<const float> group, const Weights& weights, float scale, float minimum, int highest,
+                  std::uint8_t* quants) {
+  const float inverse = inverse_of(scale);
+  float error = 0.0F;
+  for (std::size_t i = 0; i < group.size(); ++i) {
+    const int quant = round_clamped((group[i] + minimum) * inverse, 0, highest);
+    const float difference = group[i] + minimum - scale * static_cast<float>(quant);
+    quants[i] = static_cast<std::uint8_t>(quant);
+    error += weights[i] * difference * difference;
+  }
+  return error;
+}
+
+// Fits every group alone, takes the block's two scales from the largest group scale and minimum, and then gives every
+// group the pair of integers near its own fit that leaves the least error. `highest` is the largest such integer.
 template <std::size_t groups>
-AffineBlock<groups> encode_affine(const Values& values, const AffineSearch& search, float weight_floor, int highest) {
+AffineBlock<groups> encode_affine(const Values& values, const AffineSearch& search, int highest) {
   constexpr std::size_t kSize = kSuperBlock / groups;
   AffineBlock<groups> block;
+  std::array<Weights, groups> weights;
   std::array<AffineFit, groups> fits;
   AffineFit peak;
   for (std::size_t g = 0; g < groups; ++g) {
     const auto group = values.group(g, kSize);
-    fits[g] = fit_affine(group, weights_by_magnitude(group, weight_floor), search);
+    weights[g] = weights_by_magnitude(group);
+    fits[g] = fit_affine(group, weights[g], search);
     peak.scale = std::max(peak.scale, fits[g].scale);
     peak.minimum = std::max(peak.minimum, fits[g].minimum);
   }
@@ -39,15 +57,19 @@ AffineBlock<groups> encode_affine(const Values& values, const AffineSearch& sear
   const float scale = values.restore(block.scale);
   const float minimum_scale = values.restore(block.minimum_scale);
   for (std::size_t g = 0; g < groups; ++g) {
-    const int s = round_clamped(fits[g].scale * inverse_of(scale), 0, highest);
-    const int m = round_clamped(fits[g].minimum * inverse_of(minimum_scale), 0, highest);
-    block.integers[g] = {static_cast<std::uint8_t>(s), static_cast<std::uint8_t>(m)};
-    const float minimum = minimum_scale * static_cast<float>(m);
-    const float inverse = inverse_of(scale * static_cast<float>(s));
-    const auto group = values.group(g, kSize);
-    for (std::size_t i = 0; i < kSize; ++i) {
-      block.quants[g * kSize + i] =
-          static_cast<std::uint8_t>(round_clamped((group[i] + minimum) * inverse, 0, search.highest));
+    const int nearest_scale = round_clamped(fits[g].scale * inverse_of(scale), 0, highest);
+    const int nearest_minimum = round_clamped(fits[g].minimum * inverse_of(minimum_scale), 0, highest);
+    float least = std::numeric_limits<float>::infinity();
+    std::array<std::uint8_t, kSize> quants;
+    for (int s = std::max(nearest_scale - 1, 0); s <= std::min(nearest_scale + 1, highest); ++s) {
+      for (int m = std::max(nearest_minimum - 1, 0); m <= std::min(nearest_minimum + 1, highest); ++m) {
+        const float error = round_group(values.group(g, kSize), weights[g], scale * static_cast<float>(s),
+                                        minimum_scale * static_cast<float>(m), search.highest, quants.data());
+        if (!(error < least)) continue;
+        least = error;
+        block.integers[g] = {static_cast<std::uint8_t>(s), static_cast<std::uint8_t>(m)};
+        std::copy(quants.begin(), quants.end(), block.quants.begin() + static_cast<std::ptrdiff_t>(g * kSize));
+      }
     }
   }
   return block;
@@ -68,7 +90,7 @@ SymmetricBlock encode_symmetric(const Values& values, int lowest_level, int lowe
   float peak = 0.0F;
   for (std::size_t g = 0; g < fits.size(); ++g) {
     const auto group = values.group(g, kSize);
-    fits[g] = fit_symmetric(group, weights_by_square(group), lowest_level);
+    fits[g] = fit_symmetric(group, weights_by_magnitude(group), lowest_level);
     if (std::fabs(fits[g]) > std::fabs(peak)) peak = fits[g];
   }
   block.scale = values.store(peak / static_cast<float>(lowest_integer));
@@ -182,13 +204,13 @@ void decode_block(const Block<TensorType::Q6_K>& block, float* values) {
   }
 }
 
-// The ranges of the searches and the weights below follow what ggml's quantiser does without an importance matrix.
+// The ranges of the searches are those of ggml's quantiser without an importance matrix.
 
 void encode_block(const float* source, Block<TensorType::Q2_K>& block) {
   const Values values(source);
   block = {};
   if (values.empty()) return;
-  const auto plain = encode_affine<16>(values, {.highest = 3, .steps = 15, .first = -0.5F, .step = 0.1F}, 0.0F, 15);
+  const auto plain = encode_affine<16>(values, {.highest = 3, .steps = 15, .first = -0.5F, .step = 0.1F}, 15);
   block.scale = plain.scale;
   block.minimum_scale = plain.minimum_scale;
   for (int g = 0; g < 16; ++g) {
@@ -212,7 +234,7 @@ void encode_block(const float* source, Block<TensorType::Q4_K>& block) {
   const Values values(source);
   block = {};
   if (values.empty()) return;
-  const auto plain = encode_affine<8>(values, {.highest = 15, .steps = 20, .first = -1.0F, .step = 0.1F}, 1.0F, 63);
+  const auto plain = encode_affine<8>(values, {.highest = 15, .steps = 20, .first = -1.0F, .step = 0.1F}, 63);
   block.scale = plain.scale;
   block.minimum_scale = plain.minimum_scale;
   for (int g = 0; g < 8; ++g) set_group_scale(block.groups, g, plain.integers[g]);
@@ -223,7 +245,7 @@ void encode_block(const float* source, Block<TensorType::Q5_K>& block) {
   const Values values(source);
   block = {};
   if (values.empty()) return;
-  const auto plain = encode_affine<8>(values, {.highest = 31, .steps = 15, .first = -0.5F, .step = 0.1F}, 1.0F, 63);
+  const auto plain = encode_affine<8>(values, {.highest = 31, .steps = 15, .first = -0.5F, .step = 0.1F}, 63);
   block.scale = plain.scale;
   block.minimum_scale = plain.minimum_scale;
   for (int g = 0; g < 8; ++g) set_group_scale(block.groups, g, plain.integers[g]);

@@ -46,7 +46,9 @@ struct Moments {
 // The best scale and minimum for these moments, and by how much they lower the weighted squared error.
 AffineFit solve(const Moments& m, float& gain) {
   const float determinant = m.weight * m.level_level - m.level * m.level;
-  if (determinant > 0.0F) {
+  // All values on one level, or nearly: what is left of the difference is rounding.
+  const bool determined = determinant > 1e-6F * m.weight * m.level_level;
+  if (determined) {
     const float scale = (m.weight * m.value_level - m.value * m.level) / determinant;
     const float offset = (m.level_level * m.value - m.level * m.value_level) / determinant;
     if (offset <= 0.0F && scale >= 0.0F) {
@@ -65,18 +67,12 @@ AffineFit solve(const Moments& m, float& gain) {
 
 }  // namespace
 
-Weights weights_by_magnitude(std::span<const float> values, float floor) {
+Weights weights_by_magnitude(std::span<const float> values) {
   float squares = 0.0F;
   for (const float value : values) squares += value * value;
-  const float base = floor * std::sqrt(squares / static_cast<float>(values.size()));
+  const float base = 0.5F * std::sqrt(squares / static_cast<float>(values.size()));
   Weights weights;
   for (std::size_t i = 0; i < values.size(); ++i) weights[i] = base + std::fabs(values[i]);
-  return weights;
-}
-
-Weights weights_by_square(std::span<const float> values) {
-  Weights weights;
-  for (std::size_t i = 0; i < values.size(); ++i) weights[i] = values[i] * values[i];
   return weights;
 }
 

@@ -21,12 +21,13 @@ inline std::uint16_t clamp_to_half(float value) {
   return float_to_half(std::clamp(value, -65504.0F, 65504.0F));
 }
 
-// As clamp_to_half, but only zero becomes zero: what would round to it takes the smallest subnormal instead, so that
-// the integers that multiply the scale still have something to multiply.
+// A scale as blocks store it. Subnormal halves are coarse: there the magnitude is rounded up, so that no level of the
+// block is too short for its largest value, and only zero becomes zero.
 inline std::uint16_t scale_to_half(float value) {
-  const std::uint16_t bits = clamp_to_half(value);
-  if ((bits & 0x7FFFU) == 0 && value != 0.0F) return bits | 1U;
-  return bits;
+  const float magnitude = std::fabs(value);
+  if (magnitude >= 0x1p-14F) return clamp_to_half(value);
+  const auto units = static_cast<std::uint16_t>(std::ceil(magnitude * 0x1p24F));
+  return std::signbit(value) ? units | 0x8000U : units;
 }
 
 // 1 / scale, and 0 for 0.
@@ -74,11 +75,11 @@ class Normalized {
 };
 
 // How much an error at each value counts. Without knowledge of the activations, large weights matter more than small
-// ones: they are what a product is made of.
+// ones: they are what a product is made of. The weight of x is |x| plus half the root mean square of its group;
+// measured on random weights, this floor lowers the plain error of every format and hardly raises the weighted one.
 constexpr std::size_t kLargestGroup = 32;
 using Weights = std::array<float, kLargestGroup>;
-Weights weights_by_magnitude(std::span<const float> values, float floor);  // floor * root mean square + |x|
-Weights weights_by_square(std::span<const float> values);                  // x^2
+Weights weights_by_magnitude(std::span<const float> values);
 
 // value ~ scale * level - minimum, scale and minimum not negative.
 struct AffineFit {

@@ -1,0 +1,65 @@
+// The table of formats, and the sizes derived from it.
+#include "quant/format.h"
+
+#include <gtest/gtest.h>
+#include <set>
+
+#include "quant/activation.h"
+
+namespace loadline::quant {
+namespace {
+
+TEST(Formats, are_found_by_id_and_by_name_in_any_case) {
+  EXPECT_EQ(all_formats().size(), 15U);
+  for (const Format& format : all_formats()) {
+    EXPECT_EQ(find_format(static_cast<std::uint32_t>(format.type)), &format);
+    EXPECT_EQ(find_format(format.name), &format);
+    EXPECT_EQ(name_of(format.type), format.name);
+  }
+  ASSERT_NE(find_format("iq4_nl"), nullptr);
+  EXPECT_EQ(find_format("iq4_nl")->type, TensorType::IQ4_NL);
+}
+
+TEST(Formats, that_do_not_exist_are_not_found) {
+  EXPECT_EQ(find_format("Q4_K_M"), nullptr);
+  EXPECT_EQ(find_format(""), nullptr);
+  EXPECT_EQ(find_format(16U), nullptr);
+  EXPECT_EQ(find_format(~0U), nullptr);
+}
+
+TEST(GgmlTypeName, names_foreign_types_and_unknown_ids) {
+  EXPECT_EQ(ggml_type_name(12), "Q4_K");
+  EXPECT_EQ(ggml_type_name(16), "IQ2_XXS");
+  EXPECT_EQ(ggml_type_name(39), "MXFP4");
+  EXPECT_EQ(ggml_type_name(4000000000U), "type 4000000000");
+  for (const Format& format : all_formats()) {
+    EXPECT_EQ(ggml_type_name(static_cast<std::uint32_t>(format.type)), format.name);
+  }
+}
+
+TEST(SizeOf, counts_whole_blocks) {
+  EXPECT_EQ(size_of(TensorType::F32, 7), Bytes(28));
+  EXPECT_EQ(size_of(TensorType::Q8_0, 64), Bytes(68));
+  EXPECT_EQ(size_of(TensorType::Q4_K, 4096), Bytes(16 * 144));
+  // A row of 8192 of the largest models, times a vocabulary: beyond 32 bits.
+  EXPECT_EQ(size_of(TensorType::F32, std::uint64_t{8192} * 152064), Bytes(std::uint64_t{8192} * 152064 * 4));
+}
+
+TEST(ActivationBytes, pad_columns_tokens_and_the_whole) {
+  EXPECT_EQ(sizeof(Int8Block) % 64, 0U);
+  EXPECT_EQ(activation_bytes(ActivationKind::Int8, 4096, 16), Bytes(16 * 16 * sizeof(Int8Block)));
+  EXPECT_EQ(activation_bytes(ActivationKind::Int8, 4097, 1), Bytes(17 * 16 * sizeof(Int8Block)));
+  EXPECT_EQ(activation_bytes(ActivationKind::Float32, 5, 3), Bytes(64));
+  EXPECT_EQ(activation_bytes(ActivationKind::BFloat16, 33, 2), Bytes(192));
+}
+
+TEST(ActivationKind, follows_the_weights) {
+  for (const Format& format : all_formats()) {
+    const bool quantised = format.block_elements > 1;
+    EXPECT_EQ(activation_kind(format.type) == ActivationKind::Int8, quantised) << format.name;
+  }
+  EXPECT_EQ(activation_kind(TensorType::BF16), ActivationKind::BFloat16);
+}
+
+}  // namespace
+}  // namespace loadline::quant
