@@ -1,8 +1,9 @@
 // Single blocks worked out by hand from the layouts in ggml-common.h, byte by byte, without using our structures.
+#include <gtest/gtest.h>
+
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <gtest/gtest.h>
 #include <vector>
 
 #include "quant/format.h"

@@ -1,8 +1,9 @@
 // The golden files hold one random model, encoded by an independent implementation in every format. Decoding each must
 // give the F32 file's values back within the error that the format's width allows.
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <filesystem>
-#include <gtest/gtest.h>
 #include <map>
 #include <set>
 #include <string>
