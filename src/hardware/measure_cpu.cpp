@@ -1,0 +1,325 @@
+#include "hardware/measure_cpu.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <barrier>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+
+#include "base/error.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#include <sys/auxv.h>
+#endif
+
+namespace loadline::hardware {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Keeps a result from being optimised away.
+template <class T>
+void keep(const T& value) {
+  asm volatile("" : : "r"(&value) : "memory");
+}
+
+// Runs `work(thread)` on all threads at once, `passes` times, and returns the seconds of the fastest pass:
+// interruptions by others only ever make a pass slower.
+template <class Work>
+double fastest_pass(unsigned threads, int passes, const Work& work) {
+  std::barrier<> meet(static_cast<std::ptrdiff_t>(threads));
+  double best = 1e30;
+  const auto run = [&](unsigned thread) {
+    for (int pass = 0; pass < passes; ++pass) {
+      meet.arrive_and_wait();
+      const Clock::time_point start = Clock::now();
+      work(thread);
+      meet.arrive_and_wait();
+      if (thread == 0) best = std::min(best, seconds_since(start));
+    }
+  };
+  std::vector<std::thread> others;
+  for (unsigned i = 1; i < threads; ++i) others.emplace_back(run, i);
+  run(0);
+  for (std::thread& other : others) other.join();
+  return best;
+}
+
+// Memory of the system, in huge pages where it gives them, written once so that it is really there.
+class Region {
+ public:
+  explicit Region(std::size_t size) : size_(size) {
+    void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+      throw Error(ErrorCode::DoesNotFit,
+                  "no " + to_string(Bytes(size)) + " of memory are free to measure its speed with");
+    }
+    data_ = static_cast<std::byte*>(memory);
+    ::madvise(memory, size, MADV_HUGEPAGE);
+  }
+  ~Region() { ::munmap(data_, size_); }
+  Region(const Region&) = delete;
+  Region& operator=(const Region&) = delete;
+  [[nodiscard]] std::byte* data() const { return data_; }
+
+ private:
+  std::byte* data_;
+  std::size_t size_;
+};
+
+// Reads a multiple of 256 bytes.
+void read_plain(const std::byte* data, std::size_t size) {
+  std::uint64_t sum = 0;
+  for (const std::byte* end = data + size; data != end; data += 256) {
+    const auto* words = reinterpret_cast<const std::uint64_t*>(data);
+    for (int i = 0; i < 32; ++i) sum += words[i];
+  }
+  keep(sum);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) void read_avx512(const std::byte* data, std::size_t size) {
+  __m512i a = _mm512_setzero_si512();
+  __m512i b = a;
+  for (const std::byte* end = data + size; data != end; data += 256) {
+    _mm_prefetch(reinterpret_cast<const char*>(data + 4096), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(data + 4096 + 64), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(data + 4096 + 128), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(data + 4096 + 192), _MM_HINT_T0);
+    a = _mm512_xor_si512(a, _mm512_loadu_si512(data));
+    b = _mm512_xor_si512(b, _mm512_loadu_si512(data + 64));
+    a = _mm512_xor_si512(a, _mm512_loadu_si512(data + 128));
+    b = _mm512_xor_si512(b, _mm512_loadu_si512(data + 192));
+  }
+  a = _mm512_xor_si512(a, b);
+  keep(a);
+}
+
+__attribute__((target("avx2"))) void read_avx2(const std::byte* data, std::size_t size) {
+  __m256i a = _mm256_setzero_si256();
+  __m256i b = a;
+  for (const std::byte* end = data + size; data != end; data += 256) {
+    for (int i = 0; i < 256; i += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(data + 4096 + i), _MM_HINT_T0);
+      a = _mm256_xor_si256(a, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i)));
+      b = _mm256_xor_si256(b, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i + 32)));
+    }
+  }
+  a = _mm256_xor_si256(a, b);
+  keep(a);
+}
+#endif
+
+using Reader = void (*)(const std::byte* data, std::size_t size);
+Reader best_reader() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return read_avx512;
+  if (__builtin_cpu_supports("avx2")) return read_avx2;
+#endif
+  return read_plain;
+}
+
+// Peak loops: kChains independent accumulators hide the latency of the instruction; the compiler may not see through
+// the operands. Each returns the operations (two per multiply-add) of `rounds` rounds.
+constexpr int kChains = 12;
+
+double int8_scalar(std::uint64_t rounds) {
+  std::int32_t sums[kChains] = {};
+  std::int32_t a = 3;
+  std::int32_t b = 5;
+  for (std::uint64_t r = 0; r < rounds; ++r) {
+    asm volatile("" : "+r"(a), "+r"(b));
+    for (std::int32_t& sum : sums) sum += a * b;
+    asm volatile("" : : "r"(sums) : "memory");
+  }
+  return 2.0 * kChains * static_cast<double>(rounds);
+}
+
+double float_scalar(std::uint64_t rounds) {
+  float sums[kChains] = {};
+  for (std::uint64_t r = 0; r < rounds; ++r) {
+    float a = 1.5F;
+    float b = 0.5F;
+    asm volatile("" : "+m"(a), "+m"(b));
+    for (float& sum : sums) sum += a * b;
+    asm volatile("" : : "r"(sums) : "memory");
+  }
+  return 2.0 * kChains * static_cast<double>(rounds);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx512vnni"))) double int8_avx512(std::uint64_t rounds) {
+  __m512i sums[kChains];
+  for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+  __m512i a = _mm512_set1_epi8(3);
+  const __m512i b = _mm512_set1_epi8(5);
+  for (std::uint64_t r = 0; r < rounds; ++r) {
+    asm volatile("" : "+v"(a));
+#pragma GCC unroll 12
+    for (__m512i& sum : sums) sum = _mm512_dpbusd_epi32(sum, a, b);
+  }
+  keep(sums);
+  return 128.0 * kChains * static_cast<double>(rounds);
+}
+
+__attribute__((target("avx512f"))) double float_avx512(std::uint64_t rounds) {
+  __m512 sums[kChains];
+  for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  __m512 a = _mm512_set1_ps(1.5F);
+  const __m512 b = _mm512_set1_ps(0.5F);
+  for (std::uint64_t r = 0; r < rounds; ++r) {
+    asm volatile("" : "+v"(a));
+#pragma GCC unroll 12
+    for (__m512& sum : sums) sum = _mm512_fmadd_ps(a, b, sum);
+  }
+  keep(sums);
+  return 32.0 * kChains * static_cast<double>(rounds);
+}
+
+// Without a dot product instruction 32 products take a multiplication, a widening addition and an addition.
+__attribute__((target("avx2"))) double int8_avx2(std::uint64_t rounds) {
+  __m256i sums[kChains];
+  for (__m256i& sum : sums) sum = _mm256_setzero_si256();
+  __m256i a = _mm256_set1_epi8(3);
+  const __m256i b = _mm256_set1_epi8(5);
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (std::uint64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 12
+    for (__m256i& sum : sums) {
+      asm volatile("" : "+x"(a));
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones));
+    }
+  }
+  keep(sums);
+  return 64.0 * kChains * static_cast<double>(rounds);
+}
+
+__attribute__((target("avx2,fma"))) double float_avx2(std::uint64_t rounds) {
+  __m256 sums[kChains];
+  for (__m256& sum : sums) sum = _mm256_setzero_ps();
+  __m256 a = _mm256_set1_ps(1.5F);
+  const __m256 b = _mm256_set1_ps(0.5F);
+  for (std::uint64_t r = 0; r < rounds; ++r) {
+    asm volatile("" : "+x"(a));
+#pragma GCC unroll 12
+    for (__m256& sum : sums) sum = _mm256_fmadd_ps(a, b, sum);
+  }
+  keep(sums);
+  return 16.0 * kChains * static_cast<double>(rounds);
+}
+#elif defined(__aarch64__)
+__attribute__((target("arch=armv8.2-a+dotprod"))) double int8_neon(std::uint64_t rounds) {
+  int32x4_t sums[kChains];
+  for (int32x4_t& sum : sums) sum = vdupq_n_s32(0);
+  int8x16_t a = vdupq_n_s8(3);
+  const int8x16_t b = vdupq_n_s8(5);
+  for (std::uint64_t r = 0; r < rounds; ++r) {
+    asm volatile("" : "+w"(a));
+#pragma GCC unroll 12
+    for (int32x4_t& sum : sums) sum = vdotq_s32(sum, a, b);
+  }
+  keep(sums);
+  return 32.0 * kChains * static_cast<double>(rounds);
+}
+
+double float_neon(std::uint64_t rounds) {
+  float32x4_t sums[kChains];
+  for (float32x4_t& sum : sums) sum = vdupq_n_f32(0);
+  float32x4_t a = vdupq_n_f32(1.5F);
+  const float32x4_t b = vdupq_n_f32(0.5F);
+  for (std::uint64_t r = 0; r < rounds; ++r) {
+    asm volatile("" : "+w"(a));
+#pragma GCC unroll 12
+    for (float32x4_t& sum : sums) sum = vfmaq_f32(sum, a, b);
+  }
+  keep(sums);
+  return 8.0 * kChains * static_cast<double>(rounds);
+}
+#endif
+
+using Peak = double (*)(std::uint64_t rounds);
+struct InstructionSet {
+  std::string_view name;
+  Peak int8, float32;
+  bool runs;
+};
+
+std::vector<InstructionSet> instruction_sets() {
+  std::vector<InstructionSet> sets = {{"scalar", int8_scalar, float_scalar, true}};
+#if defined(__x86_64__)
+  sets.push_back({"avx2", int8_avx2, float_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")});
+  sets.push_back({"avx512", int8_avx512, float_avx512, __builtin_cpu_supports("avx512vnni") != 0});
+#elif defined(__aarch64__)
+  constexpr unsigned long kDotProduct = 1UL << 20;  // HWCAP_ASIMDDP
+  sets.push_back({"neon", int8_neon, float_neon, (::getauxval(AT_HWCAP) & kDotProduct) != 0});
+#endif
+  std::erase_if(sets, [](const InstructionSet& set) { return !set.runs; });
+  return sets;
+}
+
+const InstructionSet& find_set(const std::vector<InstructionSet>& sets, std::string_view name) {
+  const auto found = std::ranges::find(sets, name, &InstructionSet::name);
+  if (found == sets.end()) {
+    throw bad_input("this processor has no instruction set \"" + std::string(name) + "\" to measure");
+  }
+  return *found;
+}
+
+double measure_peak(Peak peak, unsigned threads) {
+  // As many rounds as take about 20 ms; what one thread did is what each does.
+  std::uint64_t rounds = 1000;
+  double seconds = 0;
+  while (seconds < 0.02) {
+    rounds *= 2;
+    const Clock::time_point start = Clock::now();
+    peak(rounds);
+    seconds = seconds_since(start);
+  }
+  double operations = 0;
+  const double best = fastest_pass(threads, 7, [&](unsigned thread) {
+    const double done = peak(rounds);
+    if (thread == 0) operations = done;
+  });
+  return operations * threads / best;
+}
+
+}  // namespace
+
+double measure_read_bandwidth(unsigned threads, Bytes size) {
+  constexpr std::uint64_t kPiece = std::uint64_t{2} << 20;  // whole huge pages for each thread
+  const std::uint64_t each = std::max<std::uint64_t>(align_up(size.value / threads, kPiece), kPiece);
+  const Region region(each * threads);
+  const Reader read = best_reader();
+  const double fill = fastest_pass(
+      threads, 1, [&](unsigned thread) { std::fill_n(region.data() + thread * each, each, std::byte{1}); });
+  const int passes = std::clamp(static_cast<int>(0.4 / fill), 3, 20);
+  const double best =
+      fastest_pass(threads, passes, [&](unsigned thread) { read(region.data() + thread * each, each); });
+  return static_cast<double>(each * threads) / best;
+}
+
+std::vector<std::string> measurable_instruction_sets() {
+  std::vector<std::string> names;
+  for (const InstructionSet& set : instruction_sets()) names.emplace_back(set.name);
+  return names;
+}
+
+double measure_int8_peak(std::string_view instruction_set, unsigned threads) {
+  const std::vector<InstructionSet> sets = instruction_sets();
+  return measure_peak(find_set(sets, instruction_set).int8, threads);
+}
+
+double measure_float_peak(std::string_view instruction_set, unsigned threads) {
+  const std::vector<InstructionSet> sets = instruction_sets();
+  return measure_peak(find_set(sets, instruction_set).float32, threads);
+}
+
+}  // namespace loadline::hardware

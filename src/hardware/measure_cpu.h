@@ -1,0 +1,30 @@
+// What this machine's memory and processors can do at best: the limits that speeds are stated as shares of.
+// Takes a few tenths of a second each and the memory it says; stores nothing.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace loadline::hardware {
+
+// Bytes per second that `threads` threads (at least 1) read together from main memory: each streams its own part of
+// `size` bytes, which should be well beyond the last-level cache; the best of several passes. The memory is given back.
+// Throws Error(DoesNotFit) if it cannot be had.
+double measure_read_bandwidth(unsigned threads, Bytes size = kGiB);
+
+// The sets of `measure_int8_peak` that this processor can run, the slowest first: "scalar", "avx2", "avx512", "neon"
+// as the CPU kernels name them.
+std::vector<std::string> measurable_instruction_sets();
+
+// Operations per second (a multiply-add counts two) of `threads` threads that do nothing but 8-bit dot products in
+// registers with the given set: what a matrix product cannot exceed. Throws Error(BadInput) for a set that is not in
+// the list above.
+double measure_int8_peak(std::string_view instruction_set, unsigned threads);
+
+// Likewise for float32 multiply-adds.
+double measure_float_peak(std::string_view instruction_set, unsigned threads);
+
+}  // namespace loadline::hardware

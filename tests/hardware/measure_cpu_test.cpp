@@ -1,0 +1,32 @@
+#include "hardware/measure_cpu.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace loadline::hardware {
+namespace {
+
+// How large the figures are is the machine's affair; that every measurement ends and means something is ours.
+TEST(MeasureCpu, EveryInstructionSetHasAPeak) {
+  const std::vector<std::string> sets = measurable_instruction_sets();
+  ASSERT_FALSE(sets.empty());
+  EXPECT_EQ(sets.front(), "scalar");
+  for (const std::string& set : sets) {
+    EXPECT_GT(measure_int8_peak(set, 2), 0) << set;
+    EXPECT_GT(measure_float_peak(set, 1), 0) << set;
+  }
+}
+
+TEST(MeasureCpu, ReadBandwidthTakesAnyNumberOfThreads) {
+  for (const unsigned threads : {1U, 3U}) EXPECT_GT(measure_read_bandwidth(threads, 16 * kMiB), 0);
+}
+
+TEST(MeasureCpu, AnUnknownInstructionSetIsRefused) { EXPECT_THROW(measure_int8_peak("mmx", 1), Error); }
+
+TEST(MeasureCpu, MemoryThatCannotBeHadIsRefused) {
+  EXPECT_THROW(measure_read_bandwidth(1, Bytes(std::uint64_t{1} << 60)), Error);
+}
+
+}  // namespace
+}  // namespace loadline::hardware
