@@ -16,6 +16,16 @@ namespace loadline::backend {
 // Set by anyone (a signal handler too) to end a pass early.
 using StopFlag = std::atomic<bool>;
 
+// Stands between a device and weights that come from disk for every pass. A device asks before it computes a group
+// whose weights are streamed, and says when it is done with them. Called from the thread that runs the pass.
+class WeightGate {
+ public:
+  virtual ~WeightGate() = default;
+  // Blocks until the group's weights are in their regions. False: they will not come (stopped, or a read failed).
+  virtual bool acquire(std::uint32_t group, const StopFlag& stop) noexcept = 0;
+  virtual void release(std::uint32_t group) noexcept = 0;
+};
+
 // Not thread-safe except where said. Calls come in the order: construction (allocates every arena of the tier, exactly
 // the plan's bytes, or throws Error), upload of all weights, prepare, then any number of run.
 class Device {

@@ -37,16 +37,33 @@ class Barrier {
   alignas(64) std::atomic<std::uint32_t> phase_{0};
 };
 
-// Hands out the integers [0, count) in chunks to whoever asks first. `reset` between uses, from one thread, before a
-// barrier. A chunk is contiguous, so each thread still reads memory in long sequential runs.
+// Hands out the integers [0, total) in contiguous ranges to whoever asks first: large ranges at the beginning, so that
+// each thread reads memory in long sequential runs, small ones at the end, so that all finish together.
+// `reset` between uses, from one thread, before a barrier or a ThreadPool::run.
 class WorkQueue {
  public:
+  struct Range {
+    std::uint64_t begin;
+    std::uint64_t end;  // equal to begin: nothing is left
+  };
+
   void reset() { next_.store(0, std::memory_order_relaxed); }
-  // The first index of the next chunk of `chunk` items; at or beyond the count of items, nothing is left.
-  std::int64_t claim(std::int64_t chunk) { return next_.fetch_add(chunk, std::memory_order_relaxed); }
+
+  // The next range, a multiple of `least` long unless the total ends it.
+  Range claim(std::uint64_t total, int threads, std::uint64_t least) {
+    std::uint64_t begin = next_.load(std::memory_order_relaxed);
+    while (begin < total) {
+      // A quarter of a fair share of what is left.
+      const std::uint64_t share = (total - begin) / (4 * static_cast<std::uint64_t>(threads));
+      const std::uint64_t size = share / least * least > least ? share / least * least : least;
+      const std::uint64_t end = begin + size < total ? begin + size : total;
+      if (next_.compare_exchange_weak(begin, end, std::memory_order_relaxed)) return {begin, end};
+    }
+    return {total, total};
+  }
 
  private:
-  alignas(64) std::atomic<std::int64_t> next_{0};
+  alignas(64) std::atomic<std::uint64_t> next_{0};
 };
 
 // Thread-compatible: one `run` at a time, from the thread that owns the pool. That thread takes part as index 0.

@@ -10,7 +10,9 @@
 namespace loadline::model {
 namespace {
 
-std::string layer_tensor(std::uint32_t layer, std::string_view suffix) { return fmt::format("blk.{}.{}", layer, suffix); }
+std::string layer_tensor(std::uint32_t layer, std::string_view suffix) {
+  return fmt::format("blk.{}.{}", layer, suffix);
+}
 
 }  // namespace
 
@@ -24,8 +26,8 @@ ProgramBuilder::ProgramBuilder(const gguf::Model& model, ModelConfig config) : m
   program_.config.vocabulary = static_cast<std::uint32_t>(rows);
   const auto* tokens = model.metadata.get_strings("tokenizer.ggml.tokens");
   if (tokens != nullptr && tokens->size() != rows) {
-    throw bad_input(fmt::format("token_embd.weight has {} rows, but tokenizer.ggml.tokens has {} entries", rows,
-                                tokens->size()));
+    throw bad_input(
+        fmt::format("token_embd.weight has {} rows, but tokenizer.ggml.tokens has {} entries", rows, tokens->size()));
   }
 
   value("hidden", c.embedding);

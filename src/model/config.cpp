@@ -44,7 +44,8 @@ class Keys {
 
   [[nodiscard]] std::uint32_t count(std::string_view suffix, std::uint64_t limit) const {
     if (const auto found = find_count(suffix, limit)) return *found;
-    throw bad_input(fmt::format("the model has no {}", key(suffix)), "The file is not a complete model of this family.");
+    throw bad_input(fmt::format("the model has no {}", key(suffix)),
+                    "The file is not a complete model of this family.");
   }
 
   // A finite number in (0, limit].
@@ -57,7 +58,9 @@ class Keys {
     return static_cast<float>(*number);
   }
 
-  [[nodiscard]] const std::string* find_text(std::string_view suffix) const { return metadata_.get_string(key(suffix)); }
+  [[nodiscard]] const std::string* find_text(std::string_view suffix) const {
+    return metadata_.get_string(key(suffix));
+  }
 
  private:
   const gguf::Metadata& metadata_;
@@ -87,7 +90,8 @@ void read_scaling(const Keys& keys, const ModelConfig& config, RopeConfig& rope)
     return;
   }
   if (type != "yarn") {
-    throw bad_input(fmt::format("{} is \"{}\"; supported are none, linear and yarn", keys.key("rope.scaling.type"), type));
+    throw bad_input(
+        fmt::format("{} is \"{}\"; supported are none, linear and yarn", keys.key("rope.scaling.type"), type));
   }
   rope.scaling = RopeConfig::Scaling::Yarn;
   rope.original_context =
@@ -95,7 +99,8 @@ void read_scaling(const Keys& keys, const ModelConfig& config, RopeConfig& rope)
   rope.beta_fast = keys.find_positive("rope.scaling.yarn_beta_fast", 1e6).value_or(rope.beta_fast);
   rope.beta_slow = keys.find_positive("rope.scaling.yarn_beta_slow", 1e6).value_or(rope.beta_slow);
   rope.magnitude = keys.find_positive("rope.scaling.attn_factor", 1e6).value_or(1.0F);
-  // The paper's recommendation for the temperature of the softmax: sqrt(1/t) = 0.1 ln(s) + 1 (arXiv:2309.00071, eq. 22).
+  // The paper's recommendation for the temperature of the softmax: sqrt(1/t) = 0.1 ln(s) + 1 (arXiv:2309.00071, eq.
+  // 22).
   rope.magnitude *= 1.0F + 0.1F * std::log(rope.factor);
 }
 

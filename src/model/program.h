@@ -16,8 +16,8 @@ namespace loadline::model {
 using ValueId = std::uint32_t;
 struct Value {
   std::string name;
-  std::uint32_t width = 0;     // floats per row
-  bool outputs_only = false;   // has a row per output instead of a row per token (logits)
+  std::uint32_t width = 0;    // floats per row
+  bool outputs_only = false;  // has a row per output instead of a row per token (logits)
 };
 inline constexpr ValueId kHidden = 0;  // the residual stream; the only value that lives across groups
 
@@ -44,9 +44,9 @@ struct Op {
   std::vector<ValueId> outputs;
   std::vector<TensorIndex> tensors;
   std::vector<TensorIndex> biases;
-  std::uint32_t layer = 0;     // whose KV cache (Attention)
-  std::uint32_t heads = 0;     // HeadNorm
-  bool after_select = false;   // rows are outputs
+  std::uint32_t layer = 0;    // whose KV cache (Attention)
+  std::uint32_t heads = 0;    // HeadNorm
+  bool after_select = false;  // rows are outputs
 };
 
 // The unit of placement.
@@ -64,10 +64,10 @@ struct Group {
 struct Program {
   ModelConfig config;
   std::vector<Value> values;
-  std::vector<Group> groups;              // in order: embedding, (attention, feed-forward) per layer, output
-  TensorIndex rope_factors = kNoTensor;   // rope_freqs.weight: divides the frequencies (Llama 3.1 and later)
+  std::vector<Group> groups;             // in order: embedding, (attention, feed-forward) per layer, output
+  TensorIndex rope_factors = kNoTensor;  // rope_freqs.weight: divides the frequencies (Llama 3.1 and later)
   ValueId logits = 0;
-  bool tied_embeddings = false;           // the output matrix is token_embd.weight
+  bool tied_embeddings = false;  // the output matrix is token_embd.weight
 };
 
 // Reads the configuration and writes the program of the model's family. Throws Error(BadInput) for an unknown family

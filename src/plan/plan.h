@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
@@ -28,6 +29,7 @@ struct Tier {
 };
 
 enum class Purpose : std::uint8_t { Weights, KvCache, Scratch, Staging, Runtime };
+std::string_view name_of(Purpose purpose);  // "weights", "KV cache", ...
 
 // How a tensor lies in its region. A repacked tensor has exactly the bytes of the original.
 enum class Layout : std::uint8_t { File, Rows16 };

@@ -10,9 +10,7 @@
 namespace loadline::cpu {
 namespace {
 
-std::vector<const KernelTable*> find_available() {
-  return {&kScalarKernels};
-}
+std::vector<const KernelTable*> find_available() { return {&kScalarKernels}; }
 
 const KernelTable& choose() {
   const std::span<const KernelTable* const> tables = available_kernels();

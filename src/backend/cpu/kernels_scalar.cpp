@@ -21,9 +21,7 @@ using quant::Int8Block;
 // Tokens whose products are kept on the stack at a time.
 constexpr std::uint32_t kTokens = 64;
 
-bool stopped(const StopFlag* stop) {
-  return stop != nullptr && stop->load(std::memory_order_relaxed);
-}
+bool stopped(const StopFlag* stop) { return stop != nullptr && stop->load(std::memory_order_relaxed); }
 
 // The largest magnitude of `count` values; NaN if any of them is infinite or NaN, so that it reaches the result.
 float largest_magnitude(const float* x, std::uint64_t count) {

@@ -31,23 +31,15 @@ inline std::byte* v_part(const KvLayer& kv, std::uint32_t page, std::uint32_t he
 }
 
 // Index of a value in a part of floats or halves.
-inline std::size_t k_index(std::size_t i, std::size_t cell) {
-  return i * kCells + cell;
-}
-inline std::size_t v_index(std::size_t dim, std::size_t i, std::size_t cell) {
-  return cell * dim + i;
-}
+inline std::size_t k_index(std::size_t i, std::size_t cell) { return i * kCells + cell; }
+inline std::size_t v_index(std::size_t dim, std::size_t i, std::size_t cell) { return cell * dim + i; }
 
 // Byte offsets in a part of Q8_0.
-inline std::size_t k_q8_scale(std::size_t i, std::size_t cell) {
-  return i / 32 * kQ8Group + 2 * cell;
-}
+inline std::size_t k_q8_scale(std::size_t i, std::size_t cell) { return i / 32 * kQ8Group + 2 * cell; }
 inline std::size_t k_q8_value(std::size_t i, std::size_t cell) {
   return i / 32 * kQ8Group + 2 * kCells + (i % 32 / 4 * kCells + cell) * 4 + i % 4;
 }
-inline std::size_t v_q8_value(std::size_t dim, std::size_t i, std::size_t cell) {
-  return cell * dim + i;
-}
+inline std::size_t v_q8_value(std::size_t dim, std::size_t i, std::size_t cell) { return cell * dim + i; }
 inline std::size_t v_q8_scale(std::size_t dim, std::size_t i, std::size_t cell) {
   return kCells * dim + (i / 32 * kCells + cell) * 2;
 }

@@ -50,8 +50,7 @@ const BlockLayout& block_layout(TensorType type) {
   if (type == TensorType::BF16) return kLayoutPair;
   switch (type) {
 #define LOADLINE_FORMAT(name, id, elements, bytes) \
-  case TensorType::name:                           \
-    return kLayout##name;
+  case TensorType::name: return kLayout##name;
 #include "quant/formats.inc"
 #undef LOADLINE_FORMAT
   }

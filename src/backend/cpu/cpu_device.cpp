@@ -1,0 +1,78 @@
+#include "backend/cpu/cpu_device.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "base/error.h"
+
+namespace loadline::cpu {
+
+CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool)
+    : model_(model), program_(program), plan_(plan), pool_(pool), kernels_(kernels()) {
+  arenas_.resize(plan.arenas.size());
+  for (std::size_t i = 0; i < plan.arenas.size(); ++i) {
+    const plan::Arena& arena = plan.arenas[i];
+    if (arena.tier != plan::kCpu || arena.purpose == plan::Purpose::Runtime) continue;
+    arenas_[i] = HostArena(arena.size, arena.huge_pages, plan::name_of(arena.purpose));
+  }
+}
+
+std::byte* CpuDevice::address(plan::RegionIndex region) const {
+  const plan::Region& r = plan_.regions[region];
+  return arenas_[r.arena].data() + r.offset.value;
+}
+
+void CpuDevice::upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
+                       std::span<const std::byte> data) {
+  const plan::Region& r = plan_.regions[region];
+  const gguf::TensorInfo& tensor = model_.tensors[static_cast<std::size_t>(r.tensor)];
+  if (r.layout == plan::Layout::Rows16) {
+    repack_rows(tensor.type, tensor.columns(), tensor.rows(), first_row, rows, data.data(), address(region));
+    return;
+  }
+  const Bytes offset = quant::size_of(tensor.type, tensor.columns()) * first_row;
+  std::memcpy(address(region) + offset.value, data.data(), data.size());
+}
+
+void CpuDevice::prepare() {
+  schedules_.resize(plan_.stages.size());
+  for (std::size_t i = 0; i < plan_.stages.size(); ++i) {
+    if (plan_.stages[i].device != plan::kCpu) continue;
+    schedules_[i] = record_stage(model_, program_, plan_, plan_.stages[i],
+                                 [this](plan::RegionIndex region) { return address(region); });
+  }
+}
+
+bool CpuDevice::run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) {
+  Recording& schedule = schedules_[stage];
+  for (WorkQueue& queue : schedule.queues) queue.reset();
+  std::atomic<bool> failed{false};
+  const Pass pass{&batch, &stop, &kernels_, pool_.threads(), gate_, &failed};
+  pool_.run([&](int thread) noexcept {
+    for (std::size_t i = 0; i < schedule.steps.size(); ++i) {
+      run_step(schedule.steps[i], pass, schedule.queues[i], thread);
+      // Also when stopping: every thread passes every barrier, so none is left waiting.
+      pool_.barrier().wait();
+    }
+  });
+  return !pass.ending();
+}
+
+float* CpuDevice::hidden_in() {
+  return reinterpret_cast<float*>(address(plan_.scratch[plan::kCpu].values[model::kHidden]));
+}
+
+const float* CpuDevice::hidden_out() { return hidden_in(); }
+
+const float* CpuDevice::logits() {
+  return reinterpret_cast<const float*>(address(plan_.scratch[plan::kCpu].values[program_.logits]));
+}
+
+Bytes CpuDevice::allocated() const {
+  Bytes total;
+  for (const HostArena& arena : arenas_) total += arena.resident();
+  return total;
+}
+
+}  // namespace loadline::cpu

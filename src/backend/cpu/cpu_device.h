@@ -1,0 +1,49 @@
+// The CPU as a device: the plan's arenas in system memory, and its stages as step lists run by a team of threads.
+// Owns memory and schedule; computes only through the kernel table.
+#pragma once
+
+#include <vector>
+
+#include "backend/cpu/host_arena.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/recorder.h"
+#include "backend/device.h"
+#include "base/thread_pool.h"
+#include "gguf/gguf.h"
+#include "model/program.h"
+#include "plan/plan.h"
+
+namespace loadline::cpu {
+
+class CpuDevice final : public backend::Device {
+ public:
+  // Allocates every arena of the RAM tier. `model`, `program`, `plan` and `pool` must outlive the device.
+  CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool);
+
+  void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
+              std::span<const std::byte> data) override;
+  void prepare() override;
+  bool run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) override;
+  float* hidden_in() override;
+  const float* hidden_out() override;
+  const float* logits() override;
+  [[nodiscard]] Bytes allocated() const override;
+
+  // Before the first run, where the plan streams weights: who brings them.
+  void set_gate(backend::WeightGate* gate) { gate_ = gate; }
+
+  // Address of a region of an arena in RAM.
+  [[nodiscard]] std::byte* address(plan::RegionIndex region) const;
+
+ private:
+  const gguf::Model& model_;
+  const model::Program& program_;
+  const plan::Plan& plan_;
+  ThreadPool& pool_;
+  const KernelTable& kernels_;
+  backend::WeightGate* gate_ = nullptr;
+  std::vector<HostArena> arenas_;     // per arena of the plan; empty where not ours
+  std::vector<Recording> schedules_;  // per stage of the plan; empty where not ours
+};
+
+}  // namespace loadline::cpu

@@ -1,0 +1,131 @@
+// The CPU's schedule of a stage: a flat list of steps with every address resolved, recorded once and replayed by all
+// threads together for each batch. A step splits its own work; between two steps all threads meet at a barrier.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <variant>
+
+#include "backend/batch.h"
+#include "backend/cpu/kernels.h"
+#include "backend/device.h"
+#include "base/file.h"
+#include "base/thread_pool.h"
+#include "model/config.h"
+
+namespace loadline::cpu {
+
+// What changes from batch to batch.
+struct Pass {
+  const backend::Batch* batch;
+  const StopFlag* stop;
+  const KernelTable* kernels;
+  int threads;
+  backend::WeightGate* gate;  // null where nothing is streamed
+  std::atomic<bool>* failed;  // set when a step could not be done; the pass is then meaningless
+
+  [[nodiscard]] bool ending() const {
+    return stop->load(std::memory_order_relaxed) || failed->load(std::memory_order_relaxed);
+  }
+
+  // Rows a step works on: the tokens, or only the outputs after SelectOutputs.
+  [[nodiscard]] std::uint32_t rows(bool after_select) const {
+    return static_cast<std::uint32_t>(after_select ? batch->outputs.size() : batch->tokens.size());
+  }
+};
+
+// out[t] = row tokens[t] of the table.
+struct EmbedStep {
+  Matrix table;
+  bool interleaved;  // Rows16, shared with the output matrix; else as in the file
+  float* out;
+};
+
+// The same with the table left on disk: one thread reads each row into `buffer`.
+struct EmbedFromDiskStep {
+  const File* file;
+  Bytes offset;
+  TensorType type;
+  std::uint64_t columns;
+  std::byte* buffer;
+  float* out;
+};
+
+// Waits for a streamed group's weights, or gives their place back.
+struct GateStep {
+  std::uint32_t group;
+  bool acquire;
+};
+
+// Keeps the rows of `x` that the batch wants logits for, in order, at its beginning.
+struct SelectStep {
+  float* x;
+  std::uint64_t width;
+};
+
+// What makes attention's inputs and outputs; shared by the steps around it.
+struct AttentionSlot {
+  KvLayer kv;
+  float* q;
+  float* k;
+  float* v;
+  float* out;
+  const float* q_norm;  // [head_dim_k] or null
+  const float* k_norm;
+  std::uint32_t heads;
+  float scale;
+  float epsilon;
+  std::uint32_t rotary;
+  bool neox;
+  std::byte* workspace;
+
+  [[nodiscard]] AttentionTask task(const backend::Batch& batch) const;
+};
+
+// Head norms, rope, and storing K and V: per token and KV head.
+struct HeadsStep {
+  AttentionSlot slot;
+};
+
+struct AttentionStep {
+  AttentionSlot slot;
+};
+
+// Per token, before a product: optionally a norm (or the merging of attention's partial results), then the preparation
+// of the activations for each kind of weights that reads them.
+struct PrepareStep {
+  struct Target {
+    quant::ActivationKind kind;
+    std::byte* to;
+  };
+  const float* x;  // [rows][width]
+  std::uint64_t width;
+  const float* norm_weight = nullptr;  // with it: normed = norm(x), and normed is prepared
+  float* normed = nullptr;
+  float epsilon = 0;
+  const AttentionSlot* merge = nullptr;  // with it: x is attention's output, finished here
+  std::array<Target, 3> targets{};
+  std::uint32_t target_count = 0;
+  bool after_select = false;
+};
+
+// Up to three products of one input (q, k, v).
+struct LinearStep {
+  std::array<MatmulTask, 3> parts{};
+  std::uint32_t part_count = 0;
+  bool after_select = false;
+};
+
+struct GatedStep {
+  GatedTask task;
+  bool after_select = false;
+};
+
+using Step = std::variant<EmbedStep, EmbedFromDiskStep, GateStep, SelectStep, HeadsStep, AttentionStep, PrepareStep,
+                          LinearStep, GatedStep>;
+
+// This thread's share of a step. `queue` is the step's own and was reset before the pass. Returns early, with the work
+// undone, once the pass is to stop.
+void run_step(const Step& step, const Pass& pass, WorkQueue& queue, int thread);
+
+}  // namespace loadline::cpu
