@@ -1,0 +1,150 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "backend/cpu/cpu_device.h"
+#include "base/error.h"
+#include "plan/stream.h"
+#include "storage/read_queue.h"
+
+namespace loadline::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+Engine::Engine(gguf::Model model, model::Program program, plan::Plan plan)
+    : model_(std::move(model)), program_(std::move(program)), plan_(std::move(plan)) {}
+
+Engine::~Engine() = default;
+
+std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, plan::Plan plan,
+                                     const LoadProgress& progress, const StopFlag& stop) {
+  std::unique_ptr<Engine> engine(new Engine(std::move(model), std::move(program), std::move(plan)));
+  const plan::Plan& p = engine->plan_;
+  engine->pool_ = std::make_unique<ThreadPool>(static_cast<int>(p.shape.threads));
+  engine->devices_.resize(p.scratch.size());
+  auto owned = std::make_unique<cpu::CpuDevice>(engine->model_, engine->program_, p, *engine->pool_);
+  cpu::CpuDevice& cpu = *owned;
+  engine->devices_[plan::kCpu] = std::move(owned);
+  const auto memory = [&](plan::RegionIndex region) {
+    return std::span<std::byte>(cpu.address(region), p.regions[region].size.value);
+  };
+
+  std::vector<backend::Device*> devices;
+  for (const auto& device : engine->devices_) devices.push_back(device.get());
+  if (!load_weights(engine->model_, p, devices, *engine->pool_, memory(p.load_buffer), progress, stop)) return nullptr;
+  for (backend::Device* device : devices) {
+    if (device != nullptr) device->prepare();
+  }
+
+  if (!p.stream.empty()) {
+    const std::span<std::byte> buffer = memory(p.stream_buffer);
+    auto queue = storage::open_queue(engine->model_.files, buffer, {.depth = plan::kStreamParts});
+    engine->stream_ = std::make_unique<WeightStream>(engine->model_, p, cpu, buffer, std::move(queue));
+    cpu.set_gate(engine->stream_.get());
+  }
+
+  std::vector<float> factors;
+  if (const model::TensorIndex tensor = engine->program_.rope_factors; tensor != model::kNoTensor) {
+    const gguf::TensorInfo& info = engine->model_.tensors[static_cast<std::size_t>(tensor)];
+    factors.resize(info.elements());
+    engine->model_.files[info.file].read_at(info.offset, std::as_writable_bytes(std::span(factors)));
+  }
+  engine->executor_ = std::make_unique<exec::Executor>(engine->program_, p, std::move(devices), factors);
+  engine->verify();
+  return engine;
+}
+
+// What each device holds must be what the plan says, to the page.
+void Engine::verify() const {
+  for (std::size_t i = 0; i < devices_.size(); ++i) {
+    if (devices_[i] == nullptr) continue;
+    Bytes planned;
+    for (const plan::Arena& arena : plan_.arenas) {
+      if (arena.tier == i && arena.purpose != plan::Purpose::Runtime) planned += arena.size;
+    }
+    const Bytes held = devices_[i]->allocated();
+    if (held != planned) {
+      throw Error(ErrorCode::Internal, fmt::format("{} holds {} bytes where the plan says {}", plan_.tiers[i].name,
+                                                   held.value, planned.value));
+    }
+  }
+}
+
+bool Engine::forward(const exec::Input& input, const StopFlag& stop) {
+  if (stream_) stream_->begin_pass();
+  if (executor_->forward({&input, 1}, stop)) return true;
+  if (stream_) stream_->rethrow();
+  if (!stop.load(std::memory_order_relaxed)) {
+    throw Error(ErrorCode::DeviceFailure, "the model's file could not be read while generating");
+  }
+  return false;
+}
+
+Figures Engine::generate(std::span<const Token> prompt, const GenerateOptions& options, const StopFlag& stop) {
+  exec::Executor& executor = *executor_;
+  const std::uint32_t room = executor.cache().room(options.sequence);
+  if (prompt.size() > room) {
+    throw bad_input(fmt::format("the prompt has {} tokens, but the context has room for {}", prompt.size(), room),
+                    "Give more context with -c, or a shorter prompt.");
+  }
+  Figures figures;
+  figures.ending = Ending::Stopped;
+  const auto start = Clock::now();
+  while (figures.prompt_tokens < prompt.size()) {
+    const std::size_t count = std::min<std::size_t>(plan_.shape.batch, prompt.size() - figures.prompt_tokens);
+    const bool last = figures.prompt_tokens + count == prompt.size();
+    const exec::Input input{options.sequence, prompt.subspan(figures.prompt_tokens, count),
+                            last ? exec::Want::Last : exec::Want::None};
+    const bool completed = forward(input, stop);
+    figures.prompt_seconds = seconds_since(start);
+    if (!completed) return figures;
+    figures.prompt_tokens += count;
+    if (options.on_prompt) options.on_prompt(figures.prompt_tokens, prompt.size());
+  }
+  const auto generation_start = Clock::now();
+  while (!stop.load(std::memory_order_relaxed)) {
+    if (options.most_tokens >= 0 && static_cast<std::int64_t>(figures.generated_tokens) >= options.most_tokens) {
+      figures.ending = Ending::Length;
+      return figures;
+    }
+    const Token token = options.draw(executor.logits(0));
+    if (options.is_end && options.is_end(token)) {
+      figures.ending = Ending::EndOfGeneration;
+      return figures;
+    }
+    ++figures.generated_tokens;
+    options.on_token(token);
+    if (executor.cache().room(options.sequence) == 0) {
+      figures.ending = Ending::ContextFull;
+      return figures;
+    }
+    const exec::Input input{options.sequence, {&token, 1}, exec::Want::Last};
+    const bool completed = forward(input, stop);
+    figures.generation_seconds = seconds_since(generation_start);
+    if (!completed) break;
+  }
+  return figures;
+}
+
+bool Engine::score(std::span<const Token> tokens, std::uint32_t sequence,
+                   const std::function<void(std::span<const float>)>& row, const StopFlag& stop) {
+  const std::size_t most = std::min(plan_.shape.batch, plan_.shape.outputs);
+  for (std::size_t done = 0; done < tokens.size();) {
+    const std::size_t count = std::min(most, tokens.size() - done);
+    const exec::Input input{sequence, tokens.subspan(done, count), exec::Want::All};
+    if (!forward(input, stop)) return false;
+    for (std::size_t i = 0; i < count; ++i) row(executor_->logits(i));
+    done += count;
+  }
+  return true;
+}
+
+}  // namespace loadline::engine

@@ -1,0 +1,84 @@
+// The facade: a model loaded as its plan says, ready to generate. The only place that names concrete backends.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend/device.h"
+#include "base/thread_pool.h"
+#include "engine/loader.h"
+#include "engine/weight_stream.h"
+#include "exec/executor.h"
+#include "gguf/gguf.h"
+#include "model/program.h"
+#include "plan/plan.h"
+
+namespace loadline::engine {
+
+using backend::StopFlag;
+using Token = std::int32_t;
+
+// Why a generation ended.
+enum class Ending : std::uint8_t { EndOfGeneration, Length, ContextFull, Stopped };
+
+struct GenerateOptions {
+  std::uint32_t sequence = 0;
+  std::int64_t most_tokens = -1;                            // -1: until the model ends or the context is full
+  std::function<Token(std::span<const float>)> draw;        // chooses the next token from a row of logits
+  std::function<bool(Token)> is_end;                        // end-of-generation tokens; such a token is not reported
+  std::function<void(Token)> on_token;                      // as each is drawn
+  std::function<void(std::size_t, std::size_t)> on_prompt;  // tokens of the prompt done, and in all; may be empty
+};
+
+struct Figures {
+  std::size_t prompt_tokens = 0;
+  double prompt_seconds = 0;  // until the first token's logits
+  std::size_t generated_tokens = 0;
+  double generation_seconds = 0;  // of all passes after the prompt's
+  Ending ending = Ending::Length;
+};
+
+// Owns everything a loaded model is: files, plan, memory, threads, KV cache. One thread uses it; a StopFlag may be set
+// from any other.
+class Engine {
+ public:
+  // Allocates exactly the plan's arenas, loads, and compares what is held with what was planned. Throws Error; null if
+  // stopped while loading.
+  static std::unique_ptr<Engine> load(gguf::Model model, model::Program program, plan::Plan plan,
+                                      const LoadProgress& progress, const StopFlag& stop);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  [[nodiscard]] const gguf::Model& model() const { return model_; }
+  [[nodiscard]] const model::Program& program() const { return program_; }
+  [[nodiscard]] const plan::Plan& plan() const { return plan_; }
+  [[nodiscard]] exec::Executor& executor() { return *executor_; }
+
+  // Appends the prompt to the sequence in batches, then draws tokens until something ends it.
+  // Throws Error(BadInput) if the prompt alone does not fit the context.
+  Figures generate(std::span<const Token> prompt, const GenerateOptions& options, const StopFlag& stop);
+
+  // Appends tokens in batches and calls `row` with every position's logits, in order. False if stopped.
+  bool score(std::span<const Token> tokens, std::uint32_t sequence,
+             const std::function<void(std::span<const float>)>& row, const StopFlag& stop);
+
+ private:
+  Engine(gguf::Model model, model::Program program, plan::Plan plan);
+  void verify() const;
+  // One pass. False if stopped; throws where the weights' stream failed.
+  bool forward(const exec::Input& input, const StopFlag& stop);
+
+  gguf::Model model_;
+  model::Program program_;
+  plan::Plan plan_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::vector<std::unique_ptr<backend::Device>> devices_;  // per device of the plan; null where it has no tier in use
+  std::unique_ptr<WeightStream> stream_;                   // null where nothing is streamed; goes before the devices
+  std::unique_ptr<exec::Executor> executor_;
+};
+
+}  // namespace loadline::engine

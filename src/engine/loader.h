@@ -1,0 +1,24 @@
+// Fills the plan's weight regions from the model's files: whole rows in large sequential reads, several threads, each
+// laying out what it read on the way. It reads each byte once and holds nothing but its buffers.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "backend/device.h"
+#include "base/thread_pool.h"
+#include "gguf/gguf.h"
+#include "plan/plan.h"
+
+namespace loadline::engine {
+
+// Called from the loading thread with the bytes done and the bytes in all.
+using LoadProgress = std::function<void(Bytes done, Bytes total)>;
+
+// Uploads every tensor the plan keeps resident to its device. `buffers` is scratch memory for the reads, divided among
+// the pool's threads. False if stopped. Throws Error for a read or an upload that failed.
+bool load_weights(const gguf::Model& model, const plan::Plan& plan, const std::vector<backend::Device*>& devices,
+                  ThreadPool& pool, std::span<std::byte> buffers, const LoadProgress& progress,
+                  const backend::StopFlag& stop);
+
+}  // namespace loadline::engine
