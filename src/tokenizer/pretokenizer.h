@@ -1,0 +1,60 @@
+// Pre-tokenisers: how a byte-level BPE model cuts text into words before merging inside each of them.
+// Each is a list of regular expressions, known by the name in tokenizer.ggml.pre; pretokenizers.inc has the table.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace loadline::tokenizer {
+
+// Immutable and thread-safe after construction; the mutable part of splitting is a Splitter.
+class PreTokenizer {
+ public:
+  // Throws Error(BadInput) for a name that is not in the table.
+  explicit PreTokenizer(std::string_view name);
+  ~PreTokenizer();
+  PreTokenizer(const PreTokenizer&) = delete;
+  PreTokenizer& operator=(const PreTokenizer&) = delete;
+
+  // A word that is a token is not merged from its parts, even if merging would give something else.
+  [[nodiscard]] bool ignore_merges() const { return ignore_merges_; }
+  // What to assume about BOS when the file does not say.
+  [[nodiscard]] bool adds_bos() const { return adds_bos_; }
+  [[nodiscard]] Bytes resident_bytes() const;
+
+ private:
+  friend class Splitter;
+  struct Expression;
+  std::vector<Expression> expressions_;
+  bool ignore_merges_ = false;
+  bool adds_bos_ = false;
+};
+
+// Splits texts with one pre-tokeniser, keeping its scratch memory. One thread at a time; must not outlive it.
+class Splitter {
+ public:
+  explicit Splitter(const PreTokenizer& pretokenizer);
+  ~Splitter();
+  Splitter(const Splitter&) = delete;
+  Splitter& operator=(const Splitter&) = delete;
+
+  // The lengths in bytes of the words of `text`, which must be valid UTF-8 of less than 2 GiB; they sum up to its size.
+  // Every expression in turn splits the pieces left by the one before: its matches and what lies between them become
+  // pieces. The result is valid until the next call.
+  const std::vector<std::uint32_t>& split(std::string_view text);
+
+ private:
+  struct Scratch;
+  void split_piece(const PreTokenizer::Expression& expression, std::string_view piece);
+
+  const PreTokenizer& pretokenizer_;
+  std::unique_ptr<Scratch> scratch_;
+  std::vector<std::uint32_t> pieces_;
+  std::vector<std::uint32_t> next_;
+};
+
+}  // namespace loadline::tokenizer
