@@ -124,7 +124,8 @@ class BytePairTokenizer::Session final : public EncodeSession {
       const Token token = tokenizer_.byte_tokens_[static_cast<unsigned char>(word[i])];
       merger_.add({token, static_cast<std::uint32_t>(i), 1});
     }
-    merger_.run([&](const Symbol& left, const Symbol& right) { return tokenizer_.merges_.find(left.token, right.token); });
+    merger_.run(
+        [&](const Symbol& left, const Symbol& right) { return tokenizer_.merges_.find(left.token, right.token); });
     merger_.for_each([&](const Symbol& symbol) {
       const Token token = symbol.token >= 0 ? symbol.token : vocabulary.special().unknown;
       if (token >= 0) add_token(token);

@@ -1,5 +1,5 @@
-// Byte-level BPE (tokenizer.ggml.model "gpt2"): a pre-tokeniser cuts the text into words; in each, bytes are merged in the
-// order of the model's list of merges.
+// Byte-level BPE (tokenizer.ggml.model "gpt2"): a pre-tokeniser cuts the text into words; in each, bytes are merged in
+// the order of the model's list of merges.
 #pragma once
 
 #include "tokenizer/pretokenizer.h"

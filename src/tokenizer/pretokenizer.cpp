@@ -27,10 +27,9 @@ constexpr const char* kQwen2 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
     R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-constexpr const char* kTekken =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kTekken = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+                                R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+                                R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 constexpr const char* kGpt4o =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
@@ -130,7 +129,8 @@ struct FreeMatchContext {
 Error engine_failure(std::string_view doing, int code) {
   std::array<PCRE2_UCHAR, 128> text{};
   pcre2_get_error_message(code, text.data(), text.size());
-  return {ErrorCode::Internal, fmt::format("{} the pre-tokeniser failed: {}.", doing, reinterpret_cast<char*>(text.data()))};
+  return {ErrorCode::Internal,
+          fmt::format("{} the pre-tokeniser failed: {}.", doing, reinterpret_cast<char*>(text.data()))};
 }
 
 }  // namespace
@@ -190,7 +190,8 @@ const std::vector<std::uint32_t>& Splitter::split(std::string_view text) {
   // No expression of the table needs more than a few steps a character for one match; a bound that grows with the text
   // turns what would take the square of it into an error instead.
   const std::uint64_t limit = 1000 + 16 * std::uint64_t{text.size()};
-  pcre2_set_match_limit(scratch_->context.get(), static_cast<std::uint32_t>(std::min<std::uint64_t>(limit, UINT32_MAX)));
+  pcre2_set_match_limit(scratch_->context.get(),
+                        static_cast<std::uint32_t>(std::min<std::uint64_t>(limit, UINT32_MAX)));
   pieces_.push_back(static_cast<std::uint32_t>(text.size()));
   for (const PreTokenizer::Expression& expression : pretokenizer_.expressions_) {
     next_.clear();
@@ -207,9 +208,8 @@ const std::vector<std::uint32_t>& Splitter::split(std::string_view text) {
 void Splitter::split_piece(const PreTokenizer::Expression& expression, std::string_view piece) {
   std::size_t done = 0;
   while (done < piece.size()) {
-    const int found =
-        pcre2_match(expression.code.get(), reinterpret_cast<PCRE2_SPTR>(piece.data()), piece.size(), done,
-                    PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, scratch_->match.get(), scratch_->context.get());
+    const int found = pcre2_match(expression.code.get(), reinterpret_cast<PCRE2_SPTR>(piece.data()), piece.size(), done,
+                                  PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, scratch_->match.get(), scratch_->context.get());
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found < 0) throw engine_failure("Splitting with", found);
     const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch_->match.get());

@@ -39,7 +39,8 @@ std::vector<std::uint32_t> read_ranks(const gguf::Metadata& metadata, std::size_
   }
   std::vector<std::uint32_t> ranks(count);
   for (std::size_t i = 0; i < count; ++i) {
-    if (std::isnan((*scores)[i])) throw bad_input(fmt::format("{}: the score of token {} is not a number.", kScoresKey, i));
+    if (std::isnan((*scores)[i]))
+      throw bad_input(fmt::format("{}: the score of token {} is not a number.", kScoresKey, i));
     ranks[i] = rank_of((*scores)[i]);
   }
   return ranks;

@@ -1,5 +1,5 @@
-// SentencePiece-style BPE (tokenizer.ggml.model "llama"): characters are merged into tokens, highest score first; what is
-// in no token is written in byte tokens. Blanks belong to the word behind them, and text is encoded as if one stood
+// SentencePiece-style BPE (tokenizer.ggml.model "llama"): characters are merged into tokens, highest score first; what
+// is in no token is written in byte tokens. Blanks belong to the word behind them, and text is encoded as if one stood
 // before it.
 #pragma once
 

@@ -15,10 +15,9 @@ unsigned char byte_from_end(std::string_view text, std::size_t depth) {
 }
 
 bool reversed_before(const SpecialMatcher::Pattern& a, const SpecialMatcher::Pattern& b) {
-  return std::lexicographical_compare(a.text.rbegin(), a.text.rend(), b.text.rbegin(), b.text.rend(),
-                                      [](char x, char y) {
-                                        return static_cast<unsigned char>(x) < static_cast<unsigned char>(y);
-                                      });
+  return std::lexicographical_compare(
+      a.text.rbegin(), a.text.rend(), b.text.rbegin(), b.text.rend(),
+      [](char x, char y) { return static_cast<unsigned char>(x) < static_cast<unsigned char>(y); });
 }
 
 }  // namespace
@@ -29,9 +28,10 @@ SpecialMatcher::SpecialMatcher(std::vector<Pattern> patterns) {
   std::size_t total = 0;
   for (const Pattern& pattern : patterns) total += pattern.text.size();
   if (total > kMostBytes) {
-    throw bad_input(fmt::format("tokenizer.ggml.tokens: the control and user-defined tokens have {} of text; at most {} "
-                                "are possible.",
-                                to_string(Bytes(total)), to_string(Bytes(kMostBytes))));
+    throw bad_input(
+        fmt::format("tokenizer.ggml.tokens: the control and user-defined tokens have {} of text; at most {} "
+                    "are possible.",
+                    to_string(Bytes(total)), to_string(Bytes(kMostBytes))));
   }
   std::ranges::stable_sort(patterns, reversed_before);
   build_tree(patterns);

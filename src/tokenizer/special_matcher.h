@@ -41,8 +41,8 @@ class SpecialMatcher {
   // of one stand side by side, by byte.
   struct Node {
     std::uint32_t first_child = 0;
-    std::uint32_t fail = 0;     // the node of the longest proper suffix that is in the tree
-    std::uint32_t length = 0;   // of the longest pattern that ends here; 0: none
+    std::uint32_t fail = 0;    // the node of the longest proper suffix that is in the tree
+    std::uint32_t length = 0;  // of the longest pattern that ends here; 0: none
     Token token = -1;
     std::uint16_t children = 0;
     unsigned char byte = 0;

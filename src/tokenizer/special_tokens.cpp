@@ -15,25 +15,25 @@ namespace {
 // them one too few, so the texts decide as well (the same ones as in llama.cpp's loader, as far as models have them).
 // "</s>" is not among them: several models have it as a plain token, and where it ends a text the EOS key says so.
 constexpr std::array kEndTexts = std::to_array<std::string_view>({
-    "<|eot_id|>",                                       // Llama 3
-    "<|eom_id|>",                                       // Llama 3.1, before a tool's answer
-    "<|end_of_text|>",                                  // Llama 3, Granite
-    "<|im_end|>",                                       // ChatML: Qwen and many others
-    "<|endoftext|>",                                    // GPT-2, Qwen, Phi
-    "<|end|>",                                          // Phi-3
-    "<|return|>",                                       // o200k_harmony
-    "<|call|>",                                         // o200k_harmony
-    "<end_of_turn>",                                    // Gemma
-    "<end_of_utterance>",                               // SmolVLM
-    "<EOT>",                                            // Refact, CodeLlama's infilling
-    "_<EOT>",                                           // CodeLlama, as some converters wrote it
-    "[EOT]",                                            // Kimi
-    "[EOS]",                                            // Kimi
-    "<\uFF5Cend\u2581of\u2581sentence\uFF5C>",          // DeepSeek
+    "<|eot_id|>",                               // Llama 3
+    "<|eom_id|>",                               // Llama 3.1, before a tool's answer
+    "<|end_of_text|>",                          // Llama 3, Granite
+    "<|im_end|>",                               // ChatML: Qwen and many others
+    "<|endoftext|>",                            // GPT-2, Qwen, Phi
+    "<|end|>",                                  // Phi-3
+    "<|return|>",                               // o200k_harmony
+    "<|call|>",                                 // o200k_harmony
+    "<end_of_turn>",                            // Gemma
+    "<end_of_utterance>",                       // SmolVLM
+    "<EOT>",                                    // Refact, CodeLlama's infilling
+    "_<EOT>",                                   // CodeLlama, as some converters wrote it
+    "[EOT]",                                    // Kimi
+    "[EOS]",                                    // Kimi
+    "<\uFF5Cend\u2581of\u2581sentence\uFF5C>",  // DeepSeek
     // Code models after a completed gap: what follows would be another file.
-    "<|fim_pad|>", "<fim-pad>", "<fim_pad>",            // Qwen, StarCoder, Granite
-    "<|repo_name|>", "<reponame>",                      // Qwen, StarCoder and Granite
-    "<|file_sep|>",                                     // Qwen
+    "<|fim_pad|>", "<fim-pad>", "<fim_pad>",  // Qwen, StarCoder, Granite
+    "<|repo_name|>", "<reponame>",            // Qwen, StarCoder and Granite
+    "<|file_sep|>",                           // Qwen
 });
 
 constexpr std::array kEndKeys = std::to_array<std::string_view>({
@@ -53,8 +53,11 @@ Token read_id(const gguf::Metadata& metadata, std::string_view key, std::size_t 
   return static_cast<Token>(*id);
 }
 
-void require(bool add, Token token, std::string_view flag, std::string_view key) {
-  if (add && token < 0) throw bad_input(fmt::format("{} is set, but {} is missing.", flag, key));
+// Whether to add `token`: as the file says, which then must name it, or by default where it does.
+bool read_flag(const gguf::Metadata& metadata, std::string_view flag, bool missing, Token token, std::string_view key) {
+  const auto add = metadata.get_bool(flag);
+  if (add.value_or(false) && token < 0) throw bad_input(fmt::format("{} is set, but {} is missing.", flag, key));
+  return add.value_or(missing && token >= 0);
 }
 
 void sort_unique(std::vector<Token>& tokens) {
@@ -71,10 +74,10 @@ SpecialTokens read_special_tokens(const gguf::Metadata& metadata, const std::vec
   special.bos = read_id(metadata, "tokenizer.ggml.bos_token_id", tokens.size(), defaults.bos);
   special.eos = read_id(metadata, "tokenizer.ggml.eos_token_id", tokens.size(), defaults.eos);
   special.unknown = read_id(metadata, "tokenizer.ggml.unknown_token_id", tokens.size(), defaults.unknown);
-  special.add_bos = metadata.get_bool("tokenizer.ggml.add_bos_token").value_or(defaults.add_bos);
-  special.add_eos = metadata.get_bool("tokenizer.ggml.add_eos_token").value_or(defaults.add_eos);
-  require(special.add_bos, special.bos, "tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id");
-  require(special.add_eos, special.eos, "tokenizer.ggml.add_eos_token", "tokenizer.ggml.eos_token_id");
+  special.add_bos =
+      read_flag(metadata, "tokenizer.ggml.add_bos_token", defaults.add_bos, special.bos, "tokenizer.ggml.bos_token_id");
+  special.add_eos =
+      read_flag(metadata, "tokenizer.ggml.add_eos_token", defaults.add_eos, special.eos, "tokenizer.ggml.eos_token_id");
 
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (std::ranges::find(kEndTexts, tokens[i]) != kEndTexts.end()) {

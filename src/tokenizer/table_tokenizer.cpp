@@ -44,7 +44,8 @@ std::vector<Token> TableTokenizer::encode(std::string_view text, const EncodeOpt
 std::vector<Token> TableTokenizer::encode_counting(std::string_view text, const EncodeOptions& options,
                                                    std::uint64_t& pairs_examined) const {
   if (text.size() >= kLongestText) {
-    throw bad_input(fmt::format("The text has {}; at most 1 GiB can be tokenized at once.", to_string(Bytes(text.size()))));
+    throw bad_input(
+        fmt::format("The text has {}; at most 1 GiB can be tokenized at once.", to_string(Bytes(text.size()))));
   }
   const SpecialMatcher& matcher = options.parse_special ? when_asked_ : always_;
   const std::vector<SpecialMatcher::Match> matches = matcher.find(text);

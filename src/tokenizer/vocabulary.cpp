@@ -36,7 +36,8 @@ const std::vector<std::string>& read_tokens(const gguf::Metadata& metadata) {
     total += length;
   }
   if (total > std::numeric_limits<std::uint32_t>::max()) {
-    throw bad_input(fmt::format("{} holds {} of text; at most 4 GiB are possible.", kTokensKey, to_string(Bytes(total))));
+    throw bad_input(
+        fmt::format("{} holds {} of text; at most 4 GiB are possible.", kTokensKey, to_string(Bytes(total))));
   }
   return *tokens;
 }
@@ -101,7 +102,8 @@ Vocabulary::Vocabulary(const gguf::Metadata& metadata, TokenSpelling spelling, c
     if (kinds_[i] == TokenKind::Byte) {
       const auto byte = parse_byte_token(tokens[i]);
       if (!byte) {
-        throw bad_input(fmt::format("{}: token {} is of type byte, but its text is not of the form <0x0A>.", kTokensKey, i));
+        throw bad_input(
+            fmt::format("{}: token {} is of type byte, but its text is not of the form <0x0A>.", kTokensKey, i));
       }
       arena_.push_back(static_cast<char>(*byte));
       if (byte_tokens_[*byte] < 0) byte_tokens_[*byte] = static_cast<Token>(i);

@@ -33,7 +33,8 @@ class Vocabulary {
   // Pieces are at most this long (real ones have up to about 1 KiB): longer ones would make pair lookups slow.
   static constexpr std::size_t kLongestPiece = 65536;
 
-  // Throws Error(BadInput) naming the key for arrays that are missing, empty, of another type or length, or out of range.
+  // Throws Error(BadInput) naming the key for arrays that are missing, empty, of another type or length, or out of
+  // range.
   Vocabulary(const gguf::Metadata& metadata, TokenSpelling spelling, const SpecialTokens& defaults);
 
   [[nodiscard]] std::int32_t size() const { return static_cast<std::int32_t>(kinds_.size()); }

@@ -1,0 +1,130 @@
+// Special tokens in texts, and the tokens that end a generation.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "tokenizer/synthetic.h"
+#include "tokenizer/tokenizer.h"
+
+namespace loadline::tokenizer {
+namespace {
+
+using test::byte_pair_metadata;
+using test::token_of;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::Not;
+
+const EncodeOptions kPlain = {.add_special = false};
+const EncodeOptions kParsing = {.add_special = false, .parse_special = true};
+
+TEST(SpecialTokens, ControlAndUnknownTokensAreRecognisedOnlyWhenAsked) {
+  const auto metadata = byte_pair_metadata("llama-bpe", {}, {{"<ctl>", 3}, {"<huh>", 2}, {"<s>", 3}});
+  auto with_bos = metadata;
+  test::set_id(with_bos, "tokenizer.ggml.bos_token_id", 258);
+  const auto tokenizer = Tokenizer::from_metadata(with_bos);
+  EXPECT_THAT(tokenizer->encode("a<ctl>b<huh>", kParsing), ElementsAre('a', 256, 'b', 257));
+  EXPECT_THAT(tokenizer->encode("<ctl>", kPlain), ElementsAre('<', 'c', 't', 'l', '>'));
+  EXPECT_THAT(tokenizer->encode("<huh>", kPlain), ElementsAre('<', 'h', 'u', 'h', '>'));
+  EXPECT_THAT(tokenizer->encode("<s>a", {.add_special = true, .parse_special = true}), ElementsAre(258, 258, 'a'))
+      << "a BOS in the text is not taken for the one that is added";
+}
+
+TEST(SpecialTokens, UserDefinedTokensAreAlwaysRecognised) {
+  const auto metadata = byte_pair_metadata("gpt-2", {"a b"}, {{"b c", 4}, {"b c d", 4}});
+  const auto tokenizer = Tokenizer::from_metadata(metadata);
+  const Token ab = token_of(metadata, "ab");
+  EXPECT_THAT(tokenizer->encode("ab c ab", kPlain), ElementsAre('a', token_of(metadata, "b c"), ' ', ab));
+  EXPECT_THAT(tokenizer->encode("ab c d", kParsing), ElementsAre('a', token_of(metadata, "b c d")));
+}
+
+TEST(SpecialTokens, AWordThatIsAControlTokenIsMergedFromItsBytesUnlessAsked) {
+  // tekken takes a whole word from the vocabulary, and "secret" is one word.
+  auto metadata = byte_pair_metadata("tekken", {"s e"}, {{"secret", 3}});
+  test::set_bool(metadata, "tokenizer.ggml.add_bos_token", false);
+  const auto tokenizer = Tokenizer::from_metadata(metadata);
+  EXPECT_THAT(tokenizer->encode("secret", kPlain), ElementsAre(token_of(metadata, "se"), 'c', 'r', 'e', 't'));
+  EXPECT_THAT(tokenizer->encode("secret", kParsing), ElementsAre(token_of(metadata, "secret")));
+}
+
+TEST(SpecialTokens, AMergeThatWouldMakeAControlTokenIsLeftOut) {
+  auto metadata = byte_pair_metadata("gpt-2", {"a b", "ab c"});
+  const Token abc = token_of(metadata, "abc");
+  auto types = *metadata.get_integers("tokenizer.ggml.token_type");
+  types[static_cast<std::size_t>(abc)] = 3;
+  test::set_integers(metadata, "tokenizer.ggml.token_type", {types.begin(), types.end()});
+  const auto tokenizer = Tokenizer::from_metadata(metadata);
+  EXPECT_THAT(tokenizer->encode("abc", kPlain), ElementsAre(token_of(metadata, "ab"), 'c'));
+  EXPECT_THAT(tokenizer->encode("abc", kParsing), ElementsAre(abc));
+}
+
+TEST(SpecialTokens, ControlAndUnknownTokensHaveTextOnlyWhenAsked) {
+  const auto tokenizer =
+      Tokenizer::from_metadata(byte_pair_metadata("gpt-2", {}, {{"<c>", 3}, {"<u>", 2}, {"<d>", 4}}));
+  EXPECT_EQ(tokenizer->decode(std::vector<Token>{'a', 256, 'b', 257, 'c', 258}, false), "abc<d>");
+  EXPECT_EQ(tokenizer->decode(std::vector<Token>{'a', 256, 'b', 257, 'c', 258}, true), "a<c>b<u>c<d>");
+  EXPECT_EQ(tokenizer->piece(256, false), "");
+  EXPECT_EQ(tokenizer->piece(256, true), "<c>");
+}
+
+TEST(SpecialTokens, TextOfSpecialTokensIsNotInTheByteAlphabet) {
+  const auto tokenizer = Tokenizer::from_metadata(byte_pair_metadata("gpt-2", {}, {{"\u00F8", 4}, {"<\u0120>", 3}}));
+  EXPECT_EQ(tokenizer->piece(256, false), "\u00F8");
+  EXPECT_EQ(tokenizer->piece(257, true), "<\u0120>");
+  EXPECT_THAT(tokenizer->encode("\u00F8", kPlain), ElementsAre(256));
+}
+
+TEST(SpecialTokens, IdsOutsideTheVocabularyAreRefused) {
+  const auto tokenizer = Tokenizer::from_metadata(byte_pair_metadata("gpt-2", {}));
+  for (const Token token : {-1, 256, INT32_MAX, INT32_MIN}) {
+    EXPECT_THROW((void)tokenizer->piece(token, true), Error) << token;
+    EXPECT_THROW((void)tokenizer->decode(std::vector<Token>{token}, true), Error) << token;
+    EXPECT_FALSE(tokenizer->is_end_of_generation(token));
+  }
+}
+
+std::vector<Token> ends(const gguf::Metadata& metadata) {
+  const auto tokenizer = Tokenizer::from_metadata(metadata);
+  std::vector<Token> out;
+  for (Token token = 0; token < tokenizer->vocabulary_size(); ++token) {
+    if (tokenizer->is_end_of_generation(token)) out.push_back(token);
+  }
+  return out;
+}
+
+TEST(EndOfGeneration, TheKeysOfTheFileName) {
+  auto metadata = byte_pair_metadata("gpt-2", {}, {{"<1>", 3}, {"<2>", 3}, {"<3>", 3}, {"<4>", 3}, {"</s>", 3}});
+  EXPECT_THAT(ends(metadata), ElementsAre());
+  test::set_id(metadata, "tokenizer.ggml.eos_token_id", 256);
+  EXPECT_THAT(ends(metadata), ElementsAre(256));
+  test::set_id(metadata, "tokenizer.ggml.eot_token_id", 257);
+  test::set_id(metadata, "tokenizer.ggml.eom_token_id", 258);
+  test::set_id(metadata, "tokenizer.ggml.fim_pad_token_id", 259);
+  EXPECT_THAT(ends(metadata), ElementsAre(256, 257, 258, 259)) << "but not </s>, which is plain in some vocabularies";
+}
+
+TEST(EndOfGeneration, WellKnownTextsEndWhateverTheFileSays) {
+  for (const char* text : {"<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>",
+                           "<end_of_turn>", "<EOT>", "<\uFF5Cend\u2581of\u2581sentence\uFF5C>"}) {
+    for (const int type : {1, 3, 4}) {
+      auto metadata = byte_pair_metadata("gpt-2", {}, {{text, type}});
+      EXPECT_THAT(ends(metadata), ElementsAre(256)) << text << " of type " << type;
+      const auto tokenizer = Tokenizer::from_metadata(metadata);
+      EXPECT_EQ(tokenizer->piece(256, false), "") << "they are control tokens then";
+      EXPECT_EQ(tokenizer->piece(256, true), text);
+      EXPECT_THAT(tokenizer->encode(text, kParsing), ElementsAre(256));
+      EXPECT_THAT(tokenizer->encode(text, kPlain), Not(Contains(256)));
+    }
+  }
+}
+
+TEST(EndOfGeneration, InHarmonyVocabulariesEndClosesAMessageOnly) {
+  const auto metadata = byte_pair_metadata("gpt-4o", {}, {{"<|return|>", 3}, {"<|call|>", 3}, {"<|end|>", 3}});
+  EXPECT_THAT(ends(metadata), ElementsAre(256, 257));
+}
+
+}  // namespace
+}  // namespace loadline::tokenizer
