@@ -1,12 +1,16 @@
 // The program's entry: chooses the command, runs it, and turns any failure into one sentence and an exit code.
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "cli/command.h"
+#include "cli/short_flags.h"
 
 namespace {
 
@@ -20,7 +24,9 @@ int run(int argc, char** argv) {
   loadline::cli::add_inspect(app, action);
 
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> arguments = loadline::cli::spell_out_flags(argc, argv);
+    std::ranges::reverse(arguments);  // the parser takes them from the end
+    app.parse(std::move(arguments));
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
   } catch (const CLI::CallForVersion& version) {

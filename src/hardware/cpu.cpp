@@ -1,8 +1,9 @@
 // The processor: cores, caches, instruction sets, NUMA.
+#include <sched.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <sched.h>
 #include <set>
 
 #include "hardware/probe.h"

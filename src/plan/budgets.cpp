@@ -104,8 +104,9 @@ Shape make_shape(const model::Program& program, const hardware::Profile& profile
   Shape shape;
   check_range<std::uint64_t>("-np", options.sequences, 1, 4096);
   shape.sequences = options.sequences;
-  std::uint64_t cells = options.context.value_or(
-      config.trained_context > 0 ? std::min(kDefaultContext, config.trained_context) : kDefaultContext);
+  const std::uint32_t trained = config.trained_context > 0 ? config.trained_context : kDefaultContext;
+  const std::uint64_t cells =
+      options.trained_context ? trained : options.context.value_or(std::min(kDefaultContext, trained));
   check_range<std::uint64_t>("-c", cells, 1, kMostCells);
   if (cells < shape.sequences) {
     throw bad_input(fmt::format("-c {} is less than a token for each of {} sequences", cells, shape.sequences));

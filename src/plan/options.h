@@ -38,6 +38,7 @@ struct Options {
   bool kv_offload = true;
 
   std::optional<std::uint32_t> context;  // -c, all sequences together; else min(4096, what the model was trained for)
+  bool trained_context = false;          // -c 0: what the model was trained for
   bool largest_context = false;          // -c max
   std::uint32_t sequences = 1;
   std::uint32_t batch = 512;

@@ -1,0 +1,189 @@
+#include "cli/plan_options.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "hardware/json.h"
+#include "hardware/probe.h"
+#include "hardware/what_if.h"
+#include "plan/planner.h"
+
+namespace loadline::cli {
+namespace {
+
+constexpr const char* kGroup = "Where the model goes";
+constexpr const char* kShapeGroup = "Context and batches";
+constexpr const char* kMachineGroup = "Another machine than this one";
+constexpr const char* kSizes = "Sizes: 11.5GiB, 11.5G and 11776M are binary, 12GB is decimal.";
+
+std::uint32_t parse_count(const std::string& text, const char* flag, std::uint32_t least) {
+  std::uint32_t value = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem != std::errc() || end != text.data() + text.size() || value < least) {
+    throw bad_input(fmt::format("{} is not a whole number{}: \"{}\"", flag,
+                                least > 0 ? fmt::format(" of at least {}", least) : std::string(), text));
+  }
+  return value;
+}
+
+// "11.5GiB" for every GPU, or "0=11.5GiB,1=6GiB".
+void parse_vram(const std::string& text, plan::Options& options) {
+  if (text.find('=') == std::string::npos) {
+    options.gpu_budget = parse_bytes(text, "--vram");
+    return;
+  }
+  std::size_t begin = 0;
+  while (begin <= text.size()) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string part = text.substr(begin, end - begin);
+    const std::size_t equals = part.find('=');
+    if (equals == std::string::npos) {
+      throw bad_input(fmt::format("--vram \"{}\" names a GPU in one part and none in another", text),
+                      "Write 0=11.5GiB,1=6GiB, or one size for all.");
+    }
+    const std::uint32_t index = parse_count(part.substr(0, equals), "--vram's GPU", 0);
+    options.gpu_budgets[index] = parse_bytes(part.substr(equals + 1), "--vram");
+    begin = end + 1;
+  }
+}
+
+plan::GpuLayers parse_gpu_layers(const std::string& text) {
+  using Kind = plan::GpuLayers::Kind;
+  if (text == "auto") return {Kind::Auto, 0};
+  if (text == "all") return {Kind::All, 0};
+  std::uint32_t count = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (problem != std::errc() || end != text.data() + text.size()) {
+    throw bad_input(fmt::format("-ngl is not a number of layers: \"{}\"", text), "It can be a number, auto or all.");
+  }
+  return {Kind::Count, count};
+}
+
+// PATTERN=TIER; the pattern may hold "=" itself.
+plan::TensorOverride parse_override(const std::string& text) {
+  const std::size_t equals = text.rfind('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw bad_input(fmt::format("-ot \"{}\" is not PATTERN=TIER", text), "For example ffn_down=CPU.");
+  }
+  plan::TensorOverride override{text.substr(0, equals), plan::kCpu};
+  std::string tier = text.substr(equals + 1);
+  std::ranges::transform(tier, tier.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (tier == "cpu" || tier == "ram") return override;
+  // Users of other programs write the name of the library in front.
+  for (const std::string_view prefix : {"gpu", "vulkan", "cuda"}) {
+    if (!tier.starts_with(prefix)) continue;
+    const std::string index = tier.substr(prefix.size());
+    override.device = 1 + (index.empty() ? 0 : parse_count(index, "-ot's GPU", 0));
+    return override;
+  }
+  throw bad_input(fmt::format("-ot \"{}\" names a tier that does not exist", text),
+                  "Tiers are CPU, GPU0, GPU1 and so on.");
+}
+
+quant::TensorType parse_kv_type(const std::string& text, const char* flag) {
+  const quant::Format* format = quant::find_format(text);
+  using quant::TensorType;
+  if (format == nullptr ||
+      (format->type != TensorType::F32 && format->type != TensorType::F16 && format->type != TensorType::Q8_0)) {
+    throw bad_input(fmt::format("{} is not a type the KV cache can have: \"{}\"", flag, text),
+                    "It can be f32, f16 or q8_0.");
+  }
+  return format->type;
+}
+
+}  // namespace
+
+void PlanOptions::add_to(CLI::App& command) {
+  command
+      .add_option("-c,--ctx-size", context_,
+                  "Context in tokens, all sequences together (default 4096 or the model's own; max: the largest that "
+                  "fits; 0: what the model was trained for)")
+      ->group(kShapeGroup);
+  command.add_option("--np,--parallel", sequences_, "Sequences that share the context")->group(kShapeGroup);
+  command.add_option("-b,--batch-size", batch_, "Most tokens of the prompt in one pass")->group(kShapeGroup);
+  command.add_option("--ub,--ubatch-size", micro_batch_, "The same; the smaller of the two counts")->group(kShapeGroup);
+  command.add_option("--ctk,--cache-type-k", k_type_, "Type of the keys in the cache: f32, f16 or q8_0")
+      ->group(kShapeGroup);
+  command.add_option("--ctv,--cache-type-v", v_type_, "Type of the values in the cache: f32, f16 or q8_0")
+      ->group(kShapeGroup);
+  command.add_option("-t,--threads", threads_, "Threads (default: one per core)")->group(kShapeGroup);
+
+  command.add_option("--vram", vram_, std::string("Most GPU memory to take: 11.5GiB, or 0=11.5GiB,1=6GiB. ") + kSizes)
+      ->group(kGroup);
+  command.add_option("--ram", ram_, "Most RAM to take (with --gpu: the RAM that machine has)")->group(kGroup);
+  command.add_option("--headroom", headroom_, "Left free on each tier whose budget is not named")->group(kGroup);
+  command.add_option("--disk", disk_, "on, off or auto: read what does not fit in RAM from disk for every token")
+      ->group(kGroup);
+  command
+      .add_option("--ngl,--n-gpu-layers,--gpu-layers", gpu_layers_,
+                  "Layers on the GPU: a number (the last ones; the output counts as one more), all, or auto: by "
+                  "predicted speed")
+      ->group(kGroup);
+  command
+      .add_option("--ot,--override-tensor", overrides_,
+                  "PATTERN=TIER: what owns a tensor whose name matches goes to CPU, GPU0, ...")
+      ->group(kGroup);
+  command.add_flag("--nkvo,--no-kv-offload", no_kv_offload_, "Keep the KV cache in RAM")->group(kGroup);
+  command.add_option("--plan", plan_file_, "Use exactly the plan in this file (`loadline plan --out` writes one)")
+      ->group(kGroup);
+
+  command.add_option("--gpu", cards_, "Plan for this graphics card, such as \"RTX 3060\"; may be repeated")
+      ->group(kMachineGroup);
+  command
+      .add_option("--hardware", hardware_, "Plan for the machine in this file (`loadline devices --json` writes one)")
+      ->group(kMachineGroup);
+}
+
+plan::Options PlanOptions::options() const {
+  plan::Options options;
+  if (!vram_.empty()) parse_vram(vram_, options);
+  if (!ram_.empty() && !describes_another_machine()) options.ram_budget = parse_bytes(ram_, "--ram");
+  if (!headroom_.empty()) options.headroom = parse_bytes(headroom_, "--headroom");
+  if (disk_ != "on" && disk_ != "off" && disk_ != "auto") {
+    throw bad_input(fmt::format("--disk can be on, off or auto, not \"{}\"", disk_));
+  }
+  if (disk_ != "auto") options.disk = disk_ == "on";
+  options.gpu_layers = parse_gpu_layers(gpu_layers_);
+  for (const std::string& text : overrides_) options.overrides.push_back(parse_override(text));
+  options.kv_offload = !no_kv_offload_;
+  if (context_ == "max") {
+    options.largest_context = true;
+  } else if (!context_.empty()) {
+    const std::uint32_t context = parse_count(context_, "-c", 0);
+    if (context == 0) {
+      options.trained_context = true;
+    } else {
+      options.context = context;
+    }
+  }
+  options.sequences = parse_count(sequences_, "-np", 1);
+  options.batch = parse_count(batch_, "-b", 1);
+  if (!micro_batch_.empty()) options.batch = std::min(options.batch, parse_count(micro_batch_, "-ub", 1));
+  if (!threads_.empty()) options.threads = parse_count(threads_, "-t", 1);
+  options.k_type = parse_kv_type(k_type_, "-ctk");
+  options.v_type = parse_kv_type(v_type_, "-ctv");
+  return options;
+}
+
+hardware::Profile PlanOptions::profile(const gguf::Model& model) const {
+  constexpr Bytes kMostJson{std::uint64_t{16} << 20};
+  hardware::Profile profile;
+  if (hardware_.empty()) {
+    profile = hardware::probe(model.files.empty() ? std::filesystem::path() : model.files.front().path());
+  } else {
+    profile = hardware::profile_from_json(read_text_file(hardware_, kMostJson), hardware_);
+  }
+  std::optional<Bytes> ram;
+  if (describes_another_machine() && !ram_.empty()) ram = parse_bytes(ram_, "--ram");
+  return hardware::what_if(std::move(profile), cards_, ram);
+}
+
+plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program& program) const {
+  return plan::make_plan(model, program, profile(model), options());
+}
+
+}  // namespace loadline::cli

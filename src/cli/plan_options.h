@@ -1,0 +1,49 @@
+// The options that decide a plan, the same for every command that makes one.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "gguf/gguf.h"
+#include "hardware/profile.h"
+#include "model/program.h"
+#include "plan/options.h"
+#include "plan/plan.h"
+
+namespace CLI {
+class App;
+}
+
+namespace loadline::cli {
+
+// The flags as given; what they mean is worked out on demand. `add_to` binds this object, which must outlive the
+// parsing.
+class PlanOptions {
+ public:
+  void add_to(CLI::App& command);
+
+  // Each throws Error(BadInput) naming the flag that is wrong.
+  [[nodiscard]] plan::Options options() const;
+  // This machine with what was measured of it, or the one --hardware, --gpu and --ram describe. The model says which
+  // disk is meant.
+  [[nodiscard]] hardware::Profile profile(const gguf::Model& model) const;
+  // The plan of --plan FILE, checked against the model; else one made from the options. Throws as make_plan does.
+  [[nodiscard]] plan::Plan make_plan(const gguf::Model& model, const model::Program& program) const;
+
+ private:
+  [[nodiscard]] bool describes_another_machine() const { return !cards_.empty(); }
+
+  std::string hardware_;
+  std::vector<std::string> cards_;
+  std::string vram_, ram_, headroom_;
+  std::string disk_ = "auto";
+  std::string gpu_layers_ = "auto";
+  std::vector<std::string> overrides_;
+  std::string context_, sequences_ = "1", batch_ = "512", micro_batch_, threads_;
+  std::string k_type_ = "f16", v_type_ = "f16";
+  bool no_kv_offload_ = false;
+  std::string plan_file_;
+};
+
+}  // namespace loadline::cli
