@@ -78,9 +78,9 @@ void Engine::verify() const {
   }
 }
 
-bool Engine::forward(const exec::Input& input, const StopFlag& stop) {
+bool Engine::forward(std::span<const exec::Input> inputs, const StopFlag& stop) {
   if (stream_) stream_->begin_pass();
-  if (executor_->forward({&input, 1}, stop)) return true;
+  if (executor_->forward(inputs, stop)) return true;
   if (stream_) stream_->rethrow();
   if (!stop.load(std::memory_order_relaxed)) {
     throw Error(ErrorCode::DeviceFailure, "the model's file could not be read while generating");
@@ -103,7 +103,7 @@ Figures Engine::generate(std::span<const Token> prompt, const GenerateOptions& o
     const bool last = figures.prompt_tokens + count == prompt.size();
     const exec::Input input{options.sequence, prompt.subspan(figures.prompt_tokens, count),
                             last ? exec::Want::Last : exec::Want::None};
-    const bool completed = forward(input, stop);
+    const bool completed = forward({&input, 1}, stop);
     figures.prompt_seconds = seconds_since(start);
     if (!completed) return figures;
     figures.prompt_tokens += count;
@@ -127,7 +127,7 @@ Figures Engine::generate(std::span<const Token> prompt, const GenerateOptions& o
       return figures;
     }
     const exec::Input input{options.sequence, {&token, 1}, exec::Want::Last};
-    const bool completed = forward(input, stop);
+    const bool completed = forward({&input, 1}, stop);
     figures.generation_seconds = seconds_since(generation_start);
     if (!completed) break;
   }
@@ -140,7 +140,7 @@ bool Engine::score(std::span<const Token> tokens, std::uint32_t sequence,
   for (std::size_t done = 0; done < tokens.size();) {
     const std::size_t count = std::min(most, tokens.size() - done);
     const exec::Input input{sequence, tokens.subspan(done, count), exec::Want::All};
-    if (!forward(input, stop)) return false;
+    if (!forward({&input, 1}, stop)) return false;
     for (std::size_t i = 0; i < count; ++i) row(executor_->logits(i));
     done += count;
   }

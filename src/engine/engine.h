@@ -58,6 +58,9 @@ class Engine {
   [[nodiscard]] const plan::Plan& plan() const { return plan_; }
   [[nodiscard]] exec::Executor& executor() { return *executor_; }
 
+  // One pass, see exec::Executor::forward. Throws also where streamed weights could not be read.
+  bool forward(std::span<const exec::Input> inputs, const StopFlag& stop);
+
   // Appends the prompt to the sequence in batches, then draws tokens until something ends it.
   // Throws Error(BadInput) if the prompt alone does not fit the context.
   Figures generate(std::span<const Token> prompt, const GenerateOptions& options, const StopFlag& stop);
@@ -69,8 +72,6 @@ class Engine {
  private:
   Engine(gguf::Model model, model::Program program, plan::Plan plan);
   void verify() const;
-  // One pass. False if stopped; throws where the weights' stream failed.
-  bool forward(const exec::Input& input, const StopFlag& stop);
 
   gguf::Model model_;
   model::Program program_;

@@ -4,7 +4,7 @@
 #include <exception>
 #include <mutex>
 
-#include "base/error.h"
+#include "storage/file_reader.h"
 
 namespace loadline::engine {
 namespace {
@@ -48,7 +48,9 @@ bool load_weights(const gguf::Model& model, const plan::Plan& plan, const std::v
                   ThreadPool& pool, std::span<std::byte> buffers, const LoadProgress& progress,
                   const backend::StopFlag& stop) {
   const std::size_t share = buffers.size() / static_cast<std::size_t>(pool.threads()) / 4096 * 4096;
-  const std::vector<Piece> pieces = all_pieces(model, plan, Bytes(share));
+  // A part of the buffer holds a piece and up to a page before and after it.
+  const std::vector<Piece> pieces = all_pieces(model, plan, Bytes(share - storage::FileReader::buffer_size(0)));
+  const storage::FileReader reader(model.files);
   Bytes total;
   for (const Piece& piece : pieces) total += piece.size;
 
@@ -65,11 +67,7 @@ bool load_weights(const gguf::Model& model, const plan::Plan& plan, const std::v
       if (mine >= pieces.size()) return;
       const Piece& piece = pieces[mine];
       try {
-        if (piece.size.value > buffer.size()) {
-          throw Error(ErrorCode::Internal, "the plan's load buffer is smaller than 16 rows of a tensor");
-        }
-        const std::span<std::byte> data = buffer.first(piece.size.value);
-        model.files[piece.file].read_at(piece.offset, data);
+        const std::span<std::byte> data = reader.read(piece.file, piece.offset, piece.size.value, buffer);
         const std::uint32_t tier = plan.arenas[plan.regions[piece.region].arena].tier;
         devices[tier]->upload(piece.region, piece.first_row, piece.rows, data);
       } catch (...) {

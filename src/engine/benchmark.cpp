@@ -1,0 +1,170 @@
+#include "engine/benchmark.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "quant/format.h"
+
+namespace loadline::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+bool is_matrix_product(model::OpKind kind) {
+  return kind == model::OpKind::Linear || kind == model::OpKind::LinearAdd || kind == model::OpKind::GatedLinear;
+}
+
+std::vector<Token> random_tokens(std::size_t count, std::uint32_t vocabulary) {
+  std::mt19937 random(1);
+  std::vector<Token> tokens(count);
+  for (Token& token : tokens) token = static_cast<Token>(random() % vocabulary);
+  return tokens;
+}
+
+double quantile(std::vector<double> values, double q) {
+  std::ranges::sort(values);
+  const double place = q * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<std::size_t>(place);
+  const std::size_t high = std::min(low + 1, values.size() - 1);
+  return values[low] + (place - static_cast<double>(low)) * (values[high] - values[low]);
+}
+
+class Bench {
+ public:
+  Bench(Engine& engine, const BenchmarkOptions& options, const StopFlag& stop)
+      : engine_(engine),
+        options_(options),
+        stop_(stop),
+        tokens_(random_tokens(options.depth + std::max(options.prompt, options.generate) + 1,
+                              engine.program().config.vocabulary)) {}
+
+  // Every sequence is put back to `depth` tokens.
+  bool rewind() {
+    for (std::uint32_t s = 0; s < options_.sequences; ++s) {
+      engine_.executor().truncate(s, options_.depth);
+      if (!append(s, options_.depth - engine_.executor().cache().length(s), exec::Want::None)) return false;
+    }
+    return true;
+  }
+
+  // Tokens per second, or nothing when stopped.
+  std::optional<double> prompt() {
+    if (!rewind()) return std::nullopt;
+    const auto start = Clock::now();
+    if (!append(0, options_.prompt, exec::Want::Last)) return std::nullopt;
+    return options_.prompt / seconds_since(start);
+  }
+
+  std::optional<double> generation() {
+    if (!rewind()) return std::nullopt;
+    std::vector<exec::Input> inputs(options_.sequences);
+    const auto start = Clock::now();
+    for (std::uint32_t i = 0; i < options_.generate; ++i) {
+      for (std::uint32_t s = 0; s < options_.sequences; ++s) inputs[s] = {s, {&tokens_[i], 1}, exec::Want::Last};
+      if (!engine_.forward(inputs, stop_)) return std::nullopt;
+    }
+    return options_.generate * options_.sequences / seconds_since(start);
+  }
+
+ private:
+  bool append(std::uint32_t sequence, std::uint32_t count, exec::Want want) {
+    const std::uint32_t batch = engine_.plan().shape.batch;
+    for (std::uint32_t done = 0; done < count;) {
+      const std::uint32_t part = std::min(batch, count - done);
+      const bool last = done + part == count;
+      const exec::Input input{sequence, std::span(tokens_).subspan(done, part), last ? want : exec::Want::None};
+      if (!engine_.forward({&input, 1}, stop_)) return false;
+      done += part;
+    }
+    return true;
+  }
+
+  Engine& engine_;
+  const BenchmarkOptions& options_;
+  const StopFlag& stop_;
+  std::vector<Token> tokens_;
+};
+
+std::string test_name(const char* kind, std::uint32_t count, const BenchmarkOptions& options, bool generation) {
+  std::string name = fmt::format("{}{}", kind, count);
+  if (options.depth > 0) name += fmt::format(" @ d{}", options.depth);
+  if (generation && options.sequences > 1) name += fmt::format(" x{}", options.sequences);
+  return name;
+}
+
+}  // namespace
+
+std::uint32_t context_needed(const BenchmarkOptions& options) {
+  return (options.depth + std::max(options.prompt, options.generate)) * options.sequences;
+}
+
+Bytes weight_bytes_per_pass(const gguf::Model& model, const model::Program& program) {
+  Bytes total;
+  for (const model::Group& group : program.groups) {
+    if (group.kind == model::GroupKind::Embedding) continue;  // one row of it
+    for (const model::TensorIndex tensor : group.tensors()) total += model.tensors[static_cast<std::size_t>(tensor)].size;
+  }
+  return total;
+}
+
+Bytes kv_bytes_at(const model::Program& program, const plan::Plan& plan, std::uint32_t position) {
+  const model::ModelConfig& config = program.config;
+  const Bytes cell = quant::size_of(plan.shape.k_type, config.k_width()) + quant::size_of(plan.shape.v_type, config.v_width());
+  return cell * config.layers * position;
+}
+
+double matmul_ops_per_token(const gguf::Model& model, const model::Program& program, bool with_output) {
+  double total = 0;
+  for (const model::Group& group : program.groups) {
+    if (group.kind == model::GroupKind::Output && !with_output) continue;
+    for (const model::Op& op : group.ops) {
+      if (!is_matrix_product(op.kind)) continue;
+      for (const model::TensorIndex tensor : op.tensors) {
+        total += 2.0 * static_cast<double>(model.tensors[static_cast<std::size_t>(tensor)].elements());
+      }
+    }
+  }
+  return total;
+}
+
+std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& options, const StopFlag& stop) {
+  Bench bench(engine, options, stop);
+  const double weights = static_cast<double>(weight_bytes_per_pass(engine.model(), engine.program()).value);
+  std::vector<BenchmarkRow> rows;
+  const auto measure = [&](BenchmarkRow row, auto&& once) {
+    if (!once()) return;  // the first run pages in, warms up and is not counted
+    for (std::uint32_t i = 0; i < options.repeats; ++i) {
+      const std::optional<double> rate = once();
+      if (!rate) return;
+      row.rates.push_back(*rate);
+    }
+    row.median = quantile(row.rates, 0.5);
+    row.spread = (quantile(row.rates, 0.75) - quantile(row.rates, 0.25)) / 2;
+    rows.push_back(std::move(row));
+  };
+  if (options.prompt > 0) {
+    BenchmarkRow row;
+    row.test = test_name("pp", options.prompt, options, false);
+    const double passes = (options.prompt + engine.plan().shape.batch - 1) / engine.plan().shape.batch;
+    row.bytes_per_token = weights * passes / options.prompt;
+    // The output matrix is multiplied for the last token only.
+    row.ops_per_token = matmul_ops_per_token(engine.model(), engine.program(), false);
+    measure(std::move(row), [&] { return bench.prompt(); });
+  }
+  if (options.generate > 0) {
+    BenchmarkRow row;
+    row.test = test_name("tg", options.generate, options, true);
+    const Bytes kv = kv_bytes_at(engine.program(), engine.plan(), options.depth + options.generate / 2);
+    row.bytes_per_token = weights / options.sequences + static_cast<double>(kv.value);
+    row.ops_per_token = matmul_ops_per_token(engine.model(), engine.program(), true);
+    measure(std::move(row), [&] { return bench.generation(); });
+  }
+  return rows;
+}
+
+}  // namespace loadline::engine
