@@ -25,7 +25,7 @@ Engine::Engine(gguf::Model model, model::Program program, plan::Plan plan)
 Engine::~Engine() = default;
 
 std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, plan::Plan plan,
-                                     const LoadProgress& progress, const StopFlag& stop) {
+                                     const LoadProgress& progress, const StopFlag& stop, const Hooks& hooks) {
   std::unique_ptr<Engine> engine(new Engine(std::move(model), std::move(program), std::move(plan)));
   const plan::Plan& p = engine->plan_;
   engine->pool_ = std::make_unique<ThreadPool>(static_cast<int>(p.shape.threads));
@@ -47,6 +47,7 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
   if (!p.stream.empty()) {
     const std::span<std::byte> buffer = memory(p.stream_buffer);
     auto queue = storage::open_queue(engine->model_.files, buffer, {.depth = plan::kStreamParts});
+    if (hooks.wrap_queue) queue = hooks.wrap_queue(std::move(queue));
     engine->stream_ = std::make_unique<WeightStream>(engine->model_, p, cpu, buffer, std::move(queue));
     cpu.set_gate(engine->stream_.get());
   }

@@ -45,10 +45,15 @@ struct Figures {
 // from any other.
 class Engine {
  public:
+  // What tests put between the engine and the system. Empty: nothing.
+  struct Hooks {
+    std::function<std::unique_ptr<storage::ReadQueue>(std::unique_ptr<storage::ReadQueue>)> wrap_queue;
+  };
+
   // Allocates exactly the plan's arenas, loads, and compares what is held with what was planned. Throws Error; null if
   // stopped while loading.
   static std::unique_ptr<Engine> load(gguf::Model model, model::Program program, plan::Plan plan,
-                                      const LoadProgress& progress, const StopFlag& stop);
+                                      const LoadProgress& progress, const StopFlag& stop, const Hooks& hooks = {});
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -57,6 +62,8 @@ class Engine {
   [[nodiscard]] const model::Program& program() const { return program_; }
   [[nodiscard]] const plan::Plan& plan() const { return plan_; }
   [[nodiscard]] exec::Executor& executor() { return *executor_; }
+  // Bytes of weights read from disk for the passes so far.
+  [[nodiscard]] Bytes streamed_bytes() const { return stream_ ? stream_->bytes_read() : Bytes(); }
 
   // One pass, see exec::Executor::forward. Throws also where streamed weights could not be read.
   bool forward(std::span<const exec::Input> inputs, const StopFlag& stop);

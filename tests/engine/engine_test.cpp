@@ -1,0 +1,197 @@
+#include "engine/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "base/error.h"
+#include "engine/loaded.h"
+#include "support/test_data.h"
+
+namespace {
+
+// Counts every allocation of this program, on any thread.
+std::atomic<std::size_t> allocations{0};
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc();
+}
+// The compiler takes the pair apart when it inlines one half of it.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t /*size*/) noexcept { std::free(memory); }
+
+namespace loadline::engine {
+namespace {
+
+using test::greedy;
+using test::kNeverStop;
+using test::load;
+
+const std::vector<Token> kPrompt = {1, 722, 832, 735, 721, 779, 860, 453, 448, 783};
+
+plan::Options small(std::uint32_t context) {
+  plan::Options options;
+  options.context = context;
+  options.batch = 16;
+  options.threads = 2;
+  return options;
+}
+
+std::vector<Token> generate(Engine& engine, const std::vector<Token>& prompt, std::int64_t most, Figures* figures = nullptr) {
+  std::vector<Token> tokens;
+  tokens.reserve(static_cast<std::size_t>(most));
+  GenerateOptions options;
+  options.most_tokens = most;
+  options.draw = greedy;
+  options.on_token = [&](Token token) { tokens.push_back(token); };
+  const Figures result = engine.generate(prompt, options, kNeverStop);
+  if (figures != nullptr) *figures = result;
+  return tokens;
+}
+
+TEST(Engine, AllocatesNothingWhileItGenerates) {
+  LOADLINE_REQUIRE_SHARED(file, "golden/llama-Q4_K_M.gguf");
+  const auto engine = load(file, small(256));
+  std::size_t before = 0;
+  std::size_t tokens = 0;
+  GenerateOptions options;
+  options.most_tokens = 100;
+  options.draw = greedy;
+  options.on_token = [&](Token) {
+    if (++tokens == 2) before = allocations.load();
+  };
+  engine->generate(kPrompt, options, kNeverStop);
+  EXPECT_EQ(tokens, 100U);
+  EXPECT_EQ(allocations.load() - before, 0U);
+}
+
+TEST(Engine, EndsAtTheLimitAtAnEndTokenAndWhenTheContextIsFull) {
+  LOADLINE_REQUIRE_SHARED(file, "golden/llama-F32.gguf");
+  Figures figures;
+  {
+    const auto engine = load(file, small(64));
+    const auto tokens = generate(*engine, kPrompt, 5, &figures);
+    EXPECT_EQ(tokens.size(), 5U);
+    EXPECT_EQ(figures.ending, Ending::Length);
+    EXPECT_EQ(figures.prompt_tokens, kPrompt.size());
+    engine->executor().truncate(0, 0);
+
+    GenerateOptions options;
+    options.draw = greedy;
+    options.is_end = [&](Token token) { return token == tokens[3]; };
+    std::size_t seen = 0;
+    options.on_token = [&](Token) { ++seen; };
+    figures = engine->generate(kPrompt, options, kNeverStop);
+    EXPECT_EQ(figures.ending, Ending::EndOfGeneration);
+    EXPECT_LE(seen, 3U);
+    EXPECT_EQ(figures.generated_tokens, seen);
+  }
+  const auto engine = load(file, small(64));
+  const auto tokens = generate(*engine, kPrompt, 1000, &figures);
+  EXPECT_EQ(figures.ending, Ending::ContextFull);
+  EXPECT_EQ(tokens.size(), 64 - kPrompt.size() + 1);  // the last one needs no cell
+}
+
+TEST(Engine, RefusesAPromptLongerThanTheContextWithBothNumbers) {
+  LOADLINE_REQUIRE_SHARED(file, "golden/llama-F32.gguf");
+  const auto engine = load(file, small(32));
+  const std::vector<Token> prompt(33, 5);
+  try {
+    generate(*engine, prompt, 1);
+    FAIL() << "a prompt of 33 tokens was taken into a context of 32";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::BadInput);
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("33"), testing::HasSubstr("32")));
+  }
+}
+
+TEST(Engine, RefusesATokenOutsideTheVocabularyAndStaysUsable) {
+  LOADLINE_REQUIRE_SHARED(file, "golden/llama-F32.gguf");
+  const auto engine = load(file, small(64));
+  EXPECT_THROW(generate(*engine, {1, 1024}, 1), Error);
+  EXPECT_THROW(generate(*engine, {-1}, 1), Error);
+  EXPECT_EQ(engine->executor().cache().length(0), 0U);
+  EXPECT_EQ(generate(*engine, kPrompt, 3).size(), 3U);
+}
+
+TEST(Engine, SequencesSideBySideGiveWhatEachGivesAlone) {
+  LOADLINE_REQUIRE_SHARED(file, "golden/qwen3-F16.gguf");
+  const std::vector<std::vector<Token>> prompts = {{1, 722, 832}, {5}, {9, 8, 7, 6, 5, 4, 3}};
+  plan::Options options = small(192);
+  options.k_type = options.v_type = quant::TensorType::F32;
+  std::vector<std::vector<float>> alone;
+  for (const auto& prompt : prompts) {
+    const auto engine = load(file, options);
+    const exec::Input input{0, prompt, exec::Want::Last};
+    ASSERT_TRUE(engine->forward({&input, 1}, kNeverStop));
+    const auto row = engine->executor().logits(0);
+    alone.emplace_back(row.begin(), row.end());
+  }
+  options.sequences = 3;
+  const auto engine = load(file, options);
+  // The second and third come later, interleaved with more of the first, so that their pages are mixed in the cache.
+  std::vector<exec::Input> inputs = {{0, std::span(prompts[0]).first(2), exec::Want::None}};
+  ASSERT_TRUE(engine->forward(inputs, kNeverStop));
+  inputs = {{2, prompts[2], exec::Want::Last},
+            {0, std::span(prompts[0]).subspan(2), exec::Want::Last},
+            {1, prompts[1], exec::Want::Last}};
+  ASSERT_TRUE(engine->forward(inputs, kNeverStop));
+  const std::size_t order[] = {2, 0, 1};
+  for (std::size_t row = 0; row < 3; ++row) {
+    const auto together = engine->executor().logits(row);
+    const auto& single = alone[order[row]];
+    for (std::size_t i = 0; i < single.size(); ++i) ASSERT_NEAR(together[i], single[i], 1e-3) << "prompt " << order[row];
+  }
+}
+
+TEST(Engine, AStoppedPassLeavesTheSequenceAsItWas) {
+  LOADLINE_REQUIRE_SHARED(file, "golden/llama-Q4_0.gguf");
+  const auto engine = load(file, small(64));
+  const auto undisturbed = generate(*engine, kPrompt, 8);
+  engine->executor().truncate(0, 0);
+
+  const std::atomic<bool> stop{true};
+  GenerateOptions options;
+  options.draw = greedy;
+  options.on_token = [](Token) { FAIL() << "a token came after the stop"; };
+  EXPECT_EQ(engine->generate(kPrompt, options, stop).ending, Ending::Stopped);
+  EXPECT_EQ(engine->executor().cache().length(0), 0U);
+  EXPECT_EQ(generate(*engine, kPrompt, 8), undisturbed);
+}
+
+TEST(Engine, StopsWhileLoading) {
+  LOADLINE_REQUIRE_SHARED(file, "golden/llama-F32.gguf");
+  gguf::Model model = gguf::open_model(file);
+  model::Program program = model::build_program(model);
+  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), small(64));
+  const std::atomic<bool> stop{true};
+  EXPECT_EQ(Engine::load(std::move(model), std::move(program), std::move(plan), {}, stop), nullptr);
+}
+
+TEST(Engine, AFileThatShrankAfterItWasPlannedIsAClearError) {
+  LOADLINE_REQUIRE_SHARED(file, "golden/llama-F32.gguf");
+  const test::TemporaryFolder folder;
+  const auto copy = folder.path() / "model.gguf";
+  std::filesystem::copy_file(file, copy);
+  std::filesystem::permissions(copy, std::filesystem::perms::owner_all);
+  gguf::Model model = gguf::open_model(copy);
+  model::Program program = model::build_program(model);
+  plan::Plan plan = plan::make_plan(model, program, hardware::probe(copy), small(64));
+  std::filesystem::resize_file(copy, std::filesystem::file_size(copy) / 2);
+  try {
+    Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
+    FAIL() << "half a file was loaded";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("ended early"));
+  }
+}
+
+}  // namespace
+}  // namespace loadline::engine
