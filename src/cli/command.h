@@ -13,6 +13,8 @@ using Action = std::function<int()>;
 
 // Each adds one subcommand to `app` and sets `action` from its callback.
 // One line a command; the definition is in the file of the same name.
+void add_bench(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
+void add_logits(CLI::App& app, Action& action);
 
 }  // namespace loadline::cli

@@ -107,14 +107,16 @@ Bytes weight_bytes_per_pass(const gguf::Model& model, const model::Program& prog
   Bytes total;
   for (const model::Group& group : program.groups) {
     if (group.kind == model::GroupKind::Embedding) continue;  // one row of it
-    for (const model::TensorIndex tensor : group.tensors()) total += model.tensors[static_cast<std::size_t>(tensor)].size;
+    for (const model::TensorIndex tensor : group.tensors())
+      total += model.tensors[static_cast<std::size_t>(tensor)].size;
   }
   return total;
 }
 
 Bytes kv_bytes_at(const model::Program& program, const plan::Plan& plan, std::uint32_t position) {
   const model::ModelConfig& config = program.config;
-  const Bytes cell = quant::size_of(plan.shape.k_type, config.k_width()) + quant::size_of(plan.shape.v_type, config.v_width());
+  const Bytes cell =
+      quant::size_of(plan.shape.k_type, config.k_width()) + quant::size_of(plan.shape.v_type, config.v_width());
   return cell * config.layers * position;
 }
 

@@ -1,5 +1,5 @@
-// Measures a loaded model the way llama-bench names it: ppN (a prompt of N tokens), tgN (N tokens, one by one), at a depth
-// of context; and states each rate as a share of what the machine could do at most.
+// Measures a loaded model the way llama-bench names it: ppN (a prompt of N tokens), tgN (N tokens, one by one), at a
+// depth of context; and states each rate as a share of what the machine could do at most.
 #pragma once
 
 #include <string>
@@ -10,18 +10,18 @@
 namespace loadline::engine {
 
 struct BenchmarkOptions {
-  std::uint32_t prompt = 512;      // tokens of the prompt test; 0: none
-  std::uint32_t generate = 128;    // tokens of the generation test; 0: none
-  std::uint32_t depth = 0;         // tokens in the context before each test
-  std::uint32_t sequences = 1;     // generated side by side, one batch a step
+  std::uint32_t prompt = 512;    // tokens of the prompt test; 0: none
+  std::uint32_t generate = 128;  // tokens of the generation test; 0: none
+  std::uint32_t depth = 0;       // tokens in the context before each test
+  std::uint32_t sequences = 1;   // generated side by side, one batch a step
   std::uint32_t repeats = 5;
 };
 
 struct BenchmarkRow {
-  std::string test;         // "pp512", "tg128", "tg128 @ d8192", "tg128 x4"
+  std::string test;           // "pp512", "tg128", "tg128 @ d8192", "tg128 x4"
   std::vector<double> rates;  // tokens/s, one per repeat
   double median = 0;
-  double spread = 0;        // half the distance between the quartiles
+  double spread = 0;           // half the distance between the quartiles
   double bytes_per_token = 0;  // of weights and KV cache that a step must read, per token it makes
   double ops_per_token = 0;    // multiply-adds of the matrix products, counted as two
 };

@@ -44,7 +44,8 @@ plan::Options small(std::uint32_t context) {
   return options;
 }
 
-std::vector<Token> generate(Engine& engine, const std::vector<Token>& prompt, std::int64_t most, Figures* figures = nullptr) {
+std::vector<Token> generate(Engine& engine, const std::vector<Token>& prompt, std::int64_t most,
+                            Figures* figures = nullptr) {
   std::vector<Token> tokens;
   tokens.reserve(static_cast<std::size_t>(most));
   GenerateOptions options;
@@ -147,7 +148,8 @@ TEST(Engine, SequencesSideBySideGiveWhatEachGivesAlone) {
   for (std::size_t row = 0; row < 3; ++row) {
     const auto together = engine->executor().logits(row);
     const auto& single = alone[order[row]];
-    for (std::size_t i = 0; i < single.size(); ++i) ASSERT_NEAR(together[i], single[i], 1e-3) << "prompt " << order[row];
+    for (std::size_t i = 0; i < single.size(); ++i)
+      ASSERT_NEAR(together[i], single[i], 1e-3) << "prompt " << order[row];
   }
 }
 

@@ -29,7 +29,8 @@ inline std::int32_t greedy(std::span<const float> logits) {
 // All rows of logits of one causal pass.
 inline std::vector<float> score(engine::Engine& engine, const std::vector<std::int32_t>& tokens) {
   std::vector<float> all;
-  engine.score(tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }, kNeverStop);
+  engine.score(
+      tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }, kNeverStop);
   return all;
 }
 

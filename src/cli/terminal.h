@@ -1,0 +1,46 @@
+// What the commands share about the terminal: whether there is one, colours, a progress bar, and Ctrl-C.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <string_view>
+
+namespace loadline::cli {
+
+// Standard error, or standard output, is a terminal.
+bool stderr_is_terminal();
+bool stdout_is_terminal();
+
+// A line on standard error that says how far something is, redrawn in place. Shows itself only on a terminal, and only
+// once a second has passed since it was made, so that quick work leaves no trace. Erased on destruction.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string what);
+  ~ProgressBar();
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  // `done` in [0, 1]; `detail` follows the bar ("1.2 of 4.4 GiB").
+  void update(double done, std::string_view detail);
+
+ private:
+  std::string what_;
+  std::chrono::steady_clock::time_point start_;
+  std::chrono::steady_clock::time_point drawn_;
+  bool visible_ = false;
+};
+
+// From construction on, Ctrl-C (and SIGTERM) sets the flag instead of ending the process; a second one ends it at once.
+// At most one at a time.
+class StopOnInterrupt {
+ public:
+  StopOnInterrupt();
+  ~StopOnInterrupt();
+  StopOnInterrupt(const StopOnInterrupt&) = delete;
+  StopOnInterrupt& operator=(const StopOnInterrupt&) = delete;
+
+  [[nodiscard]] const std::atomic<bool>& flag() const;
+};
+
+}  // namespace loadline::cli
