@@ -5,24 +5,36 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace loadline {
 namespace {
 
-struct Unit {
-  std::string_view name;
-  double factor;
-};
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-// Longest names first within a letter, so that a suffix is matched whole.
-constexpr std::array kUnits = {
-    Unit{"", 1.0},           Unit{"B", 1.0},           Unit{"k", 1024.0},   Unit{"K", 1024.0},   Unit{"M", 1048576.0},
-    Unit{"G", 1073741824.0}, Unit{"T", 0x1p40},        Unit{"Ki", 1024.0},  Unit{"KiB", 1024.0}, Unit{"Mi", 1048576.0},
-    Unit{"MiB", 1048576.0},  Unit{"Gi", 1073741824.0}, Unit{"GiB", 0x1p30}, Unit{"Ti", 0x1p40},  Unit{"TiB", 0x1p40},
-    Unit{"kB", 1e3},         Unit{"KB", 1e3},          Unit{"MB", 1e6},     Unit{"GB", 1e9},     Unit{"TB", 1e12},
-};
+// What a unit multiplies with, in any case and with spaces around it; nullopt for an unknown one.
+std::optional<std::uint64_t> factor_of(std::string_view text) {
+  std::string unit;
+  for (const char c : text) unit += lower(c);
+  unit.erase(0, unit.find_first_not_of(' '));
+  unit.erase(unit.find_last_not_of(' ') + 1);
+  if (unit.empty() || unit == "b") return 1;
+
+  constexpr std::string_view kPrefixes = "kmgt";
+  const std::size_t power = kPrefixes.find(unit[0]);
+  const std::string_view rest = std::string_view(unit).substr(1);
+  const bool decimal = rest == "b";
+  if (power == std::string_view::npos || !(decimal || rest.empty() || rest == "i" || rest == "ib")) return std::nullopt;
+  std::uint64_t factor = 1;
+  for (std::size_t i = 0; i <= power; ++i) factor *= decimal ? 1000 : 1024;
+  return factor;
+}
+
+// Sizes stay below this, so that sums of a few of them do not overflow.
+constexpr std::uint64_t kLimit = 1ULL << 62;
 
 }  // namespace
 
@@ -43,21 +55,27 @@ std::string to_string(Bytes size) {
 Bytes parse_bytes(std::string_view text, std::string_view what) {
   const auto refuse = [&]() {
     return bad_input(
-        fmt::format("{} is not a size: \"{}\"", what, text),
+        fmt::format("{} is not a size: \"{}\"", what, printable(text)),
         "Write a number and a unit, such as 11.5GiB, 11776M or 12GB (GiB and G are binary, GB is decimal).");
   };
-  double amount = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), amount);
-  if (problem != std::errc() || !std::isfinite(amount) || amount < 0) throw refuse();
-  std::string_view suffix = text.substr(static_cast<std::size_t>(end - text.data()));
-  while (!suffix.empty() && suffix.front() == ' ') suffix.remove_prefix(1);
-  for (const Unit& unit : kUnits) {
-    if (suffix != unit.name) continue;
-    const double total = std::floor(amount * unit.factor);
-    if (total >= 0x1p63) throw refuse();
-    return Bytes(static_cast<std::uint64_t>(total));
+  const char* const end = text.data() + text.size();
+  // Whole numbers stay integers: a double holds them exactly only up to 2^53.
+  std::uint64_t whole = 0;
+  const auto integer = std::from_chars(text.data(), end, whole);
+  if (integer.ec == std::errc()) {
+    const auto factor = factor_of({integer.ptr, end});
+    if (factor) {
+      if (whole > kLimit / *factor) throw refuse();
+      return Bytes(whole * *factor);
+    }
   }
-  throw refuse();
+  double amount = 0;
+  const auto fraction = std::from_chars(text.data(), end, amount);
+  const auto factor = factor_of({fraction.ptr, end});
+  if (fraction.ec != std::errc() || !factor) throw refuse();
+  const double total = std::floor(amount * static_cast<double>(*factor));
+  if (!(total >= 0 && total <= static_cast<double>(kLimit))) throw refuse();  // refuses NaN too
+  return Bytes(static_cast<std::uint64_t>(total));
 }
 
 }  // namespace loadline

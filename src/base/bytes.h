@@ -45,9 +45,10 @@ constexpr Bytes align_up(Bytes size, Bytes alignment) { return Bytes(align_up(si
 // "4.58 GiB", "288 MiB", "17.3 KiB", "12 B": three significant digits, binary units.
 std::string to_string(Bytes size);
 
-// Reads a size as people write it: "11.5GiB", "11.5 GiB", "11776M", "512k", "123" (bytes).
+// Reads a size as people write it: "11.5GiB", "11.5 GiB", "11776M", "512k", "123" (bytes); case does not matter.
 // Ki/Mi/Gi/Ti and the bare letters k, M, G, T are binary (as in llama.cpp and nvidia-smi); kB, MB, GB, TB are decimal.
-// Throws Error(BadInput) that quotes `text` and names `what` ("--vram") for anything else, negative sizes included.
+// A fraction of a byte is dropped. Throws Error(BadInput) that quotes `text` and names `what` ("--vram") for anything
+// else, negative sizes and those above 4 EiB included.
 Bytes parse_bytes(std::string_view text, std::string_view what);
 
 }  // namespace loadline

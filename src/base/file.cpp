@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -12,14 +13,20 @@
 #include "base/error.h"
 
 namespace loadline {
+namespace {
+
+int open_for_reading(const std::filesystem::path& path, int more_flags) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | more_flags);
+  if (descriptor >= 0) return descriptor;
+  if (errno == ENOENT) throw bad_input(fmt::format("{}: no such file", path.string()));
+  throw bad_input(fmt::format("{}: cannot be opened ({})", path.string(), std::strerror(errno)));
+}
+
+}  // namespace
 
 File File::open(const std::filesystem::path& path) {
-  // Without O_NONBLOCK, opening a named pipe would wait for someone to write to it; regular files ignore it.
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) {
-    if (errno == ENOENT) throw bad_input(fmt::format("{}: no such file", path.string()));
-    throw bad_input(fmt::format("{}: cannot be opened ({})", path.string(), std::strerror(errno)));
-  }
+  // Non-blocking, since opening a pipe nobody writes to would wait for ever; it changes nothing for a regular file.
+  const int descriptor = open_for_reading(path, O_NONBLOCK);
   struct stat status{};
   if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     const bool directory = S_ISDIR(status.st_mode);
@@ -64,14 +71,26 @@ void File::read_at(Bytes offset, std::span<std::byte> out) const {
 }
 
 std::string read_text_file(const std::filesystem::path& path, Bytes limit) {
-  const File file = File::open(path);
-  if (file.size() > limit) {
-    throw bad_input(
-        fmt::format("{}: {} is too large here (at most {})", path.string(), to_string(file.size()), to_string(limit)));
+  const File file({path, open_for_reading(path, 0), Bytes(0)});
+  std::string text;
+  std::size_t used = 0;
+  // To the end of the stream, whatever size is claimed: a pipe has none, and files in /proc claim to be empty.
+  while (used <= limit.value) {
+    text.resize(std::min<std::uint64_t>(std::max<std::uint64_t>(2 * used, 65536), limit.value + 1));
+    const ssize_t got = ::read(file.descriptor(), text.data() + used, text.size() - used);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EISDIR) throw bad_input(fmt::format("{}: is a directory, not a file", path.string()));
+    if (got < 0) {
+      throw Error(ErrorCode::DeviceFailure,
+                  fmt::format("{}: reading failed ({})", path.string(), std::strerror(errno)));
+    }
+    if (got == 0) {
+      text.resize(used);
+      return text;
+    }
+    used += static_cast<std::size_t>(got);
   }
-  std::string text(file.size().value, '\0');
-  file.read_at(Bytes(0), std::as_writable_bytes(std::span(text)));
-  return text;
+  throw bad_input(fmt::format("{}: is too large here (more than {})", path.string(), to_string(limit)));
 }
 
 }  // namespace loadline

@@ -30,6 +30,7 @@ class File {
   void read_at(Bytes offset, std::span<std::byte> out) const;
 
  private:
+  friend std::string read_text_file(const std::filesystem::path& path, Bytes limit);
   File(std::filesystem::path path, int descriptor, Bytes size)
       : path_(std::move(path)), descriptor_(descriptor), size_(size) {}
 
@@ -38,7 +39,8 @@ class File {
   Bytes size_;
 };
 
-// The whole of a small file as text (a prompt, a plan). Throws as File does, and Error(BadInput) above `limit`.
+// The whole of a small file as text (a prompt, a plan); a pipe or device is read to its end. Throws as File does, and
+// Error(BadInput) above `limit`.
 std::string read_text_file(const std::filesystem::path& path, Bytes limit);
 
 }  // namespace loadline

@@ -4,37 +4,69 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <thread>
 #include <type_traits>
 #include <vector>
 
 namespace loadline {
 
-// Spins a little, then yields, then sleeps, until `word` differs from `old`; returns the new value.
-std::uint32_t wait_while_equal(const std::atomic<std::uint32_t>& word, std::uint32_t old);
+// How many processors this process may run on (its affinity mask), at least 1.
+int available_processors();
+
+// How long a thread that waits polls before it sleeps. Polling makes a barrier a matter of a fraction of a microsecond;
+// with more threads than processors it would only keep the processor from the thread that is waited for.
+enum class Patience : std::uint8_t { None, Polls };
+Patience patience_for(int threads);
+
+// A value that threads wait on to change: polled for some microseconds, then slept on in the kernel. Changing it costs
+// a system call only when somebody sleeps. Alone on its cache line, since it is polled.
+//
+// No wake-up is lost: a sleeper announces itself in sleepers_ and then looks at the value once more (the kernel does,
+// for the last time, under its lock); who changes the value does so before reading sleepers_. All four steps are
+// sequentially consistent, so at least one of the two sees the other.
+class alignas(64) WaitWord {
+ public:
+  [[nodiscard]] std::uint32_t load() const { return value_.load(std::memory_order_acquire); }
+  // Adds and returns the new value. Wakes nobody: call wake_all after the change that others wait for.
+  std::uint32_t add(std::uint32_t amount) { return value_.fetch_add(amount) + amount; }
+  std::uint32_t subtract(std::uint32_t amount) { return value_.fetch_sub(amount) - amount; }
+  void wake_all() {
+    if (sleepers_.load() != 0) wake_sleepers();
+  }
+  // Returns the value once it differs from `old`. What was written before the change is visible then. A thread that
+  // sleeps looks again only after wake_all.
+  std::uint32_t wait_while_equal(std::uint32_t old, Patience patience);
+
+ private:
+  void wake_sleepers();
+
+  std::atomic<std::uint32_t> value_{0};
+  std::atomic<std::uint32_t> sleepers_{0};
+};
 
 // Every thread of a team calls `wait`; none returns before all have arrived. Reusable at once.
-// What a thread wrote before `wait` is visible to all after it.
+// What a thread wrote before `wait` is visible to all after it. Must outlive the last call of `wait`: join the threads.
 class Barrier {
  public:
-  explicit Barrier(int threads) : threads_(static_cast<std::uint32_t>(threads)) {}
+  explicit Barrier(int threads) : threads_(static_cast<std::uint32_t>(threads)), patience_(patience_for(threads)) {}
 
   void wait() {
-    const std::uint32_t phase = phase_.load(std::memory_order_relaxed);
+    if (threads_ == 1) return;
+    const std::uint32_t phase = phase_.load();
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
-      arrived_.store(0, std::memory_order_relaxed);
-      phase_.store(phase + 1, std::memory_order_release);
-      if (threads_ > 1) phase_.notify_all();
+      arrived_.store(0, std::memory_order_relaxed);  // before the phase changes: nobody arrives for the next one yet
+      phase_.add(1);
+      phase_.wake_all();
       return;
     }
-    wait_while_equal(phase_, phase);
+    phase_.wait_while_equal(phase, patience_);
   }
 
  private:
   const std::uint32_t threads_;
-  alignas(64) std::atomic<std::uint32_t> arrived_{0};  // own cache lines: the waiters poll phase_
-  alignas(64) std::atomic<std::uint32_t> phase_{0};
+  const Patience patience_;
+  alignas(64) std::atomic<std::uint32_t> arrived_{0};
+  WaitWord phase_;
 };
 
 // Hands out the integers [0, total) in contiguous ranges to whoever asks first: large ranges at the beginning, so that
@@ -69,7 +101,8 @@ class WorkQueue {
 // Thread-compatible: one `run` at a time, from the thread that owns the pool. That thread takes part as index 0.
 class ThreadPool {
  public:
-  // `threads` >= 1, the calling thread included: threads - 1 are created here.
+  // `threads` >= 1, the calling thread included: threads - 1 are created here. Throws Error(DoesNotFit) when the system
+  // refuses to create that many.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -93,13 +126,15 @@ class ThreadPool {
   using Entry = void (*)(void* context, int thread);
   void dispatch(Entry entry, void* context);
   void work(int thread);
+  void stop();
 
   Barrier barrier_;
+  const Patience patience_;
   Entry entry_ = nullptr;
   void* context_ = nullptr;
-  alignas(64) std::atomic<std::uint32_t> generation_{0};
-  alignas(64) std::atomic<std::uint32_t> running_{0};
-  std::atomic<bool> stopping_{false};
+  bool stopping_ = false;
+  WaitWord generation_;  // of entry_, context_ and stopping_: a change tells the workers to read them
+  WaitWord running_;     // workers that have not returned yet
   std::vector<std::thread> workers_;
 };
 

@@ -1,6 +1,7 @@
 // What a function refuses, for tests of bad input: the sentence and the hint that a user would read.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -30,6 +31,12 @@ Refusal refusal(F&& f, ErrorCode code = ErrorCode::BadInput) {
   }
   ADD_FAILURE() << "nothing was refused";
   return {};
+}
+
+// Expects that `f` is refused as bad input with a sentence that contains every one of `parts`.
+template <typename F, typename... Parts>
+void expect_refused(F&& f, const Parts&... parts) {
+  EXPECT_THAT(refusal(f).sentence, testing::AllOf(testing::HasSubstr(parts)...));
 }
 
 }  // namespace loadline::test
