@@ -16,5 +16,6 @@ using Action = std::function<int()>;
 void add_bench(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_logits(CLI::App& app, Action& action);
+void add_run(CLI::App& app, Action& action);
 
 }  // namespace loadline::cli

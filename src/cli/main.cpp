@@ -21,6 +21,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", "loadline 0.1.0");
   app.require_subcommand(1);
   loadline::cli::Action action;
+  loadline::cli::add_run(app, action);
   loadline::cli::add_bench(app, action);
   loadline::cli::add_inspect(app, action);
   loadline::cli::add_logits(app, action);

@@ -1,0 +1,183 @@
+// `loadline run`: text in, text out, as it comes.
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/model_source.h"
+#include "cli/plan_options.h"
+#include "cli/sample_options.h"
+#include "cli/terminal.h"
+#include "engine/engine.h"
+#include "plan/planner.h"
+#include "plan/render.h"
+#include "tokenizer/tokenizer.h"
+
+namespace loadline::cli {
+namespace {
+
+constexpr std::string_view kDemoPrompt = "Once upon a time";
+constexpr Bytes kMostPrompt{std::uint64_t{64} << 20};
+
+struct Options {
+  std::string model;
+  std::string prompt;
+  std::string file;
+  std::int64_t predict = -1;
+  bool quiet = false;
+  bool special = false;
+  bool ignore_eos = false;
+  bool hide_prompt = false;
+  PlanOptions plan;
+  SampleOptions sampling;
+};
+
+// Standard input when something is piped or redirected into it, and not merely closed or a terminal.
+bool input_is_piped() {
+  struct stat status{};
+  return ::fstat(STDIN_FILENO, &status) == 0 &&
+         (S_ISFIFO(status.st_mode) || S_ISREG(status.st_mode) || S_ISSOCK(status.st_mode));
+}
+
+std::string read_prompt(const Options& options, bool prompt_given, bool demo) {
+  if (prompt_given) return options.prompt;
+  if (!options.file.empty() && options.file != "-") {
+    std::string text = read_text_file(options.file, kMostPrompt);
+    if (!text.empty() && text.back() == '\n')
+      text.pop_back();  // editors end files with one; it is not part of the prompt
+    return text;
+  }
+  if (options.file == "-" || input_is_piped()) {
+    std::string text{std::istreambuf_iterator<char>(std::cin), {}};
+    if (!text.empty() && text.back() == '\n') text.pop_back();
+    if (!text.empty() || !demo) return text;
+  }
+  if (demo) return std::string(kDemoPrompt);
+  throw bad_input("there is no prompt", "Give one with -p TEXT or -f FILE, or pipe it in.");
+}
+
+// Writes to standard output at once; a reader that went away ends the generation, quietly.
+class Output {
+ public:
+  void write(std::string_view text) {
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) broken_ = true;
+    if (!text.empty()) ends_line_ = text.back() == '\n';
+  }
+  void end_line() {
+    if (!ends_line_) write("\n");
+  }
+  [[nodiscard]] bool broken() const { return broken_; }
+
+ private:
+  bool broken_ = false;
+  bool ends_line_ = true;
+};
+
+std::string rate(std::size_t tokens, double seconds) {
+  if (tokens == 0 || seconds <= 0) return "-";
+  const double per_second = static_cast<double>(tokens) / seconds;
+  return fmt::format("{:.{}f} tok/s", per_second, per_second < 10 ? 2 : per_second < 100 ? 1 : 0);
+}
+
+void print_figures(const engine::Figures& figures, double load_seconds, double predicted) {
+  if (figures.ending == engine::Ending::Stopped)
+    fmt::print(stderr, "stopped after {} tokens\n", figures.generated_tokens);
+  if (figures.ending == engine::Ending::ContextFull) fmt::print(stderr, "the context is full; -c gives more\n");
+  // The first token comes with the prompt's pass, so the passes after it made one token less.
+  const std::size_t passes = figures.generated_tokens > 0 ? figures.generated_tokens - 1 : 0;
+  fmt::print(stderr, "prompt {} tokens, {} · generated {} tokens, {} (predicted {}) · loaded in {:.2f} s\n",
+             figures.prompt_tokens, rate(figures.prompt_tokens, figures.prompt_seconds), figures.generated_tokens,
+             rate(passes, figures.generation_seconds), rate(1, predicted > 0 ? 1 / predicted : 0), load_seconds);
+}
+
+std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, const std::atomic<bool>& stop) {
+  ProgressBar bar("loading");
+  return engine::Engine::load(
+      std::move(source.model), std::move(source.program), std::move(plan),
+      [&](Bytes done, Bytes total) {
+        bar.update(static_cast<double>(done.value) / static_cast<double>(total.value),
+                   fmt::format("{} of {}", to_string(done), to_string(total)));
+      },
+      stop);
+}
+
+int run(const Options& options, bool prompt_given) {
+  const std::string prompt = read_prompt(options, prompt_given, options.model.empty());
+  ModelSource source = open_source(options.model);
+  const auto tokenizer = tokenizer::Tokenizer::from_metadata(source.model.metadata);
+  const std::vector<std::int32_t> tokens =
+      tokenizer->encode(prompt, {.add_special = true, .parse_special = options.special});
+  if (tokens.empty()) throw bad_input("the prompt is empty", "Give some text with -p TEXT, -f FILE or standard input.");
+  sample::Sampler sampler(options.sampling.options(), source.program.config.vocabulary);
+
+  const plan::Plan plan = options.plan.make_plan(source.model, source.program);
+  if (tokens.size() > plan.shape.context) {
+    throw bad_input(
+        fmt::format("the prompt has {} tokens, but the context holds {}", tokens.size(), plan.shape.context),
+        fmt::format("Give more context with -c {}, or a shorter prompt.", tokens.size() + 256));
+  }
+  if (!options.quiet) fmt::print(stderr, "{}\n", plan::summary_line(plan, source.title));
+
+  const StopOnInterrupt interrupt;
+  const auto start = std::chrono::steady_clock::now();
+  const auto engine = load(std::move(source), plan, interrupt.flag());
+  if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
+  const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  Output output;
+  if (!options.hide_prompt) output.write(prompt);
+  tokenizer::StreamDecoder decoder(*tokenizer, options.special);
+  // The prompt's last bytes decide how the first word continues; feeding it keeps the decoder's leading-space rule
+  // right.
+  for (const std::int32_t token : tokens) (void)decoder.push(token);
+  engine::GenerateOptions generate;
+  generate.most_tokens = options.predict;
+  for (const std::int32_t token : tokens) sampler.accept(token);
+  generate.draw = [&](std::span<const float> logits) {
+    const std::int32_t token = sampler.sample(logits);
+    sampler.accept(token);
+    return token;
+  };
+  generate.is_end = [&](std::int32_t token) { return !options.ignore_eos && tokenizer->is_end_of_generation(token); };
+  generate.on_token = [&](std::int32_t token) { output.write(decoder.push(token)); };
+  std::optional<ProgressBar> bar("reading the prompt");
+  generate.on_prompt = [&](std::size_t done, std::size_t all) {
+    bar->update(static_cast<double>(done) / static_cast<double>(all), fmt::format("{} of {} tokens", done, all));
+    if (done == all) bar.reset();
+  };
+  const engine::Figures figures = engine->generate(tokens, generate, interrupt.flag());
+  bar.reset();
+  output.write(decoder.finish());
+  output.end_line();
+  if (!options.quiet) print_figures(figures, load_seconds, plan.prediction.generation_rate);
+  return figures.ending == engine::Ending::Stopped ? static_cast<int>(ErrorCode::Interrupted) : 0;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("run", "Continue a text with a model (without -m: the demo model)");
+  command->add_option("-m,--model", options->model, "GGUF file, or the first file of a split model");
+  CLI::Option* prompt = command->add_option("-p,--prompt", options->prompt, "The text to continue");
+  command->add_option("-f,--file", options->file, "Read the text from a file (- for standard input)")->excludes(prompt);
+  command
+      ->add_option("-n,--predict,--n-predict", options->predict,
+                   "Most tokens to generate (-1: until the model ends or the context is full)")
+      ->check(CLI::Range(std::int64_t{-1}, std::int64_t{1} << 31));
+  command->add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
+  command->add_flag("--special", options->special, "Read and print control tokens such as <|eot_id|> as text");
+  command->add_flag("--no-display-prompt", options->hide_prompt, "Print only what is generated");
+  command->add_flag("-q,--quiet", options->quiet, "Print the text alone, without plan and figures");
+  options->plan.add_to(*command);
+  options->sampling.add_to(*command);
+  command->callback(
+      [options, prompt, &action] { action = [options, given = prompt->count() > 0] { return run(*options, given); }; });
+}
+
+}  // namespace loadline::cli

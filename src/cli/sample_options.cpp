@@ -1,0 +1,64 @@
+#include "cli/sample_options.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <charconv>
+#include <random>
+
+#include "base/error.h"
+
+namespace loadline::cli {
+namespace {
+
+// TOKEN+BIAS or TOKEN-BIAS: "15043+1", "2-inf".
+sample::LogitBias parse_bias(const std::string& text) {
+  const auto refuse = [&] {
+    return bad_input(fmt::format("--logit-bias: \"{}\" is not TOKEN+BIAS or TOKEN-BIAS", text),
+                     "For example 15043+1 or 2-inf.");
+  };
+  sample::LogitBias bias{};
+  const char* end = text.data() + text.size();
+  const auto [after, problem] = std::from_chars(text.data(), end, bias.token);
+  if (problem != std::errc() || after == end || (*after != '+' && *after != '-')) throw refuse();
+  const auto [last, wrong] = std::from_chars(after + 1, end, bias.bias);
+  if (wrong != std::errc() || last != end) throw refuse();
+  if (*after == '-') bias.bias = -bias.bias;
+  return bias;
+}
+
+}  // namespace
+
+void SampleOptions::add_to(CLI::App& command) {
+  CLI::Option_group& group = *command.add_option_group("Choosing the next token");
+  group.add_option("--temp,--temperature", values_.temperature, "Randomness; 0: always the most likely token")
+      ->capture_default_str();
+  group.add_option("--top-k", values_.top_k, "Only the K most likely tokens (0: all)")->capture_default_str();
+  group.add_option("--top-p", values_.top_p, "Only the most likely tokens that together reach P (1: all)")
+      ->capture_default_str();
+  group.add_option("--min-p", values_.min_p, "Only tokens at least P times as likely as the most likely (0: all)")
+      ->capture_default_str();
+  group.add_option("--typical", values_.typical_p, "Only the most typical tokens that together reach P (1: all)")
+      ->capture_default_str();
+  group.add_option("--repeat-last-n", values_.repeat_last_n, "Tokens the penalties look back on (0: none, -1: all)")
+      ->capture_default_str();
+  group.add_option("--repeat-penalty", values_.repeat_penalty, "Make tokens that were used less likely (1: off)")
+      ->capture_default_str();
+  group.add_option("--presence-penalty", values_.presence_penalty, "Subtract from tokens that were used (0: off)")
+      ->capture_default_str();
+  group.add_option("--frequency-penalty", values_.frequency_penalty, "Subtract for each use of a token (0: off)")
+      ->capture_default_str();
+  group.add_option("-s,--seed", seed_, "Same seed, same text (-1: another each time)")
+      ->check(CLI::Range(std::int64_t{-1}, std::int64_t{0xFFFFFFFF}))
+      ->capture_default_str();
+  group.add_option("-l,--logit-bias", biases_, "TOKEN+BIAS or TOKEN-BIAS: change one token's chance; may be repeated");
+}
+
+sample::Options SampleOptions::options() const {
+  sample::Options options = values_;
+  options.seed = seed_ >= 0 ? static_cast<std::uint64_t>(seed_) : std::random_device()();
+  for (const std::string& text : biases_) options.bias.push_back(parse_bias(text));
+  return options;
+}
+
+}  // namespace loadline::cli
