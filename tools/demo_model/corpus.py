@@ -60,7 +60,7 @@ def _raise_quotes(paragraph: str) -> str:
 
 def polish(text: str) -> str:
     """Raises sentence starts, sets "an" before vowels and removes doubled spaces."""
-    text = re.sub(r" +", " ", text).replace(" \n", "\n").replace("\n ", "\n").strip()
+    text = re.sub(r" +", " ", text).replace(" \n", "\n").replace("\n ", "\n").replace(",.", ".").strip()
     text = _ARTICLE.sub(r"\1n ", text)
     text = _SENTENCE_START.sub(lambda m: m.group(1) + m.group(2).upper(), text)
     return "\n\n".join(_raise_quotes(paragraph) for paragraph in text.split("\n\n"))
@@ -108,36 +108,53 @@ def _cast_slots(hero: Character, friend: Character, rng: random.Random) -> dict[
     }
 
 
-def pick_cast(plot: Plot, helper_kinds: list[str], rng: random.Random) -> tuple[Character, Character]:
+SMALL_CAST = list({(c.kind, c.pronoun): c for c in reversed(CHARACTERS)}.values())[::-1]
+
+
+def pick_cast(plot: Plot, helper_kinds: list[str], rng: random.Random,
+              cast: list[Character]) -> tuple[Character, Character]:
     """A helper of the right kind, and a hero the plot allows who has the other pronoun."""
-    friend = rng.choice([c for c in CHARACTERS if c.kind in helper_kinds])
-    heroes = [c for c in CHARACTERS if _role(c) in plot.heroes and c.pronoun != friend.pronoun
+    friend = rng.choice([c for c in cast if c.kind in helper_kinds])
+    heroes = [c for c in cast if _role(c) in plot.heroes and c.pronoun != friend.pronoun
               and c.kind not in plot.not_heroes and not (c.role == "animal" and c.kind in helper_kinds)]
     # Where children can be heroes, they are in half of the stories at least.
     children = [c for c in heroes if c.role == "child"]
     return rng.choice(children if children and rng.random() < 0.5 else heroes), friend
 
 
-def story(rng: random.Random) -> str:
-    """One whole story, paragraphs separated by an empty line."""
+class _First(random.Random):
+    """Takes the first of all choices."""
+
+    def choice(self, seq):
+        return seq[0]
+
+
+def story(rng: random.Random, settled: bool = False) -> str:
+    """One whole story, paragraphs separated by an empty line.
+
+    A settled story has the small cast (one character of each kind and pronoun) and takes the first choice for
+    everything that has to stay the same through a story, so that it can be told without looking back for names.
+    """
     plot = rng.choice(PLOTS)
     variant = dict(rng.choice(plot.variants))
     helper_kinds = variant.pop("helpers").split(", ")
-    hero, friend = pick_cast(plot, helper_kinds, rng)
+    hero, friend = pick_cast(plot, helper_kinds, rng, SMALL_CAST if settled else CHARACTERS)
     role = _role(hero)
     trait = rng.choice([t for t in TRAITS if t.adjective not in plot.not_traits])
     slots = _cast_slots(hero, friend, rng)
     slots |= SHARED | {"trait": trait.adjective, "shows": expand(trait.shows, slots, rng)}
     # A plot's own choices are made once, so that a thing keeps its name through the story.
     for key, value in variant.items():
-        slots[key] = expand(value, slots, rng)
+        slots[key] = expand(value, slots, _First() if settled else rng)
+    if settled:
+        slots |= {"cargo": slots["cargo"] if "cargo" in variant else CARGOES[0], "goal": GOALS[0]}
     slots["a_obj"] = f"a {slots.get('obj')}"
 
     habit = rng.choice(HABITS[role]) + ". " if rng.random() < 0.3 else ""
     paragraphs = [rng.choice(versions) for versions in plot.paragraphs]
     paragraphs[0] = f"{rng.choice(OPENINGS)} {habit}{paragraphs[0]}"
     ending = "[" + "|".join(THANKS) + "] " if plot.thanks else ""
-    if rng.random() < 0.6:
+    if rng.random() < (0.3 if settled else 0.6):
         ending += trait.ends + ". "
     if rng.random() < 0.55 or not ending.strip():
         ending += rng.choice(CLOSINGS + ([] if plot.night else DAY_CLOSINGS))
@@ -149,10 +166,10 @@ def story(rng: random.Random) -> str:
     return polish("\n\n".join(expand(p, slots, rng) for p in paragraphs))
 
 
-def stories(seed: int, count: int) -> list[str]:
+def stories(seed: int, count: int, settled: bool = False) -> list[str]:
     """`count` stories; the same seed gives the same stories."""
     rng = random.Random(seed)
-    return [story(rng) for _ in range(count)]
+    return [story(rng, settled) for _ in range(count)]
 
 
 def main() -> None:

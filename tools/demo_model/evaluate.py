@@ -3,7 +3,8 @@
     /usr/bin/python3 evaluate.py held-out models/demo-heldout.txt           writes the held-out stories
     /usr/bin/python3 evaluate.py perplexity models/demo.gguf models/demo-heldout.txt
     /usr/bin/python3 evaluate.py sample models/demo.gguf --count 4 --temperature 0.8
-    /usr/bin/python3 evaluate.py compare models/demo.gguf build/demo_model/checkpoint.pt
+    /usr/bin/python3 evaluate.py names models/demo.gguf --count 20 --temperature 0.8
+    /usr/bin/python3 evaluate.py compare models/demo.gguf build/demo_model/stage2.pt
 
 The held-out file has its stories separated by lines that hold `<|endoftext|>` alone. Perplexity is taken story by
 story: the context is BOS and the story so far, and every token of it and the end of text after it are predicted.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import numpy as np
 
 import gguf
 from bpe import Tokenizer
-from corpus import END_OF_TEXT, stories
+from corpus import CHARACTERS, END_OF_TEXT, stories
 
 SEPARATOR = f"\n{END_OF_TEXT}\n"
 HELD_OUT_STORIES = 32
@@ -113,6 +115,12 @@ def perplexity(model: Model, text: str) -> tuple[float, int]:
     return math.exp(total / count), count
 
 
+def keeps_its_cast(text: str) -> bool:
+    """Whether a sampled story came to its end and names two characters, as every story of the corpus does."""
+    names = {c.name for c in CHARACTERS if re.search(rf"\b{c.name}\b", text)}
+    return len(names) == 2 and "[ended" in text
+
+
 def compare(model: Model, checkpoint_path: Path) -> tuple[float, float]:
     """Largest difference to the logits of the trained network on one story, and their spread."""
     import torch
@@ -136,11 +144,12 @@ def main() -> None:
     command = commands.add_parser("perplexity")
     command.add_argument("model", type=Path)
     command.add_argument("text", type=Path)
-    command = commands.add_parser("sample")
-    command.add_argument("model", type=Path)
-    command.add_argument("--prompt", default="Once upon a time")
-    command.add_argument("--count", type=int, default=1)
-    command.add_argument("--temperature", type=float, default=0.0)
+    for name in ("sample", "names"):
+        command = commands.add_parser(name)
+        command.add_argument("model", type=Path)
+        command.add_argument("--prompt", default="Once upon a time")
+        command.add_argument("--count", type=int, default=1)
+        command.add_argument("--temperature", type=float, default=0.0)
     command = commands.add_parser("compare")
     command.add_argument("model", type=Path)
     command.add_argument("checkpoint", type=Path)
@@ -149,7 +158,8 @@ def main() -> None:
     if arguments.command == "held-out":
         from train import HELD_OUT_SEED
 
-        arguments.out.write_text(SEPARATOR.join(stories(HELD_OUT_SEED, HELD_OUT_STORIES)) + "\n", encoding="utf-8")
+        texts = stories(HELD_OUT_SEED, HELD_OUT_STORIES, settled=True)
+        arguments.out.write_text(SEPARATOR.join(texts) + "\n", encoding="utf-8")
         return
     model = Model(arguments.model)
     if arguments.command == "perplexity":
@@ -158,6 +168,9 @@ def main() -> None:
     elif arguments.command == "sample":
         for seed in range(arguments.count):
             print(model.sample(arguments.prompt, arguments.temperature, seed), "\n")
+    elif arguments.command == "names":
+        texts = [model.sample(arguments.prompt, arguments.temperature, seed) for seed in range(arguments.count)]
+        print(f"{sum(map(keeps_its_cast, texts))} of {arguments.count} stories end and keep their two characters")
     else:
         difference, spread = compare(model, arguments.checkpoint)
         print(f"largest difference of a logit {difference:.2g} (logits spread {spread:.2g})")

@@ -1,6 +1,6 @@
 """Turns a checkpoint of train.py into a GGUF file that any llama-compatible reader loads.
 
-    /usr/bin/python3 export.py build/demo_model/checkpoint.pt models/demo.gguf --type Q8_0
+    /usr/bin/python3 export.py build/demo_model/stage2.pt models/demo.gguf --type Q8_0
 """
 
 from __future__ import annotations

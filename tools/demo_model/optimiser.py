@@ -53,11 +53,3 @@ class MuonAdam:
         self.adam.zero_grad(set_to_none=True)
         for parameter in self.matrices:
             parameter.grad = None
-
-    def state(self) -> dict[str, object]:
-        """What a checkpoint keeps to go on later."""
-        return {"velocity": self.velocity, "adam": self.adam.state_dict()}
-
-    def restore(self, state: dict[str, object]) -> None:
-        self.velocity = state["velocity"]
-        self.adam.load_state_dict(state["adam"])
