@@ -1,5 +1,6 @@
 // The program's entry: chooses the command, runs it, and turns any failure into one sentence and an exit code.
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "cli/command.h"
 #include "cli/short_flags.h"
 
@@ -26,6 +28,12 @@ int run(int argc, char** argv) {
   loadline::cli::add_inspect(app, action);
   loadline::cli::add_logits(app, action);
 
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  const auto is_named = [&](const CLI::App* command) { return command->check_name(argv[1]); };
+  if (argc > 1 && argv[1][0] != '-' && std::ranges::none_of(commands, is_named)) {
+    throw loadline::bad_input(fmt::format("there is no command \"{}\"", loadline::printable(argv[1])),
+                              "See `loadline --help`.");
+  }
   try {
     std::vector<std::string> arguments = loadline::cli::spell_out_flags(argc, argv);
     std::ranges::reverse(arguments);  // the parser takes them from the end

@@ -17,6 +17,7 @@
 #include "plan/planner.h"
 #include "plan/render.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/utf8.h"
 
 namespace loadline::cli {
 namespace {
@@ -108,6 +109,11 @@ std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, const 
 
 int run(const Options& options, bool prompt_given) {
   const std::string prompt = read_prompt(options, prompt_given, options.model.empty());
+  if (const std::size_t valid = tokenizer::valid_utf8_prefix(prompt); valid != prompt.size()) {
+    throw bad_input(
+        fmt::format("the prompt is not valid UTF-8: byte {} of {} belongs to no character", valid + 1, prompt.size()),
+        "Convert the text to UTF-8 first.");
+  }
   ModelSource source = open_source(options.model);
   const auto tokenizer = tokenizer::Tokenizer::from_metadata(source.model.metadata);
   const std::vector<std::int32_t> tokens =

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
@@ -15,6 +16,32 @@ CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, co
     const plan::Arena& arena = plan.arenas[i];
     if (arena.tier != plan::kCpu || arena.purpose == plan::Purpose::Runtime) continue;
     arenas_[i] = HostArena(arena.size, arena.huge_pages, plan::name_of(arena.purpose));
+  }
+  populate();
+}
+
+// All threads together, since most of the time goes into clearing pages.
+void CpuDevice::populate() {
+  for (const HostArena& arena : arenas_) {
+    WorkQueue queue;
+    std::atomic<bool> refused{false};
+    const std::uint64_t size = arena.size().value;
+    const std::uint64_t steps = (size + HostArena::kPopulateStep - 1) / HostArena::kPopulateStep;
+    pool_.run([&](int /*thread*/) noexcept {
+      while (!refused.load(std::memory_order_relaxed)) {
+        const auto [begin, end] = queue.claim(steps, pool_.threads(), 1);
+        if (begin == end) return;
+        const std::uint64_t last = std::min(size, end * HostArena::kPopulateStep);
+        if (!arena.populate(begin * HostArena::kPopulateStep, last)) refused.store(true, std::memory_order_relaxed);
+      }
+    });
+    if (refused) {
+      throw Error(
+          ErrorCode::DoesNotFit,
+          fmt::format("the system has no more memory: {} were planned for RAM, and were free when the plan was made",
+                      to_string(plan::tier_total(plan_, plan::kCpu))),
+          "Another program took memory meanwhile; plan again.");
+    }
   }
 }
 

@@ -36,6 +36,8 @@ class CpuDevice final : public backend::Device {
   [[nodiscard]] std::byte* address(plan::RegionIndex region) const;
 
  private:
+  void populate();
+
   const gguf::Model& model_;
   const model::Program& program_;
   const plan::Plan& plan_;

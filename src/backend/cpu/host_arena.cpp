@@ -35,23 +35,20 @@ void* map_aligned(std::uint64_t size, std::uint64_t alignment) {
 HostArena::HostArena(Bytes size, bool huge_pages, std::string_view name) : size_(size) {
   if (size.value == 0) return;
   void* memory = map_aligned(size.value, huge_pages ? kHugePage : 1);
-  const auto refuse = [&] {
-    return Error(ErrorCode::DoesNotFit, fmt::format("the system refused {} of memory for {} ({})", to_string(size),
-                                                    name, std::strerror(errno)));
-  };
-  if (memory == nullptr) throw refuse();
+  if (memory == nullptr) {
+    throw Error(ErrorCode::DoesNotFit, fmt::format("the system refused {} of address space for {} ({})",
+                                                   to_string(size), name, std::strerror(errno)));
+  }
   data_ = static_cast<std::byte*>(memory);
   if (huge_pages) ::madvise(memory, size.value, MADV_HUGEPAGE);
-  // Every page now, so that nothing is taken later and a limit is met here and not in the middle of a sentence.
-  if (::madvise(memory, size.value, MADV_POPULATE_WRITE) != 0) {
-    if (errno != EINVAL) {
-      const Error refusal = refuse();
-      ::munmap(memory, size.value);
-      data_ = nullptr;
-      throw refusal;
-    }
-    for (std::uint64_t i = 0; i < size.value; i += 4096) reinterpret_cast<volatile char*>(memory)[i] = 0;
-  }
+}
+
+bool HostArena::populate(std::uint64_t begin, std::uint64_t end) const noexcept {
+  if (::madvise(data_ + begin, end - begin, MADV_POPULATE_WRITE) == 0) return true;
+  if (errno != EINVAL) return false;
+  // Linux before 5.14: touching does the same, but ends the process where there is no memory.
+  for (std::uint64_t i = begin; i < end; i += 4096) reinterpret_cast<volatile char*>(data_)[i] = 0;
+  return true;
 }
 
 HostArena::HostArena(HostArena&& other) noexcept

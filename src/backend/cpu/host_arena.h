@@ -1,14 +1,15 @@
-// One allocation of system memory: whole pages, huge where that pays, present before the constructor returns.
+// One allocation of system memory: whole pages, huge where that pays, brought in before use and never lazily.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "base/bytes.h"
 
 namespace loadline::cpu {
 
-// Owns its memory, zeroed. Movable.
+// Owns its memory, zeroed. Movable. Constructed, it is only reserved; `populate` brings it in.
 class HostArena {
  public:
   HostArena() = default;
@@ -20,6 +21,11 @@ class HostArena {
   HostArena(const HostArena&) = delete;
   HostArena& operator=(const HostArena&) = delete;
   ~HostArena();
+
+  // Brings in the pages of [begin, end), multiples of kPopulateStep except the arena's end. Several threads may bring
+  // in different parts, which is much faster than one. False where the system has no more memory.
+  static constexpr std::uint64_t kPopulateStep = std::uint64_t{16} << 20;
+  [[nodiscard]] bool populate(std::uint64_t begin, std::uint64_t end) const noexcept;
 
   [[nodiscard]] std::byte* data() const { return data_; }
   [[nodiscard]] Bytes size() const { return size_; }
