@@ -1,0 +1,205 @@
+#include "backend/vulkan/context.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace loadline::vulkan {
+namespace {
+
+Error failure(const std::string& sentence, std::string hint = {}) {
+  return {ErrorCode::DeviceFailure, sentence, std::move(hint)};
+}
+
+bool wants_validation(const DeviceOptions& options) {
+  const char* variable = std::getenv("LOADLINE_VULKAN_VALIDATION");
+  return options.validate || (variable != nullptr && std::string_view(variable) != "0" && *variable != '\0');
+}
+
+bool contains(std::string_view text, std::string_view part) {
+  const auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b)); };
+  return std::ranges::search(text, part, same).begin() != text.end();
+}
+
+}  // namespace
+
+Context::Context(const DeviceOptions& options) : options_(options) {
+  hardware::VulkanInstance::MessageSink sink;
+  if (wants_validation(options)) {
+    sink = [this](const std::string& message) {
+      const std::lock_guard lock(messages_lock_);
+      messages_.push_back(message);
+      if (options_.on_message) options_.on_message(message);
+    };
+  }
+  std::string why;
+  instance_ = hardware::VulkanInstance::open(why, std::move(sink));
+  if (!instance_) throw failure(fmt::format("no GPU can be used: {}", why));
+  choose();
+  query();
+  create_device();
+  resolve();
+}
+
+Context::~Context() {
+  if (device_ != VK_NULL_HANDLE) vkDestroyDevice(device_, nullptr);
+}
+
+void Context::choose() {
+  const std::vector<hardware::VulkanDeviceInfo> devices = hardware::list_vulkan_devices(*instance_);
+  std::vector<std::string> names;
+  for (const hardware::VulkanDeviceInfo& device : devices) names.push_back(fmt::format("{} ({})", device.id, device.name));
+  const auto found = std::ranges::find_if(devices, [&](const hardware::VulkanDeviceInfo& device) {
+    return device.id == options_.device || (!options_.device.empty() && contains(device.name, options_.device));
+  });
+  if (found == devices.end()) {
+    throw failure(fmt::format("there is no GPU \"{}\" any more", options_.device),
+                  names.empty() ? "There is none at all." : fmt::format("There is: {}.", fmt::join(names, ", ")));
+  }
+  info_ = *found;
+  if (!info_.missing.empty()) {
+    throw failure(fmt::format("the GPU {} cannot be used: its driver lacks {}", info_.name, fmt::join(info_.missing, ", ")),
+                  "A newer driver may have it.");
+  }
+}
+
+void Context::query() {
+  VkPhysicalDeviceMemoryProperties2 memory{};
+  memory.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
+  instance_->vkGetPhysicalDeviceMemoryProperties2(info_.handle, &memory);
+  memory_ = memory.memoryProperties;
+
+  VkPhysicalDeviceVulkan13Properties three{};
+  three.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_PROPERTIES;
+  VkPhysicalDeviceVulkan11Properties one{};
+  one.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES;
+  VkPhysicalDeviceProperties2 properties{};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
+  properties.pNext = &one;
+  instance_->vkGetPhysicalDeviceProperties2(info_.handle, &properties);
+  vulkan13_ = properties.properties.apiVersion >= VK_API_VERSION_1_3;
+  if (vulkan13_) {
+    one.pNext = &three;
+    instance_->vkGetPhysicalDeviceProperties2(info_.handle, &properties);
+  }
+  std::uint64_t largest = one.maxMemoryAllocationSize;
+  if (vulkan13_) largest = std::min(largest, three.maxBufferSize);
+  if (options_.largest_allocation != 0) largest = std::min(largest, options_.largest_allocation);
+  limits_.largest_allocation = Bytes(largest);
+  limits_.lanes = one.subgroupSize;
+  limits_.shared_memory = properties.properties.limits.maxComputeSharedMemorySize;
+  limits_.most_workgroups = std::min({properties.properties.limits.maxComputeWorkGroupCount[0],
+                                      properties.properties.limits.maxComputeWorkGroupCount[1], 1U << 30});
+  limits_.software = info_.software();
+  const bool can_require = vulkan13_ && (three.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
+  limits_.fixed_lanes = can_require;
+  cache_name_ = "vulkan-";
+  for (const std::uint8_t byte : properties.properties.pipelineCacheUUID) cache_name_ += fmt::format("{:02x}", byte);
+}
+
+std::string Context::cache_name() const { return cache_name_; }
+
+void Context::create_device() {
+  std::uint32_t count = 0;
+  instance_->vkGetPhysicalDeviceQueueFamilyProperties(info_.handle, &count, nullptr);
+  std::vector<VkQueueFamilyProperties> families(count);
+  instance_->vkGetPhysicalDeviceQueueFamilyProperties(info_.handle, &count, families.data());
+  const auto computes = [](const VkQueueFamilyProperties& f) { return (f.queueFlags & VK_QUEUE_COMPUTE_BIT) != 0; };
+  const auto family = std::ranges::find_if(families, computes);
+  if (family == families.end()) throw failure(fmt::format("the GPU {} has no queue for computing", info_.name));
+  queue_family_ = static_cast<std::uint32_t>(family - families.begin());
+
+  VkPhysicalDeviceVulkan13Features three{};
+  three.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
+  VkPhysicalDeviceFeatures2 features{};
+  features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
+  if (vulkan13_) {
+    features.pNext = &three;
+    instance_->vkGetPhysicalDeviceFeatures2(info_.handle, &features);
+    limits_.fixed_lanes = limits_.fixed_lanes && three.subgroupSizeControl != 0 && three.computeFullSubgroups != 0;
+  }
+  VkPhysicalDeviceVulkan13Features enable13{};
+  enable13.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
+  enable13.subgroupSizeControl = limits_.fixed_lanes ? VK_TRUE : VK_FALSE;
+  enable13.computeFullSubgroups = enable13.subgroupSizeControl;
+  enable13.maintenance4 = three.maintenance4;
+  VkPhysicalDeviceVulkan12Features enable12{};
+  enable12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+  enable12.pNext = vulkan13_ ? &enable13 : nullptr;
+  enable12.bufferDeviceAddress = VK_TRUE;
+  enable12.timelineSemaphore = VK_TRUE;
+  enable12.storageBuffer8BitAccess = VK_TRUE;
+  VkPhysicalDeviceVulkan11Features enable11{};
+  enable11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
+  enable11.pNext = &enable12;
+  enable11.storageBuffer16BitAccess = VK_TRUE;
+  VkPhysicalDeviceFeatures2 enable{};
+  enable.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
+  enable.pNext = &enable11;
+  enable.features.shaderInt64 = VK_TRUE;
+
+  const float priority = 1.0F;
+  VkDeviceQueueCreateInfo queue{};
+  queue.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO;
+  queue.queueFamilyIndex = queue_family_;
+  queue.queueCount = 1;
+  queue.pQueuePriorities = &priority;
+  VkDeviceCreateInfo create{};
+  create.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
+  create.pNext = &enable;
+  create.queueCreateInfoCount = 1;
+  create.pQueueCreateInfos = &queue;
+  VkResult result = fault(Call::CreateDevice);
+  if (result == VK_SUCCESS) result = instance_->vkCreateDevice(info_.handle, &create, nullptr, &device_);
+  if (result != VK_SUCCESS) device_ = VK_NULL_HANDLE;
+  check(result, "being opened");
+}
+
+void Context::resolve() {
+#define LOADLINE_RESOLVE(name) name = reinterpret_cast<PFN_##name>(instance_->vkGetDeviceProcAddr(device_, #name));
+  LOADLINE_VULKAN_DEVICE(LOADLINE_RESOLVE)
+#undef LOADLINE_RESOLVE
+  vkGetDeviceQueue(device_, queue_family_, 0, &queue_);
+}
+
+void Context::check(VkResult result, const std::string& doing) const {
+  switch (result) {
+    case VK_SUCCESS: return;
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+      throw failure(fmt::format("the GPU {} ran out of memory while {}", info_.name, doing),
+                    "Another program may have taken some; free it there, or give less with --vram.");
+    case VK_ERROR_OUT_OF_HOST_MEMORY:
+      throw failure(fmt::format("the driver of the GPU {} ran out of system memory while {}", info_.name, doing));
+    case VK_ERROR_DEVICE_LOST:
+      throw failure(fmt::format("the GPU {} was lost while {}", info_.name, doing),
+                    "Its driver reset it or it was removed; start again, and see the system's log for the cause.");
+    default:
+      throw failure(fmt::format("the GPU {} failed while {} ({})", info_.name, doing, hardware::vulkan_result_name(result)));
+  }
+}
+
+void Context::check_messages() {
+  const std::lock_guard lock(messages_lock_);
+  if (messages_.empty()) return;
+  const std::string first = messages_.front();
+  messages_.clear();
+  throw failure(fmt::format("the Vulkan validation layer says: {}", first));
+}
+
+void Context::submit(const VkSubmitInfo& info, const char* doing) {
+  VkResult result = fault(Call::Submit);
+  if (result == VK_SUCCESS) {
+    const std::lock_guard lock(queue_lock_);
+    result = vkQueueSubmit(queue_, 1, &info, VK_NULL_HANDLE);
+  }
+  check(result, doing);
+}
+
+std::optional<Bytes> Context::free_memory() const { return hardware::free_device_memory(*instance_, info_.handle); }
+
+}  // namespace loadline::vulkan

@@ -1,0 +1,95 @@
+// One GPU in use: the logical device with its queue, what it can do, and how its failures become Errors.
+// Owns no memory and no schedule; those are memory.h and recorder.h.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "hardware/vulkan_api.h"
+
+namespace loadline::vulkan {
+
+// Calls that can fail for want of something, for the fault hook: tests let each of them fail in turn.
+enum class Call : std::uint8_t { CreateDevice, AllocateMemory, CreateBuffer, MapMemory, CreatePipeline, Record, Submit, Wait };
+
+struct DeviceOptions {
+  std::string device;  // "vulkan0", or a part of the name as the driver says it, case ignored
+  // Enables the Khronos validation layer, and makes each of its messages an Error. Also by LOADLINE_VULKAN_VALIDATION=1.
+  bool validate = false;
+  std::function<void(const std::string&)> on_message;  // also told of each, those of the end included; may be empty
+  // Asked before each such call; anything but VK_SUCCESS is taken for the call's result, and the call is not made.
+  std::function<VkResult(Call)> fault;
+  std::filesystem::path cache_folder;  // of the pipeline cache; empty: none is kept
+  std::uint64_t largest_allocation = 0;  // less than the device's own limit, for tests; 0: the device's
+};
+
+struct Limits {
+  Bytes largest_allocation;  // of one allocation and one buffer
+  std::uint32_t lanes = 32;  // of a subgroup
+  bool fixed_lanes = false;  // a pipeline can be told to use exactly `lanes`, all of them active
+  std::uint32_t shared_memory = 0;
+  std::uint32_t most_workgroups = 65535;  // along one dimension
+  bool software = false;
+};
+
+// Thread-safe where said; else used by one thread.
+class Context {
+ public:
+  // Throws Error(DeviceFailure) naming the device and what it lacks, or that there is none of that name.
+  explicit Context(const DeviceOptions& options);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  [[nodiscard]] VkDevice device() const { return device_; }
+  [[nodiscard]] const hardware::VulkanDeviceInfo& info() const { return info_; }
+  [[nodiscard]] const Limits& limits() const { return limits_; }
+  [[nodiscard]] std::uint32_t queue_family() const { return queue_family_; }
+  [[nodiscard]] const VkPhysicalDeviceMemoryProperties& memory_properties() const { return memory_; }
+  [[nodiscard]] const DeviceOptions& options() const { return options_; }
+  // Identifies device and driver: names the pipeline cache's file.
+  [[nodiscard]] std::string cache_name() const;
+
+  // What the fault hook says, VK_SUCCESS without one. Thread-safe.
+  [[nodiscard]] VkResult fault(Call call) const { return options_.fault ? options_.fault(call) : VK_SUCCESS; }
+  // Throws Error(DeviceFailure) for anything but success: "the GPU NAME ran out of memory while DOING".
+  void check(VkResult result, const std::string& doing) const;
+  // Throws Error(DeviceFailure) with the first message of the validation layer since the last call. Thread-safe.
+  void check_messages();
+
+  // Submits to the one queue. Thread-safe. Throws as `check`.
+  void submit(const VkSubmitInfo& info, const char* doing);
+  // What is free on the device now, where it can tell.
+  [[nodiscard]] std::optional<Bytes> free_memory() const;
+
+#define LOADLINE_DECLARE(name) PFN_##name name = nullptr;
+  LOADLINE_VULKAN_DEVICE(LOADLINE_DECLARE)
+#undef LOADLINE_DECLARE
+
+ private:
+  void choose();
+  void query();
+  void create_device();
+  void resolve();
+
+  DeviceOptions options_;
+  std::mutex messages_lock_;
+  std::vector<std::string> messages_;
+  std::shared_ptr<hardware::VulkanInstance> instance_;
+  hardware::VulkanDeviceInfo info_;
+  VkPhysicalDeviceMemoryProperties memory_{};
+  Limits limits_;
+  std::string cache_name_;
+  bool vulkan13_ = false;
+  std::uint32_t queue_family_ = 0;
+  VkDevice device_ = VK_NULL_HANDLE;
+  VkQueue queue_ = VK_NULL_HANDLE;
+  std::mutex queue_lock_;
+};
+
+}  // namespace loadline::vulkan

@@ -1,0 +1,138 @@
+#include "backend/vulkan/pipelines.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <fstream>
+#include <system_error>
+#include <unistd.h>
+#include <vector>
+
+#include "backend/vulkan/arguments.h"
+
+namespace loadline::vulkan {
+namespace {
+
+// A cache is some hundred KiB; what is much larger was not written by us.
+constexpr std::uintmax_t kMostCacheBytes = 256U << 20;
+
+std::vector<char> read_cache(const std::filesystem::path& file) {
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(file, error);
+  if (error || size > kMostCacheBytes) return {};
+  std::vector<char> bytes(size);
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream.read(bytes.data(), static_cast<std::streamsize>(size))) return {};
+  return bytes;
+}
+
+}  // namespace
+
+Pipelines::Pipelines(Context& context) : context_(context) {
+  VkPushConstantRange range{VK_SHADER_STAGE_COMPUTE_BIT, 0, kMostArguments};
+  VkPipelineLayoutCreateInfo layout{};
+  layout.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO;
+  layout.pushConstantRangeCount = 1;
+  layout.pPushConstantRanges = &range;
+  VkResult result = context.fault(Call::CreatePipeline);
+  if (result == VK_SUCCESS) result = context.vkCreatePipelineLayout(context.device(), &layout, nullptr, &layout_);
+  context.check(result, "preparing its shaders");
+
+  // The driver checks the header (vendor, device, its own version) and ignores what is not its own.
+  std::vector<char> old;
+  if (!context.options().cache_folder.empty()) old = read_cache(context.options().cache_folder / context.cache_name());
+  loaded_bytes_ = old.size();
+  VkPipelineCacheCreateInfo cache{};
+  cache.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO;
+  cache.initialDataSize = old.size();
+  cache.pInitialData = old.data();
+  if (context.vkCreatePipelineCache(context.device(), &cache, nullptr, &cache_) != VK_SUCCESS) cache_ = VK_NULL_HANDLE;
+}
+
+Pipelines::~Pipelines() { release(); }
+
+void Pipelines::release() noexcept {
+  for (const auto& [key, pipeline] : pipelines_) context_.vkDestroyPipeline(context_.device(), pipeline, nullptr);
+  if (cache_ != VK_NULL_HANDLE) context_.vkDestroyPipelineCache(context_.device(), cache_, nullptr);
+  if (layout_ != VK_NULL_HANDLE) context_.vkDestroyPipelineLayout(context_.device(), layout_, nullptr);
+}
+
+VkPipeline Pipelines::get(const PipelineKey& key) {
+  const auto found = pipelines_.find(key);
+  if (found != pipelines_.end()) return found->second;
+  return pipelines_.emplace(key, create(key)).first->second;
+}
+
+VkPipeline Pipelines::create(const PipelineKey& key) {
+  const ShaderCode& code = shader_code(key.shader, key.format);
+  const std::string doing = fmt::format("preparing its shader {}", name_of(key.shader));
+  VkShaderModuleCreateInfo module_info{};
+  module_info.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
+  module_info.codeSize = code.words.size_bytes();
+  module_info.pCode = code.words.data();
+  VkShaderModule shader = VK_NULL_HANDLE;
+  VkResult result = context_.fault(Call::CreatePipeline);
+  if (result == VK_SUCCESS) result = context_.vkCreateShaderModule(context_.device(), &module_info, nullptr, &shader);
+  context_.check(result, doing);
+
+  std::array<VkSpecializationMapEntry, std::tuple_size_v<decltype(key.constants)>> entries{};
+  for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    entries[i] = {i, static_cast<std::uint32_t>(i * sizeof(std::uint32_t)), sizeof(std::uint32_t)};
+  }
+  const VkSpecializationInfo special{static_cast<std::uint32_t>(entries.size()), entries.data(), sizeof(key.constants),
+                                     key.constants.data()};
+  VkPipelineShaderStageRequiredSubgroupSizeCreateInfo lanes{};
+  lanes.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO;
+  lanes.requiredSubgroupSize = context_.limits().lanes;
+  VkComputePipelineCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO;
+  info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
+  info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
+  info.stage.module = shader;
+  info.stage.pName = "main";
+  info.stage.pSpecializationInfo = &special;
+  info.layout = layout_;
+  // Those that sum over a subgroup share their work by the number of lanes, which must be what they were told.
+  const bool counts_lanes = key.shader == Shader::Matvec || key.shader == Shader::RmsNorm;
+  if (counts_lanes && context_.limits().fixed_lanes) {
+    info.stage.pNext = &lanes;
+    info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
+  }
+  VkPipeline pipeline = VK_NULL_HANDLE;
+  result = context_.fault(Call::CreatePipeline);
+  if (result == VK_SUCCESS) {
+    result = context_.vkCreateComputePipelines(context_.device(), cache_, 1, &info, nullptr, &pipeline);
+  }
+  context_.vkDestroyShaderModule(context_.device(), shader, nullptr);
+  context_.check(result, doing);
+  return pipeline;
+}
+
+void Pipelines::save() noexcept {
+  if (cache_ == VK_NULL_HANDLE || context_.options().cache_folder.empty()) return;
+  try {
+    std::size_t size = 0;
+    if (context_.vkGetPipelineCacheData(context_.device(), cache_, &size, nullptr) != VK_SUCCESS) return;
+    if (size == 0 || size == loaded_bytes_) return;
+    std::vector<char> bytes(size);
+    if (context_.vkGetPipelineCacheData(context_.device(), cache_, &size, bytes.data()) != VK_SUCCESS) return;
+    const std::filesystem::path& folder = context_.options().cache_folder;
+    std::filesystem::create_directories(folder);
+    // Written aside and moved into place, so that another process never reads half of it.
+    const std::filesystem::path aside = folder / fmt::format("{}.{}", context_.cache_name(), ::getpid());
+    {
+      std::ofstream stream(aside, std::ios::binary | std::ios::trunc);
+      stream.write(bytes.data(), static_cast<std::streamsize>(size));
+      if (!stream.flush()) {
+        std::filesystem::remove(aside);
+        return;
+      }
+    }
+    std::filesystem::rename(aside, folder / context_.cache_name());
+  } catch (const std::exception&) {
+    // No cache, then.
+    return;
+  }
+}
+
+}  // namespace loadline::vulkan

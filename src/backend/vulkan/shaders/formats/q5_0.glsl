@@ -1,0 +1,15 @@
+// value = scale * (q - 16); bit i of `high` is the fifth bit of value i.
+#include "fifth_bits.glsl"
+const uint kBlockBytes = 22u;
+const uint kBlockUnits = 4u;
+const uint kUnitVectors = 2u;
+
+uint vector_offset(uint unit, uint i) { return 4u * unit + 16u * i; }
+
+void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
+  const float scale = half_value(load_half(block));
+  const uint high = load_split_word(block + 2u);
+  const uint nibbles = load_split_word(block + 6u + 4u * unit);
+  values[0] = (octets((nibbles & 0x0F0F0F0Fu) | fifth_bits(high, 4u * unit)) - 16.0) * scale;
+  values[1] = (octets(((nibbles >> 4) & 0x0F0F0F0Fu) | fifth_bits(high, 16u + 4u * unit)) - 16.0) * scale;
+}

@@ -1,0 +1,100 @@
+// A matrix times many rows of activations, for prompts. A workgroup computes a tile of 64 weight rows by 64 tokens; in
+// steps of 32 columns it decodes weights and copies activations into shared memory, and each invocation multiplies 4 rows
+// by 8 tokens out of it. Within a step the columns come in the order of the format's units, the same for both sides.
+// A device with matrix units multiplies the same two tiles with them: that variant replaces `multiply` only.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "memory.glsl"
+#include "pass.glsl"
+#include "format.glsl"
+#include "product.glsl"
+
+const uint kThreads = 128u;
+const uint kTileRows = 64u;
+const uint kTileTokens = 64u;
+const uint kStepVectors = 8u;  // vec4s of columns in a step
+const uint kStepUnits = kStepVectors / kUnitVectors;
+const uint kRowsEach = 4u;
+const uint kTokensEach = 8u;
+const uint kRowLanes = kTileRows / kRowsEach;
+const uint kTokenLanes = kTileTokens / kTokensEach;
+
+layout(local_size_x = 128) in;
+
+shared vec4 weight_tile[kStepVectors][kTileRows];
+shared vec4 activation_tile[kStepVectors][kTileTokens];
+
+void load_weights(uint step, uint units) {
+  for (uint i = gl_LocalInvocationID.x; i < kTileRows * kStepUnits; i += kThreads) {
+    const uint unit = step * kStepUnits + i % kStepUnits;
+    const uint row = i / kStepUnits;
+    vec4 values[kUnitVectors];
+    [[unroll]] for (uint v = 0u; v < kUnitVectors; ++v) values[v] = vec4(0.0);
+    if (unit < units) {
+      dequant_row(row_address(gl_WorkGroupID.x, kTileRows, row), unit, arguments.columns, values);
+    }
+    [[unroll]] for (uint v = 0u; v < kUnitVectors; ++v) {
+      weight_tile[i % kStepUnits * kUnitVectors + v][row] = values[v];
+    }
+  }
+}
+
+void load_inputs(uint step, uint units, uint first_token, uint tokens) {
+  for (uint i = gl_LocalInvocationID.x; i < kTileTokens * kStepVectors; i += kThreads) {
+    const uint slot = i % kStepVectors;
+    const uint unit = step * kStepUnits + slot / kUnitVectors;
+    const uint token = first_token + i / kStepVectors;
+    vec4 x = vec4(0.0);
+    if (unit < units && token < tokens) {
+      x = load_activations(arguments.x + uint64_t(token) * arguments.columns * 4u, row_offset(unit, slot % kUnitVectors),
+                           arguments.columns);
+    }
+    activation_tile[slot][i / kStepVectors] = x;
+  }
+}
+
+void multiply(uint row_lane, uint token_lane, inout float sums[kRowsEach][kTokensEach]) {
+  for (uint slot = 0u; slot < kStepVectors; ++slot) {
+    vec4 weights[kRowsEach];
+    [[unroll]] for (uint r = 0u; r < kRowsEach; ++r) weights[r] = weight_tile[slot][row_lane + r * kRowLanes];
+    [[unroll]] for (uint t = 0u; t < kTokensEach; ++t) {
+      const vec4 x = activation_tile[slot][token_lane + t * kTokenLanes];
+      [[unroll]] for (uint r = 0u; r < kRowsEach; ++r) sums[r][t] += dot(weights[r], x);
+    }
+  }
+}
+
+void main() {
+  const uint tokens = pass_rows(arguments.table, flag(kSelected));
+  const uint first_token = gl_WorkGroupID.y * kTileTokens;
+  if (first_token >= tokens) return;
+  const uint row_lane = gl_LocalInvocationID.x % kRowLanes;
+  const uint token_lane = gl_LocalInvocationID.x / kRowLanes;
+  float sums[kRowsEach][kTokensEach];
+  [[unroll]] for (uint r = 0u; r < kRowsEach; ++r) {
+    [[unroll]] for (uint t = 0u; t < kTokensEach; ++t) sums[r][t] = 0.0;
+  }
+
+  const uint units = row_units(arguments.columns);
+  const uint steps = (units + kStepUnits - 1u) / kStepUnits;
+  for (uint step = 0u; step < steps; ++step) {
+    load_weights(step, units);
+    load_inputs(step, units, first_token, tokens);
+    barrier();
+    multiply(row_lane, token_lane, sums);
+    barrier();
+  }
+
+  const uint stored = flag(kGated) ? kRowsEach / 2u : kRowsEach;
+  [[unroll]] for (uint t = 0u; t < kTokensEach; ++t) {
+    const uint token = first_token + token_lane + t * kTokenLanes;
+    if (token >= tokens) continue;
+    [[unroll]] for (uint r = 0u; r < kRowsEach; ++r) {
+      const uint row = tile_row(gl_WorkGroupID.x, kTileRows, row_lane + r * kRowLanes);
+      if (r >= stored || row >= arguments.end_row) continue;
+      float sum = sums[r][t];
+      if (flag(kGated)) sum = silu(sum) * sums[(r + kRowsEach / 2u) % kRowsEach][t];
+      store_result(row, token, sum);
+    }
+  }
+}
