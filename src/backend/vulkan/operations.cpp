@@ -1,0 +1,140 @@
+#include "backend/vulkan/operations.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+
+#include "base/error.h"
+#include "quant/format.h"
+
+namespace loadline::vulkan {
+namespace {
+
+// matvec.comp: subgroups of a workgroup, and rows of weights that a subgroup reads at once. More rows use each load of the
+// activations more often, fewer leave more subgroups to hide latency with; with several tokens registers set the limit.
+constexpr std::uint32_t kSubgroups = 4;
+constexpr std::uint32_t kVectorRows = 4;
+constexpr std::uint32_t kFewTokensRows = 2;
+// matmul.comp
+constexpr std::uint32_t kTile = 64;
+// attention.comp
+constexpr std::uint32_t kAttentionRows = 16;
+// Of the small shaders.
+constexpr std::uint32_t kThreads = 64;
+constexpr std::uint32_t kNormThreads = 256;
+
+constexpr std::uint32_t divide_up(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
+
+std::uint32_t ragged(std::uint32_t columns) { return columns % 8 != 0 ? 1 : 0; }
+
+// kv.glsl
+std::uint32_t kv_code(quant::TensorType type) {
+  switch (type) {
+    case quant::TensorType::F32: return 0;
+    case quant::TensorType::F16: return 1;
+    default: assert(type == quant::TensorType::Q8_0); return 2;
+  }
+}
+
+std::uint64_t attention_shared_bytes(const AttentionShape& shape, const AttentionTile& tile) {
+  const std::uint64_t rows = std::uint64_t{tile.tokens} * tile.heads;
+  const std::uint64_t block = std::uint64_t{tile.cells} * std::max(shape.head_dim_k + 1, shape.head_dim_v);
+  return 4 * (rows * shape.head_dim_k + block + rows * tile.cells + 3 * rows);
+}
+
+}  // namespace
+
+template <class Arguments>
+void Operations::dispatch(CommandList& list, const PipelineKey& key, const Arguments& arguments, Workgroups groups) {
+  if (groups.x == 0 || groups.y == 0 || groups.z == 0) return;
+  const std::uint32_t most = context_.limits().most_workgroups;
+  if (groups.x > most || groups.y > most) {
+    throw Error(ErrorCode::DeviceFailure,
+                fmt::format("the GPU {} cannot take a step of {} by {} workgroups ({})", context_.info().name, groups.x,
+                            groups.y, name_of(key.shader)));
+  }
+  list.dispatch(pipelines_.get(key), pipelines_.layout(), arguments, groups);
+}
+
+void Operations::product(CommandList& list, quant::TensorType format, const ProductArguments& arguments,
+                         std::uint32_t most) {
+  // A gated product takes two rows of weights, one of each matrix, for each row of the result.
+  const std::uint32_t doubled = (arguments.flags & kGated) != 0 ? 2 : 1;
+  const std::uint32_t rows = (arguments.end_row - arguments.first_row) * doubled;
+  PipelineKey key{Shader::Matmul, format, {0, ragged(arguments.columns)}};
+  if (most > kMostVectorRows) {
+    assert(arguments.norm == 0);
+    return dispatch(list, key, arguments, {divide_up(rows, kTile), divide_up(most, kTile)});
+  }
+  const std::uint32_t lanes = context_.limits().lanes;
+  const std::uint32_t rows_each = most == 1 ? kVectorRows : kFewTokensRows;
+  key.shader = Shader::Matvec;
+  key.constants = {lanes * kSubgroups, ragged(arguments.columns), lanes, rows_each, most == 1 ? 1 : kMostVectorRows};
+  dispatch(list, key, arguments, {divide_up(rows, rows_each * kSubgroups)});
+}
+
+void Operations::embed(CommandList& list, quant::TensorType format, const EmbedArguments& arguments,
+                       std::uint32_t most) {
+  // Eight values a lane at least.
+  const PipelineKey key{Shader::Embed, format, {0, ragged(arguments.columns)}};
+  dispatch(list, key, arguments, {divide_up(divide_up(arguments.columns, 8), kThreads), most});
+}
+
+void Operations::rms_norm(CommandList& list, const NormArguments& arguments, std::uint32_t most) {
+  dispatch(list, {Shader::RmsNorm, std::nullopt, {kNormThreads}}, arguments, {most});
+}
+
+void Operations::select_rows(CommandList& list, const SelectArguments& arguments) {
+  dispatch(list, {Shader::SelectRows, std::nullopt, {}}, arguments, {divide_up(arguments.columns, kThreads)});
+}
+
+void Operations::heads(CommandList& list, const AttentionShape& shape, const HeadsArguments& arguments,
+                       std::uint32_t most) {
+  const PipelineKey key{Shader::Heads,
+                        std::nullopt,
+                        {0, shape.head_dim_k, shape.head_dim_v, kv_code(shape.k_type), kv_code(shape.v_type),
+                         shape.rotary, shape.neox ? 1U : 0U}};
+  dispatch(list, key, arguments, {shape.heads + 2 * shape.kv_heads, most});
+}
+
+AttentionTile Operations::attention_tile(const AttentionShape& shape, std::uint32_t most) const {
+  const std::uint32_t group = shape.heads / shape.kv_heads;
+  AttentionTile tile;
+  for (std::uint32_t heads = 1; heads <= std::min(group, kAttentionRows); ++heads) {
+    if (group % heads == 0) tile.heads = heads;
+  }
+  if (most > kMostVectorRows) tile.tokens = kAttentionRows / tile.heads;
+  const std::uint32_t room = context_.limits().shared_memory;
+  while (attention_shared_bytes(shape, tile) > room) {
+    if (tile.cells > 16) {
+      tile.cells /= 2;
+    } else if (tile.tokens > 1) {
+      tile.tokens /= 2;
+    } else if (tile.cells > 1) {
+      tile.cells /= 2;
+    } else if (tile.heads > 1) {
+      tile.heads = 1;
+    } else {
+      throw Error(ErrorCode::DeviceFailure,
+                  fmt::format("the attention heads of this model ({} values) are too wide for the GPU {}",
+                              shape.head_dim_k, context_.info().name));
+    }
+  }
+  return tile;
+}
+
+void Operations::attention(CommandList& list, const AttentionShape& shape, AttentionTile tile, std::uint32_t splits,
+                           const AttentionArguments& arguments, std::uint32_t most_tiles) {
+  const PipelineKey key{Shader::Attention,
+                        std::nullopt,
+                        {0, shape.head_dim_k, shape.head_dim_v, kv_code(shape.k_type), kv_code(shape.v_type), tile.tokens,
+                         tile.heads, tile.cells, splits}};
+  dispatch(list, key, arguments, {most_tiles, shape.heads / tile.heads, splits});
+}
+
+void Operations::merge_attention(CommandList& list, const MergeArguments& arguments, std::uint32_t most) {
+  dispatch(list, {Shader::MergeAttention, std::nullopt, {}}, arguments, {arguments.heads, most});
+}
+
+}  // namespace loadline::vulkan

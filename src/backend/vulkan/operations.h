@@ -1,0 +1,64 @@
+// How each operation becomes a dispatch: which shader, specialised how, with how many workgroups. One place, used by the
+// recorder and by the tests. It knows shapes, not plans.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "backend/vulkan/arguments.h"
+#include "backend/vulkan/commands.h"
+#include "backend/vulkan/pipelines.h"
+
+namespace loadline::vulkan {
+
+// Passes of up to this many rows multiply with matvec.comp, larger ones with matmul.comp.
+inline constexpr std::uint32_t kMostVectorRows = 8;
+
+// What attention is specialised on.
+struct AttentionShape {
+  std::uint32_t heads = 0;
+  std::uint32_t kv_heads = 0;
+  std::uint32_t head_dim_k = 0;
+  std::uint32_t head_dim_v = 0;
+  quant::TensorType k_type = quant::TensorType::F16;
+  quant::TensorType v_type = quant::TensorType::F16;
+  std::uint32_t rotary = 0;
+  bool neox = false;
+};
+
+// The query rows a workgroup of attention.comp takes, and the cells it reads at a time.
+struct AttentionTile {
+  std::uint32_t tokens = 1;
+  std::uint32_t heads = 1;
+  std::uint32_t cells = 32;
+};
+
+// Records dispatches into command lists. `pipelines` must outlive it. Making a pipeline for the first time takes a while
+// and may throw Error(DeviceFailure).
+class Operations {
+ public:
+  Operations(Context& context, Pipelines& pipelines) : context_(context), pipelines_(pipelines) {}
+
+  // Rows [first_row, end_row) of the product for passes of at most `most` rows.
+  void product(CommandList& list, quant::TensorType format, const ProductArguments& arguments, std::uint32_t most);
+  void embed(CommandList& list, quant::TensorType format, const EmbedArguments& arguments, std::uint32_t most);
+  void rms_norm(CommandList& list, const NormArguments& arguments, std::uint32_t most);
+  void select_rows(CommandList& list, const SelectArguments& arguments);
+  void heads(CommandList& list, const AttentionShape& shape, const HeadsArguments& arguments, std::uint32_t most);
+  // `splits` > 1 leaves partial results, which `merge_attention` puts together.
+  void attention(CommandList& list, const AttentionShape& shape, AttentionTile tile, std::uint32_t splits,
+                 const AttentionArguments& arguments, std::uint32_t most_tiles);
+  void merge_attention(CommandList& list, const MergeArguments& arguments, std::uint32_t most);
+
+  // The tile for passes of at most `most` tokens. Throws Error(DeviceFailure) for heads too wide for the device.
+  [[nodiscard]] AttentionTile attention_tile(const AttentionShape& shape, std::uint32_t most) const;
+
+ private:
+  template <class Arguments>
+  void dispatch(CommandList& list, const PipelineKey& key, const Arguments& arguments, Workgroups groups);
+
+  Context& context_;
+  Pipelines& pipelines_;
+};
+
+}  // namespace loadline::vulkan

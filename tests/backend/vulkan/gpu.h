@@ -1,0 +1,78 @@
+// A GPU for tests: llvmpipe, or what LOADLINE_TEST_GPU names, watched by the validation layer. Tests skip, visibly, where
+// there is none.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "backend/vulkan/commands.h"
+#include "backend/vulkan/memory.h"
+#include "backend/vulkan/operations.h"
+#include "backend/vulkan/pipelines.h"
+
+namespace loadline::vulkan::test {
+
+// What the validation layer has said, in any context made with `options_for_tests`.
+class Messages {
+ public:
+  void add(const std::string& message);
+  std::vector<std::string> take();
+
+ private:
+  std::mutex lock_;
+  std::vector<std::string> all_;
+};
+
+// Why there is no GPU for tests; empty where there is one.
+const std::string& no_gpu();
+// The test GPU with the validation layer on. Messages go to `messages`, which must outlive the context.
+DeviceOptions options_for_tests(Messages& messages);
+
+// Everything it takes to run single dispatches. Buffers are in host memory, so that tests can look into them.
+class Gpu {
+ public:
+  Gpu() : context(options_for_tests(messages)), pipelines(context), operations(context, pipelines), timeline(context) {}
+
+  // At least one byte, rounded up; filled with `fill`.
+  Buffer buffer(std::size_t bytes, int fill = 0);
+  template <class T>
+  Buffer buffer(const std::vector<T>& content) {
+    return filled(content.data(), content.size() * sizeof(T));
+  }
+  // Records, submits and waits.
+  void run(const std::function<void(CommandList&)>& record);
+
+  Messages messages;
+  Context context;
+  Pipelines pipelines;
+  Operations operations;
+  Timeline timeline;
+
+ private:
+  Buffer filled(const void* content, std::size_t bytes);
+};
+
+template <class T>
+T* as(const Buffer& buffer) {
+  return reinterpret_cast<T*>(buffer.data());
+}
+
+// A fixture with one GPU for all its tests. Each test also fails with every message of the validation layer.
+class GpuTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite();
+  static void TearDownTestSuite();
+  void SetUp() override;
+  void TearDown() override;
+
+  static Gpu& gpu() { return *gpu_; }
+
+ private:
+  static Gpu* gpu_;
+};
+
+}  // namespace loadline::vulkan::test
