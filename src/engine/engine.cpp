@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
 
 #include "backend/cpu/cpu_device.h"
+#include "backend/vulkan/vulkan_device.h"
 #include "base/error.h"
 #include "plan/stream.h"
 #include "storage/read_queue.h"
@@ -14,6 +17,15 @@ namespace loadline::engine {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// $XDG_CACHE_HOME/loadline, or ~/.cache/loadline; empty where there is neither.
+std::filesystem::path user_cache_folder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && *cache == '/') return std::filesystem::path(cache) / "loadline";
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && *home == '/') return std::filesystem::path(home) / ".cache/loadline";
+  return {};
+}
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -36,6 +48,14 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
   const auto memory = [&](plan::RegionIndex region) {
     return std::span<std::byte>(cpu.address(region), p.regions[region].size.value);
   };
+
+  for (plan::DeviceIndex i = 1; i < p.scratch.size(); ++i) {
+    if (p.scratch[i].host_staging == plan::kNoRegion) continue;  // the plan has nothing there
+    vulkan::DeviceOptions options;
+    options.device = p.tiers[i].device;
+    options.cache_folder = user_cache_folder();
+    engine->devices_[i] = std::make_unique<vulkan::VulkanDevice>(engine->model_, engine->program_, p, i, options);
+  }
 
   std::vector<backend::Device*> devices;
   for (const auto& device : engine->devices_) devices.push_back(device.get());
@@ -68,8 +88,9 @@ void Engine::verify() const {
   for (std::size_t i = 0; i < devices_.size(); ++i) {
     if (devices_[i] == nullptr) continue;
     Bytes planned;
-    for (const plan::Arena& arena : plan_.arenas) {
-      if (arena.tier == i && arena.purpose != plan::Purpose::Runtime) planned += arena.size;
+    for (std::uint32_t a = 0; a < plan_.arenas.size(); ++a) {
+      if (plan_.arenas[a].purpose == plan::Purpose::Runtime || plan::holder_of(plan_, a) != i) continue;
+      planned += plan_.arenas[a].size;
     }
     const Bytes held = devices_[i]->allocated();
     if (held != planned) {

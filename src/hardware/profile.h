@@ -31,6 +31,7 @@ struct Ram {
 
 struct Gpu {
   std::string name;
+  std::string id;         // "vulkan0": which one of this machine; empty for a card that is only assumed
   std::string driver;     // "vulkan", "table" (what-if), ...
   bool software = false;  // llvmpipe: used only when named
   Bytes total;

@@ -82,6 +82,7 @@ std::vector<Tier> make_tiers(const hardware::Profile& profile, const Options& op
         named != options.gpu_budgets.end() ? std::optional(named->second) : options.gpu_budget;
     tiers.push_back(
         make_tier(TierKind::Gpu, gpu.name, gpu.total, gpu.free, budget, headroom(TierKind::Gpu, gpu.total, false)));
+    tiers.back().device = gpu.id;
   }
   tiers.push_back(make_tier(TierKind::Disk, profile.disk.name, Bytes(0), Bytes(0), std::nullopt, Bytes(0)));
   return tiers;

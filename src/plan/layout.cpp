@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "plan/gpu_staging.h"
 #include "plan/runtime.h"
 #include "plan/scratch.h"
 #include "plan/stream.h"
@@ -16,8 +17,6 @@ constexpr Bytes kPage(4096);
 constexpr Bytes kHugePage = 2 * kMiB;
 // Below this, rounding up to whole huge pages costs more (over 12 %) than walking page tables does.
 constexpr Bytes kHugePagesFrom = 16 * kMiB;
-// Weights on their way to a GPU while loading: two buffers of pinned memory that are filled in turn.
-constexpr Bytes kUpload = 32 * kMiB;
 
 // One arena while it is filled.
 class ArenaBuilder {
@@ -121,11 +120,12 @@ void LayoutBuilder::weights(DeviceIndex device) {
 }
 
 void LayoutBuilder::cache(DeviceIndex device) {
-  ArenaBuilder arena(plan_, device, Purpose::KvCache);
+  ArenaBuilder own(plan_, device, Purpose::KvCache);
+  ArenaBuilder in_ram(plan_, kCpu, Purpose::KvCache);  // of a GPU's attention: its driver's memory, so an arena apart
   const model::ModelConfig& config = program_.config;
   for (std::size_t g = 0; g < program_.groups.size(); ++g) {
-    const GroupPlacement& placed = placement_.groups[g];
-    if ((placed.kv_on_cpu ? kCpu : placed.device) != device) continue;
+    if (placement_.groups[g].device != device) continue;
+    ArenaBuilder& arena = placement_.groups[g].kv_on_cpu ? in_ram : own;
     for (const model::Op& op : program_.groups[g].ops) {
       if (op.kind != model::OpKind::Attention) continue;
       const Shape& shape = plan_.shape;
@@ -136,7 +136,8 @@ void LayoutBuilder::cache(DeviceIndex device) {
       kv.v = arena.append(fmt::format("blk.{}.v", op.layer), v);
     }
   }
-  arena.close();
+  own.close();
+  in_ram.close();
 }
 
 void LayoutBuilder::scratch(DeviceIndex device) {
@@ -188,24 +189,18 @@ void LayoutBuilder::stream() {
 }
 
 void LayoutBuilder::staging(const std::vector<bool>& used) {
-  const Shape& shape = plan_.shape;
-  const Bytes hidden(std::uint64_t{shape.batch} * program_.config.embedding * sizeof(float));
-  const Bytes logits(std::uint64_t{shape.outputs} * program_.config.vocabulary * sizeof(float));
-  ArenaBuilder ram(plan_, kCpu, Purpose::Staging);
   for (DeviceIndex device = 1; device < used.size(); ++device) {
     if (!used[device]) continue;
-    const bool output = placement_.groups.back().device == device;
-    // Host side: hidden states in and out, logits, and what the weights pass through while loading.
-    const Bytes crossing = hidden * 2 + (output ? logits : Bytes(0));
-    plan_.scratch[device].host_staging =
-        ram.append(fmt::format("crossing and upload, {}", plan_.tiers[device].name), std::max(crossing, kUpload));
-    // Device side: token ids and positions of the batch, and the page tables of the sequences.
-    const Bytes tables(std::uint64_t{shape.batch} * 16 + std::uint64_t{shape.context} / quant::kKvPageCells * 4 + 4096);
+    const bool makes_logits = placement_.groups.back().device == device;
+    const std::string& name = plan_.tiers[device].name;
+    ArenaBuilder ram(plan_, kCpu, Purpose::Staging);
+    plan_.scratch[device].host_staging = ram.append(fmt::format("crossing and upload, {}", name),
+                                                    host_staging(program_, plan_.shape, makes_logits).total);
+    ram.close();
     ArenaBuilder gpu(plan_, device, Purpose::Staging);
-    plan_.scratch[device].staging = gpu.append("tokens and page tables", tables);
+    plan_.scratch[device].staging = gpu.append("tokens and page tables", pass_table(plan_.shape).total);
     gpu.close();
   }
-  ram.close();
 }
 
 void LayoutBuilder::runtime(const std::vector<ContextOverhead>& overheads, const std::vector<bool>& used) {
@@ -225,6 +220,20 @@ void LayoutBuilder::runtime(const std::vector<ContextOverhead>& overheads, const
 }
 
 }  // namespace
+
+// A program's groups are the embedding, then attention and feed-forward of each layer (model::Program::groups).
+constexpr std::size_t attention_group(std::size_t layer) { return 1 + (2 * layer); }
+
+DeviceIndex holder_of(const Plan& plan, std::uint32_t arena) {
+  const auto here = [&](RegionIndex region) { return region != kNoRegion && plan.regions[region].arena == arena; };
+  for (DeviceIndex device = 1; device < plan.scratch.size(); ++device) {
+    if (here(plan.scratch[device].host_staging)) return device;
+  }
+  for (std::size_t layer = 0; layer < plan.kv.size(); ++layer) {
+    if (here(plan.kv[layer].k)) return plan.groups[attention_group(layer)].device;
+  }
+  return plan.arenas[arena].tier;
+}
 
 Bytes tier_total(const Plan& plan, std::uint32_t tier) {
   Bytes total;

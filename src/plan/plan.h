@@ -26,6 +26,7 @@ struct Tier {
   Bytes available;   // what could be taken when the plan was made
   Bytes headroom;    // left alone; zero where the user named the budget
   Bytes budget;      // what the plan may use: available less headroom, or as the user said
+  std::string device = {};  // Gpu: hardware::Gpu::id
 };
 
 enum class Purpose : std::uint8_t { Weights, KvCache, Scratch, Staging, Runtime };
@@ -143,6 +144,10 @@ struct Plan {
   RegionIndex stream_buffer = kNoRegion;  // direct reads land here and are laid out into the ring; 4 KiB aligned
   Prediction prediction;
 };
+
+// The device that allocates an arena: the tier's own, but for RAM that a GPU's driver must give because the GPU works on
+// it (its host staging, and the cache of its attention where that stays in RAM).
+DeviceIndex holder_of(const Plan& plan, std::uint32_t arena);
 
 // Bytes of all arenas of a tier, and of those of one purpose.
 Bytes tier_total(const Plan& plan, std::uint32_t tier);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plan/gpu_staging.h"
 #include "plan/workspace.h"
 #include "quant/attention_workspace.h"
 
@@ -38,7 +39,7 @@ struct Needs {
 };
 
 void note_operation(const gguf::Model& model, const model::Program& program, const Shape& shape, const model::Op& op,
-                    std::uint32_t now, Needs& needs) {
+                    DeviceIndex device, std::uint32_t now, Needs& needs) {
   const std::uint64_t rows = op.after_select ? shape.outputs : shape.batch;
   for (const auto* list : {&op.inputs, &op.outputs}) {
     for (const model::ValueId value : *list) {
@@ -46,15 +47,17 @@ void note_operation(const gguf::Model& model, const model::Program& program, con
       needs.rows[value] = std::max(needs.rows[value], outputs_only ? std::uint64_t{shape.outputs} : rows);
     }
   }
-  const LinearWorkspace workspace = linear_workspace(op, model, rows);
+  // A GPU multiplies with the activations as they are.
+  const LinearWorkspace workspace = device == kCpu ? linear_workspace(op, model, rows) : LinearWorkspace{};
   if (workspace.total.value > 0) {
     needs.activations = std::max(needs.activations, workspace.total);
     needs.activations_alive.push_back({now, now});
   }
   if (op.kind == model::OpKind::Attention) {
     const model::ModelConfig& config = program.config;
-    needs.attention =
-        quant::attention_workspace(config.heads, config.head_dim_v, shape.batch, shape.context / shape.sequences);
+    needs.attention = device == kCpu ? quant::attention_workspace(config.heads, config.head_dim_v, shape.batch,
+                                                                  shape.context / shape.sequences)
+                                     : gpu_attention_workspace(config, shape);
     needs.attention_alive.push_back({now, now});
   }
   if (op.kind == model::OpKind::Rope) needs.rope = true;
@@ -72,7 +75,7 @@ ScratchLayout scratch_layout(const gguf::Model& model, const model::Program& pro
     const std::uint32_t group_begin = now;
     for (const model::Op& op : program.groups[g].ops) {
       if (runs[g]) {
-        note_operation(model, program, shape, op, now, needs);
+        note_operation(model, program, shape, op, device, now, needs);
         for (const model::ValueId value : op.inputs) lifetimes.touch(value, group_begin, now);
         for (const model::ValueId value : op.outputs) lifetimes.touch(value, group_begin, now);
       }

@@ -14,7 +14,8 @@ CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, co
   arenas_.resize(plan.arenas.size());
   for (std::size_t i = 0; i < plan.arenas.size(); ++i) {
     const plan::Arena& arena = plan.arenas[i];
-    if (arena.tier != plan::kCpu || arena.purpose == plan::Purpose::Runtime) continue;
+    const plan::DeviceIndex holder = plan::holder_of(plan, static_cast<std::uint32_t>(i));
+    if (holder != plan::kCpu || arena.purpose == plan::Purpose::Runtime) continue;
     arenas_[i] = HostArena(arena.size, arena.huge_pages, plan::name_of(arena.purpose));
   }
   populate();

@@ -76,6 +76,7 @@ struct AttentionArguments {  // attention.comp
   Address table = 0;
   std::uint32_t heads = 0;
   std::uint32_t kv_heads = 0;
+  std::uint32_t first_tile = 0;
   float scale = 0;
 };
 

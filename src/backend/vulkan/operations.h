@@ -8,11 +8,12 @@
 #include "backend/vulkan/arguments.h"
 #include "backend/vulkan/commands.h"
 #include "backend/vulkan/pipelines.h"
+#include "plan/gpu_staging.h"
 
 namespace loadline::vulkan {
 
 // Passes of up to this many rows multiply with matvec.comp, larger ones with matmul.comp.
-inline constexpr std::uint32_t kMostVectorRows = 8;
+inline constexpr std::uint32_t kMostVectorRows = plan::kFewRows;
 
 // What attention is specialised on.
 struct AttentionShape {

@@ -31,6 +31,7 @@ layout(push_constant, std430) uniform AttentionArguments {
   uint64_t table;      // the pass
   uint heads;
   uint kv_heads;
+  uint first_tile;     // of this dispatch
   float scale;
 } arguments;
 
@@ -55,8 +56,9 @@ void load_block(uint64_t cache, uint type, uint width, uint stride, uint page, u
 }
 
 void main() {
-  if (gl_WorkGroupID.x >= Words(arguments.table).v[2]) return;
-  const uint tile = Words(arguments.tiles).v[gl_WorkGroupID.x];
+  const uint tile_index = arguments.first_tile + gl_WorkGroupID.x;
+  if (tile_index >= Words(arguments.table).v[2]) return;
+  const uint tile = Words(arguments.tiles).v[tile_index];
   const uint first_token = tile / 256u;
   const uint tile_tokens = tile % 256u;
   const uint first_head = gl_WorkGroupID.y * kTileHeads;

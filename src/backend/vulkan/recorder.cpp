@@ -1,0 +1,331 @@
+#include "backend/vulkan/recorder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace loadline::vulkan {
+namespace {
+
+using model::Op;
+using model::OpKind;
+using model::TensorIndex;
+using model::ValueId;
+
+// Multiply-adds of a command list at most, where one step can be cut that small: about 30 ms on the slowest device of the
+// kind (llvmpipe does 1 to 3 thousand million a second on two cores, a laptop's card a million million).
+std::uint64_t most_work(const Context& context) {
+  switch (context.info().kind) {
+    case hardware::VulkanDeviceKind::Software: return 40'000'000;
+    case hardware::VulkanDeviceKind::Discrete: return 30'000'000'000;
+    default: return 3'000'000'000;
+  }
+}
+
+class Recorder {
+ public:
+  Recorder(Context& context, Pipelines& pipelines, const StageSource& source, std::uint32_t most)
+      : context_(context),
+        operations_(context, pipelines),
+        source_(source),
+        config_(source.program.config),
+        shape_(attention_shape(config_, source.plan.shape)),
+        scratch_(source.plan.scratch[source.device]),
+        table_(plan::pass_table(source.plan.shape)),
+        table_address_(source.place(scratch_.staging).address),
+        most_(most),
+        most_work_(most_work(context)) {
+    open_list();
+  }
+
+  void begin_stage(const plan::Stage& stage);
+  void record(const Op& op);
+  void end_stage(const plan::Stage& stage);
+  std::vector<CommandList> take() { return std::move(lists_); }
+
+ private:
+  void open_list() {
+    lists_.emplace_back(context_);
+    lists_.back().begin(true);
+    work_ = 0;
+  }
+  // The list for a step of this much work, after everything before it or beside it.
+  CommandList& step(std::uint64_t work, bool beside = false) {
+    if (work_ > 0 && work_ + work > most_work_) {
+      lists_.back().end();
+      open_list();
+      beside = false;
+    }
+    work_ += work;
+    if (!beside) lists_.back().barrier();
+    return lists_.back();
+  }
+
+  [[nodiscard]] const gguf::TensorInfo& info(TensorIndex tensor) const {
+    return source_.model.tensors[static_cast<std::size_t>(tensor)];
+  }
+  [[nodiscard]] Address region(plan::RegionIndex index) const { return source_.place(index).address; }
+  [[nodiscard]] Address tensor(TensorIndex index) const {
+    return index == model::kNoTensor ? 0 : region(source_.plan.weights[static_cast<std::size_t>(index)]);
+  }
+  [[nodiscard]] Address value(ValueId id) const { return region(scratch_.values[id]); }
+  [[nodiscard]] std::uint32_t width(ValueId id) const { return source_.program.values[id].width; }
+  [[nodiscard]] Address table(Bytes offset) const { return table_address_ + offset.value; }
+  // Rows an operation has at most.
+  [[nodiscard]] std::uint32_t rows(bool after_select) const {
+    return after_select ? std::min(most_, source_.plan.shape.outputs) : most_;
+  }
+
+  void embed(const Op& op);
+  void products(const Op& op);
+  void gated(const Op& op);
+  // The input of a product, with the norm that waits: left to the product where that can do it, else done here.
+  void prepare(const Op& op, ProductArguments& arguments);
+  void product(const ProductArguments& arguments, quant::TensorType format, std::uint32_t most, bool beside);
+  void attention(const Op& op);
+
+  Context& context_;
+  Operations operations_;
+  const StageSource& source_;
+  const model::ModelConfig& config_;
+  AttentionShape shape_;
+  const plan::DeviceScratch& scratch_;
+  plan::PassTable table_;
+  Address table_address_;
+  std::uint32_t most_;
+  std::uint64_t most_work_;
+  std::uint64_t work_ = 0;  // of the list that is open
+  std::vector<CommandList> lists_;
+  const Op* pending_norm_ = nullptr;  // recorded with the product that follows
+  Address q_norm_ = 0;                // recorded with the attention that follows
+  Address k_norm_ = 0;
+};
+
+// The parameters of the pass, and the hidden state that came from another device, from host memory to the device.
+void Recorder::begin_stage(const plan::Stage& stage) {
+  const bool makes_logits = source_.plan.stages.back().device == source_.device;
+  const plan::HostStaging offsets = plan::host_staging(source_.program, source_.plan.shape, makes_logits);
+  const Place base = source_.place(scratch_.host_staging);
+  const auto at = [&](const Place& place, Bytes offset) {
+    Place moved = place;
+    moved.offset += offset.value;
+    return moved;
+  };
+  CommandList& list = step(0);
+  list.copy(at(base, offsets.table), source_.place(scratch_.staging), table_.total);
+  if (scratch_.rope != plan::kNoRegion) {
+    const std::uint64_t half = std::uint64_t{source_.plan.shape.batch} * (config_.rope.dimensions / 2) * sizeof(float);
+    const Bytes used(std::uint64_t{most_} * (config_.rope.dimensions / 2) * sizeof(float));
+    const Place rope = source_.place(scratch_.rope);
+    list.copy(at(base, offsets.angles), rope, used);
+    list.copy(at(base, offsets.angles + Bytes(half)), at(rope, Bytes(half)), used);
+  }
+  if (stage.first_group == 0) return;
+  const bool selected = source_.program.groups[stage.first_group].ops.front().after_select;
+  list.copy(at(base, offsets.hidden), source_.place(scratch_.values[model::kHidden]),
+            Bytes(std::uint64_t{rows(selected)} * config_.embedding * sizeof(float)));
+}
+
+// What the next device or the host wants of it.
+void Recorder::end_stage(const plan::Stage& stage) {
+  const plan::Plan& plan = source_.plan;
+  const std::uint32_t end = stage.first_group + stage.group_count;
+  const bool last = end == plan.groups.size();
+  const bool makes_logits = plan.stages.back().device == source_.device;
+  const plan::HostStaging offsets = plan::host_staging(source_.program, plan.shape, makes_logits);
+  Place target = source_.place(scratch_.host_staging);
+  CommandList& list = step(0);
+  if (last) {
+    target.offset += offsets.logits.value;
+    const ValueId logits = source_.program.logits;
+    list.copy(source_.place(scratch_.values[logits]), target,
+              Bytes(std::uint64_t{rows(true)} * width(logits) * sizeof(float)));
+  } else {
+    target.offset += offsets.hidden.value;
+    const bool selected = source_.program.groups[end].ops.front().after_select;
+    list.copy(source_.place(scratch_.values[model::kHidden]), target,
+              Bytes(std::uint64_t{rows(selected)} * config_.embedding * sizeof(float)));
+  }
+  list.barrier_to_host();
+  list.end();
+}
+
+void Recorder::record(const Op& op) {
+  switch (op.kind) {
+    case OpKind::Embed: return embed(op);
+    case OpKind::RmsNorm: pending_norm_ = &op; return;
+    case OpKind::Linear:
+    case OpKind::LinearAdd: return products(op);
+    case OpKind::GatedLinear: return gated(op);
+    case OpKind::HeadNorm:
+      (op.heads == config_.heads && q_norm_ == 0 ? q_norm_ : k_norm_) = tensor(op.tensors[0]);
+      return;
+    case OpKind::Rope: return;  // part of the heads step that Attention records
+    case OpKind::Attention: return attention(op);
+    case OpKind::SelectOutputs: {
+      const SelectArguments arguments{value(op.inputs[0]), table(table_.outputs), table_address_, width(op.inputs[0])};
+      operations_.select_rows(step(0), arguments);
+      return;
+    }
+  }
+}
+
+void Recorder::embed(const Op& op) {
+  const plan::RegionIndex own = source_.plan.embedding_copy;
+  const gguf::TensorInfo& t = info(op.tensors[0]);
+  const EmbedArguments arguments{own != plan::kNoRegion ? region(own) : tensor(op.tensors[0]),
+                                 table(table_.ids),
+                                 value(op.outputs[0]),
+                                 table_address_,
+                                 static_cast<std::uint32_t>(t.columns()),
+                                 static_cast<std::uint32_t>(quant::size_of(t.type, t.columns()).value)};
+  operations_.embed(step(0), t.type, arguments, most_);
+}
+
+void Recorder::prepare(const Op& op, ProductArguments& arguments) {
+  arguments.x = value(op.inputs[0]);
+  if (pending_norm_ == nullptr) return;
+  const Op& norm = *pending_norm_;
+  pending_norm_ = nullptr;
+  arguments.epsilon = config_.rms_epsilon;
+  if (rows(op.after_select) == 1) {
+    arguments.x = value(norm.inputs[0]);
+    arguments.norm = tensor(norm.tensors[0]);
+    return;
+  }
+  const NormArguments separate{value(norm.inputs[0]), tensor(norm.tensors[0]), value(norm.outputs[0]), table_address_,
+                               width(norm.inputs[0]), op.after_select ? 1U : 0U,  config_.rms_epsilon};
+  operations_.rms_norm(step(0), separate, rows(op.after_select));
+}
+
+// In ranges of rows where all at once would keep the device from looking up for too long.
+void Recorder::product(const ProductArguments& whole, quant::TensorType format, std::uint32_t most, bool beside) {
+  constexpr std::uint64_t kGranule = 64;  // a tile of matmul.comp
+  const std::uint64_t doubled = (whole.flags & kGated) != 0 ? 2 : 1;
+  const std::uint64_t row_work = std::uint64_t{whole.columns} * most * doubled;
+  const std::uint64_t fitting = most_work_ / row_work / kGranule * kGranule;
+  const auto rows_each = static_cast<std::uint32_t>(std::clamp(fitting, kGranule, std::uint64_t{1} << 30));
+  for (std::uint32_t first = 0; first < whole.end_row; first += rows_each) {
+    ProductArguments part = whole;
+    part.first_row = first;
+    part.end_row = std::min(whole.end_row, first + rows_each);
+    operations_.product(step(row_work * (part.end_row - first), beside || first > 0), format, part, most);
+  }
+}
+
+void Recorder::products(const Op& op) {
+  ProductArguments arguments;
+  prepare(op, arguments);
+  arguments.table = table_address_;
+  arguments.flags = (op.kind == OpKind::LinearAdd ? kAccumulate : 0) | (op.after_select ? kSelected : 0);
+  for (std::size_t i = 0; i < op.tensors.size(); ++i) {
+    const gguf::TensorInfo& t = info(op.tensors[i]);
+    arguments.weights = tensor(op.tensors[i]);
+    arguments.bias = tensor(op.biases[i]);
+    arguments.result = value(op.outputs[i]);
+    arguments.result_stride = width(op.outputs[i]);
+    arguments.columns = static_cast<std::uint32_t>(t.columns());
+    arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(t.type, t.columns()).value);
+    arguments.end_row = static_cast<std::uint32_t>(t.rows());
+    product(arguments, t.type, rows(op.after_select), i > 0);
+  }
+}
+
+void Recorder::gated(const Op& op) {
+  const gguf::TensorInfo& gate = info(op.tensors[0]);
+  const gguf::TensorInfo& up = info(op.tensors[1]);
+  ProductArguments arguments;
+  prepare(op, arguments);
+  arguments.table = table_address_;
+  arguments.result = value(op.outputs[0]);
+  arguments.result_stride = width(op.outputs[0]);
+  arguments.columns = static_cast<std::uint32_t>(gate.columns());
+  arguments.end_row = static_cast<std::uint32_t>(gate.rows());
+  arguments.weights = tensor(op.tensors[0]);
+  arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(gate.type, gate.columns()).value);
+  const std::uint32_t selected = op.after_select ? kSelected : 0;
+  if (gate.type == up.type) {
+    arguments.second = tensor(op.tensors[1]);
+    arguments.flags = kGated | selected;
+    return product(arguments, gate.type, rows(op.after_select), false);
+  }
+  arguments.flags = selected;
+  product(arguments, gate.type, rows(op.after_select), false);
+  arguments.weights = tensor(op.tensors[1]);
+  arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(up.type, up.columns()).value);
+  arguments.flags = kActivatePrior | selected;
+  product(arguments, up.type, rows(op.after_select), false);
+}
+
+void Recorder::attention(const Op& op) {
+  const plan::KvRegions& cache = source_.plan.kv[op.layer];
+  const plan::Shape& shape = source_.plan.shape;
+  HeadsArguments heads;
+  heads.q = value(op.inputs[0]);
+  heads.k = value(op.inputs[1]);
+  heads.v = value(op.inputs[2]);
+  heads.q_norm = std::exchange(q_norm_, 0);
+  heads.k_norm = std::exchange(k_norm_, 0);
+  heads.k_cache = region(cache.k);
+  heads.v_cache = region(cache.v);
+  heads.angles = region(scratch_.rope);
+  heads.tokens = table(table_.tokens);
+  heads.pages = table(table_.pages);
+  heads.table = table_address_;
+  heads.sine_offset = shape.batch * (config_.rope.dimensions / 2);
+  heads.heads = config_.heads;
+  heads.kv_heads = config_.kv_heads;
+  heads.epsilon = config_.rms_epsilon;
+  operations_.heads(step(0), shape_, heads, most_);
+
+  const bool few = most_ <= kMostVectorRows;
+  const std::uint32_t splits = few ? plan::attention_splits(shape) : 1;
+  const AttentionTile tile = operations_.attention_tile(shape_, most_);
+  AttentionArguments arguments;
+  arguments.q = heads.q;
+  arguments.result = value(op.outputs[0]);
+  arguments.k_cache = heads.k_cache;
+  arguments.v_cache = heads.v_cache;
+  arguments.tiles = table(table_.tiles);
+  arguments.tokens = heads.tokens;
+  arguments.pages = heads.pages;
+  arguments.workspace = splits > 1 ? region(scratch_.attention) : 0;
+  arguments.table = table_address_;
+  arguments.heads = config_.heads;
+  arguments.kv_heads = config_.kv_heads;
+  arguments.scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim_k));
+  const std::uint32_t most_tiles = (most_ + tile.tokens - 1) / tile.tokens + std::min(shape.sequences, most_);
+  // At worst every token sees all of the context.
+  const std::uint64_t tile_work = std::uint64_t{tile.tokens} * shape.context * config_.heads *
+                                  (config_.head_dim_k + config_.head_dim_v);
+  const auto tiles_each = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(most_work_ / tile_work, 1, most_tiles));
+  for (std::uint32_t first = 0; first < most_tiles; first += tiles_each) {
+    arguments.first_tile = first;
+    const std::uint32_t tiles = std::min(tiles_each, most_tiles - first);
+    operations_.attention(step(tile_work * tiles, first > 0), shape_, tile, splits, arguments, tiles);
+  }
+  if (splits == 1) return;
+  const MergeArguments merge{arguments.workspace, arguments.result, table_address_, config_.heads, config_.head_dim_v,
+                             splits};
+  operations_.merge_attention(step(0), merge, most_);
+}
+
+}  // namespace
+
+AttentionShape attention_shape(const model::ModelConfig& config, const plan::Shape& shape) {
+  return {config.heads, config.kv_heads, config.head_dim_k,      config.head_dim_v,
+          shape.k_type, shape.v_type,    config.rope.dimensions, config.rope.neox};
+}
+
+std::vector<CommandList> record_stage(Context& context, Pipelines& pipelines, const StageSource& source,
+                                      const plan::Stage& stage, std::uint32_t most) {
+  Recorder recorder(context, pipelines, source, most);
+  recorder.begin_stage(stage);
+  for (std::uint32_t i = 0; i < stage.group_count; ++i) {
+    for (const Op& op : source.program.groups[stage.first_group + i].ops) recorder.record(op);
+  }
+  recorder.end_stage(stage);
+  return recorder.take();
+}
+
+}  // namespace loadline::vulkan

@@ -1,0 +1,36 @@
+// Turns the groups of a stage into recorded command lists: every address resolved, norms and head steps merged into their
+// neighbours, and the work cut into lists short enough that a stop between two of them comes in time.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "backend/vulkan/commands.h"
+#include "backend/vulkan/memory.h"
+#include "backend/vulkan/operations.h"
+#include "gguf/gguf.h"
+#include "model/program.h"
+#include "plan/gpu_staging.h"
+#include "plan/plan.h"
+
+namespace loadline::vulkan {
+
+using PlaceOf = std::function<Place(plan::RegionIndex)>;
+
+// What a stage is recorded from. All must outlive the call.
+struct StageSource {
+  const gguf::Model& model;
+  const model::Program& program;
+  const plan::Plan& plan;
+  plan::DeviceIndex device;
+  const PlaceOf& place;
+};
+
+AttentionShape attention_shape(const model::ModelConfig& config, const plan::Shape& shape);
+
+// The lists of a stage for passes of at most `most` tokens, to be submitted in this order.
+// Throws Error(DeviceFailure).
+std::vector<CommandList> record_stage(Context& context, Pipelines& pipelines, const StageSource& source,
+                                      const plan::Stage& stage, std::uint32_t most);
+
+}  // namespace loadline::vulkan

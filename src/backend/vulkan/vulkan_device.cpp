@@ -1,0 +1,215 @@
+#include "backend/vulkan/vulkan_device.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "quant/kv_page.h"
+
+namespace loadline::vulkan {
+namespace {
+
+// Token counts that schedules are recorded for, besides the plan's batch: one for generation, a few for several users, and
+// a prompt's last part.
+constexpr std::uint32_t kClasses[] = {1, kMostVectorRows, 64};
+
+// Threads that may fill and submit parts of the staging memory at the same time.
+constexpr std::uint64_t kUploadSlots = 4;
+
+constexpr const char* kRunning = "computing";
+constexpr const char* kUploading = "taking weights";
+
+bool makes_logits(const plan::Plan& plan, plan::DeviceIndex device) { return plan.stages.back().device == device; }
+
+}  // namespace
+
+VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan,
+                           plan::DeviceIndex index, const DeviceOptions& options)
+    : model_(model),
+      program_(program),
+      plan_(plan),
+      index_(index),
+      staging_(plan::host_staging(program, plan.shape, makes_logits(plan, index))),
+      table_(plan::pass_table(plan.shape)),
+      context_(options),
+      pipelines_(context_),
+      timeline_(context_) {
+  check_free_memory();
+  allocate();
+  slot_bytes_ = Bytes(staging_.total.value / kUploadSlots / 256 * 256);
+  for (std::uint64_t i = 0; i < kUploadSlots; ++i) slots_.push_back({CommandList(context_), slot_bytes_ * i});
+  context_.check_messages();
+}
+
+void VulkanDevice::check_free_memory() const {
+  const std::optional<Bytes> free = context_.free_memory();
+  if (!free) return;
+  const Bytes needed = plan::tier_total(plan_, index_) - plan::tier_total(plan_, index_, plan::Purpose::Runtime);
+  if (needed <= *free) return;
+  throw Error(ErrorCode::DoesNotFit,
+              fmt::format("the plan wants {} of the GPU {}, but only {} are free now", to_string(needed),
+                          context_.info().name, to_string(*free)),
+              "Another program has taken memory since the plan was made; plan again, or end it.");
+}
+
+void VulkanDevice::allocate() {
+  arenas_.resize(plan_.arenas.size());
+  for (std::uint32_t i = 0; i < plan_.arenas.size(); ++i) {
+    const plan::Arena& arena = plan_.arenas[i];
+    if (plan::holder_of(plan_, i) != index_ || arena.purpose == plan::Purpose::Runtime) continue;
+    std::vector<Piece> pieces;
+    for (const plan::Region& region : plan_.regions) {
+      if (region.arena == i) pieces.push_back({region.offset, region.offset + region.size});
+    }
+    std::ranges::sort(pieces, {}, &Piece::begin);
+    const MemoryKind kind = arena.tier == plan::kCpu ? MemoryKind::Host : MemoryKind::Device;
+    arenas_[i] = Arena(context_, kind, arena.size, pieces, fmt::format("the {}", plan::name_of(arena.purpose)));
+  }
+}
+
+Place VulkanDevice::place(plan::RegionIndex region) const {
+  const plan::Region& r = plan_.regions[region];
+  return arenas_[r.arena].place(r.offset);
+}
+
+std::size_t VulkanDevice::take_slot() {
+  std::unique_lock lock(slots_lock_);
+  const auto is_free = [](const UploadSlot& slot) { return !slot.taken; };
+  slot_free_.wait(lock, [&] { return std::ranges::any_of(slots_, is_free); });
+  const auto slot = std::ranges::find_if(slots_, is_free);
+  slot->taken = true;
+  return static_cast<std::size_t>(slot - slots_.begin());
+}
+
+void VulkanDevice::give_slot(std::size_t slot) noexcept {
+  const std::lock_guard lock(slots_lock_);
+  slots_[slot].taken = false;
+  slot_free_.notify_one();
+}
+
+void VulkanDevice::upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t,
+                          std::span<const std::byte> data) {
+  const plan::Region& r = plan_.regions[region];
+  const gguf::TensorInfo& tensor = model_.tensors[static_cast<std::size_t>(r.tensor)];
+  Place target = place(region);
+  target.offset += (quant::size_of(tensor.type, tensor.columns()) * first_row).value;
+  const std::size_t slot = take_slot();
+  try {
+    while (!data.empty()) {
+      const std::size_t count = std::min<std::size_t>(data.size(), slot_bytes_.value);
+      upload_part(slots_[slot], target, data.first(count));
+      target.offset += count;
+      data = data.subspan(count);
+    }
+  } catch (...) {
+    give_slot(slot);
+    throw;
+  }
+  give_slot(slot);
+}
+
+void VulkanDevice::upload_part(UploadSlot& slot, const Place& target, std::span<const std::byte> data) {
+  Place source = place(plan_.scratch[index_].host_staging);
+  source.offset += slot.offset.value;
+  std::memcpy(source.data + slot.offset.value, data.data(), data.size());
+  slot.list.begin(false);
+  slot.list.copy(source, target, Bytes(data.size()));
+  slot.list.end();
+  timeline_.wait(timeline_.submit(slot.list, kUploading), kUploading);
+}
+
+void VulkanDevice::prepare() {
+  slots_.clear();
+  std::vector<std::uint32_t> sizes;
+  for (const std::uint32_t most : kClasses) {
+    if (most < plan_.shape.batch) sizes.push_back(most);
+  }
+  sizes.push_back(plan_.shape.batch);
+  const PlaceOf place_of = [this](plan::RegionIndex region) { return place(region); };
+  const StageSource source{model_, program_, plan_, index_, place_of};
+  const AttentionShape shape = attention_shape(program_.config, plan_.shape);
+  const Operations operations(context_, pipelines_);
+  for (const std::uint32_t most : sizes) {
+    PassClass pass_class{most, operations.attention_tile(shape, most).tokens, {}};
+    pass_class.stages.resize(plan_.stages.size());
+    for (std::size_t i = 0; i < plan_.stages.size(); ++i) {
+      if (plan_.stages[i].device != index_) continue;
+      pass_class.stages[i] = record_stage(context_, pipelines_, source, plan_.stages[i], most);
+    }
+    classes_.push_back(std::move(pass_class));
+  }
+  pipelines_.save();
+  context_.check_messages();
+}
+
+// The pass as the shaders see it (plan::PassTable), into host memory; the first list of a stage takes it to the device.
+void VulkanDevice::write_table(const PassClass& pass_class, const backend::Batch& batch) {
+  std::byte* host = place(plan_.scratch[index_].host_staging).data;
+  std::byte* base = host + staging_.table.value;
+  const auto words = [&](Bytes offset) { return reinterpret_cast<std::uint32_t*>(base + offset.value); };
+  std::uint32_t* tokens = words(table_.tokens);
+  std::uint32_t* tiles = words(table_.tiles);
+  std::uint32_t* pages = words(table_.pages);
+  std::uint32_t tile_count = 0;
+  std::uint32_t page_count = 0;
+  for (const backend::TokenRun& run : batch.runs) {
+    for (std::uint32_t t = 0; t < run.count; ++t) {
+      tokens[2 * (run.first_token + t)] = run.first_position + t;
+      tokens[2 * (run.first_token + t) + 1] = page_count;
+    }
+    for (std::uint32_t t = 0; t < run.count; t += pass_class.tile_tokens) {
+      tiles[tile_count++] = (run.first_token + t) * 256 + std::min(pass_class.tile_tokens, run.count - t);
+    }
+    const std::uint32_t used = (run.first_position + run.count + quant::kKvPageCells - 1) / quant::kKvPageCells;
+    std::memcpy(pages + page_count, run.pages, used * sizeof(std::uint32_t));
+    page_count += used;
+  }
+  std::uint32_t* counts = words(table_.counts);
+  counts[0] = static_cast<std::uint32_t>(batch.tokens.size());
+  counts[1] = static_cast<std::uint32_t>(batch.outputs.size());
+  counts[2] = tile_count;
+  std::memcpy(words(table_.ids), batch.tokens.data(), batch.tokens.size_bytes());
+  std::memcpy(words(table_.outputs), batch.outputs.data(), batch.outputs.size_bytes());
+  const std::size_t half = program_.config.rope.dimensions / 2;
+  auto* angles = reinterpret_cast<float*>(host + staging_.angles.value);
+  std::memcpy(angles, batch.cosines, batch.tokens.size() * half * sizeof(float));
+  std::memcpy(angles + plan_.shape.batch * half, batch.sines, batch.tokens.size() * half * sizeof(float));
+}
+
+bool VulkanDevice::run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) {
+  const auto pass_class = std::ranges::lower_bound(classes_, batch.tokens.size(), {}, &PassClass::most);
+  write_table(*pass_class, batch);
+  // One list computes while the next is already in the queue; a stop is looked at before each.
+  std::uint64_t submitted = 0;
+  try {
+    for (const CommandList& list : pass_class->stages[stage]) {
+      if (stop.load(std::memory_order_relaxed)) break;
+      const std::uint64_t before = std::exchange(submitted, timeline_.submit(list, kRunning));
+      if (before != 0) timeline_.wait(before, kRunning);
+    }
+    if (submitted != 0) timeline_.wait(submitted, kRunning);
+    context_.check_messages();
+  } catch (...) {
+    timeline_.drain();
+    throw;
+  }
+  return !stop.load(std::memory_order_relaxed);
+}
+
+float* VulkanDevice::hidden_in() {
+  return reinterpret_cast<float*>(place(plan_.scratch[index_].host_staging).data + staging_.hidden.value);
+}
+
+const float* VulkanDevice::logits() {
+  return reinterpret_cast<const float*>(place(plan_.scratch[index_].host_staging).data + staging_.logits.value);
+}
+
+Bytes VulkanDevice::allocated() const {
+  Bytes total;
+  for (const Arena& arena : arenas_) total += arena.allocated();
+  return total;
+}
+
+}  // namespace loadline::vulkan

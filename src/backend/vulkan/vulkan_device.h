@@ -1,0 +1,81 @@
+// A GPU as a device: the plan's arenas of its tier, and its stages as command lists that are replayed for each pass.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <vector>
+
+#include "backend/device.h"
+#include "backend/vulkan/commands.h"
+#include "backend/vulkan/context.h"
+#include "backend/vulkan/memory.h"
+#include "backend/vulkan/pipelines.h"
+#include "backend/vulkan/recorder.h"
+#include "gguf/gguf.h"
+#include "model/program.h"
+#include "plan/gpu_staging.h"
+#include "plan/plan.h"
+
+namespace loadline::vulkan {
+
+class VulkanDevice final : public backend::Device {
+ public:
+  // Opens the GPU that `options` names and allocates every arena that device `index` of the plan holds, those in RAM that
+  // its driver must give included. `model`, `program` and `plan` must outlive the device. Throws Error(DoesNotFit) where
+  // less is free than the plan wants, Error(DeviceFailure) for everything the driver refuses; nothing is then held.
+  VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan,
+               plan::DeviceIndex index, const DeviceOptions& options);
+
+  void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
+              std::span<const std::byte> data) override;
+  void prepare() override;
+  // Throws Error(DeviceFailure) where the device fails or is lost; it can then only be destroyed.
+  bool run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) override;
+  float* hidden_in() override;
+  const float* hidden_out() override { return hidden_in(); }
+  const float* logits() override;
+  [[nodiscard]] Bytes allocated() const override;
+
+  [[nodiscard]] const Context& context() const { return context_; }
+  [[nodiscard]] std::size_t pipelines_made() const { return pipelines_.made(); }
+
+ private:
+  // The recordings of a stage for passes of up to so many tokens.
+  struct PassClass {
+    std::uint32_t most;
+    std::uint32_t tile_tokens;  // of attention
+    std::vector<std::vector<CommandList>> stages;  // per stage of the plan; empty where not ours
+  };
+  // A part of the host staging region that one uploading thread uses at a time.
+  struct UploadSlot {
+    CommandList list;
+    Bytes offset;
+    bool taken = false;
+  };
+
+  void check_free_memory() const;
+  void allocate();
+  [[nodiscard]] Place place(plan::RegionIndex region) const;
+  std::size_t take_slot();
+  void give_slot(std::size_t slot) noexcept;
+  void upload_part(UploadSlot& slot, const Place& target, std::span<const std::byte> data);
+  void write_table(const PassClass& pass_class, const backend::Batch& batch);
+
+  const gguf::Model& model_;
+  const model::Program& program_;
+  const plan::Plan& plan_;
+  const plan::DeviceIndex index_;
+  const plan::HostStaging staging_;
+  const plan::PassTable table_;
+  Context context_;
+  std::vector<Arena> arenas_;  // per arena of the plan; empty where not ours
+  Pipelines pipelines_;
+  std::vector<PassClass> classes_;  // ascending
+  std::mutex slots_lock_;
+  std::condition_variable slot_free_;
+  std::vector<UploadSlot> slots_;  // while loading
+  Bytes slot_bytes_;
+  Timeline timeline_;  // goes first: it waits for what was submitted
+};
+
+}  // namespace loadline::vulkan

@@ -1,0 +1,72 @@
+#include "plan/gpu_staging.h"
+
+#include <algorithm>
+
+#include "quant/kv_page.h"
+
+namespace loadline::plan {
+namespace {
+
+// While loading: four threads fill a quarter each.
+constexpr Bytes kUpload = 32 * kMiB;
+// Cells of a part of the attention at least, and the most parts.
+constexpr std::uint32_t kPartCells = 256;
+constexpr std::uint32_t kMostParts = 16;
+
+// Hands out ranges one after the other, aligned as every device's buffer offsets may be.
+class Ranges {
+ public:
+  Bytes take(std::uint64_t bytes) {
+    const Bytes offset = end_;
+    end_ = align_up(end_ + Bytes(bytes), Bytes(256));
+    return offset;
+  }
+  [[nodiscard]] Bytes end() const { return end_; }
+
+ private:
+  Bytes end_;
+};
+
+}  // namespace
+
+PassTable pass_table(const Shape& shape) {
+  constexpr std::uint64_t kWord = 4;
+  const std::uint64_t batch = shape.batch;
+  Ranges ranges;
+  PassTable table;
+  table.counts = ranges.take(4 * kWord);
+  table.ids = ranges.take(batch * kWord);
+  table.tokens = ranges.take(batch * 2 * kWord);
+  table.outputs = ranges.take(shape.outputs * kWord);
+  table.tiles = ranges.take((batch + shape.sequences) * kWord);
+  table.pages = ranges.take((std::uint64_t{shape.context} / quant::kKvPageCells + shape.sequences) * kWord);
+  table.total = ranges.end();
+  return table;
+}
+
+HostStaging host_staging(const model::Program& program, const Shape& shape, bool makes_logits) {
+  const std::uint64_t batch = shape.batch;
+  Ranges ranges;
+  HostStaging staging;
+  staging.hidden = ranges.take(batch * program.config.embedding * sizeof(float));
+  staging.logits =
+      ranges.take(makes_logits ? std::uint64_t{shape.outputs} * program.config.vocabulary * sizeof(float) : 0);
+  staging.table = ranges.take(pass_table(shape).total.value);
+  staging.angles = ranges.take(batch * program.config.rope.dimensions * sizeof(float));
+  staging.total = std::max(ranges.end(), kUpload);
+  return staging;
+}
+
+std::uint32_t attention_splits(const Shape& shape) {
+  return std::clamp(shape.context / kPartCells, 1U, kMostParts);
+}
+
+Bytes gpu_attention_workspace(const model::ModelConfig& config, const Shape& shape) {
+  const std::uint64_t splits = attention_splits(shape);
+  if (splits == 1) return Bytes(0);
+  // The weighted sum, the largest score and the sum of weights (attention.glsl).
+  const std::uint64_t partial = (std::uint64_t{config.head_dim_v} + 2) * sizeof(float);
+  return Bytes(std::min(shape.batch, kFewRows) * splits * config.heads * partial);
+}
+
+}  // namespace loadline::plan
