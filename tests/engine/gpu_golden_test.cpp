@@ -1,0 +1,156 @@
+// Golden logits with the model on a GPU, in whole and in parts: llvmpipe, once or twice, under the validation layer (whose
+// messages are errors).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
+
+#include "backend/reference/reference.h"
+#include "backend/vulkan/gpu.h"
+#include "engine/engine.h"
+#include "engine/golden.h"
+#include "hardware/probe.h"
+#include "plan/budgets.h"
+#include "plan/layout.h"
+#include "support/test_data.h"
+
+namespace loadline::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using test::Golden;
+const std::atomic<bool> kNeverStop{false};
+
+// A way to divide a model of two layers: the device of each group (embedding, attention 0, feed-forward 0, attention 1,
+// feed-forward 1, output); 0 is the CPU, 1 and 2 are GPUs.
+struct Division {
+  std::string name;
+  std::array<plan::DeviceIndex, 6> devices;
+  bool kv_on_cpu = false;
+};
+constexpr plan::DeviceIndex kCpu = 0, kGpu = 1, kSecond = 2;
+const Division kWhole = {"Whole", {kGpu, kGpu, kGpu, kGpu, kGpu, kGpu}};
+const Division kDivisions[] = {
+    {"EmbeddingOnTheCpu", {kCpu, kGpu, kGpu, kGpu, kGpu, kGpu}},
+    {"OutputOnTheCpu", {kGpu, kGpu, kGpu, kGpu, kGpu, kCpu}},
+    {"LastLayer", {kCpu, kCpu, kCpu, kGpu, kGpu, kGpu}},
+    {"FirstLayer", {kGpu, kGpu, kGpu, kCpu, kCpu, kCpu}},
+    {"AttentionOnly", {kCpu, kGpu, kCpu, kGpu, kCpu, kCpu}},
+    {"FeedForwardOnly", {kCpu, kCpu, kGpu, kCpu, kGpu, kCpu}},
+    {"OutputOnly", {kCpu, kCpu, kCpu, kCpu, kCpu, kGpu}},
+    {"TwoGpus", {kGpu, kGpu, kGpu, kSecond, kSecond, kSecond}},
+    {"TwoGpusAndTheCpu", {kSecond, kGpu, kCpu, kSecond, kGpu, kSecond}},
+    {"CacheInRam", {kGpu, kGpu, kGpu, kGpu, kGpu, kGpu}, true},
+};
+
+struct Settings {
+  std::uint32_t batch = 512;
+  quant::TensorType kv = quant::TensorType::F32;
+  std::uint32_t context = 0;  // 0: as many as there are tokens
+};
+
+plan::Plan divided_plan(const gguf::Model& model, const model::Program& program, const fs::path& file,
+                        const Division& division, std::size_t tokens, const Settings& settings) {
+  hardware::Profile profile = hardware::probe(file);
+  vulkan::test::Messages unused;
+  hardware::Gpu gpu;
+  gpu.id = vulkan::test::options_for_tests(unused).device;
+  gpu.name = "test GPU";
+  gpu.total = gpu.free = 2 * kGiB;
+  profile.gpus = {gpu, gpu};
+  plan::Options options;
+  options.context = settings.context == 0 ? static_cast<std::uint32_t>(tokens) : settings.context;
+  options.batch = settings.batch;
+  options.outputs = settings.batch;
+  options.threads = 2;
+  options.k_type = settings.kv;
+  options.v_type = settings.kv;
+  plan::Placement placement;
+  placement.groups.resize(program.groups.size());
+  for (std::size_t i = 0; i < placement.groups.size(); ++i) {
+    placement.groups[i].device = division.devices.at(i);
+    placement.groups[i].kv_on_cpu = division.kv_on_cpu;
+  }
+  return plan::lay_out(model, program, plan::make_tiers(profile, options), plan::context_overheads(profile),
+                       plan::make_shape(program, profile, options), placement);
+}
+
+std::vector<float> logits(const fs::path& file, const std::vector<std::int32_t>& tokens, const Division& division,
+                          const Settings& settings = {}) {
+  gguf::Model model = gguf::open_model(file);
+  model::Program program = model::build_program(model);
+  plan::Plan plan = divided_plan(model, program, file, division, tokens.size(), settings);
+  const auto engine = Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
+  std::vector<float> all;
+  engine->score(tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); },
+                kNeverStop);
+  return all;
+}
+
+class GpuLogits : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!vulkan::test::no_gpu().empty()) GTEST_SKIP() << vulkan::test::no_gpu();
+    ::setenv("LOADLINE_VULKAN_VALIDATION", "1", 1);
+  }
+};
+
+std::string identifier(std::string name) {
+  std::ranges::replace(name, '-', '_');
+  return name;
+}
+
+class WholeModels : public GpuLogits, public testing::WithParamInterface<Golden> {};
+INSTANTIATE_TEST_SUITE_P(Files, WholeModels, testing::ValuesIn(test::golden_files()),
+                         [](const auto& file) { return identifier(file.param.name); });
+
+TEST_P(WholeModels, AgreeWithTheGoldenLogits) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const auto tokens = test::golden_tokens(folder);
+  const auto actual = logits(folder / (GetParam().name + ".gguf"), tokens, kWhole);
+  test::expect_within(test::compare(test::golden_logits(folder, GetParam()), actual, tokens.size()), GetParam());
+}
+
+using DividedFile = std::tuple<std::string, Division>;
+class DividedModels : public GpuLogits, public testing::WithParamInterface<DividedFile> {};
+INSTANTIATE_TEST_SUITE_P(Files, DividedModels,
+                         testing::Combine(testing::Values("llama-F32", "qwen3-Q4_K_M"), testing::ValuesIn(kDivisions)),
+                         [](const auto& row) {
+                           return identifier(std::get<0>(row.param)) + "_" + std::get<1>(row.param).name;
+                         });
+
+TEST_P(DividedModels, AgreeWithTheGoldenLogits) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const auto& [name, division] = GetParam();
+  const auto tokens = test::golden_tokens(folder);
+  const auto golden = std::ranges::find(test::golden_files(), name, &Golden::name);
+  const auto actual = logits(folder / (name + ".gguf"), tokens, division);
+  test::expect_within(test::compare(test::golden_logits(folder, *golden), actual, tokens.size()), *golden);
+}
+
+TEST_F(GpuLogits, AreTheSameInBatchesOfAnySize) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const auto tokens = test::golden_tokens(folder);
+  const auto together = logits(folder / "llama-F32.gguf", tokens, kWhole);
+  for (const std::uint32_t batch : {1U, 3U, 17U}) {
+    const auto split = logits(folder / "llama-F32.gguf", tokens, kWhole, {.batch = batch});
+    EXPECT_LT(test::compare(together, split, tokens.size()).absolute, 1e-3) << "batch " << batch;
+  }
+}
+
+TEST_F(GpuLogits, StayCloseWithSmallerCacheTypesAndASplitCache) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const auto tokens = test::golden_tokens(folder);
+  const fs::path file = folder / "llama-F32.gguf";
+  const auto full = logits(file, tokens, kWhole);
+  for (const std::uint32_t batch : {512U, 2U}) {
+    const auto half = logits(file, tokens, kWhole, {.batch = batch, .kv = quant::TensorType::F16, .context = 2048});
+    EXPECT_LT(test::compare(full, half, tokens.size()).kl, 1e-5);
+    const auto eight = logits(file, tokens, kWhole, {.batch = batch, .kv = quant::TensorType::Q8_0, .context = 2048});
+    EXPECT_LT(test::compare(full, eight, tokens.size()).kl, 1e-3);
+  }
+}
+
+}  // namespace
+}  // namespace loadline::engine
