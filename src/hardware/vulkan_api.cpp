@@ -25,7 +25,8 @@ bool has_extension(const VulkanInstance& instance, VkPhysicalDevice device, cons
   instance.vkEnumerateDeviceExtensionProperties(device, nullptr, &count, nullptr);
   std::vector<VkExtensionProperties> all(count);
   instance.vkEnumerateDeviceExtensionProperties(device, nullptr, &count, all.data());
-  return std::ranges::any_of(all, [&](const VkExtensionProperties& e) { return std::strcmp(e.extensionName, name) == 0; });
+  return std::ranges::any_of(all,
+                             [&](const VkExtensionProperties& e) { return std::strcmp(e.extensionName, name) == 0; });
 }
 
 VulkanDeviceKind kind_of(VkPhysicalDeviceType type) {
@@ -188,16 +189,16 @@ void VulkanInstance::create(std::string& why) {
   LOADLINE_VULKAN_INSTANCE(LOADLINE_RESOLVE)
 #undef LOADLINE_RESOLVE
   if (!sink_) return;
-  const auto create_messenger = reinterpret_cast<PFN_vkCreateDebugUtilsMessengerEXT>(
-      get_(instance_, "vkCreateDebugUtilsMessengerEXT"));
+  const auto create_messenger =
+      reinterpret_cast<PFN_vkCreateDebugUtilsMessengerEXT>(get_(instance_, "vkCreateDebugUtilsMessengerEXT"));
   messages.pNext = nullptr;
   if (create_messenger != nullptr) create_messenger(instance_, &messages, nullptr, &messenger_);
 }
 
 VulkanInstance::~VulkanInstance() {
   if (messenger_ != VK_NULL_HANDLE) {
-    const auto destroy = reinterpret_cast<PFN_vkDestroyDebugUtilsMessengerEXT>(
-        get_(instance_, "vkDestroyDebugUtilsMessengerEXT"));
+    const auto destroy =
+        reinterpret_cast<PFN_vkDestroyDebugUtilsMessengerEXT>(get_(instance_, "vkDestroyDebugUtilsMessengerEXT"));
     destroy(instance_, messenger_, nullptr);
   }
   if (instance_ != VK_NULL_HANDLE) vkDestroyInstance(instance_, nullptr);

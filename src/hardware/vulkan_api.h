@@ -1,5 +1,5 @@
-// The Vulkan loader, opened at run time, and what its devices say of themselves. Shared by the hardware probe, which only
-// asks, and the Vulkan backend, which computes. Nothing here allocates device memory.
+// The Vulkan loader, opened at run time, and what its devices say of themselves. Shared by the hardware probe, which
+// only asks, and the Vulkan backend, which computes. Nothing here allocates device memory.
 #pragma once
 
 #include <cstdint>
@@ -21,52 +21,52 @@ namespace loadline::hardware {
   X(vkCreateInstance)             \
   X(vkEnumerateInstanceVersion)   \
   X(vkEnumerateInstanceLayerProperties)
-#define LOADLINE_VULKAN_INSTANCE(X)          \
-  X(vkDestroyInstance)                       \
-  X(vkEnumeratePhysicalDevices)              \
-  X(vkEnumerateDeviceExtensionProperties)    \
-  X(vkGetPhysicalDeviceProperties2)          \
-  X(vkGetPhysicalDeviceFeatures2)            \
-  X(vkGetPhysicalDeviceMemoryProperties2)    \
+#define LOADLINE_VULKAN_INSTANCE(X)           \
+  X(vkDestroyInstance)                        \
+  X(vkEnumeratePhysicalDevices)               \
+  X(vkEnumerateDeviceExtensionProperties)     \
+  X(vkGetPhysicalDeviceProperties2)           \
+  X(vkGetPhysicalDeviceFeatures2)             \
+  X(vkGetPhysicalDeviceMemoryProperties2)     \
   X(vkGetPhysicalDeviceQueueFamilyProperties) \
-  X(vkCreateDevice)                          \
+  X(vkCreateDevice)                           \
   X(vkGetDeviceProcAddr)
-#define LOADLINE_VULKAN_DEVICE(X) \
-  X(vkDestroyDevice)              \
-  X(vkGetDeviceQueue)             \
-  X(vkAllocateMemory)             \
-  X(vkFreeMemory)                 \
-  X(vkMapMemory)                  \
-  X(vkCreateBuffer)               \
-  X(vkDestroyBuffer)              \
+#define LOADLINE_VULKAN_DEVICE(X)  \
+  X(vkDestroyDevice)               \
+  X(vkGetDeviceQueue)              \
+  X(vkAllocateMemory)              \
+  X(vkFreeMemory)                  \
+  X(vkMapMemory)                   \
+  X(vkCreateBuffer)                \
+  X(vkDestroyBuffer)               \
   X(vkGetBufferMemoryRequirements) \
-  X(vkBindBufferMemory)           \
-  X(vkGetBufferDeviceAddress)     \
-  X(vkCreateShaderModule)         \
-  X(vkDestroyShaderModule)        \
-  X(vkCreatePipelineLayout)       \
-  X(vkDestroyPipelineLayout)      \
-  X(vkCreatePipelineCache)        \
-  X(vkDestroyPipelineCache)       \
-  X(vkGetPipelineCacheData)       \
-  X(vkCreateComputePipelines)     \
-  X(vkDestroyPipeline)            \
-  X(vkCreateCommandPool)          \
-  X(vkDestroyCommandPool)         \
-  X(vkAllocateCommandBuffers)     \
-  X(vkBeginCommandBuffer)         \
-  X(vkEndCommandBuffer)           \
-  X(vkCmdBindPipeline)            \
-  X(vkCmdPushConstants)           \
-  X(vkCmdDispatch)                \
-  X(vkCmdPipelineBarrier)         \
-  X(vkCmdCopyBuffer)              \
-  X(vkCmdFillBuffer)              \
-  X(vkCreateSemaphore)            \
-  X(vkDestroySemaphore)           \
-  X(vkGetSemaphoreCounterValue)   \
-  X(vkWaitSemaphores)             \
-  X(vkQueueSubmit)                \
+  X(vkBindBufferMemory)            \
+  X(vkGetBufferDeviceAddress)      \
+  X(vkCreateShaderModule)          \
+  X(vkDestroyShaderModule)         \
+  X(vkCreatePipelineLayout)        \
+  X(vkDestroyPipelineLayout)       \
+  X(vkCreatePipelineCache)         \
+  X(vkDestroyPipelineCache)        \
+  X(vkGetPipelineCacheData)        \
+  X(vkCreateComputePipelines)      \
+  X(vkDestroyPipeline)             \
+  X(vkCreateCommandPool)           \
+  X(vkDestroyCommandPool)          \
+  X(vkAllocateCommandBuffers)      \
+  X(vkBeginCommandBuffer)          \
+  X(vkEndCommandBuffer)            \
+  X(vkCmdBindPipeline)             \
+  X(vkCmdPushConstants)            \
+  X(vkCmdDispatch)                 \
+  X(vkCmdPipelineBarrier)          \
+  X(vkCmdCopyBuffer)               \
+  X(vkCmdFillBuffer)               \
+  X(vkCreateSemaphore)             \
+  X(vkDestroySemaphore)            \
+  X(vkGetSemaphoreCounterValue)    \
+  X(vkWaitSemaphores)              \
+  X(vkQueueSubmit)                 \
   X(vkDeviceWaitIdle)
 
 // The loader (libvulkan.so.1) and an instance of Vulkan 1.2 or later. Thread-safe for asking; lives as long as anything
@@ -76,8 +76,8 @@ class VulkanInstance {
   // Called with every warning or error of the validation layer, from any thread.
   using MessageSink = std::function<void(const std::string&)>;
 
-  // Null where there is no loader, or no driver that could make an instance: `why` is then one clause. With a `sink`, the
-  // validation layer is enabled; throws Error(DeviceFailure) where it is not installed.
+  // Null where there is no loader, or no driver that could make an instance: `why` is then one clause. With a `sink`,
+  // the validation layer is enabled; throws Error(DeviceFailure) where it is not installed.
   static std::shared_ptr<VulkanInstance> open(std::string& why, MessageSink sink = {});
   ~VulkanInstance();
   VulkanInstance(const VulkanInstance&) = delete;
@@ -112,8 +112,8 @@ struct VulkanDeviceInfo {
   std::string driver;  // "llvmpipe Mesa 22.3.6"
   VulkanDeviceKind kind = VulkanDeviceKind::Discrete;
   VkPhysicalDevice handle = VK_NULL_HANDLE;
-  Bytes memory;                // of the largest device-local heap
-  std::optional<Bytes> free;   // of it, other processes considered, where the driver can tell (VK_EXT_memory_budget)
+  Bytes memory;               // of the largest device-local heap
+  std::optional<Bytes> free;  // of it, other processes considered, where the driver can tell (VK_EXT_memory_budget)
   std::uint32_t pci_domain = 0, pci_bus = 0, pci_device = 0;  // where has_pci: to find it in NVML or sysfs
   bool has_pci = false;
   std::vector<std::string> missing;  // what the backend needs and this device lacks; empty for one that can be used

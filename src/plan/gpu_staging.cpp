@@ -57,9 +57,7 @@ HostStaging host_staging(const model::Program& program, const Shape& shape, bool
   return staging;
 }
 
-std::uint32_t attention_splits(const Shape& shape) {
-  return std::clamp(shape.context / kPartCells, 1U, kMostParts);
-}
+std::uint32_t attention_splits(const Shape& shape) { return std::clamp(shape.context / kPartCells, 1U, kMostParts); }
 
 Bytes gpu_attention_workspace(const model::ModelConfig& config, const Shape& shape) {
   const std::uint64_t splits = attention_splits(shape);

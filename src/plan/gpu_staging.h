@@ -1,5 +1,5 @@
-// What a GPU needs besides weights, cache and values: the parameters of a pass, and the memory through which the host and
-// the device speak. Shared by the planner, which reserves the bytes, and the Vulkan backend, which fills them.
+// What a GPU needs besides weights, cache and values: the parameters of a pass, and the memory through which the host
+// and the device speak. Shared by the planner, which reserves the bytes, and the Vulkan backend, which fills them.
 #pragma once
 
 #include "base/bytes.h"
@@ -11,7 +11,8 @@ namespace loadline::plan {
 // Passes of up to this many rows are for generation: their attention is split over the cells of the cache.
 inline constexpr std::uint32_t kFewRows = 8;
 
-// The parameter table of a pass, words of 32 bits. Offsets from its beginning, which is the `staging` region of the device.
+// The parameter table of a pass, words of 32 bits. Offsets from its beginning, which is the `staging` region of the
+// device.
 struct PassTable {
   Bytes counts;   // tokens, outputs, attention tiles
   Bytes ids;      // [batch] token ids
@@ -23,7 +24,8 @@ struct PassTable {
 };
 PassTable pass_table(const Shape& shape);
 
-// The `host_staging` region: system memory that the device reads and writes. While loading, weights pass through all of it.
+// The `host_staging` region: system memory that the device reads and writes. While loading, weights pass through all of
+// it.
 struct HostStaging {
   Bytes hidden;  // [batch][embedding] floats, into the device's stages and out of them
   Bytes logits;  // [outputs][vocabulary] floats, on the device that makes them

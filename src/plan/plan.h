@@ -21,11 +21,11 @@ inline constexpr DeviceIndex kCpu = 0;
 enum class TierKind : std::uint8_t { Ram, Gpu, Disk };
 struct Tier {
   TierKind kind;
-  std::string name;  // "RAM", "RTX 3050 Ti", "ext4 on vda"
-  Bytes capacity;    // what the tier has
-  Bytes available;   // what could be taken when the plan was made
-  Bytes headroom;    // left alone; zero where the user named the budget
-  Bytes budget;      // what the plan may use: available less headroom, or as the user said
+  std::string name;         // "RAM", "RTX 3050 Ti", "ext4 on vda"
+  Bytes capacity;           // what the tier has
+  Bytes available;          // what could be taken when the plan was made
+  Bytes headroom;           // left alone; zero where the user named the budget
+  Bytes budget;             // what the plan may use: available less headroom, or as the user said
   std::string device = {};  // Gpu: hardware::Gpu::id
 };
 
@@ -145,8 +145,8 @@ struct Plan {
   Prediction prediction;
 };
 
-// The device that allocates an arena: the tier's own, but for RAM that a GPU's driver must give because the GPU works on
-// it (its host staging, and the cache of its attention where that stays in RAM).
+// The device that allocates an arena: the tier's own, but for RAM that a GPU's driver must give because the GPU works
+// on it (its host staging, and the cache of its attention where that stays in RAM).
 DeviceIndex holder_of(const Plan& plan, std::uint32_t arena);
 
 // Bytes of all arenas of a tier, and of those of one purpose.

@@ -15,8 +15,8 @@ struct Golden {
   double absolute = 0;
 };
 
-// The bounds: float formats differ by rounding only; quantised files by the 8 bits that activations are rounded to (which
-// alone costs about 1.5e-4 on these models).
+// The bounds: float formats differ by rounding only; quantised files by the 8 bits that activations are rounded to
+// (which alone costs about 1.5e-4 on these models).
 const std::vector<Golden>& golden_files();
 
 std::vector<float> golden_logits(const std::filesystem::path& folder, const Golden& golden);

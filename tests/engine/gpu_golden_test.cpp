@@ -1,5 +1,5 @@
-// Golden logits with the model on a GPU, in whole and in parts: llvmpipe, once or twice, under the validation layer (whose
-// messages are errors).
+// Golden logits with the model on a GPU, in whole and in parts: llvmpipe, once or twice, under the validation layer
+// (whose messages are errors).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -83,8 +83,8 @@ std::vector<float> logits(const fs::path& file, const std::vector<std::int32_t>&
   plan::Plan plan = divided_plan(model, program, file, division, tokens.size(), settings);
   const auto engine = Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
   std::vector<float> all;
-  engine->score(tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); },
-                kNeverStop);
+  engine->score(
+      tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }, kNeverStop);
   return all;
 }
 

@@ -22,7 +22,9 @@ bool wants_validation(const DeviceOptions& options) {
 }
 
 bool contains(std::string_view text, std::string_view part) {
-  const auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b)); };
+  const auto same = [](char a, char b) {
+    return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
+  };
   return std::ranges::search(text, part, same).begin() != text.end();
 }
 
@@ -53,7 +55,8 @@ Context::~Context() {
 void Context::choose() {
   const std::vector<hardware::VulkanDeviceInfo> devices = hardware::list_vulkan_devices(*instance_);
   std::vector<std::string> names;
-  for (const hardware::VulkanDeviceInfo& device : devices) names.push_back(fmt::format("{} ({})", device.id, device.name));
+  for (const hardware::VulkanDeviceInfo& device : devices)
+    names.push_back(fmt::format("{} ({})", device.id, device.name));
   const auto found = std::ranges::find_if(devices, [&](const hardware::VulkanDeviceInfo& device) {
     return device.id == options_.device || (!options_.device.empty() && contains(device.name, options_.device));
   });
@@ -63,8 +66,9 @@ void Context::choose() {
   }
   info_ = *found;
   if (!info_.missing.empty()) {
-    throw failure(fmt::format("the GPU {} cannot be used: its driver lacks {}", info_.name, fmt::join(info_.missing, ", ")),
-                  "A newer driver may have it.");
+    throw failure(
+        fmt::format("the GPU {} cannot be used: its driver lacks {}", info_.name, fmt::join(info_.missing, ", ")),
+        "A newer driver may have it.");
   }
 }
 
@@ -179,7 +183,8 @@ void Context::check(VkResult result, const std::string& doing) const {
       throw failure(fmt::format("the GPU {} was lost while {}", info_.name, doing),
                     "Its driver reset it or it was removed; start again, and see the system's log for the cause.");
     default:
-      throw failure(fmt::format("the GPU {} failed while {} ({})", info_.name, doing, hardware::vulkan_result_name(result)));
+      throw failure(
+          fmt::format("the GPU {} failed while {} ({})", info_.name, doing, hardware::vulkan_result_name(result)));
   }
 }
 

@@ -15,16 +15,26 @@
 namespace loadline::vulkan {
 
 // Calls that can fail for want of something, for the fault hook: tests let each of them fail in turn.
-enum class Call : std::uint8_t { CreateDevice, AllocateMemory, CreateBuffer, MapMemory, CreatePipeline, Record, Submit, Wait };
+enum class Call : std::uint8_t {
+  CreateDevice,
+  AllocateMemory,
+  CreateBuffer,
+  MapMemory,
+  CreatePipeline,
+  Record,
+  Submit,
+  Wait
+};
 
 struct DeviceOptions {
   std::string device;  // "vulkan0", or a part of the name as the driver says it, case ignored
-  // Enables the Khronos validation layer, and makes each of its messages an Error. Also by LOADLINE_VULKAN_VALIDATION=1.
+  // Enables the Khronos validation layer, and makes each of its messages an Error. Also by
+  // LOADLINE_VULKAN_VALIDATION=1.
   bool validate = false;
   std::function<void(const std::string&)> on_message;  // also told of each, those of the end included; may be empty
   // Asked before each such call; anything but VK_SUCCESS is taken for the call's result, and the call is not made.
   std::function<VkResult(Call)> fault;
-  std::filesystem::path cache_folder;  // of the pipeline cache; empty: none is kept
+  std::filesystem::path cache_folder;    // of the pipeline cache; empty: none is kept
   std::uint64_t largest_allocation = 0;  // less than the device's own limit, for tests; 0: the device's
 };
 

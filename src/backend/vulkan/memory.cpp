@@ -14,8 +14,8 @@ namespace {
 
 constexpr VkMemoryPropertyFlags kMapped = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
 
-// The memory type of `allowed` that suits best; nullopt where none will do. Host memory that is not on the device and is
-// cached comes first: the CPU reads logits from it. On a device without memory of its own both are the same type.
+// The memory type of `allowed` that suits best; nullopt where none will do. Host memory that is not on the device and
+// is cached comes first: the CPU reads logits from it. On a device without memory of its own both are the same type.
 std::optional<std::uint32_t> memory_type(const VkPhysicalDeviceMemoryProperties& memory, MemoryKind kind,
                                          std::uint32_t allowed) {
   std::optional<std::uint32_t> best;

@@ -31,7 +31,7 @@ class Buffer {
   [[nodiscard]] VkBuffer handle() const { return buffer_; }
   [[nodiscard]] Address address() const { return address_; }
   [[nodiscard]] std::byte* data() const { return data_; }  // null unless Host
-  [[nodiscard]] Bytes size() const { return size_; }        // allocated
+  [[nodiscard]] Bytes size() const { return size_; }       // allocated
 
  private:
   void create(MemoryKind kind, const std::string& name);
@@ -59,8 +59,9 @@ struct Piece {
   Bytes end;
 };
 
-// Ends of the parts of an arena of `size` bytes, none larger than `largest`, no piece across two. The pieces are in the order
-// of their beginning. Throws Error(DeviceFailure) for a piece that is larger than `largest`; `name` is for the message.
+// Ends of the parts of an arena of `size` bytes, none larger than `largest`, no piece across two. The pieces are in the
+// order of their beginning. Throws Error(DeviceFailure) for a piece that is larger than `largest`; `name` is for the
+// message.
 std::vector<Bytes> cut_arena(Bytes size, Bytes largest, const std::vector<Piece>& pieces, const std::string& name);
 
 // Owns its buffers. `place` is thread-safe.

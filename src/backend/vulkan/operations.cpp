@@ -11,8 +11,9 @@
 namespace loadline::vulkan {
 namespace {
 
-// matvec.comp: subgroups of a workgroup, and rows of weights that a subgroup reads at once. More rows use each load of the
-// activations more often, fewer leave more subgroups to hide latency with; with several tokens registers set the limit.
+// matvec.comp: subgroups of a workgroup, and rows of weights that a subgroup reads at once. More rows use each load of
+// the activations more often, fewer leave more subgroups to hide latency with; with several tokens registers set the
+// limit.
 constexpr std::uint32_t kSubgroups = 4;
 constexpr std::uint32_t kVectorRows = 4;
 constexpr std::uint32_t kFewTokensRows = 2;
@@ -50,9 +51,8 @@ void Operations::dispatch(CommandList& list, const PipelineKey& key, const Argum
   if (groups.x == 0 || groups.y == 0 || groups.z == 0) return;
   const std::uint32_t most = context_.limits().most_workgroups;
   if (groups.x > most || groups.y > most) {
-    throw Error(ErrorCode::DeviceFailure,
-                fmt::format("the GPU {} cannot take a step of {} by {} workgroups ({})", context_.info().name, groups.x,
-                            groups.y, name_of(key.shader)));
+    throw Error(ErrorCode::DeviceFailure, fmt::format("the GPU {} cannot take a step of {} by {} workgroups ({})",
+                                                      context_.info().name, groups.x, groups.y, name_of(key.shader)));
   }
   list.dispatch(pipelines_.get(key), pipelines_.layout(), arguments, groups);
 }
@@ -128,8 +128,8 @@ void Operations::attention(CommandList& list, const AttentionShape& shape, Atten
                            const AttentionArguments& arguments, std::uint32_t most_tiles) {
   const PipelineKey key{Shader::Attention,
                         std::nullopt,
-                        {0, shape.head_dim_k, shape.head_dim_v, kv_code(shape.k_type), kv_code(shape.v_type), tile.tokens,
-                         tile.heads, tile.cells, splits}};
+                        {0, shape.head_dim_k, shape.head_dim_v, kv_code(shape.k_type), kv_code(shape.v_type),
+                         tile.tokens, tile.heads, tile.cells, splits}};
   dispatch(list, key, arguments, {most_tiles, shape.heads / tile.heads, splits});
 }
 

@@ -1,5 +1,5 @@
-// How each operation becomes a dispatch: which shader, specialised how, with how many workgroups. One place, used by the
-// recorder and by the tests. It knows shapes, not plans.
+// How each operation becomes a dispatch: which shader, specialised how, with how many workgroups. One place, used by
+// the recorder and by the tests. It knows shapes, not plans.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +34,8 @@ struct AttentionTile {
   std::uint32_t cells = 32;
 };
 
-// Records dispatches into command lists. `pipelines` must outlive it. Making a pipeline for the first time takes a while
-// and may throw Error(DeviceFailure).
+// Records dispatches into command lists. `pipelines` must outlive it. Making a pipeline for the first time takes a
+// while and may throw Error(DeviceFailure).
 class Operations {
  public:
   Operations(Context& context, Pipelines& pipelines) : context_(context), pipelines_(pipelines) {}

@@ -1,11 +1,11 @@
 #include "backend/vulkan/pipelines.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
 #include <system_error>
-#include <unistd.h>
 #include <vector>
 
 #include "backend/vulkan/arguments.h"

@@ -21,8 +21,8 @@ struct PipelineKey {
   auto operator<=>(const PipelineKey&) const = default;
 };
 
-// Owns the pipelines, and the driver's cache of them: read from the cache folder when constructed, where there is one of
-// this device and driver. Not thread-safe.
+// Owns the pipelines, and the driver's cache of them: read from the cache folder when constructed, where there is one
+// of this device and driver. Not thread-safe.
 class Pipelines {
  public:
   explicit Pipelines(Context& context);

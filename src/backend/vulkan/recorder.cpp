@@ -12,13 +12,20 @@ using model::OpKind;
 using model::TensorIndex;
 using model::ValueId;
 
-// Multiply-adds of a command list at most, where one step can be cut that small: about 30 ms on the slowest device of the
-// kind (llvmpipe does 1 to 3 thousand million a second on two cores, a laptop's card a million million).
-std::uint64_t most_work(const Context& context) {
+// How long a command list may become, so that a stop between two of them comes in time: about 30 ms on the slowest
+// device of the kind, where one step can be cut that small. Counted in multiply-adds; a laptop's card does a million
+// million of them a second. llvmpipe does a thousand million on two cores, and takes 16 times that for a weight's
+// decoding.
+struct WorkLimit {
+  std::uint64_t most;    // multiply-adds of a list
+  std::uint64_t decode;  // multiply-adds that decoding one weight costs
+};
+
+WorkLimit work_limit(const Context& context) {
   switch (context.info().kind) {
-    case hardware::VulkanDeviceKind::Software: return 40'000'000;
-    case hardware::VulkanDeviceKind::Discrete: return 30'000'000'000;
-    default: return 3'000'000'000;
+    case hardware::VulkanDeviceKind::Software: return {25'000'000, 16};
+    case hardware::VulkanDeviceKind::Discrete: return {30'000'000'000, 0};
+    default: return {3'000'000'000, 0};
   }
 }
 
@@ -34,7 +41,7 @@ class Recorder {
         table_(plan::pass_table(source.plan.shape)),
         table_address_(source.place(scratch_.staging).address),
         most_(most),
-        most_work_(most_work(context)) {
+        limit_(work_limit(context)) {
     open_list();
   }
 
@@ -51,7 +58,7 @@ class Recorder {
   }
   // The list for a step of this much work, after everything before it or beside it.
   CommandList& step(std::uint64_t work, bool beside = false) {
-    if (work_ > 0 && work_ + work > most_work_) {
+    if (work_ > 0 && work_ + work > limit_.most) {
       lists_.back().end();
       open_list();
       beside = false;
@@ -93,7 +100,7 @@ class Recorder {
   plan::PassTable table_;
   Address table_address_;
   std::uint32_t most_;
-  std::uint64_t most_work_;
+  WorkLimit limit_;
   std::uint64_t work_ = 0;  // of the list that is open
   std::vector<CommandList> lists_;
   const Op* pending_norm_ = nullptr;  // recorded with the product that follows
@@ -193,8 +200,8 @@ void Recorder::prepare(const Op& op, ProductArguments& arguments) {
     arguments.norm = tensor(norm.tensors[0]);
     return;
   }
-  const NormArguments separate{value(norm.inputs[0]), tensor(norm.tensors[0]), value(norm.outputs[0]), table_address_,
-                               width(norm.inputs[0]), op.after_select ? 1U : 0U,  config_.rms_epsilon};
+  const NormArguments separate{value(norm.inputs[0]), tensor(norm.tensors[0]),   value(norm.outputs[0]), table_address_,
+                               width(norm.inputs[0]), op.after_select ? 1U : 0U, config_.rms_epsilon};
   operations_.rms_norm(step(0), separate, rows(op.after_select));
 }
 
@@ -202,8 +209,8 @@ void Recorder::prepare(const Op& op, ProductArguments& arguments) {
 void Recorder::product(const ProductArguments& whole, quant::TensorType format, std::uint32_t most, bool beside) {
   constexpr std::uint64_t kGranule = 64;  // a tile of matmul.comp
   const std::uint64_t doubled = (whole.flags & kGated) != 0 ? 2 : 1;
-  const std::uint64_t row_work = std::uint64_t{whole.columns} * most * doubled;
-  const std::uint64_t fitting = most_work_ / row_work / kGranule * kGranule;
+  const std::uint64_t row_work = std::uint64_t{whole.columns} * (most + limit_.decode) * doubled;
+  const std::uint64_t fitting = limit_.most / row_work / kGranule * kGranule;
   const auto rows_each = static_cast<std::uint32_t>(std::clamp(fitting, kGranule, std::uint64_t{1} << 30));
   for (std::uint32_t first = 0; first < whole.end_row; first += rows_each) {
     ProductArguments part = whole;
@@ -296,17 +303,17 @@ void Recorder::attention(const Op& op) {
   arguments.scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim_k));
   const std::uint32_t most_tiles = (most_ + tile.tokens - 1) / tile.tokens + std::min(shape.sequences, most_);
   // At worst every token sees all of the context.
-  const std::uint64_t tile_work = std::uint64_t{tile.tokens} * shape.context * config_.heads *
-                                  (config_.head_dim_k + config_.head_dim_v);
-  const auto tiles_each = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(most_work_ / tile_work, 1, most_tiles));
+  const std::uint64_t tile_work =
+      std::uint64_t{tile.tokens} * shape.context * config_.heads * (config_.head_dim_k + config_.head_dim_v);
+  const auto tiles_each = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(limit_.most / tile_work, 1, most_tiles));
   for (std::uint32_t first = 0; first < most_tiles; first += tiles_each) {
     arguments.first_tile = first;
     const std::uint32_t tiles = std::min(tiles_each, most_tiles - first);
     operations_.attention(step(tile_work * tiles, first > 0), shape_, tile, splits, arguments, tiles);
   }
   if (splits == 1) return;
-  const MergeArguments merge{arguments.workspace, arguments.result, table_address_, config_.heads, config_.head_dim_v,
-                             splits};
+  const MergeArguments merge{arguments.workspace, arguments.result,   table_address_,
+                             config_.heads,       config_.head_dim_v, splits};
   operations_.merge_attention(step(0), merge, most_);
 }
 

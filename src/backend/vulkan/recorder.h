@@ -1,5 +1,5 @@
-// Turns the groups of a stage into recorded command lists: every address resolved, norms and head steps merged into their
-// neighbours, and the work cut into lists short enough that a stop between two of them comes in time.
+// Turns the groups of a stage into recorded command lists: every address resolved, norms and head steps merged into
+// their neighbours, and the work cut into lists short enough that a stop between two of them comes in time.
 #pragma once
 
 #include <functional>

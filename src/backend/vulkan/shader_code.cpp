@@ -19,8 +19,8 @@ std::string_view name_of(Shader shader) {
 
 const ShaderCode& shader_code(Shader shader, std::optional<quant::TensorType> format) {
   const auto all = all_shaders();
-  const auto found = std::ranges::find_if(
-      all, [&](const ShaderCode& code) { return code.shader == shader && code.format == format; });
+  const auto found =
+      std::ranges::find_if(all, [&](const ShaderCode& code) { return code.shader == shader && code.format == format; });
   assert(found != all.end());
   return *found;
 }

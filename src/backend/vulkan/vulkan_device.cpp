@@ -11,8 +11,8 @@
 namespace loadline::vulkan {
 namespace {
 
-// Token counts that schedules are recorded for, besides the plan's batch: one for generation, a few for several users, and
-// a prompt's last part.
+// Token counts that schedules are recorded for, besides the plan's batch: one for generation, a few for several users,
+// and a prompt's last part.
 constexpr std::uint32_t kClasses[] = {1, kMostVectorRows, 64};
 
 // Threads that may fill and submit parts of the staging memory at the same time.

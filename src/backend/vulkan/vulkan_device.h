@@ -20,11 +20,12 @@ namespace loadline::vulkan {
 
 class VulkanDevice final : public backend::Device {
  public:
-  // Opens the GPU that `options` names and allocates every arena that device `index` of the plan holds, those in RAM that
-  // its driver must give included. `model`, `program` and `plan` must outlive the device. Throws Error(DoesNotFit) where
-  // less is free than the plan wants, Error(DeviceFailure) for everything the driver refuses; nothing is then held.
-  VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan,
-               plan::DeviceIndex index, const DeviceOptions& options);
+  // Opens the GPU that `options` names and allocates every arena that device `index` of the plan holds, those in RAM
+  // that its driver must give included. `model`, `program` and `plan` must outlive the device. Throws Error(DoesNotFit)
+  // where less is free than the plan wants, Error(DeviceFailure) for everything the driver refuses; nothing is then
+  // held.
+  VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, plan::DeviceIndex index,
+               const DeviceOptions& options);
 
   void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
               std::span<const std::byte> data) override;
@@ -43,7 +44,7 @@ class VulkanDevice final : public backend::Device {
   // The recordings of a stage for passes of up to so many tokens.
   struct PassClass {
     std::uint32_t most;
-    std::uint32_t tile_tokens;  // of attention
+    std::uint32_t tile_tokens;                     // of attention
     std::vector<std::vector<CommandList>> stages;  // per stage of the plan; empty where not ours
   };
   // A part of the host staging region that one uploading thread uses at a time.

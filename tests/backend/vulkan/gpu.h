@@ -1,5 +1,5 @@
-// A GPU for tests: llvmpipe, or what LOADLINE_TEST_GPU names, watched by the validation layer. Tests skip, visibly, where
-// there is none.
+// A GPU for tests: llvmpipe, or what LOADLINE_TEST_GPU names, watched by the validation layer. Tests skip, visibly,
+// where there is none.
 #pragma once
 
 #include <gtest/gtest.h>

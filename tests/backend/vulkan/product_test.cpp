@@ -57,8 +57,8 @@ Result run(Gpu& gpu, const Request& request) {
   const bool selected = (request.flags & kSelected) != 0;
   const Buffer table = gpu.buffer(selected ? std::vector<std::uint32_t>{request.tokens + 9, request.tokens}
                                            : std::vector<std::uint32_t>{request.tokens, 0});
-  ProductArguments arguments{weights.address(), second.address(), x.address(), norm.address(), bias.address(), out.address(),
-                             table.address()};
+  ProductArguments arguments{weights.address(), second.address(), x.address(),    norm.address(),
+                             bias.address(),    out.address(),    table.address()};
   arguments.columns = m.columns;
   arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(m.type, m.columns).value);
   arguments.first_row = request.first_row;
@@ -207,8 +207,10 @@ TEST_P(Products, LookUpEmbeddings) {
     const Buffer id_buffer = gpu().buffer(ids);
     const Buffer table = gpu().buffer(std::vector<std::uint32_t>{4, 0});
     const Buffer out = gpu().buffer(std::vector<float>(5 * columns, kUntouched));
-    const EmbedArguments arguments{weights.address(), id_buffer.address(), out.address(), table.address(), columns,
-                                   static_cast<std::uint32_t>(quant::size_of(m.type, columns).value)};
+    const EmbedArguments arguments{
+        weights.address(), id_buffer.address(),
+        out.address(),     table.address(),
+        columns,           static_cast<std::uint32_t>(quant::size_of(m.type, columns).value)};
     gpu().run([&](CommandList& list) { gpu().operations.embed(list, m.type, arguments, 6); });
     for (std::uint32_t i = 0; i < columns; ++i) {
       for (std::uint32_t t = 0; t < 4; ++t) {

@@ -21,11 +21,12 @@ const uint kTokenLanes = kTileTokens / kTokensEach;
 
 layout(local_size_x = 128) in;
 
-shared vec4 weight_tile[kStepVectors][kTileRows];
-shared vec4 activation_tile[kStepVectors][kTileTokens];
+// The tile of weights, then that of activations, [kStepVectors][64] each; in the end the results, [kTileTokens][kTileRows].
+shared vec4 tiles[kStepVectors * (kTileRows + kTileTokens)];
+const uint kActivations = kStepVectors * kTileRows;
 
 void load_weights(uint step, uint units) {
-  for (uint i = gl_LocalInvocationID.x; i < kTileRows * kStepUnits; i += kThreads) {
+  [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kTileRows * kStepUnits; i += kThreads) {
     const uint unit = step * kStepUnits + i % kStepUnits;
     const uint row = i / kStepUnits;
     vec4 values[kUnitVectors];
@@ -34,13 +35,13 @@ void load_weights(uint step, uint units) {
       dequant_row(row_address(gl_WorkGroupID.x, kTileRows, row), unit, arguments.columns, values);
     }
     [[unroll]] for (uint v = 0u; v < kUnitVectors; ++v) {
-      weight_tile[i % kStepUnits * kUnitVectors + v][row] = values[v];
+      tiles[(i % kStepUnits * kUnitVectors + v) * kTileRows + row] = values[v];
     }
   }
 }
 
 void load_inputs(uint step, uint units, uint first_token, uint tokens) {
-  for (uint i = gl_LocalInvocationID.x; i < kTileTokens * kStepVectors; i += kThreads) {
+  [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kTileTokens * kStepVectors; i += kThreads) {
     const uint slot = i % kStepVectors;
     const uint unit = step * kStepUnits + slot / kUnitVectors;
     const uint token = first_token + i / kStepVectors;
@@ -49,16 +50,18 @@ void load_inputs(uint step, uint units, uint first_token, uint tokens) {
       x = load_activations(arguments.x + uint64_t(token) * arguments.columns * 4u, row_offset(unit, slot % kUnitVectors),
                            arguments.columns);
     }
-    activation_tile[slot][i / kStepVectors] = x;
+    tiles[kActivations + slot * kTileTokens + i / kStepVectors] = x;
   }
 }
 
 void multiply(uint row_lane, uint token_lane, inout float sums[kRowsEach][kTokensEach]) {
-  for (uint slot = 0u; slot < kStepVectors; ++slot) {
+  [[dont_unroll]] for (uint slot = 0u; slot < kStepVectors; ++slot) {
     vec4 weights[kRowsEach];
-    [[unroll]] for (uint r = 0u; r < kRowsEach; ++r) weights[r] = weight_tile[slot][row_lane + r * kRowLanes];
+    [[unroll]] for (uint r = 0u; r < kRowsEach; ++r) {
+      weights[r] = tiles[slot * kTileRows + row_lane + r * kRowLanes];
+    }
     [[unroll]] for (uint t = 0u; t < kTokensEach; ++t) {
-      const vec4 x = activation_tile[slot][token_lane + t * kTokenLanes];
+      const vec4 x = tiles[kActivations + slot * kTileTokens + token_lane + t * kTokenLanes];
       [[unroll]] for (uint r = 0u; r < kRowsEach; ++r) sums[r][t] += dot(weights[r], x);
     }
   }
@@ -85,16 +88,21 @@ void main() {
     barrier();
   }
 
-  const uint stored = flag(kGated) ? kRowsEach / 2u : kRowsEach;
+  // Through shared memory, so that neighbouring invocations store neighbouring rows.
   [[unroll]] for (uint t = 0u; t < kTokensEach; ++t) {
-    const uint token = first_token + token_lane + t * kTokenLanes;
-    if (token >= tokens) continue;
     [[unroll]] for (uint r = 0u; r < kRowsEach; ++r) {
-      const uint row = tile_row(gl_WorkGroupID.x, kTileRows, row_lane + r * kRowLanes);
-      if (r >= stored || row >= arguments.end_row) continue;
-      float sum = sums[r][t];
-      if (flag(kGated)) sum = silu(sum) * sums[(r + kRowsEach / 2u) % kRowsEach][t];
-      store_result(row, token, sum);
+      const uint at = (token_lane + t * kTokenLanes) * kTileRows + row_lane + r * kRowLanes;
+      tiles[at / 4u][at % 4u] = sums[r][t];
     }
+  }
+  barrier();
+  const uint stored = flag(kGated) ? kTileRows / 2u : kTileRows;
+  [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kTileRows * kTileTokens; i += kThreads) {
+    const uint row = tile_row(gl_WorkGroupID.x, kTileRows, i % kTileRows);
+    const uint token = first_token + i / kTileRows;
+    if (i % kTileRows >= stored || row >= arguments.end_row || token >= tokens) continue;
+    float sum = tiles[i / 4u][i % 4u];
+    if (flag(kGated)) sum = silu(sum) * tiles[i / 4u + kTileRows / 8u][i % 4u];
+    store_result(row, token, sum);
   }
 }

@@ -1,5 +1,5 @@
 // A matrix times one or a few rows of activations, each weight byte read once. A subgroup computes kRows rows of the
-// matrix: its lanes take the units of a row in turn and meet in a sum at the end. With `norm`, the activations are
+// matrix: its lanes take the units of a row in turn and meet in a sum at the end. With `norm` (one row of activations only), they are
 // normalised on the way: the sum of their squares is gathered beside the products, and scales the results.
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -21,16 +21,15 @@ void main() {
 
   uint64_t rows[kRows];
   float sums[kRows][kTokens];
-  float squares[kTokens];
+  float squares = 0.0;
   [[unroll]] for (uint r = 0u; r < kRows; ++r) {
     rows[r] = row_address(tile, kRows, r);
     [[unroll]] for (uint t = 0u; t < kTokens; ++t) sums[r][t] = 0.0;
   }
-  [[unroll]] for (uint t = 0u; t < kTokens; ++t) squares[t] = 0.0;
 
   const uint columns = arguments.columns;
   const uint units = row_units(columns);
-  const bool normalised = arguments.norm != 0ul;
+  const bool normalised = kTokens == 1u && arguments.norm != 0ul;
   for (uint unit = gl_SubgroupInvocationID; unit < units; unit += kLanes) {
     vec4 weights[kRows][kUnitVectors];
     [[unroll]] for (uint r = 0u; r < kRows; ++r) dequant_row(rows[r], unit, columns, weights[r]);
@@ -39,10 +38,10 @@ void main() {
       vec4 gain = vec4(1.0);
       if (normalised) gain = load_activations(arguments.norm, at, columns);
       [[unroll]] for (uint t = 0u; t < kTokens; ++t) {
-        if (t >= tokens) break;
-        vec4 x = load_activations(arguments.x + uint64_t(t * columns) * 4u, at, columns);
+        // Past the last token the last one again, which is cheaper than to ask; its sums are not stored.
+        vec4 x = load_activations(arguments.x + uint64_t(min(t, tokens - 1u) * columns) * 4u, at, columns);
         if (normalised) {
-          squares[t] += dot(x, x);
+          squares += dot(x, x);
           x *= gain;
         }
         [[unroll]] for (uint r = 0u; r < kRows; ++r) sums[r][t] += dot(weights[r][i], x);
@@ -50,23 +49,26 @@ void main() {
     }
   }
 
+  const float scale = normalised ? 1.0 / sqrt(subgroupAdd(squares) / float(columns) + arguments.epsilon) : 1.0;
   [[unroll]] for (uint t = 0u; t < kTokens; ++t) {
-    if (t >= tokens) break;
-    const float scale =
-        normalised ? 1.0 / sqrt(subgroupAdd(squares[t]) / float(columns) + arguments.epsilon) : 1.0;
     [[unroll]] for (uint r = 0u; r < kRows; ++r) sums[r][t] = subgroupAdd(sums[r][t]) * scale;
-    if (flag(kGated)) {
-      [[unroll]] for (uint r = 0u; r < kRows / 2u; ++r) {
-        const uint row = tile_row(tile, kRows, r);
-        if (row < arguments.end_row && gl_SubgroupInvocationID == r) {
-          store_result(row, t, silu(sums[r][t]) * sums[r + kRows / 2u][t]);
-        }
-      }
-    } else {
-      [[unroll]] for (uint r = 0u; r < kRows; ++r) {
-        const uint row = tile_row(tile, kRows, r);
-        if (row < arguments.end_row && gl_SubgroupInvocationID == r) store_result(row, t, sums[r][t]);
-      }
+  }
+  if (flag(kGated)) {
+    [[unroll]] for (uint t = 0u; t < kTokens; ++t) {
+      [[unroll]] for (uint r = 0u; r < kRows / 2u; ++r) sums[r][t] = silu(sums[r][t]) * sums[r + kRows / 2u][t];
+    }
+  }
+  // Each lane stores one of the results, or every kLanes-th.
+  const uint stored = flag(kGated) ? kRows / 2u : kRows;
+  for (uint first = 0u; first < kRows * kTokens; first += kLanes) {
+    const uint mine = first + gl_SubgroupInvocationID;
+    float sum = 0.0;
+    [[unroll]] for (uint t = 0u; t < kTokens; ++t) {
+      [[unroll]] for (uint r = 0u; r < kRows; ++r) sum = mine == t * kRows + r ? sums[r][t] : sum;
+    }
+    const uint row = tile_row(tile, kRows, mine % kRows);
+    if (mine / kRows < tokens && mine % kRows < stored && row < arguments.end_row) {
+      store_result(row, mine / kRows, sum);
     }
   }
 }

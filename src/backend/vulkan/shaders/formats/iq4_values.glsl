@@ -1,8 +1,11 @@
-// The sixteen levels of IQ4_NL and IQ4_XS (ggml-common.h, kvalues_iq4nl).
-const float kIq4Values[16] = float[16](-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0,
-                                       53.0, 69.0, 89.0, 113.0);
-
+// The sixteen levels of IQ4_NL and IQ4_XS (ggml-common.h, kvalues_iq4nl), four signed bytes to a word: -127 -104 -83 -65,
+// -49 -35 -22 -10, 1 13 25 38, 53 69 89 113.
 vec4 iq4_levels(uint word) {
-  return vec4(kIq4Values[word & 15u], kIq4Values[(word >> 8) & 15u], kIq4Values[(word >> 16) & 15u],
-              kIq4Values[(word >> 24) & 15u]);
+  const uvec4 q = uvec4(word, word >> 8, word >> 16, word >> 24);
+  const bvec4 odd = notEqual(q & 4u, uvec4(0u));
+  const bvec4 upper = notEqual(q & 8u, uvec4(0u));
+  const uvec4 low = mix(uvec4(0xBFAD9881u), uvec4(0xF6EADDCFu), odd);
+  const uvec4 high = mix(uvec4(0x26190D01u), uvec4(0x71594535u), odd);
+  const uvec4 levels = mix(low, high, upper);
+  return vec4(ivec4(levels << (24u - 8u * (q & 3u))) >> 24);
 }
