@@ -107,13 +107,9 @@ void decode_block(const Block<TensorType::Q8_0>& block, float* values) {
   for (int i = 0; i < kValues; ++i) values[i] = static_cast<float>(block.values[i]) * scale;
 }
 
-void encode_block(const float* values, Block<TensorType::Q4_0>& block) {
-  encode_symmetric<-8>(values, block);
-}
+void encode_block(const float* values, Block<TensorType::Q4_0>& block) { encode_symmetric<-8>(values, block); }
 
-void encode_block(const float* values, Block<TensorType::Q4_1>& block) {
-  encode_with_minimum<15>(values, block);
-}
+void encode_block(const float* values, Block<TensorType::Q4_1>& block) { encode_with_minimum<15>(values, block); }
 
 void encode_block(const float* values, Block<TensorType::Q5_0>& block) {
   store_bits(encode_symmetric<-16>(values, block), block.high);

@@ -56,9 +56,7 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::span<const Format> all_formats() {
-  return kFormats;
-}
+std::span<const Format> all_formats() { return kFormats; }
 
 const Format& format_of(TensorType type) {
   const Format* format = find_format(static_cast<std::uint32_t>(type));

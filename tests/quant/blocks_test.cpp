@@ -45,30 +45,30 @@ std::vector<std::byte> encode(TensorType type, const std::vector<float>& values)
   return bytes;
 }
 
-TEST(DecodeF16, keeps_subnormals_and_signs) {
+TEST(DecodeF16, KeepsSubnormalsAndSigns) {
   EXPECT_EQ(BlockBytes(TensorType::F16).put(0, {0x01, 0x80}).decode()[0], -0x1p-24F);
   EXPECT_EQ(BlockBytes(TensorType::F16).put(0, {0xFF, 0x7B}).decode()[0], 65504.0F);
 }
 
-TEST(DecodeBF16, is_the_upper_half_of_a_float) {
+TEST(DecodeBF16, IsTheUpperHalfOfAFloat) {
   EXPECT_EQ(BlockBytes(TensorType::BF16).put(0, {0x40, 0xC0}).decode()[0], -3.0F);
 }
 
-TEST(DecodeQ4_0, subtracts_eight_and_splits_halves) {
+TEST(DecodeQ4_0, SubtractsEightAndSplitsHalves) {
   const auto values = BlockBytes(TensorType::Q4_0).put(0, kTwo).put(2, {0x3A}).decode();
   EXPECT_EQ(values[0], 4.0F);     // (10 - 8) * 2
   EXPECT_EQ(values[16], -10.0F);  // (3 - 8) * 2
   EXPECT_EQ(values[1], -16.0F);   // (0 - 8) * 2
 }
 
-TEST(DecodeQ4_1, adds_the_minimum) {
+TEST(DecodeQ4_1, AddsTheMinimum) {
   const auto values = BlockBytes(TensorType::Q4_1).put(0, kHalf).put(2, kMinusOne).put(4 + 15, {0xF2}).decode();
   EXPECT_EQ(values[15], 0.0F);  // 2 * 0.5 - 1
   EXPECT_EQ(values[31], 6.5F);  // 15 * 0.5 - 1
   EXPECT_EQ(values[0], -1.0F);
 }
 
-TEST(DecodeQ5_0, takes_the_fifth_bit_in_order_of_values) {
+TEST(DecodeQ5_0, TakesTheFifthBitInOrderOfValues) {
   const auto values =
       BlockBytes(TensorType::Q5_0).put(0, kTwo).put(2, {0x02, 0x00, 0x04, 0x00}).put(6, {0x00, 0x05, 0x70}).decode();
   EXPECT_EQ(values[0], -32.0F);  // (0 - 16) * 2
@@ -76,7 +76,7 @@ TEST(DecodeQ5_0, takes_the_fifth_bit_in_order_of_values) {
   EXPECT_EQ(values[18], 14.0F);  // (7 + 16 - 16) * 2
 }
 
-TEST(DecodeQ5_1, takes_the_fifth_bit_in_order_of_values) {
+TEST(DecodeQ5_1, TakesTheFifthBitInOrderOfValues) {
   const auto values = BlockBytes(TensorType::Q5_1)
                           .put(0, kHalf)
                           .put(2, kMinusOne)
@@ -87,13 +87,13 @@ TEST(DecodeQ5_1, takes_the_fifth_bit_in_order_of_values) {
   EXPECT_EQ(values[31], 14.5F);  // 31 * 0.5 - 1
 }
 
-TEST(DecodeQ8_0, multiplies_signed_bytes) {
+TEST(DecodeQ8_0, MultipliesSignedBytes) {
   const auto values = BlockBytes(TensorType::Q8_0).put(0, kHalf).put(2, {0x80, 0x7F}).decode();
   EXPECT_EQ(values[0], -64.0F);
   EXPECT_EQ(values[1], 63.5F);
 }
 
-TEST(DecodeQ2_K, has_sixteen_groups_and_two_bits_a_value) {
+TEST(DecodeQ2_K, HasSixteenGroupsAndTwoBitsAValue) {
   // Scales first, then 64 bytes of quants, scale 2, minimum scale 0.5.
   const auto values = BlockBytes(TensorType::Q2_K)
                           .put(0, {0x21, 0x00, 0x03})  // group 0: scale 1, minimum 2; group 2: scale 3
@@ -110,7 +110,7 @@ TEST(DecodeQ2_K, has_sixteen_groups_and_two_bits_a_value) {
   EXPECT_EQ(values[254], -7.5F);
 }
 
-TEST(DecodeQ3_K, joins_scales_and_third_bits) {
+TEST(DecodeQ3_K, JoinsScalesAndThirdBits) {
   BlockBytes bytes(TensorType::Q3_K);
   bytes
       .put(0, {0x81})             // third bit of values 0 and 224 set
@@ -134,7 +134,7 @@ void put_k_scales(BlockBytes& bytes, std::size_t offset) {
   bytes.put(offset, {33, 0xC0, 0, 0, 2, 0x40, 0, 0, 0, 0xA5});
 }
 
-TEST(DecodeQ4_K, joins_six_bit_scales_and_minima) {
+TEST(DecodeQ4_K, JoinsSixBitScalesAndMinima) {
   BlockBytes bytes(TensorType::Q4_K);
   bytes.put(0, kTwo).put(2, kHalf);
   put_k_scales(bytes, 4);
@@ -147,7 +147,7 @@ TEST(DecodeQ4_K, joins_six_bit_scales_and_minima) {
   EXPECT_EQ(values[5 * 32], -13.0F);
 }
 
-TEST(DecodeQ5_K, adds_the_bit_of_its_group) {
+TEST(DecodeQ5_K, AddsTheBitOfItsGroup) {
   BlockBytes bytes(TensorType::Q5_K);
   bytes.put(0, kTwo).put(2, kHalf);
   put_k_scales(bytes, 4);
@@ -158,7 +158,7 @@ TEST(DecodeQ5_K, adds_the_bit_of_its_group) {
   EXPECT_EQ(values[5 * 32], -13.0F);
 }
 
-TEST(DecodeQ6_K, joins_four_low_and_two_high_bits) {
+TEST(DecodeQ6_K, JoinsFourLowAndTwoHighBits) {
   BlockBytes bytes(TensorType::Q6_K);
   bytes
       .put(0, {0x5F})             // low bits of value 0: 15, of value 64: 5
@@ -176,14 +176,14 @@ TEST(DecodeQ6_K, joins_four_low_and_two_high_bits) {
   EXPECT_EQ(values[128 + 97], 0.5F * -128 * (18 - 32));
 }
 
-TEST(DecodeIQ4_NL, looks_levels_up) {
+TEST(DecodeIQ4_NL, LooksLevelsUp) {
   const auto values = BlockBytes(TensorType::IQ4_NL).put(0, kTwo).put(2, {0xF8}).decode();
   EXPECT_EQ(values[0], 2.0F);     // level 8 is 1
   EXPECT_EQ(values[16], 226.0F);  // level 15 is 113
   EXPECT_EQ(values[1], -254.0F);  // level 0 is -127
 }
 
-TEST(DecodeIQ4_XS, joins_six_bit_scales_below_zero) {
+TEST(DecodeIQ4_XS, JoinsSixBitScalesBelowZero) {
   const auto values = BlockBytes(TensorType::IQ4_XS)
                           .put(0, kOne)
                           .put(2, {0x03, 0x80})        // upper bits: group 0: 3, group 7: 2
@@ -197,7 +197,7 @@ TEST(DecodeIQ4_XS, joins_six_bit_scales_below_zero) {
   EXPECT_EQ(values[32], -32.0F * -127.0F);  // group 1: (0 - 32) * level 0
 }
 
-TEST(EncodeQ4_0, gives_the_largest_magnitude_the_lowest_level) {
+TEST(EncodeQ4_0, GivesTheLargestMagnitudeTheLowestLevel) {
   std::vector<float> values(32);
   values[0] = 4.0F;   // the peak: scale -0.5, quant 0
   values[1] = -3.5F;  // 7 + 8
@@ -209,7 +209,7 @@ TEST(EncodeQ4_0, gives_the_largest_magnitude_the_lowest_level) {
   EXPECT_EQ(encode(TensorType::Q4_0, values), expected.bytes());
 }
 
-TEST(EncodeQ8_0, gives_the_largest_magnitude_127) {
+TEST(EncodeQ8_0, GivesTheLargestMagnitude127) {
   std::vector<float> values(32);
   for (std::size_t i = 0; i < 32; ++i) values[i] = static_cast<float>(i);
   values[31] = -63.5F;
@@ -220,7 +220,7 @@ TEST(EncodeQ8_0, gives_the_largest_magnitude_127) {
   EXPECT_EQ(encode(TensorType::Q8_0, values), expected.bytes());
 }
 
-TEST(EncodeQ4_1, spans_the_range) {
+TEST(EncodeQ4_1, SpansTheRange) {
   std::vector<float> values(32, -1.0F);
   values[3] = 6.5F;
   values[20] = 0.0F;
@@ -229,7 +229,7 @@ TEST(EncodeQ4_1, spans_the_range) {
   EXPECT_EQ(encode(TensorType::Q4_1, values), expected.bytes());
 }
 
-TEST(EncodeF16AndBF16, round_to_nearest_even) {
+TEST(EncodeF16AndBF16, RoundToNearestEven) {
   EXPECT_EQ(encode(TensorType::F16, {1.0F + 0x1p-11F}), BlockBytes(TensorType::F16).put(0, {0x00, 0x3C}).bytes());
   EXPECT_EQ(encode(TensorType::F16, {1.0F + 0x3p-11F}), BlockBytes(TensorType::F16).put(0, {0x02, 0x3C}).bytes());
   EXPECT_EQ(encode(TensorType::BF16, {1.0F + 0x1p-8F}), BlockBytes(TensorType::BF16).put(0, {0x80, 0x3F}).bytes());
@@ -237,7 +237,7 @@ TEST(EncodeF16AndBF16, round_to_nearest_even) {
 }
 
 // Values that lie exactly on a format's levels, with scales the searches must find, survive unchanged.
-TEST(EncodeKFormats, find_a_block_that_fits_exactly) {
+TEST(EncodeKFormats, FindABlockThatFitsExactly) {
   struct Case {
     TensorType type;
     int group;

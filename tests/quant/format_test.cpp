@@ -10,7 +10,7 @@
 namespace loadline::quant {
 namespace {
 
-TEST(Formats, are_found_by_id_and_by_name_in_any_case) {
+TEST(Formats, AreFoundByIdAndByNameInAnyCase) {
   EXPECT_EQ(all_formats().size(), 15U);
   for (const Format& format : all_formats()) {
     EXPECT_EQ(find_format(static_cast<std::uint32_t>(format.type)), &format);
@@ -21,14 +21,14 @@ TEST(Formats, are_found_by_id_and_by_name_in_any_case) {
   EXPECT_EQ(find_format("iq4_nl")->type, TensorType::IQ4_NL);
 }
 
-TEST(Formats, that_do_not_exist_are_not_found) {
+TEST(Formats, ThatDoNotExistAreNotFound) {
   EXPECT_EQ(find_format("Q4_K_M"), nullptr);
   EXPECT_EQ(find_format(""), nullptr);
   EXPECT_EQ(find_format(16U), nullptr);
   EXPECT_EQ(find_format(~0U), nullptr);
 }
 
-TEST(GgmlTypeName, names_foreign_types_and_unknown_ids) {
+TEST(GgmlTypeName, NamesForeignTypesAndUnknownIds) {
   EXPECT_EQ(ggml_type_name(12), "Q4_K");
   EXPECT_EQ(ggml_type_name(16), "IQ2_XXS");
   EXPECT_EQ(ggml_type_name(39), "MXFP4");
@@ -38,7 +38,7 @@ TEST(GgmlTypeName, names_foreign_types_and_unknown_ids) {
   }
 }
 
-TEST(SizeOf, counts_whole_blocks) {
+TEST(SizeOf, CountsWholeBlocks) {
   EXPECT_EQ(size_of(TensorType::F32, 7), Bytes(28));
   EXPECT_EQ(size_of(TensorType::Q8_0, 64), Bytes(68));
   EXPECT_EQ(size_of(TensorType::Q4_K, 4096), Bytes(16 * 144));
@@ -46,14 +46,14 @@ TEST(SizeOf, counts_whole_blocks) {
   EXPECT_EQ(size_of(TensorType::F32, std::uint64_t{8192} * 152064), Bytes(std::uint64_t{8192} * 152064 * 4));
 }
 
-TEST(ActivationBytes, pad_columns_and_the_whole) {
+TEST(ActivationBytes, PadColumnsAndTheWhole) {
   EXPECT_EQ(activation_bytes(ActivationKind::Int8, 4096, 16), Bytes(16 * 16 * sizeof(Int8Block)));
   EXPECT_EQ(activation_bytes(ActivationKind::Int8, 4097, 1), Bytes(align_up(17 * sizeof(Int8Block), 64)));
   EXPECT_EQ(activation_bytes(ActivationKind::Float32, 5, 3), Bytes(192));
   EXPECT_EQ(activation_bytes(ActivationKind::BFloat16, 33, 2), Bytes(256));
 }
 
-TEST(ActivationKind, follows_the_weights) {
+TEST(ActivationKind, FollowsTheWeights) {
   for (const Format& format : all_formats()) {
     const bool quantised = format.block_elements > 1;
     EXPECT_EQ(activation_kind(format.type) == ActivationKind::Int8, quantised) << format.name;

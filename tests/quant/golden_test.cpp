@@ -51,7 +51,7 @@ double expected_error(TensorType type) {
 
 class GoldenFile : public testing::TestWithParam<const char*> {};
 
-TEST_P(GoldenFile, decodes_to_the_values_of_the_f32_file) {
+TEST_P(GoldenFile, DecodesToTheValuesOfTheF32File) {
   LOADLINE_REQUIRE_SHARED(golden, "golden");
   const auto truth = read_golden(golden / "llama-F32.gguf");
   const auto file = read_golden(golden / (std::string("llama-") + GetParam() + ".gguf"));
@@ -62,7 +62,7 @@ TEST_P(GoldenFile, decodes_to_the_values_of_the_f32_file) {
   }
 }
 
-TEST_P(GoldenFile, is_encoded_no_worse_by_us) {
+TEST_P(GoldenFile, IsEncodedNoWorseByUs) {
   LOADLINE_REQUIRE_SHARED(golden, "golden");
   const auto truth = read_golden(golden / "llama-F32.gguf");
   const auto file = read_golden(golden / (std::string("llama-") + GetParam() + ".gguf"));
@@ -84,7 +84,7 @@ INSTANTIATE_TEST_SUITE_P(AllFiles, GoldenFile,
                                          "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_NL", "IQ4_XS"),
                          [](const auto& file) { return std::string(file.param); });
 
-TEST(GoldenFiles, cover_every_format) {
+TEST(GoldenFiles, CoverEveryFormat) {
   LOADLINE_REQUIRE_SHARED(golden, "golden");
   std::set<TensorType> seen;
   for (const auto& entry : std::filesystem::directory_iterator(golden)) {

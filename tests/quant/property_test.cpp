@@ -67,11 +67,11 @@ class EveryFormat : public testing::TestWithParam<Format> {};
 INSTANTIATE_TEST_SUITE_P(Table, EveryFormat, testing::ValuesIn(all_formats().begin(), all_formats().end()),
                          [](const auto& format) { return std::string(format.param.name); });
 
-TEST_P(EveryFormat, keeps_zeros) {
+TEST_P(EveryFormat, KeepsZeros) {
   for (const float value : round_trip(GetParam(), std::vector<float>(kLength, 0.0F))) EXPECT_EQ(value, 0.0F);
 }
 
-TEST_P(EveryFormat, keeps_finite_values_finite) {
+TEST_P(EveryFormat, KeepsFiniteValuesFinite) {
   const Format& format = GetParam();
   const float highest = format.type == TensorType::F16 ? 65504.0F : 3e38F;  // beyond, F16 means infinity
   for (const float scale : {highest, 1e30F, 1e10F, 70000.0F, 1.0F, 1e-5F, 6e-8F, 1e-10F, 1e-30F, 1e-40F, 1.5e-45F}) {
@@ -86,7 +86,7 @@ TEST_P(EveryFormat, keeps_finite_values_finite) {
   }
 }
 
-TEST_P(EveryFormat, survives_groups_of_very_different_scale) {
+TEST_P(EveryFormat, SurvivesGroupsOfVeryDifferentScale) {
   std::vector<float> values(kLength);
   for (std::size_t i = 0; i < kLength; ++i) {
     values[i] = std::ldexp(i % 2 == 0 ? 1.0F : -0.7F, -static_cast<int>(i / 16) * 9);  // down to 2^-135
@@ -119,7 +119,7 @@ double worst_share(TensorType type) {
   return 0;
 }
 
-TEST_P(EveryFormat, is_never_far_from_the_value) {
+TEST_P(EveryFormat, IsNeverFarFromTheValue) {
   const Format format = GetParam();
   EXPECT_TRUE(rc::check("largest error is a bounded share of the largest magnitude", [&format] {
     const std::vector<float> values = *any_values(-6, 8);
@@ -131,7 +131,7 @@ TEST_P(EveryFormat, is_never_far_from_the_value) {
   }));
 }
 
-TEST_P(EveryFormat, encodes_each_block_by_itself) {
+TEST_P(EveryFormat, EncodesEachBlockByItself) {
   const Format format = GetParam();
   EXPECT_TRUE(rc::check("blocks together are the blocks alone", [&format] {
     std::vector<float> values = *any_values(-6, 8);
@@ -149,7 +149,7 @@ TEST_P(EveryFormat, encodes_each_block_by_itself) {
 }
 
 // For the K and IQ4 formats a second search may find other scales; but it must not walk away.
-TEST_P(EveryFormat, is_stable_when_encoded_again) {
+TEST_P(EveryFormat, IsStableWhenEncodedAgain) {
   const Format format = GetParam();
   EXPECT_TRUE(rc::check("encoding a decoded block again changes nothing, or next to nothing", [&format] {
     const std::vector<float> values = *any_values(2, 12);  // no scale is subnormal
@@ -162,7 +162,7 @@ TEST_P(EveryFormat, is_stable_when_encoded_again) {
 }
 
 // A group of one repeated value determines no scale; a large one would take resolution from the groups beside it.
-TEST(FitAffine, gives_a_constant_group_no_more_scale_than_it_needs) {
+TEST(FitAffine, GivesAConstantGroupNoMoreScaleThanItNeeds) {
   for (int n = 1; n <= 1000; ++n) {
     const std::vector<float> values(n % 2 == 0 ? 16 : 32, 0.001937F * static_cast<float>(n));
     const Weights weights = weights_by_magnitude(values);
