@@ -16,6 +16,8 @@ using Action = std::function<int()>;
 void add_bench(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_logits(CLI::App& app, Action& action);
+void add_quantize(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
+void add_synth(CLI::App& app, Action& action);
 
 }  // namespace loadline::cli

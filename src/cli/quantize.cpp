@@ -1,0 +1,59 @@
+// loadline quantize: the same model in other formats.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "authoring/requantize.h"
+#include "base/error.h"
+#include "cli/authoring_progress.h"
+#include "cli/command.h"
+
+namespace loadline::cli {
+namespace {
+
+struct Options {
+  std::string in;
+  std::string out;
+  std::string type;
+  int threads = 0;
+};
+
+int quantize(const Options& options) {
+  const model::FormatMix* mix = model::find_mix(options.type);
+  if (mix == nullptr) {
+    std::string names;
+    for (const model::FormatMix& known : model::all_mixes()) names += fmt::format(" {}", known.name);
+    throw bad_input(fmt::format("{}: there is no such type", options.type), fmt::format("Types:{}.", names));
+  }
+  const gguf::Model source = gguf::open_model(options.in);
+  const int machine = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  AuthoringProgress progress("encoding");
+  const authoring::Requantized result = authoring::requantize(
+      source, *mix, options.threads > 0 ? options.threads : machine, options.out, progress.progress());
+  fmt::print(stderr, "{}: {} · {} to {} of weights, {:.1f} s\n", options.out, mix->name, to_string(result.before),
+             to_string(result.after), progress.seconds());
+  if (result.was_quantised) {
+    fmt::print(stderr,
+               "The source had been quantised before: quantising an F16, BF16 or F32 file gives better results.\n");
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("quantize", "Write a model's weights in other formats");
+  const auto options = std::make_shared<Options>();
+  command->add_option("IN", options->in, "The model, best in F16, BF16 or F32 (the first file of a split one)")
+      ->required();
+  command->add_option("OUT", options->out, "The .gguf file to write")->required();
+  command->add_option("TYPE", options->type, "Format mix: Q4_K_M, Q8_0, IQ4_XS, ...")->required();
+  command->add_option("-t,--threads", options->threads, "Threads (default: as many as the machine has)")
+      ->check(CLI::Range(1, 1024));
+  command->callback([options, &action] { action = [options] { return quantize(*options); }; });
+}
+
+}  // namespace loadline::cli
