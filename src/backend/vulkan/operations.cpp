@@ -70,7 +70,7 @@ void Operations::product(CommandList& list, quant::TensorType format, const Prod
   const std::uint32_t lanes = context_.limits().lanes;
   const std::uint32_t rows_each = most == 1 ? kVectorRows : kFewTokensRows;
   key.shader = Shader::Matvec;
-  key.constants = {lanes * kSubgroups, ragged(arguments.columns), lanes, rows_each, most == 1 ? 1 : kMostVectorRows};
+  key.constants = {lanes * kSubgroups, ragged(arguments.columns), rows_each, most == 1 ? 1 : kMostVectorRows};
   dispatch(list, key, arguments, {divide_up(rows, rows_each * kSubgroups)});
 }
 

@@ -77,16 +77,20 @@ Place VulkanDevice::place(plan::RegionIndex region) const {
 std::size_t VulkanDevice::take_slot() {
   std::unique_lock lock(slots_lock_);
   const auto is_free = [](const UploadSlot& slot) { return !slot.taken; };
-  slot_free_.wait(lock, [&] { return std::ranges::any_of(slots_, is_free); });
+  slot_free_.wait(lock, [&] { return upload_failed_ || std::ranges::any_of(slots_, is_free); });
+  if (upload_failed_) {
+    throw Error(ErrorCode::DeviceFailure, fmt::format("the GPU {} failed while {}", context_.info().name, kUploading));
+  }
   const auto slot = std::ranges::find_if(slots_, is_free);
   slot->taken = true;
   return static_cast<std::size_t>(slot - slots_.begin());
 }
 
-void VulkanDevice::give_slot(std::size_t slot) noexcept {
+void VulkanDevice::give_slot(std::size_t slot, bool failed) noexcept {
   const std::lock_guard lock(slots_lock_);
-  slots_[slot].taken = false;
-  slot_free_.notify_one();
+  slots_[slot].taken = failed;  // what failed may still be under way: nobody takes it again
+  upload_failed_ = upload_failed_ || failed;
+  slot_free_.notify_all();
 }
 
 void VulkanDevice::upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t,
@@ -104,10 +108,10 @@ void VulkanDevice::upload(plan::RegionIndex region, std::uint64_t first_row, std
       data = data.subspan(count);
     }
   } catch (...) {
-    give_slot(slot);
+    give_slot(slot, true);
     throw;
   }
-  give_slot(slot);
+  give_slot(slot, false);
 }
 
 void VulkanDevice::upload_part(UploadSlot& slot, const Place& target, std::span<const std::byte> data) {

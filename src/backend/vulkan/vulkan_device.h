@@ -58,7 +58,7 @@ class VulkanDevice final : public backend::Device {
   void allocate();
   [[nodiscard]] Place place(plan::RegionIndex region) const;
   std::size_t take_slot();
-  void give_slot(std::size_t slot) noexcept;
+  void give_slot(std::size_t slot, bool failed) noexcept;
   void upload_part(UploadSlot& slot, const Place& target, std::span<const std::byte> data);
   void write_table(const PassClass& pass_class, const backend::Batch& batch);
 
@@ -75,6 +75,7 @@ class VulkanDevice final : public backend::Device {
   std::mutex slots_lock_;
   std::condition_variable slot_free_;
   std::vector<UploadSlot> slots_;  // while loading
+  bool upload_failed_ = false;
   Bytes slot_bytes_;
   Timeline timeline_;  // goes first: it waits for what was submitted
 };

@@ -10,9 +10,8 @@
 #include "product.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 2) const uint kLanes = 32u;
-layout(constant_id = 3) const uint kRows = 4u;    // even, for gated products
-layout(constant_id = 4) const uint kTokens = 1u;  // most rows of activations
+layout(constant_id = 2) const uint kRows = 4u;    // even, for gated products
+layout(constant_id = 3) const uint kTokens = 1u;  // most rows of activations
 
 void main() {
   const uint tokens = min(pass_rows(arguments.table, flag(kSelected)), kTokens);
@@ -30,7 +29,7 @@ void main() {
   const uint columns = arguments.columns;
   const uint units = row_units(columns);
   const bool normalised = kTokens == 1u && arguments.norm != 0ul;
-  for (uint unit = gl_SubgroupInvocationID; unit < units; unit += kLanes) {
+  for (uint unit = gl_SubgroupInvocationID; unit < units; unit += gl_SubgroupSize) {
     vec4 weights[kRows][kUnitVectors];
     [[unroll]] for (uint r = 0u; r < kRows; ++r) dequant_row(rows[r], unit, columns, weights[r]);
     [[unroll]] for (uint i = 0u; i < kUnitVectors; ++i) {
@@ -58,9 +57,9 @@ void main() {
       [[unroll]] for (uint r = 0u; r < kRows / 2u; ++r) sums[r][t] = silu(sums[r][t]) * sums[r + kRows / 2u][t];
     }
   }
-  // Each lane stores one of the results, or every kLanes-th.
+  // Each lane stores one of the results, or every gl_SubgroupSize-th.
   const uint stored = flag(kGated) ? kRows / 2u : kRows;
-  for (uint first = 0u; first < kRows * kTokens; first += kLanes) {
+  for (uint first = 0u; first < kRows * kTokens; first += gl_SubgroupSize) {
     const uint mine = first + gl_SubgroupInvocationID;
     float sum = 0.0;
     [[unroll]] for (uint t = 0u; t < kTokens; ++t) {

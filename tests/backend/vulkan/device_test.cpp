@@ -1,0 +1,259 @@
+// A GPU as a device: it holds exactly the plan's bytes, survives every failure, stops between command lists and keeps
+// its pipeline cache. The models are made up; whether the figures are right is the golden logits' affair.
+#include <array>
+#include <fstream>
+#include <numeric>
+#include <random>
+
+#include "backend/vulkan/gpu.h"
+#include "backend/vulkan/vulkan_device.h"
+#include "base/error.h"
+#include "model/rope.h"
+#include "plan/layout.h"
+#include "plan/models.h"
+#include "quant/format.h"
+#include "support/test_data.h"
+
+namespace loadline::vulkan::test {
+namespace {
+
+using loadline::test::ModelShape;
+using quant::TensorType;
+
+constexpr plan::DeviceIndex kGpu = 1;
+const std::atomic<bool> kNeverStop{false};
+
+// A model, where its groups are, and the plan of it.
+struct Loaded {
+  Loaded(const ModelShape& model_shape, TensorType type, plan::Shape plan_shape, bool whole = true,
+         bool kv_on_cpu = false)
+      : model(loadline::test::make_model(model_shape, loadline::test::all_of(type))),
+        program(model::build_program(model)) {
+    plan::Placement placement;
+    placement.groups.resize(program.groups.size());
+    for (std::size_t i = 0; i < placement.groups.size(); ++i) {
+      placement.groups[i].device = whole || i % 2 == 1 ? kGpu : plan::kCpu;
+      placement.groups[i].kv_on_cpu = kv_on_cpu;
+    }
+    const std::vector<plan::Tier> tiers = {{plan::TierKind::Ram, "RAM", kGiB, kGiB, Bytes(0), kGiB},
+                                           {plan::TierKind::Gpu, "GPU", kGiB, kGiB, Bytes(0), kGiB},
+                                           {plan::TierKind::Disk, "disk", Bytes(0), Bytes(0), Bytes(0), Bytes(0)}};
+    plan = plan::lay_out(model, program, tiers, std::vector<plan::ContextOverhead>(3), plan_shape, placement);
+  }
+
+  gguf::Model model;
+  model::Program program;
+  plan::Plan plan;
+};
+
+plan::Shape shape_of(std::uint32_t context, std::uint32_t batch, TensorType kv = TensorType::F16) {
+  plan::Shape shape;
+  shape.context = context;
+  shape.batch = batch;
+  shape.k_type = kv;
+  shape.v_type = kv;
+  return shape;
+}
+
+ModelShape one_layer() {
+  ModelShape shape = loadline::test::tiny();
+  shape.layers = 1;
+  return shape;
+}
+
+// The same random weights for the same model.
+void upload_all(VulkanDevice& device, const Loaded& setup) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal(0, 0.05F);
+  for (plan::RegionIndex i = 0; i < setup.plan.regions.size(); ++i) {
+    const plan::Region& region = setup.plan.regions[i];
+    if (region.purpose != plan::Purpose::Weights || region.tensor == model::kNoTensor) continue;
+    const gguf::TensorInfo& tensor = setup.model.tensors[static_cast<std::size_t>(region.tensor)];
+    std::vector<float> row(tensor.columns());
+    std::vector<std::byte> bytes(tensor.size.value);
+    const std::uint64_t row_bytes = quant::size_of(tensor.type, tensor.columns()).value;
+    for (std::uint64_t r = 0; r < tensor.rows(); ++r) {
+      for (float& value : row) value = normal(random);
+      quant::encode_row(tensor.type, row.data(), bytes.data() + r * row_bytes, row.size());
+    }
+    const std::uint64_t first_part = std::min<std::uint64_t>(16, tensor.rows());
+    device.upload(i, 0, first_part, std::span(bytes).first(first_part * row_bytes));
+    if (first_part < tensor.rows()) {
+      device.upload(i, first_part, tensor.rows() - first_part, std::span(bytes).subspan(first_part * row_bytes));
+    }
+  }
+}
+
+// One pass over `count` tokens of a fresh sequence; logits of the last. Empty if stopped.
+std::vector<float> run_pass(VulkanDevice& device, const Loaded& setup, std::uint32_t count,
+                            const backend::StopFlag& stop = kNeverStop) {
+  const model::RopeConfig& rope = setup.program.config.rope;
+  const std::vector<float> frequencies = model::rope_frequencies(rope, {});
+  std::vector<std::int32_t> tokens(count);
+  std::iota(tokens.begin(), tokens.end(), 5);
+  std::vector<std::uint32_t> pages(setup.plan.shape.context / 32);
+  std::iota(pages.rbegin(), pages.rend(), 0);
+  std::vector<float> cosines(count * frequencies.size());
+  std::vector<float> sines(count * frequencies.size());
+  for (std::uint32_t t = 0; t < count; ++t) {
+    const std::size_t at = t * frequencies.size();
+    model::rope_table(rope, frequencies, t, cosines.data() + at, sines.data() + at);
+  }
+  const std::array runs = {backend::TokenRun{0, count, 0, pages.data()}};
+  const std::array outputs = {count - 1};
+  const backend::Batch batch{tokens, runs, outputs, cosines.data(), sines.data()};
+  if (!device.run(0, batch, stop)) return {};
+  return {device.logits(), device.logits() + setup.program.config.vocabulary};
+}
+
+Bytes planned_bytes(const plan::Plan& plan, plan::DeviceIndex device) {
+  Bytes total;
+  for (std::uint32_t i = 0; i < plan.arenas.size(); ++i) {
+    const bool mine = plan::holder_of(plan, i) == device && plan.arenas[i].purpose != plan::Purpose::Runtime;
+    if (mine) total += plan.arenas[i].size;
+  }
+  return total;
+}
+
+class Device : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!no_gpu().empty()) GTEST_SKIP() << no_gpu();
+  }
+  void TearDown() override {
+    for (const std::string& message : messages_.take()) ADD_FAILURE() << "validation layer: " << message;
+  }
+  [[nodiscard]] DeviceOptions options() { return options_for_tests(messages_); }
+
+  Messages messages_;
+};
+
+TEST_F(Device, HoldsExactlyThePlannedBytes) {
+  for (const ModelShape& model : {one_layer(), loadline::test::tiny(), loadline::test::llama_3_2_1b()}) {
+    for (const std::uint32_t context : {64U, 4096U}) {
+      for (const TensorType kv : {TensorType::F16, TensorType::Q8_0}) {
+        for (const bool whole : {true, false}) {
+          for (const bool kv_on_cpu : {false, true}) {
+            const Loaded setup(model, TensorType::Q4_0, shape_of(context, 32, kv), whole, kv_on_cpu);
+            const VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, options());
+            EXPECT_EQ(device.allocated(), planned_bytes(setup.plan, kGpu)) << model.name << ", context " << context;
+            // Nothing is held twice: what the GPU's driver gives of RAM, the CPU does not allocate.
+            EXPECT_EQ(planned_bytes(setup.plan, kGpu) + planned_bytes(setup.plan, plan::kCpu),
+                      plan::tier_total(setup.plan, 0) + plan::tier_total(setup.plan, 1) -
+                          plan::tier_total(setup.plan, 0, plan::Purpose::Runtime) -
+                          plan::tier_total(setup.plan, 1, plan::Purpose::Runtime));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Device, ComputesTheSameWithItsArenasInParts) {
+  ModelShape shape = one_layer();
+  shape.vocabulary = 65536;  // two matrices of 17 MiB
+  const Loaded setup(shape, TensorType::Q8_0, shape_of(64, 16));
+  VulkanDevice whole(setup.model, setup.program, setup.plan, kGpu, options());
+  DeviceOptions limited = options();
+  // The staging region of 32 MiB is the largest thing there is; the weights together are more.
+  limited.largest_allocation = setup.plan.regions[setup.plan.scratch[kGpu].host_staging].size.value;
+  VulkanDevice parts(setup.model, setup.program, setup.plan, kGpu, limited);
+  for (VulkanDevice* device : {&whole, &parts}) {
+    upload_all(*device, setup);
+    device->prepare();
+  }
+  for (const std::uint32_t tokens : {1U, 5U, 16U}) {
+    EXPECT_EQ(run_pass(whole, setup, tokens), run_pass(parts, setup, tokens)) << tokens << " tokens";
+  }
+}
+
+// Which failure a driver reports for a call.
+VkResult failure_of(Call call) {
+  const bool lost = call == Call::Submit || call == Call::Wait;
+  return lost ? VK_ERROR_DEVICE_LOST : VK_ERROR_OUT_OF_DEVICE_MEMORY;
+}
+
+// Loads and runs with the call number `failing` made to fail; -1: none. Counts the calls.
+std::vector<float> life(const Loaded& setup, DeviceOptions options, int failing, int& calls) {
+  std::atomic<int> count{0};
+  options.fault = [&count, failing](Call call) { return count++ == failing ? failure_of(call) : VK_SUCCESS; };
+  try {
+    VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, options);
+    upload_all(device, setup);
+    device.prepare();
+    std::vector<float> logits = run_pass(device, setup, 1);
+    calls = count;
+    return logits;
+  } catch (...) {
+    calls = count;
+    throw;
+  }
+}
+
+TEST_F(Device, SurvivesTheFailureOfAnyCall) {
+  const Loaded setup(one_layer(), TensorType::Q8_0, shape_of(32, 1));
+  int calls = 0;
+  const std::vector<float> expected = life(setup, options(), -1, calls);
+  ASSERT_EQ(expected.size(), setup.program.config.vocabulary);
+  ASSERT_GT(calls, 50);
+  int ignored = 0;
+  for (int failing = 0; failing < calls; ++failing) {
+    try {
+      life(setup, options(), failing, ignored);
+      ADD_FAILURE() << "call " << failing << " failed without an error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::DeviceFailure);
+      EXPECT_NE(std::string(error.what()).find("the GPU"), std::string::npos) << error.what();
+    }
+    // All was given back: the layer names whatever outlives its device.
+    for (const std::string& message : messages_.take()) ADD_FAILURE() << "call " << failing << ": " << message;
+  }
+  EXPECT_EQ(life(setup, options(), -1, calls), expected);
+}
+
+TEST_F(Device, StopsBetweenTwoCommandLists) {
+  const Loaded setup(loadline::test::tiny(), TensorType::Q8_0, shape_of(256, 256));
+  std::atomic<int> submits{0};
+  std::atomic<int> stop_at{1 << 30};
+  std::atomic<bool> stop{false};
+  DeviceOptions watched = options();
+  watched.fault = [&](Call call) {
+    if (call == Call::Submit && ++submits == stop_at) stop.store(true);
+    return VK_SUCCESS;
+  };
+  VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, watched);
+  upload_all(device, setup);
+  device.prepare();
+  submits = 0;
+  const std::vector<float> expected = run_pass(device, setup, 256, stop);
+  const int lists = submits;
+  ASSERT_GT(lists, 4);
+  for (const int at : {1, lists / 2, lists}) {
+    submits = 0;
+    stop_at = at;
+    EXPECT_TRUE(run_pass(device, setup, 256, stop).empty());
+    EXPECT_EQ(submits, at) << "was submitted after the stop";
+    stop = false;
+  }
+  stop_at = 1 << 30;
+  EXPECT_EQ(run_pass(device, setup, 256, stop), expected);
+}
+
+TEST_F(Device, KeepsItsPipelineCacheAndIgnoresADamagedOne) {
+  const loadline::test::TemporaryFolder folder;
+  const Loaded setup(one_layer(), TensorType::Q8_0, shape_of(32, 1));
+  DeviceOptions cached = options();
+  cached.cache_folder = folder.path() / "cache";
+  int calls = 0;
+  const std::vector<float> expected = life(setup, cached, -1, calls);
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(cached.cache_folder)) files.push_back(entry.path());
+  ASSERT_EQ(files.size(), 1U);
+  EXPECT_EQ(life(setup, cached, -1, calls), expected);
+  std::ofstream(files[0], std::ios::binary | std::ios::trunc) << "not a pipeline cache";
+  EXPECT_EQ(life(setup, cached, -1, calls), expected);
+  messages_.take();  // the layer remarks on the damaged header, the driver ignores it
+}
+
+}  // namespace
+}  // namespace loadline::vulkan::test
