@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "plan/planner.h"
 #include "plan/render.h"
+#include "sample/sampler.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/utf8.h"
 

@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <random>
+#include <cmath>
+#include <limits>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace loadline::cli {
 namespace {
@@ -14,14 +16,15 @@ namespace {
 // TOKEN+BIAS or TOKEN-BIAS: "15043+1", "2-inf".
 sample::LogitBias parse_bias(const std::string& text) {
   const auto refuse = [&] {
-    return bad_input(fmt::format("--logit-bias: \"{}\" is not TOKEN+BIAS or TOKEN-BIAS", text),
-                     "For example 15043+1 or 2-inf.");
+    return bad_input(fmt::format("--logit-bias: \"{}\" is not TOKEN+BIAS or TOKEN-BIAS", printable(text)),
+                     "For example 15043+1, or 2-inf to forbid token 2.");
   };
   sample::LogitBias bias{};
   const char* end = text.data() + text.size();
   const auto [after, problem] = std::from_chars(text.data(), end, bias.token);
   if (problem != std::errc() || after == end || (*after != '+' && *after != '-')) throw refuse();
   const auto [last, wrong] = std::from_chars(after + 1, end, bias.bias);
+  if (std::signbit(bias.bias)) throw refuse();  // a second sign
   if (wrong != std::errc() || last != end) throw refuse();
   if (*after == '-') bias.bias = -bias.bias;
   return bias;
@@ -38,7 +41,9 @@ void SampleOptions::add_to(CLI::App& command) {
       ->capture_default_str();
   group.add_option("--min-p", values_.min_p, "Only tokens at least P times as likely as the most likely (0: all)")
       ->capture_default_str();
-  group.add_option("--typical", values_.typical_p, "Only the most typical tokens that together reach P (1: all)")
+  group
+      .add_option("--typical,--typical-p", values_.typical_p,
+                  "Only the most typical tokens that together reach P (1: all)")
       ->capture_default_str();
   group.add_option("--repeat-last-n", values_.repeat_last_n, "Tokens the penalties look back on (0: none, -1: all)")
       ->capture_default_str();
@@ -56,8 +61,9 @@ void SampleOptions::add_to(CLI::App& command) {
 
 sample::Options SampleOptions::options() const {
   sample::Options options = values_;
-  options.seed = seed_ >= 0 ? static_cast<std::uint64_t>(seed_) : std::random_device()();
-  for (const std::string& text : biases_) options.bias.push_back(parse_bias(text));
+  if (seed_ >= 0) options.seed = static_cast<std::uint64_t>(seed_);
+  for (const std::string& text : biases_) options.logit_bias.push_back(parse_bias(text));
+  sample::validate(options, std::numeric_limits<std::uint32_t>::max());  // before a model is loaded in vain
   return options;
 }
 

@@ -1,10 +1,11 @@
 // The options of the sampler, the same for every command that generates.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
-#include "sample/sampler.h"
+#include "sample/options.h"
 
 namespace CLI {
 class App;
@@ -16,7 +17,7 @@ namespace loadline::cli {
 class SampleOptions {
  public:
   void add_to(CLI::App& command);
-  // Throws Error(BadInput) for a --logit-bias that cannot be read. Without a seed, each call draws one.
+  // Throws Error(BadInput) naming the flag that is wrong; whether a bias names a token of the model, Sampler finds out.
   [[nodiscard]] sample::Options options() const;
 
  private:

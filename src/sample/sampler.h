@@ -1,79 +1,89 @@
-// The sampler chain: from a row of logits to the next token.
-// Penalties and bias, then top-k, typical, top-p, min-p, temperature, and the draw, in llama.cpp's default order.
+// Sampler: chooses the next token from the logits of the last one. Owns the history that penalties look at and the
+// random generator; knows nothing of text or of the model.
+//
+// The steps, in llama.cpp's order: logit bias, penalties, top-k, typical, top-p, min-p, temperature, draw. Each works
+// on what the one before left, with probabilities normalised over that.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "base/bytes.h"
+#include "sample/options.h"
 #include "sample/random.h"
 
 namespace loadline::sample {
 
-using Token = std::int32_t;
-
-struct LogitBias {
-  Token token;
-  float bias;  // added to the logit; -infinity forbids the token
-};
-
-// Defaults are llama.cpp's. A filter at its neutral value is left out of the chain.
-struct Options {
-  float temperature = 0.8F;         // 0: always the most likely token (after penalties and bias)
-  std::int32_t top_k = 40;          // keep the k most likely; 0: all
-  float top_p = 0.95F;              // keep the most likely that together reach p; 1: all
-  float min_p = 0.05F;              // keep those at least p times as likely as the most likely; 0: all
-  float typical_p = 1.0F;           // keep the most typical that together reach p (arXiv:2202.00666); 1: all
-  std::int32_t repeat_last_n = 64;  // tokens the penalties look back on; 0: none, -1: the whole text
-  float repeat_penalty = 1.0F;      // divides positive logits of seen tokens, multiplies negative ones
-  float presence_penalty = 0.0F;    // subtracted once from the logit of a seen token
-  float frequency_penalty = 0.0F;   // subtracted for each time it was seen
-  std::vector<LogitBias> bias;
-  std::uint64_t seed = 0;
-};
-
-// What remained before a draw, most likely first.
+// A token that could have been drawn, with its probability after all steps.
 struct Candidate {
-  Token token;
-  float logit;
-  double probability;
+  Token token = 0;
+  float logit = 0.0F;        // after bias and penalties, before the temperature
+  double probability = 0.0;  // sums to 1 over the candidates
 };
 
-// The same options, seed, texts and logits give the same tokens everywhere. Allocates only when constructed (and, with
-// repeat_last_n = -1, as the text grows). Not thread-safe.
+// For one sequence, used by one thread at a time. The same options, seed, logits and calls give the same tokens on
+// every machine: no step depends on the C library, on threads or on vector widths.
+//
+// Logits that are no numbers: NaN and minus infinity are never chosen; plus infinity counts as the largest float.
 class Sampler {
  public:
-  // Throws Error(BadInput) naming the flag for a value out of range, or a bias for a token outside the vocabulary.
+  // Throws Error(BadInput) as `validate` does. All memory is allocated here: memory_bytes() of it.
   Sampler(Options options, std::uint32_t vocabulary);
 
-  // Chooses a token from `logits`, one per token of the vocabulary. NaN counts as impossible; where nothing is
-  // possible, the token is 0.
+  // The next token. `logits` holds one float per token of the vocabulary and is not changed. Equal logits are ordered
+  // by token id. Throws Error(BadInput) where no logit is a number.
   Token sample(std::span<const float> logits);
-  // Tells the penalties that a token, drawn or from the prompt, is now part of the text.
+
+  // Adds a token to the history for penalties: those of the prompt that should count, then every one generated.
   void accept(Token token);
-  // Forgets the text and starts the random numbers again.
+
+  // As constructed: no history, and the random numbers from the start.
   void reset();
 
-  // What the last draw was made from; probabilities sum to 1.
-  [[nodiscard]] std::span<const Candidate> candidates() const { return {candidates_.data(), kept_}; }
+  // What the last `sample` drew from. Likeliest first where top-k or top-p is on; the one token if greedy.
+  [[nodiscard]] std::span<const Candidate> candidates() const { return candidates_; }
+  // The seed in use, also where the options left it open.
+  [[nodiscard]] std::uint64_t seed() const { return seed_; }
+
+  // Exactly what a Sampler with these options allocates.
+  static Bytes memory_bytes(const Options& options, std::uint32_t vocabulary);
 
  private:
-  void forget(Token token);
-  void collect(std::span<const float> logits);
-  void penalise();
-  void keep_most_likely(std::size_t count);
-  void softmax(double temperature);
+  // Why a token's logit is not used as it comes.
+  static constexpr std::uint8_t kBiased = 1;
+  static constexpr std::uint8_t kRepeated = 2;
+
+  void gather(std::span<const float> logits);
+  void push_adjusted(Token token, float logit, float bias);
+  void keep_likeliest(std::size_t count);
+  void weigh(double temperature);
+  double total_weight() const;
   void keep_typical();
   void keep_top_p();
   void keep_min_p();
+  Token draw();
+
+  void count(Token token);
+  void forget(Token token);
 
   Options options_;
+  std::uint32_t vocabulary_;
+  std::uint64_t seed_;
   Random random_;
-  std::vector<Candidate> candidates_;  // one per token; the first kept_ are still in
-  std::size_t kept_ = 0;
-  std::vector<std::uint32_t> counts_;  // per token: how often it is in the window
-  std::vector<Token> window_;          // the last tokens, a ring once it is full
+  bool sorted_ = false;                // candidates_ is in order of descending logits
+  std::size_t wanted_;                 // candidates that top-k (or greedy) lets through at most
+  std::vector<Candidate> candidates_;  // never grows beyond what is reserved
+  std::vector<LogitBias> biases_;      // one per token
+
+  // The history, empty where there are no penalties.
+  std::vector<Token> window_;  // ring of the last repeat_last_n tokens; empty for all tokens
   std::size_t window_next_ = 0;
+  std::size_t window_used_ = 0;
+  std::vector<std::uint32_t> counts_;   // [vocabulary] occurrences in the history
+  std::vector<Token> repeated_;         // the tokens whose count is not zero, in no particular order
+  std::vector<std::uint32_t> place_;    // [vocabulary] index in repeated_
+  std::vector<std::uint8_t> adjusted_;  // [vocabulary] kBiased | kRepeated; empty where nothing is ever adjusted
 };
 
 }  // namespace loadline::sample

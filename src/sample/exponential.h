@@ -1,0 +1,30 @@
+// e^x for the weights of candidates, the same to the last bit on every machine. The C library's differs between
+// versions and processors by a unit in the last place, which is enough to choose another token once in a long while.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace loadline::sample {
+
+// e^x for x <= 0 (or NaN, which gives 0), within 2 units in the last place; 0 below -708, where doubles become
+// subnormal. Must be compiled without contraction to fused multiply-adds (see CMakeLists.txt).
+inline double exponential(double x) {
+  constexpr double kLog2E = 1.4426950408889634;
+  // ln 2 in two parts: the first has 21 trailing zero bits, so that its product with an exponent is exact.
+  constexpr double kLn2High = 0x1.62E42FEEp-1;
+  constexpr double kLn2Low = 0x1.A39EF35793C76p-33;
+  if (!(x > -708.0)) return 0.0;
+  const auto power = static_cast<std::int64_t>(x * kLog2E - 0.5);  // to the nearest, since x is not positive
+  const double scale = static_cast<double>(power);
+  const double r = (x - scale * kLn2High) - scale * kLn2Low;  // |r| <= ln(2) / 2
+  // The Taylor series; its first omitted term, r^14 / 14!, is below 5e-18.
+  double sum = 1.0 / 6227020800.0;
+  for (const double reciprocal : {1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0, 1.0 / 40320.0,
+                                  1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0}) {
+    sum = sum * r + reciprocal;
+  }
+  return sum * std::bit_cast<double>(static_cast<std::uint64_t>(power + 1023) << 52);
+}
+
+}  // namespace loadline::sample

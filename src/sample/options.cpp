@@ -1,0 +1,54 @@
+#include "sample/options.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace loadline::sample {
+namespace {
+
+// The window of penalties is kept token by token; a longer one than any context is a slip of the keyboard.
+constexpr std::int32_t kMostLastN = 1 << 24;
+
+void require(bool holds, std::string_view flag, double value, std::string_view allowed) {
+  if (!holds) throw bad_input(fmt::format("{} is {}, but must be {}", flag, value, allowed));
+}
+
+void require_between(float value, float low, float high, std::string_view flag) {
+  // Written so that NaN fails.
+  if (value >= low && value <= high) return;
+  throw bad_input(fmt::format("{} is {}, but must be between {} and {}", flag, value, low, high));
+}
+
+}  // namespace
+
+void validate(const Options& options, std::uint32_t vocabulary) {
+  require(std::isfinite(options.temperature) && options.temperature >= 0, "--temp", options.temperature,
+          "0 (always the likeliest token) or more");
+  require(options.top_k >= -1, "--top-k", options.top_k, "0 (off) or more");
+  require_between(options.top_p, 0, 1, "--top-p");
+  require_between(options.min_p, 0, 1, "--min-p");
+  require_between(options.typical_p, 0, 1, "--typical");
+  require(std::isfinite(options.repeat_penalty) && options.repeat_penalty > 0, "--repeat-penalty",
+          options.repeat_penalty, "more than 0 (1 is off)");
+  require(std::isfinite(options.presence_penalty), "--presence-penalty", options.presence_penalty, "a finite number");
+  require(std::isfinite(options.frequency_penalty), "--frequency-penalty", options.frequency_penalty,
+          "a finite number");
+  require(options.repeat_last_n >= -1 && options.repeat_last_n <= kMostLastN, "--repeat-last-n", options.repeat_last_n,
+          "-1 (all tokens), 0 (no penalties) or a number of tokens");
+  for (const LogitBias& bias : options.logit_bias) {
+    if (bias.token < 0 || static_cast<std::uint32_t>(bias.token) >= vocabulary) {
+      throw bad_input(
+          fmt::format("--logit-bias names token {}, but the model's tokens are 0 to {}", bias.token, vocabulary - 1));
+    }
+    if (!(bias.bias < INFINITY)) {  // NaN too
+      throw bad_input(fmt::format("--logit-bias of token {} is {}, but must be finite or -inf", bias.token, bias.bias),
+                      "A bias of 100 is as good as certain.");
+    }
+  }
+}
+
+}  // namespace loadline::sample
