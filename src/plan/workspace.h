@@ -15,7 +15,7 @@ namespace loadline::plan {
 
 // One buffer for each kind of activations that the operation's matrices multiply with, one after the other.
 struct LinearWorkspace {
-  std::array<std::optional<Bytes>, 3>
+  std::array<std::optional<Bytes>, quant::kActivationKinds>
       offsets;  // by quant::ActivationKind; from the start of the region, 64-byte aligned
   Bytes total;
 

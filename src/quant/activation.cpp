@@ -5,8 +5,8 @@ namespace loadline::quant {
 ActivationKind activation_kind(TensorType weights) {
   switch (weights) {
     case TensorType::F32:
-    case TensorType::F16: return ActivationKind::Float32;
-    case TensorType::BF16: return ActivationKind::BFloat16;
+    case TensorType::F16:
+    case TensorType::BF16: return ActivationKind::Float32;
     default: return ActivationKind::Int8;
   }
 }
@@ -18,7 +18,6 @@ Bytes activation_bytes(ActivationKind kind, std::uint64_t columns, std::uint64_t
       bytes = tokens * (align_up(columns, kActivationBlock) / kActivationBlock) * sizeof(Int8Block);
       break;
     case ActivationKind::Float32: bytes = tokens * align_up(columns, 16) * sizeof(float); break;
-    case ActivationKind::BFloat16: bytes = tokens * align_up(columns, 32) * sizeof(std::uint16_t); break;
   }
   return Bytes(align_up(bytes, 64));
 }

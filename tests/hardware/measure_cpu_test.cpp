@@ -8,7 +8,7 @@ namespace loadline::hardware {
 namespace {
 
 // How large the figures are is the machine's affair; that every measurement ends and means something is ours.
-TEST(MeasureCpu, EveryInstructionSetHasAPeak) {
+TEST(MeasureCpu, every_instruction_set_has_a_peak) {
   const std::vector<std::string> sets = measurable_instruction_sets();
   ASSERT_FALSE(sets.empty());
   EXPECT_EQ(sets.front(), "scalar");
@@ -18,13 +18,13 @@ TEST(MeasureCpu, EveryInstructionSetHasAPeak) {
   }
 }
 
-TEST(MeasureCpu, ReadBandwidthTakesAnyNumberOfThreads) {
+TEST(MeasureCpu, read_bandwidth_takes_any_number_of_threads) {
   for (const unsigned threads : {1U, 3U}) EXPECT_GT(measure_read_bandwidth(threads, 16 * kMiB), 0);
 }
 
-TEST(MeasureCpu, AnUnknownInstructionSetIsRefused) { EXPECT_THROW(measure_int8_peak("mmx", 1), Error); }
+TEST(MeasureCpu, an_unknown_instruction_set_is_refused) { EXPECT_THROW(measure_int8_peak("mmx", 1), Error); }
 
-TEST(MeasureCpu, MemoryThatCannotBeHadIsRefused) {
+TEST(MeasureCpu, memory_that_cannot_be_had_is_refused) {
   EXPECT_THROW(measure_read_bandwidth(1, Bytes(std::uint64_t{1} << 60)), Error);
 }
 

@@ -50,7 +50,6 @@ TEST(ActivationBytes, PadColumnsAndTheWhole) {
   EXPECT_EQ(activation_bytes(ActivationKind::Int8, 4096, 16), Bytes(16 * 16 * sizeof(Int8Block)));
   EXPECT_EQ(activation_bytes(ActivationKind::Int8, 4097, 1), Bytes(align_up(17 * sizeof(Int8Block), 64)));
   EXPECT_EQ(activation_bytes(ActivationKind::Float32, 5, 3), Bytes(192));
-  EXPECT_EQ(activation_bytes(ActivationKind::BFloat16, 33, 2), Bytes(256));
 }
 
 TEST(ActivationKind, FollowsTheWeights) {
@@ -58,7 +57,6 @@ TEST(ActivationKind, FollowsTheWeights) {
     const bool quantised = format.block_elements > 1;
     EXPECT_EQ(activation_kind(format.type) == ActivationKind::Int8, quantised) << format.name;
   }
-  EXPECT_EQ(activation_kind(TensorType::BF16), ActivationKind::BFloat16);
 }
 
 }  // namespace

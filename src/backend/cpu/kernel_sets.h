@@ -9,6 +9,7 @@ namespace loadline::cpu {
 // Blocks whose largest magnitude is below this are prepared as zeros: their scale's inverse would not be finite.
 constexpr float kNegligible = 1e-35F;
 
-extern const KernelTable kScalarKernels;
+#define LOADLINE_SET(name, Name, runs) extern const KernelTable k##Name##Kernels;
+#include "backend/cpu/kernels.inc"
 
 }  // namespace loadline::cpu

@@ -7,10 +7,33 @@
 #include "backend/cpu/kernel_sets.h"
 #include "base/error.h"
 
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 namespace loadline::cpu {
 namespace {
 
-std::vector<const KernelTable*> find_available() { return {&kScalarKernels}; }
+#if defined(__x86_64__)
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+#elif defined(__aarch64__)
+bool has_dot_product() { return (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+#endif
+
+std::vector<const KernelTable*> find_available() {
+  std::vector<const KernelTable*> tables;
+#define LOADLINE_SET(name, Name, runs) \
+  if (runs) tables.push_back(&k##Name##Kernels);
+#include "backend/cpu/kernels.inc"
+  return tables;
+}
 
 const KernelTable& choose() {
   const std::span<const KernelTable* const> tables = available_kernels();

@@ -54,6 +54,9 @@ struct GatedTask {
   std::uint64_t out_stride;
 };
 
+// Largest head dimension of K and V that the kernels take.
+constexpr std::uint32_t kMaxHeadDim = 1024;
+
 // One layer's KV cache. k holds pages of [kv_heads][32 cells][head_dim_k], v likewise (see quant/kv_page.h).
 struct KvLayer {
   TensorType k_type, v_type;  // F32, F16 or Q8_0
@@ -86,7 +89,6 @@ struct KernelTable {
   std::string_view name;  // "scalar", "avx2", "avx512", "neon"
 
   // Prepares tokens [begin, end) of x[tokens][columns] (row stride in floats) into the buffer of activation_bytes().
-  // `begin` is a multiple of kActivationTokens or the tokens before it were prepared by the same caller.
   void (*prepare)(quant::ActivationKind kind, const float* x, std::uint64_t stride, std::uint64_t columns,
                   std::uint32_t begin, std::uint32_t end, std::uint32_t tokens, std::byte* out);
   // Tiles [begin, end) of the task.

@@ -31,6 +31,8 @@ float largest_magnitude(const float* x, std::uint64_t count) {
   return largest < 0x7F800000U ? std::bit_cast<float>(largest) : std::numeric_limits<float>::quiet_NaN();
 }
 
+void add_to(std::int16_t& sum, std::int8_t value) { sum = static_cast<std::int16_t>(sum + value); }
+
 void prepare_int8(const float* x, std::uint64_t columns, Int8Block* out, std::uint64_t stride) {
   for (std::uint64_t first = 0; first < columns; first += quant::kActivationBlock, out += stride) {
     const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(quant::kActivationBlock, columns - first));
@@ -40,11 +42,11 @@ void prepare_int8(const float* x, std::uint64_t columns, Int8Block* out, std::ui
     out->scale = largest / 127.0F;
     if (std::isnan(largest)) continue;
     const float inverse = 127.0F / largest;
-    for (std::uint32_t i = 0; i < count; ++i) {
+    for (int i = 0; i < static_cast<int>(count); ++i) {
       const auto value = static_cast<std::int8_t>(std::nearbyintf(x[first + i] * inverse));
       out->values[i] = value;
-      out->sums16[i / 16] = static_cast<std::int16_t>(out->sums16[i / 16] + value);
-      out->sums32[i / 32] = static_cast<std::int16_t>(out->sums32[i / 32] + value);
+      add_to(out->sums16[quant::sum_index(i / 16)], value);
+      add_to(out->sums32[quant::sum_index(i / 32)], value);
       out->starts16[i / 16] -= 128 * value;
       out->starts32[i / 32] -= 128 * value;
       out->start256 -= 128 * value;
@@ -57,21 +59,12 @@ void prepare(ActivationKind kind, const float* x, std::uint64_t stride, std::uin
   for (std::uint32_t t = begin; t < end; ++t) {
     const float* row = x + t * stride;
     if (kind == ActivationKind::Int8) {
-      const std::uint64_t blocks = align_up(columns, quant::kActivationBlock) / quant::kActivationBlock;
-      const std::uint32_t group = t / quant::kActivationTokens * quant::kActivationTokens;
-      const std::uint32_t in_group = std::min(quant::kActivationTokens, tokens - group);
-      auto* base = reinterpret_cast<Int8Block*>(out) + group * blocks;
-      prepare_int8(row, columns, base + (t - group), in_group);
-    } else if (kind == ActivationKind::Float32) {
+      prepare_int8(row, columns, reinterpret_cast<Int8Block*>(out) + t, tokens);
+    } else {
       const std::uint64_t padded = align_up(columns, 16);
       float* target = reinterpret_cast<float*>(out) + t * padded;
       std::copy_n(row, columns, target);
       std::fill(target + columns, target + padded, 0.0F);
-    } else {
-      const std::uint64_t padded = align_up(columns, 32);
-      std::uint16_t* target = reinterpret_cast<std::uint16_t*>(out) + t * padded;
-      for (std::uint64_t i = 0; i < columns; ++i) target[i] = float_to_bfloat16(row[i]);
-      std::fill(target + columns, target + padded, std::uint16_t{0});
     }
   }
 }
@@ -80,18 +73,11 @@ void prepare(ActivationKind kind, const float* x, std::uint64_t stride, std::uin
 void restore(ActivationKind kind, const std::byte* activations, std::uint64_t columns, std::uint32_t tokens,
              std::uint32_t t, std::uint64_t first, std::uint64_t count, float* out) {
   if (kind == ActivationKind::Int8) {
-    const std::uint64_t blocks = align_up(columns, quant::kActivationBlock) / quant::kActivationBlock;
-    const std::uint32_t group = t / quant::kActivationTokens * quant::kActivationTokens;
-    const std::uint32_t in_group = std::min(quant::kActivationTokens, tokens - group);
-    const Int8Block& block = reinterpret_cast<const Int8Block*>(
-        activations)[group * blocks + first / quant::kActivationBlock * in_group + (t - group)];
+    const Int8Block& block =
+        reinterpret_cast<const Int8Block*>(activations)[first / quant::kActivationBlock * tokens + t];
     for (std::uint64_t i = 0; i < count; ++i) out[i] = block.scale * static_cast<float>(block.values[i]);
-  } else if (kind == ActivationKind::Float32) {
-    const auto* values = reinterpret_cast<const float*>(activations) + t * align_up(columns, 16) + first;
-    std::copy_n(values, count, out);
   } else {
-    const auto* values = reinterpret_cast<const std::uint16_t*>(activations) + t * align_up(columns, 32) + first;
-    for (std::uint64_t i = 0; i < count; ++i) out[i] = bfloat16_to_float(values[i]);
+    std::copy_n(reinterpret_cast<const float*>(activations) + t * align_up(columns, 16) + first, count, out);
   }
 }
 

@@ -96,8 +96,7 @@ class Recorder {
       pending_merge_ = nullptr;
     }
     std::byte* base = address_(plan_.scratch[plan::kCpu].activations);
-    for (const quant::ActivationKind kind :
-         {quant::ActivationKind::Int8, quant::ActivationKind::Float32, quant::ActivationKind::BFloat16}) {
+    for (const quant::ActivationKind kind : {quant::ActivationKind::Int8, quant::ActivationKind::Float32}) {
       const std::optional<Bytes> offset = workspace.offset(kind);
       if (!offset) continue;
       std::byte* target = base + offset->value;
@@ -175,7 +174,7 @@ class Recorder {
   const AttentionSlot* pending_merge_ = nullptr;  // likewise
   const float* q_norm_ = nullptr;                 // recorded with the attention that follows
   const float* k_norm_ = nullptr;
-  std::array<std::byte*, 3> prepared_{};  // per ActivationKind, of the current product
+  std::array<std::byte*, quant::kActivationKinds> prepared_{};  // per ActivationKind, of the current product
 };
 
 }  // namespace

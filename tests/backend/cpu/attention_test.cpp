@@ -1,7 +1,8 @@
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <gtest/gtest.h>
 #include <numeric>
 
 #include "backend/cpu/kernel_cases.h"
@@ -178,7 +179,7 @@ INSTANTIATE_TEST_SUITE_P(Kernels, Attention,
                                           testing::ValuesIn(kTypes)),
                          name_of_types);
 
-TEST_P(Attention, AgreesWithDoubleArithmeticForAnyShape) {
+TEST_P(Attention, agrees_with_double_arithmetic_for_any_shape) {
   constexpr Shape kShapes[] = {{4, 4, 64, 64}, {8, 2, 128, 128}, {6, 2, 96, 32},
                                {7, 1, 64, 96}, {40, 1, 32, 64},  {3, 1, 32, 160}};
   for (const Shape& shape : kShapes) {
@@ -192,7 +193,7 @@ TEST_P(Attention, AgreesWithDoubleArithmeticForAnyShape) {
   }
 }
 
-TEST_P(Attention, OverALongCacheIsSplitAndMerged) {
+TEST_P(Attention, over_a_long_cache_is_split_and_merged) {
   for (const std::vector<Sequence>& sequences :
        {std::vector<Sequence>{{1500, 1}}, {{511, 1}}, {{512, 2}}, {{1020, 8}}, {{600, 2}, {3, 1}, {513, 1}}}) {
     Cache c = cache({4, 2, 32, 32}, sequences);
@@ -200,14 +201,14 @@ TEST_P(Attention, OverALongCacheIsSplitAndMerged) {
   }
 }
 
-TEST_P(Attention, DoesNotDependOnTheOrderOfTheUnits) {
+TEST_P(Attention, does_not_depend_on_the_order_of_the_units) {
   for (const std::vector<Sequence>& sequences : {std::vector<Sequence>{{700, 2}}, {{20, 50}}}) {
     Cache c = cache({8, 2, 64, 64}, sequences);
     EXPECT_EQ(c.attend(false), c.attend(true));
   }
 }
 
-TEST_P(Attention, EndsEarlyWhenAskedToStop) {
+TEST_P(Attention, ends_early_when_asked_to_stop) {
   const auto [table, k, v] = GetParam();
   Buffer pages(1 << 16);
   const KvLayer layer{k, v, pages.data(), pages.data(), 1, 32, 32};
@@ -221,7 +222,7 @@ TEST_P(Attention, EndsEarlyWhenAskedToStop) {
   EXPECT_EQ(std::count(out.begin(), out.end(), -777.0F), 32);
 }
 
-TEST(AttentionWorkspace, IsEnoughForEverySplitOfABatch) {
+TEST(AttentionWorkspace, is_enough_for_every_split_of_a_batch) {
   for (const std::uint32_t cells : {1U, 512U, 513U, 4096U, 20000U, 131072U}) {
     for (const std::uint32_t tokens : {1U, 8U, 9U, 512U}) {
       const quant::CellSplit split = quant::split_cells(cells, tokens);

@@ -15,16 +15,11 @@ Buffer::Buffer(std::size_t bytes, int fill)
 
 std::string_view name_of(Style style) {
   switch (style) {
-    case Style::Normal:
-      return "Normal";
-    case Style::Extreme:
-      return "Extreme";
-    case Style::Zero:
-      return "Zero";
-    case Style::Denormal:
-      return "Denormal";
-    case Style::Constant:
-      return "Constant";
+    case Style::Normal: return "Normal";
+    case Style::Extreme: return "Extreme";
+    case Style::Zero: return "Zero";
+    case Style::Denormal: return "Denormal";
+    case Style::Constant: return "Constant";
   }
   return "";
 }
@@ -34,16 +29,12 @@ namespace {
 float random_value(Style style, Random& random) {
   std::normal_distribution<float> normal;
   switch (style) {
-    case Style::Normal:
-      return normal(random);
+    case Style::Normal: return normal(random);
     case Style::Extreme:  // nine orders of magnitude, within what a half holds
       return std::ldexp(normal(random), static_cast<int>(random() % 30) - 20);
-    case Style::Denormal:
-      return std::ldexp(normal(random), -135);
-    case Style::Constant:
-      return 1.0F;
-    case Style::Zero:
-      break;
+    case Style::Denormal: return std::ldexp(normal(random), -135);
+    case Style::Constant: return 1.0F;
+    case Style::Zero: break;
   }
   return 0.0F;
 }
@@ -51,16 +42,12 @@ float random_value(Style style, Random& random) {
 // A scale stored as a half.
 std::uint16_t random_half(Style style, Random& random) {
   switch (style) {
-    case Style::Normal:
-      return float_to_half(std::normal_distribution<float>()(random) * 0.1F);
+    case Style::Normal: return float_to_half(std::normal_distribution<float>()(random) * 0.1F);
     case Style::Extreme:  // any finite half
       return static_cast<std::uint16_t>((random() & 0x83FFU) | ((random() % 31) << 10));
-    case Style::Denormal:
-      return static_cast<std::uint16_t>(random() & 0x83FFU);
-    case Style::Constant:
-      return float_to_half(0.5F);
-    case Style::Zero:
-      break;
+    case Style::Denormal: return static_cast<std::uint16_t>(random() & 0x83FFU);
+    case Style::Constant: return float_to_half(0.5F);
+    case Style::Zero: break;
   }
   return 0;
 }
@@ -118,18 +105,13 @@ Buffer prepared(const KernelTable& table, TensorType type, const std::vector<flo
 std::vector<float> restored(ActivationKind kind, const Buffer& activations, std::uint32_t tokens,
                             std::uint32_t columns) {
   std::vector<float> x(std::size_t{tokens} * columns);
-  const std::uint64_t blocks = (columns + quant::kActivationBlock - 1) / quant::kActivationBlock;
   for (std::uint32_t t = 0; t < tokens; ++t) {
     for (std::uint32_t c = 0; c < columns; ++c) {
       float& value = x[std::size_t{t} * columns + c];
       if (kind == ActivationKind::Float32) {
         value = activations.as<float>()[t * align_up(columns, 16) + c];
-      } else if (kind == ActivationKind::BFloat16) {
-        value = bfloat16_to_float(activations.as<std::uint16_t>()[t * align_up(columns, 32) + c]);
       } else {
-        const std::uint32_t group = t / quant::kActivationTokens * quant::kActivationTokens;
-        const std::uint32_t in_group = std::min(quant::kActivationTokens, tokens - group);
-        const auto& block = activations.as<quant::Int8Block>()[group * blocks + c / 256 * in_group + t - group];
+        const auto& block = activations.as<quant::Int8Block>()[std::size_t{c} / 256 * tokens + t];
         value = block.scale * static_cast<float>(block.values[c % 256]);
       }
     }

@@ -1,7 +1,8 @@
 #include "backend/cpu/layout.h"
 
-#include <cstring>
 #include <gtest/gtest.h>
+
+#include <cstring>
 
 #include "backend/cpu/kernel_cases.h"
 
@@ -13,7 +14,7 @@ class Layout : public testing::TestWithParam<TensorType> {};
 INSTANTIATE_TEST_SUITE_P(Formats, Layout, testing::ValuesIn(weight_types()),
                          [](const auto& row) { return std::string(quant::name_of(row.param)); });
 
-TEST_P(Layout, FieldsCoverEveryByteOfABlockOnce) {
+TEST_P(Layout, fields_cover_every_byte_of_a_block_once) {
   const BlockLayout& layout = block_layout(GetParam());
   std::uint32_t next = 0;
   for (const LayoutField& field : layout.fields) {
@@ -25,7 +26,7 @@ TEST_P(Layout, FieldsCoverEveryByteOfABlockOnce) {
   EXPECT_EQ(quant::size_of(GetParam(), layout.elements).value, layout.bytes);
 }
 
-TEST_P(Layout, RepackingKeepsEveryRow) {
+TEST_P(Layout, repacking_keeps_every_row) {
   Random random(1);
   const std::uint32_t block = quant::format_of(GetParam()).block_elements;
   for (const std::uint32_t rows : {1U, 15U, 16U, 17U, 47U, 64U}) {
@@ -41,7 +42,7 @@ TEST_P(Layout, RepackingKeepsEveryRow) {
   }
 }
 
-TEST_P(Layout, RepackingInPartsGivesTheSameBytes) {
+TEST_P(Layout, repacking_in_parts_gives_the_same_bytes) {
   Random random(2);
   const std::uint32_t columns = 5 * quant::format_of(GetParam()).block_elements;
   const TestMatrix m(GetParam(), 70, columns, Style::Normal, random);
@@ -53,7 +54,7 @@ TEST_P(Layout, RepackingInPartsGivesTheSameBytes) {
   EXPECT_EQ(std::memcmp(parts.data(), m.packed.data(), m.file.size()), 0);
 }
 
-TEST(Layout, UnitsOfTheRowsAlternate) {
+TEST(Layout, units_of_the_rows_alternate) {
   // One block of Q4_0: the scales of the 16 rows, then 4 bytes of each row in turn.
   std::vector<std::byte> file(16 * 18);
   for (std::size_t i = 0; i < file.size(); ++i) file[i] = static_cast<std::byte>(i);

@@ -1,7 +1,8 @@
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <cmath>
 #include <cstring>
-#include <gtest/gtest.h>
 
 #include "backend/cpu/kernel_cases.h"
 
@@ -52,7 +53,7 @@ void expect_products(const KernelTable& table, const TestMatrix& m, std::uint32_
   }
 }
 
-TEST_P(Products, AgreeWithTheOracleForAnyShape) {
+TEST_P(Products, agree_with_the_oracle_for_any_shape) {
   Random random(1);
   for (const std::uint32_t rows : {1U, 16U, 33U, 70U}) {
     for (const std::uint32_t blocks : {1U, 3U, 9U}) {
@@ -71,7 +72,7 @@ TEST_P(Products, AgreeWithTheOracleForAnyShape) {
   }
 }
 
-TEST_P(Products, AgreeWithTheOracleForExtremeValues) {
+TEST_P(Products, agree_with_the_oracle_for_extreme_values) {
   Random random(2);
   constexpr Style kStyles[] = {Style::Normal, Style::Extreme, Style::Zero, Style::Denormal, Style::Constant};
   for (const Style weights : kStyles) {
@@ -85,7 +86,7 @@ TEST_P(Products, AgreeWithTheOracleForExtremeValues) {
   }
 }
 
-TEST_P(Products, OfManyTokensAgreeWithThoseOfOne) {
+TEST_P(Products, of_many_tokens_agree_with_those_of_one) {
   Random random(3);
   const std::uint32_t columns = (block_ == 256 ? 4 : 32) * block_;
   const std::uint32_t tokens = 300;  // more than any block of tokens
@@ -106,7 +107,7 @@ TEST_P(Products, OfManyTokensAgreeWithThoseOfOne) {
   }
 }
 
-TEST_P(Products, DoNotDependOnTheSplitIntoTiles) {
+TEST_P(Products, do_not_depend_on_the_split_into_tiles) {
   Random random(4);
   const std::uint32_t columns = 2 * std::max(block_, 64U);
   for (const std::uint32_t tokens : {1U, 13U}) {
@@ -125,7 +126,7 @@ TEST_P(Products, DoNotDependOnTheSplitIntoTiles) {
   }
 }
 
-TEST_P(Products, AddABiasAndWhatWasThere) {
+TEST_P(Products, add_a_bias_and_what_was_there) {
   Random random(5);
   const std::uint32_t columns = 2 * std::max(block_, 64U);
   for (const std::uint32_t tokens : {1U, 3U, 18U}) {
@@ -147,7 +148,7 @@ TEST_P(Products, AddABiasAndWhatWasThere) {
   }
 }
 
-TEST_P(Products, GatedIsSiluOfTheGateTimesUp) {
+TEST_P(Products, gated_is_silu_of_the_gate_times_up) {
   Random random(6);
   const std::uint32_t columns = 2 * std::max(block_, 64U);
   // The other matrix has a format of another activation kind or of the same.
@@ -178,7 +179,7 @@ TEST_P(Products, GatedIsSiluOfTheGateTimesUp) {
   }
 }
 
-TEST_P(Products, CarryInfinityAndNaNToTheResult) {
+TEST_P(Products, carry_infinity_and_nan_to_the_result) {
   Random random(7);
   const std::uint32_t columns = std::max(block_, 64U);
   const TestMatrix m(type_, 16, columns, Style::Constant, random);
@@ -193,7 +194,7 @@ TEST_P(Products, CarryInfinityAndNaNToTheResult) {
   }
 }
 
-TEST_P(Products, EndEarlyWhenAskedToStop) {
+TEST_P(Products, end_early_when_asked_to_stop) {
   Random random(8);
   const std::uint32_t columns = std::max(block_, 64U);
   const TestMatrix m(type_, 64, columns, Style::Normal, random);

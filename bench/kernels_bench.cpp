@@ -1,0 +1,290 @@
+// kernels_bench [--set NAME] [--filter TEXT] [--threads N]: every row of the kernel table against what the machine can
+// do at best, both measured in the same run. A table on standard output, one row per line:
+//   generate FORMAT   one token times matrices of 512 MiB together: bytes of weights per second, share of the read
+//   bandwidth batch4 FORMAT     four tokens, likewise prompt FORMAT     512 tokens times a matrix of 4096 columns:
+//   operations per second, share of the 8-bit peak (float
+//                     peak for the float formats)
+//   decode K/V        one token's attention over 8192 cells: bytes of cache per second, share of the read bandwidth
+//   attend K/V        512 tokens' attention after 1536 cells: operations per second, share of the float peak
+// Each figure is the median of at least five runs.
+#include <fmt/core.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/layout.h"
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "hardware/measure_cpu.h"
+#include "quant/attention_workspace.h"
+
+namespace loadline::bench {
+namespace {
+
+using cpu::KernelTable;
+using cpu::Matrix;
+using quant::TensorType;
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::string set, filter;
+  unsigned threads = std::max(1U, std::thread::hardware_concurrency());
+};
+
+// Memory in huge pages where the system gives them, as the arenas have it.
+class Region {
+ public:
+  explicit Region(std::size_t size) : size_(align_up(size, 2 << 20)) {
+    void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+      throw Error(ErrorCode::DoesNotFit, "no " + to_string(Bytes(size_)) + " of memory are free");
+    ::madvise(memory, size_, MADV_HUGEPAGE);
+    data_ = static_cast<std::byte*>(memory);
+  }
+  ~Region() { ::munmap(data_, size_); }
+  Region(const Region&) = delete;
+  Region& operator=(const Region&) = delete;
+  [[nodiscard]] std::byte* data() const { return data_; }
+  template <class T>
+  [[nodiscard]] T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
+
+ private:
+  std::byte* data_;
+  std::size_t size_;
+};
+
+// Random weights: of the float formats, numbers of ordinary size (arithmetic on denormals is slow); else random bits
+// without a half that reads as infinity or NaN.
+void fill_random(TensorType type, std::byte* data, std::size_t size) {
+  if (quant::activation_kind(type) == quant::ActivationKind::Float32) {
+    constexpr std::size_t kCount = 4099;
+    std::vector<float> values(kCount);
+    for (std::size_t i = 0; i < kCount; ++i) values[i] = static_cast<float>(i * 2654435761U % 1000) / 500 - 1;
+    std::vector<std::byte> encoded(quant::size_of(type, kCount).value);
+    quant::encode_row(type, values.data(), encoded.data(), kCount);
+    for (std::size_t i = 0; i < size; i += encoded.size()) {
+      std::memcpy(data + i, encoded.data(), std::min(encoded.size(), size - i));
+    }
+    return;
+  }
+  std::uint64_t state = 88172645463325252ULL;
+  for (std::size_t i = 0; i + 8 <= size; i += 8) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    const std::uint64_t word = state & 0xBFFFBFFFBFFFBFFFULL;
+    std::memcpy(data + i, &word, 8);
+  }
+}
+
+double median_seconds(const std::function<void()>& run) {
+  run();
+  std::vector<double> seconds;
+  double total = 0;
+  while (seconds.size() < 5 || (total < 0.15 && seconds.size() < 200)) {
+    const Clock::time_point start = Clock::now();
+    run();
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    total += seconds.back();
+  }
+  std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
+  return seconds[seconds.size() / 2];
+}
+
+class Runner {
+ public:
+  Runner(const KernelTable& table, const Options& options)
+      : table_(table),
+        options_(options),
+        pool_(static_cast<int>(options.threads)),
+        bandwidth_(hardware::measure_read_bandwidth(options.threads)),
+        int8_peak_(hardware::measure_int8_peak(table.name, options.threads)),
+        float_peak_(hardware::measure_float_peak(table.name, options.threads)) {
+    fmt::print("set {}, {} threads: read {:.1f} GB/s, int8 {:.0f} Gops, float32 {:.0f} Gops\n", table.name,
+               options.threads, bandwidth_ / 1e9, int8_peak_ / 1e9, float_peak_ / 1e9);
+  }
+
+  void products(const quant::Format& format) {
+    const std::string name(format.name);
+    if (wanted("generate " + name)) stream(format, 1, "generate " + name);
+    if (wanted("batch4 " + name)) stream(format, 4, "batch4 " + name);
+    if (wanted("prompt " + name)) prompt(format, 4096, "prompt " + name);
+    if (wanted("prompt14k " + name)) prompt(format, 14336, "prompt14k " + name);
+  }
+
+  void attention(TensorType k, TensorType v) {
+    const std::string types = std::string(quant::name_of(k)) + "/" + std::string(quant::name_of(v));
+    if (wanted("decode " + types)) attend(k, v, 8191, 1, "decode " + types);
+    if (wanted("attend " + types)) attend(k, v, 1536, 512, "attend " + types);
+  }
+
+ private:
+  [[nodiscard]] bool wanted(const std::string& row) const { return row.find(options_.filter) != std::string::npos; }
+
+  // Calls work(begin, end) on all threads until [0, count) is done, as the device does.
+  void split(std::uint64_t count, std::uint64_t least, const std::function<void(std::uint64_t, std::uint64_t)>& work) {
+    queue_.reset();
+    pool_.run([&](int) noexcept {
+      while (true) {
+        const auto [begin, end] = queue_.claim(count, pool_.threads(), least);
+        if (begin == end) return;
+        work(begin, end);
+      }
+    });
+  }
+
+  struct Input {
+    Input(const KernelTable& table, TensorType type, std::uint64_t columns, std::uint32_t tokens)
+        : values(tokens * columns),
+          prepared(quant::activation_bytes(quant::activation_kind(type), columns, tokens).value) {
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 2654435761U % 1000) / 500 - 1;
+      table.prepare(quant::activation_kind(type), values.data(), columns, columns, 0, tokens, tokens, prepared.data());
+    }
+    std::vector<float> values;
+    Region prepared;
+  };
+
+  // `tokens` tokens times 512 MiB of matrices [4096][4096].
+  void stream(const quant::Format& format, std::uint32_t tokens, const std::string& name) {
+    constexpr std::uint64_t kColumns = 4096;
+    const std::size_t tile_bytes = quant::size_of(format.type, cpu::kTileRows * kColumns).value;
+    const std::uint64_t tiles = (std::size_t{512} << 20) / tile_bytes / 32 * 32;
+    const Region weights(tiles * tile_bytes);
+    fill_random(format.type, weights.data(), tiles * tile_bytes);
+    const Input x(table_, format.type, kColumns, tokens);
+    const std::uint64_t rows = tiles * cpu::kTileRows;
+    std::vector<float> out(rows * tokens);
+    const cpu::MatmulTask task{
+        {format.type, weights.data(), rows, kColumns}, x.prepared.data(), tokens, out.data(), rows, nullptr, false};
+    const double seconds = median_seconds([&] {
+      split(tiles, tokens == 1 ? 1 : 4,
+            [&](std::uint64_t begin, std::uint64_t end) { table_.matmul(task, begin, end, nullptr); });
+    });
+    const double rate = static_cast<double>(tiles * tile_bytes) / seconds;
+    fmt::print("{:<20} {:8.2f} GB/s    {:5.1f} % of read bandwidth\n", name, rate / 1e9, 100 * rate / bandwidth_);
+    std::fflush(stdout);
+  }
+
+  void prompt(const quant::Format& format, std::uint64_t columns, const std::string& name) {
+    constexpr std::uint64_t kRows = 2048;
+    constexpr std::uint32_t kTokens = 512;
+    const Region weights(quant::size_of(format.type, kRows * columns).value);
+    fill_random(format.type, weights.data(), quant::size_of(format.type, kRows * columns).value);
+    const Input x(table_, format.type, columns, kTokens);
+    std::vector<float> out(kRows * kTokens);
+    const cpu::MatmulTask task{
+        {format.type, weights.data(), kRows, columns}, x.prepared.data(), kTokens, out.data(), kRows, nullptr, false};
+    const double seconds = median_seconds([&] {
+      split(kRows / cpu::kTileRows, 4,
+            [&](std::uint64_t begin, std::uint64_t end) { table_.matmul(task, begin, end, nullptr); });
+    });
+    const double rate = 2.0 * kRows * static_cast<double>(columns) * kTokens / seconds;
+    const bool int8 = quant::activation_kind(format.type) == quant::ActivationKind::Int8;
+    fmt::print("{:<20} {:8.1f} Gops    {:5.1f} % of {} peak\n", name, rate / 1e9,
+               100 * rate / (int8 ? int8_peak_ : float_peak_), int8 ? "int8" : "float32");
+    std::fflush(stdout);
+  }
+
+  // 32 heads over 8 KV heads of 128 dimensions; enough layers that the cache is not in the processor's caches.
+  void attend(TensorType k, TensorType v, std::uint32_t before, std::uint32_t tokens, const std::string& name) {
+    constexpr std::uint32_t kHeads = 32;
+    constexpr std::uint32_t kKvHeads = 8;
+    constexpr std::uint32_t kDim = 128;
+    const std::uint32_t cells = before + tokens;
+    const std::uint32_t pages = (cells + 31) / 32;
+    const std::uint32_t layers = tokens == 1 ? 16 : 2;
+    const std::size_t k_bytes = quant::kv_page_head_bytes(k, kDim).value * kKvHeads * pages;
+    const std::size_t v_bytes = quant::kv_page_head_bytes(v, kDim).value * kKvHeads * pages;
+    const Region ks(k_bytes * layers);
+    const Region vs(v_bytes * layers);
+    std::vector<float> row(kKvHeads * kDim);
+    for (std::size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(i * 2654435761U % 1000) / 500 - 1;
+    std::vector<std::uint32_t> order(pages);
+    std::iota(order.begin(), order.end(), 0U);
+    std::vector<cpu::KvLayer> cache;
+    for (std::uint32_t layer = 0; layer < layers; ++layer) {
+      cache.push_back({k, v, ks.data() + layer * k_bytes, vs.data() + layer * v_bytes, kKvHeads, kDim, kDim});
+      for (std::uint32_t c = 0; c < cells; ++c) {
+        row[c % row.size()] += 0.01F;
+        table_.store_kv(cache.back(), c / 32, c % 32, row.data(), row.data(), 0, kKvHeads);
+      }
+    }
+    std::vector<float> q(std::size_t{tokens} * kHeads * kDim, 0.1F);
+    std::vector<float> out(q.size());
+    const Region workspace(std::max<std::size_t>(1, quant::attention_workspace(kHeads, kDim, tokens, cells).value));
+    const cpu::TokenRun run{0, tokens, before, order.data()};
+    const double seconds = median_seconds([&] {
+      for (const cpu::KvLayer& layer : cache) {
+        const cpu::AttentionTask task{layer, {&run, 1}, q.data(), out.data(), kHeads, 0.088F, workspace.data()};
+        split(cpu::attention_units(task), 1,
+              [&](std::uint64_t begin, std::uint64_t end) { table_.attention(task, begin, end, nullptr); });
+        table_.attention_finish(task, 0, tokens);
+      }
+    });
+    if (tokens == 1) {
+      const double rate = static_cast<double>((k_bytes + v_bytes) * layers) / seconds;
+      fmt::print("{:<20} {:8.2f} GB/s    {:5.1f} % of read bandwidth\n", name, rate / 1e9, 100 * rate / bandwidth_);
+    } else {
+      const double pairs = static_cast<double>(tokens) * (before + tokens / 2.0);
+      const double rate = pairs * kHeads * kDim * 4 * layers / seconds;
+      fmt::print("{:<20} {:8.1f} Gops    {:5.1f} % of float32 peak\n", name, rate / 1e9, 100 * rate / float_peak_);
+    }
+    std::fflush(stdout);
+  }
+
+  const KernelTable& table_;
+  const Options& options_;
+  ThreadPool pool_;
+  WorkQueue queue_;
+  double bandwidth_, int8_peak_, float_peak_;
+};
+
+int run(const Options& options) {
+  for (const KernelTable* table : cpu::available_kernels()) {
+    if (options.set.empty() ? table != cpu::available_kernels().back() : table->name != options.set) continue;
+    Runner runner(*table, options);
+#define LOADLINE_PRODUCT(format, way) runner.products(quant::format_of(TensorType::format));
+#include "backend/cpu/kernels.inc"
+    for (const TensorType k : {
+#define LOADLINE_CACHE(format) TensorType::format,
+#include "backend/cpu/kernels.inc"
+         }) {
+#define LOADLINE_CACHE(format) runner.attention(k, TensorType::format);
+#include "backend/cpu/kernels.inc"
+    }
+    return 0;
+  }
+  fmt::print(stderr, "kernels_bench: this processor cannot run the instruction set \"{}\"\n", options.set);
+  return 2;
+}
+
+}  // namespace
+}  // namespace loadline::bench
+
+int main(int argc, char** argv) {
+  loadline::bench::Options options;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string name = argv[i];
+    if (name == "--set") options.set = argv[i + 1];
+    if (name == "--filter") options.filter = argv[i + 1];
+    if (name == "--threads") options.threads = static_cast<unsigned>(std::max(1, std::atoi(argv[i + 1])));
+  }
+  try {
+    return loadline::bench::run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "kernels_bench: {}\n", error.what());
+    return 1;
+  }
+}

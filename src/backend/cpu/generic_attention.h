@@ -1,0 +1,461 @@
+// Attention in one pass over K and V, written once over the primitives of an instruction set. Internal linkage.
+//
+// A unit (attention_units.h) is up to 32 query rows that share a KV head. For each page of 32 cells: the scores of all
+// rows (cells in lanes), the running maximum and weights (online softmax), then the weighted sum of V (dimensions in
+// lanes), which grows in the output itself. Parts of K and V become float32 in the L1 cache once for all rows; K of
+// Q8_0 is multiplied as it is, with the query rounded to 8 bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/attention_units.h"
+#include "backend/cpu/generic_vector.h"
+#include "backend/cpu/kv_layout.h"
+
+namespace loadline::cpu {
+namespace {
+
+// A score no visible cell has; finite, so that differences of two of them are zero and not NaN.
+constexpr float kMasked = -1e30F;
+
+// Dimensions that are converted at a time.
+constexpr std::size_t kDims = 64;
+
+// A query rounded to 8 bits per 32 dimensions.
+struct RoundedQuery {
+  std::int8_t values[kMaxHeadDim];
+  float scales[kMaxHeadDim / 32];
+  std::int32_t starts[kMaxHeadDim / 32];  // -V::kSignedOffset * sum
+};
+
+struct Rows {
+  std::uint32_t count;
+  const float* q[kUnitRows];
+  float* out[kUnitRows];
+  std::uint32_t visible[kUnitRows];  // cells from the sequence's start
+  alignas(64) float maximum[kUnitRows];
+  alignas(64) float weight[kUnitRows];
+  alignas(64) float scores[kUnitRows][kCells];
+};
+
+void round_query(const float* q, std::uint32_t dim, RoundedQuery& out) {
+  for (std::uint32_t i = 0; i < dim; i += 32) {
+    const std::int32_t bits = largest_bits(q + i, 32);
+    float largest;
+    std::memcpy(&largest, &bits, sizeof largest);
+    const bool finite = bits < 0x7F800000;
+    out.scales[i / 32] = finite ? largest / 127.0F : __builtin_nanf("");
+    const F inverse = V::set(finite && largest >= kNegligible ? 127.0F / largest : 0.0F);
+    I sum = V::zero();
+    for (std::uint32_t j = i; j < i + 32; j += 16) {
+      // NaN times zero is NaN, which becomes -2^31 and as a byte 0.
+      const I rounded = V::round_to_int(V::mul(V::load_f(q + j), inverse));
+      V::store_chars(out.values + j, rounded);
+      sum = V::add32(sum, rounded);
+    }
+    out.starts[i / 32] = finite ? -V::kSignedOffset * V::sum_ints(sum) : 0;
+  }
+}
+
+// `count` values (a multiple of 16) of floats or halves as floats.
+LOADLINE_INLINE void convert(TensorType type, const std::byte* source, std::size_t first, std::size_t count,
+                             float* out) {
+  if (type == TensorType::F16) {
+    for (std::size_t i = 0; i < count; i += 16) V::store_f(out + i, V::halves(source + 2 * (first + i)));
+  } else {
+    for (std::size_t i = 0; i < count; i += 16) {
+      V::store_f(out + i, V::load_f(reinterpret_cast<const float*>(source) + first + i));
+    }
+  }
+}
+
+// Adds q . K over `dims` dimensions (K as float [dims][32 cells]) to the scores of `count` rows.
+template <int count>
+void add_scores(const float* k, std::size_t dims, const float* const* q, std::size_t first_dim,
+                float (*scores)[kCells]) {
+  constexpr int kVectors = kCells / 16;
+  F sums[count][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < count; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = V::load_f(scores[r] + 16 * v);
+  }
+  for (std::size_t i = 0; i < dims; ++i) {
+    F values[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) values[v] = V::load_f(k + i * kCells + 16 * static_cast<std::size_t>(v));
+#pragma GCC unroll 8
+    for (int r = 0; r < count; ++r) {
+      const F factor = V::set(q[r][first_dim + i]);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = V::fma(values[v], factor, sums[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < count; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) V::store_f(scores[r] + 16 * v, sums[r][v]);
+  }
+}
+
+// Adds weights . V over `cells` cells (V as float [cell][kDims]) to 16 * vectors outputs of `count` rows.
+template <int count>
+void add_values(const float* v, std::size_t cells, const float (*weights)[kCells], float* const* out,
+                std::size_t first_dim, std::size_t column) {
+  constexpr int kVectors = V::kValueVectors;
+  F sums[count][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < count; ++r) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j)
+      sums[r][j] = V::load_f(out[r] + first_dim + column + 16 * static_cast<std::size_t>(j));
+  }
+  for (std::size_t c = 0; c < cells; ++c) {
+    F values[kVectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) values[j] = V::load_f(v + c * kDims + column + 16 * static_cast<std::size_t>(j));
+#pragma GCC unroll 8
+    for (int r = 0; r < count; ++r) {
+      const F factor = V::set(weights[r][c]);
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) sums[r][j] = V::fma(values[j], factor, sums[r][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < count; ++r) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j)
+      V::store_f(out[r] + first_dim + column + 16 * static_cast<std::size_t>(j), sums[r][j]);
+  }
+}
+
+// The same for one vector of dimensions, where fewer than kValueVectors are left.
+void add_values_narrow(const float* v, std::size_t cells, const float* weights, float* out) {
+  F sum = V::load_f(out);
+  for (std::size_t c = 0; c < cells; ++c) sum = V::fma(V::load_f(v + c * kDims), V::set(weights[c]), sum);
+  V::store_f(out, sum);
+}
+
+// Scores of `count` rows against K of Q8_0.
+template <int count>
+void q8_scores(const std::byte* k, std::uint32_t dim, const RoundedQuery* q, float (*scores)[kCells]) {
+  constexpr int kVectors = kCells / 16;
+  F sums[count][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < count; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = V::zero_f();
+  }
+  for (std::uint32_t i = 0; i < dim; i += 32, k += kQ8Group) {
+    I products[count][kVectors];
+#pragma GCC unroll 8
+    for (int r = 0; r < count; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) products[r][v] = V::repeat(&q[r].starts[i / 32]);
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < 8; ++u) {
+      I values[kVectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) values[v] = offset_signed(V::load(k + 2 * kCells + (2 * u + v) * 64));
+#pragma GCC unroll 8
+      for (int r = 0; r < count; ++r) {
+        const I x = V::repeat(&q[r].values[i + 4 * static_cast<std::uint32_t>(u)]);
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v) products[r][v] = V::dot_signed(products[r][v], values[v], x);
+      }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const F scale = V::halves(k + 32 * v);
+#pragma GCC unroll 8
+      for (int r = 0; r < count; ++r) {
+        sums[r][v] = V::fma(V::mul(V::to_float(products[r][v]), scale), V::set(q[r].scales[i / 32]), sums[r][v]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < count; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) V::store_f(scores[r] + 16 * v, sums[r][v]);
+  }
+}
+
+// Calls f(Const<n>, first row) for blocks of at most `most` rows.
+template <int most, class Function>
+LOADLINE_INLINE void in_row_blocks(std::uint32_t rows, Function&& f) {
+  std::uint32_t r = 0;
+  for (; r + most <= rows; r += most) f(Const<most>{}, r);
+  unrolled<most - 1>(LOADLINE_EACH(i) {
+    if (rows - r == i + 1U) f(Const<i + 1>{}, r);
+  });
+}
+
+void page_scores(const KvLayer& kv, const std::byte* k, const RoundedQuery* rounded, Rows& rows) {
+  if (kv.k_type == TensorType::Q8_0) {
+    in_row_blocks<V::kScoreRows>(rows.count, [&](auto count, std::uint32_t r) __attribute__((always_inline)) {
+      q8_scores<count>(k, kv.head_dim_k, rounded + r, rows.scores + r);
+    });
+    return;
+  }
+  alignas(64) float part[kDims * kCells];
+  for (std::uint32_t r = 0; r < rows.count; ++r) {
+    for (std::size_t c = 0; c < kCells; c += 16) V::store_f(rows.scores[r] + c, V::zero_f());
+  }
+  for (std::size_t i = 0; i < kv.head_dim_k; i += kDims) {
+    const std::size_t dims = kv.head_dim_k - i < kDims ? kv.head_dim_k - i : kDims;
+    convert(kv.k_type, k, i * kCells, dims * kCells, part);
+    in_row_blocks<V::kScoreRows>(rows.count, [&](auto count, std::uint32_t r) __attribute__((always_inline)) {
+      add_scores<count>(part, dims, rows.q + r, i, rows.scores + r);
+    });
+  }
+}
+
+// -1 in the first n of 16 lanes.
+LOADLINE_INLINE I first_lanes(std::int32_t n) {
+  static constexpr std::int32_t kLanes[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+  return V::load(kLanes + 16 - (n < 0 ? 0 : n > 16 ? 16 : n));
+}
+
+// Turns scores into weights relative to the new maximum, and what has been summed so far likewise.
+void weigh_page(const KvLayer& kv, float scale, std::uint32_t first_cell, Rows& rows) {
+  const F factor = V::set(scale);
+  alignas(64) float before[kUnitRows];
+  for (std::uint32_t r = 0; r < rows.count; ++r) {
+    const auto seen = static_cast<std::int32_t>(rows.visible[r]) - static_cast<std::int32_t>(first_cell);
+    const I mask[2] = {first_lanes(seen), first_lanes(seen - 16)};
+    F scores[2];
+    unrolled<2>(LOADLINE_EACH(v) {
+      const I kept = V::and_(V::as_int(V::mul(V::load_f(rows.scores[r] + 16 * v), factor)), mask[v]);
+      const I masked = V::and_(V::as_int(V::set(kMasked)), V::xor_(mask[v], V::ints(-1)));
+      scores[v] = V::as_float(V::or_(kept, masked));
+    });
+    before[r] = rows.maximum[r];
+    const float largest = V::largest(V::max(scores[0], scores[1]));
+    const float maximum = largest > before[r] ? largest : before[r];
+    rows.maximum[r] = maximum;
+    F sum = V::zero_f();
+    unrolled<2>(LOADLINE_EACH(v) {
+      const F weight = V::as_float(V::and_(V::as_int(exponential(V::sub(scores[v], V::set(maximum)))), mask[v]));
+      V::store_f(rows.scores[r] + 16 * v, weight);
+      sum = V::add(sum, weight);
+    });
+    const float added = V::sum(sum);
+    if (maximum == before[r]) {
+      rows.weight[r] += added;
+      continue;
+    }
+    alignas(64) float lanes[16];
+    V::store_f(lanes, exponential(V::set(before[r] - maximum)));
+    rows.weight[r] = rows.weight[r] * lanes[0] + added;
+    if (before[r] == kMasked) continue;  // nothing has been summed yet
+    float* out = rows.out[r];
+    for (std::uint32_t i = 0; i < kv.head_dim_v; ++i) out[i] *= lanes[0];
+  }
+}
+
+// V of `cells` cells, dimensions [first, first + dims), as float [cell][kDims]. dims is a multiple of 16, except that
+// of F32 and F16 the last may be any: then the rest of a row is zero.
+void convert_values(const KvLayer& kv, const std::byte* v, std::size_t cells, std::size_t first, std::size_t dims,
+                    float* out) {
+  const std::size_t dim = kv.head_dim_v;
+  const std::size_t whole = dims / 16 * 16;
+  for (std::size_t c = 0; c < cells; ++c, out += kDims) {
+    if (kv.v_type == TensorType::Q8_0) {
+      for (std::size_t i = 0; i < dims; i += 16) {
+        std::uint16_t bits;
+        std::memcpy(&bits, v + v_q8_scale(dim, first + i, c), sizeof bits);
+        const F scale = V::set(V::half(bits));
+        V::store_f(out + i, V::mul(V::to_float(V::chars(v + v_q8_value(dim, first + i, c))), scale));
+      }
+      continue;
+    }
+    convert(kv.v_type, v, c * dim + first, whole, out);
+    if (whole == dims) continue;
+    alignas(64) std::byte rest[64] = {};
+    const std::size_t size = kv.v_type == TensorType::F16 ? 2 : 4;
+    std::memcpy(rest, v + (c * dim + first + whole) * size, (dims - whole) * size);
+    convert(kv.v_type, rest, 0, 16, out + whole);
+  }
+}
+
+void page_values(const KvLayer& kv, const std::byte* v, std::size_t cells, Rows& rows) {
+  alignas(64) float part[kCells * kDims];
+  for (std::size_t i = 0; i < kv.head_dim_v; i += kDims) {
+    const std::size_t dims = kv.head_dim_v - i < kDims ? kv.head_dim_v - i : kDims;
+    convert_values(kv, v, cells, i, dims, part);
+    constexpr std::size_t kWide = 16 * V::kValueVectors;
+    std::size_t column = 0;
+    for (; column + kWide <= dims; column += kWide) {
+      in_row_blocks<V::kValueRows>(rows.count, [&](auto count, std::uint32_t r) __attribute__((always_inline)) {
+        add_values<count>(part + 0, cells, rows.scores + r, rows.out + r, i, column);
+      });
+    }
+    for (; column + 16 <= dims; column += 16) {
+      for (std::uint32_t r = 0; r < rows.count; ++r) {
+        add_values_narrow(part + column, cells, rows.scores[r], rows.out[r] + i + column);
+      }
+    }
+    for (; column < dims; ++column) {
+      for (std::uint32_t r = 0; r < rows.count; ++r) {
+        for (std::size_t c = 0; c < cells; ++c) rows.out[r][i + column] += rows.scores[r][c] * part[c * kDims + column];
+      }
+    }
+  }
+}
+
+void attend(const AttentionTask& task, const AttentionUnit& unit, const StopFlag* stop) {
+  const KvLayer& kv = task.kv;
+  Rows rows;
+  rows.count = 0;
+  for (std::uint32_t t = unit.begin_token; t < unit.end_token; ++t) {
+    for (std::uint32_t head = unit.begin_head; head < unit.end_head; ++head, ++rows.count) {
+      const std::size_t index = std::size_t{unit.run->first_token + t} * task.heads + head;
+      rows.q[rows.count] = task.q + index * kv.head_dim_k;
+      rows.out[rows.count] = unit.split ? attention_partial(task, unit.run->first_token + t, head, unit.chunk)
+                                        : task.out + index * kv.head_dim_v;
+      rows.visible[rows.count] = unit.run->first_position + t + 1;
+      rows.maximum[rows.count] = kMasked;
+      rows.weight[rows.count] = 0;
+    }
+  }
+  RoundedQuery rounded[kUnitRows];
+  for (std::uint32_t r = 0; r < rows.count; ++r) {
+    std::memset(rows.out[r], 0, kv.head_dim_v * sizeof(float));
+    if (kv.k_type == TensorType::Q8_0) round_query(rows.q[r], kv.head_dim_k, rounded[r]);
+  }
+  for (std::uint32_t cell = unit.begin_cell; cell < unit.end_cell; cell += kCells) {
+    if (stop != nullptr && stop->load(std::memory_order_relaxed)) return;
+    const std::uint32_t page = unit.run->pages[cell / kCells];
+    const std::uint32_t left = unit.end_cell - cell;
+    page_scores(kv, k_part(kv, page, unit.kv_head), rounded, rows);
+    weigh_page(kv, task.scale, cell, rows);
+    page_values(kv, v_part(kv, page, unit.kv_head), left < kCells ? left : kCells, rows);
+  }
+  for (std::uint32_t r = 0; r < rows.count; ++r) {
+    float* out = rows.out[r];
+    if (unit.split) {
+      float* tail = out + (kv.head_dim_v + 15) / 16 * 16;
+      tail[0] = rows.maximum[r];
+      tail[1] = rows.weight[r];
+    } else {
+      const float factor = 1.0F / rows.weight[r];
+      for (std::uint32_t i = 0; i < kv.head_dim_v; ++i) out[i] *= factor;
+    }
+  }
+}
+
+void attention(const AttentionTask& task, std::uint64_t begin_unit, std::uint64_t end_unit, const StopFlag* stop) {
+  for (std::uint64_t u = begin_unit; u < end_unit; ++u) {
+    if (stop != nullptr && stop->load(std::memory_order_relaxed)) return;
+    attend(task, attention_unit(task, u), stop);
+  }
+}
+
+void attention_finish(const AttentionTask& task, std::uint32_t begin_token, std::uint32_t end_token) {
+  const std::uint32_t dim = task.kv.head_dim_v;
+  const std::uint32_t tail = (dim + 15) / 16 * 16;
+  for (std::uint32_t token = begin_token; token < end_token; ++token) {
+    const std::uint32_t chunks = attention_chunks(task, token);
+    if (chunks <= 1) continue;
+    for (std::uint32_t head = 0; head < task.heads; ++head) {
+      float maximum = kMasked;
+      for (std::uint32_t c = 0; c < chunks; ++c) {
+        const float other = attention_partial(task, token, head, c)[tail];
+        if (other > maximum) maximum = other;
+      }
+      float* __restrict out = task.out + (std::size_t{token} * task.heads + head) * dim;
+      std::memset(out, 0, dim * sizeof(float));
+      float weight = 0;
+      for (std::uint32_t c = 0; c < chunks; ++c) {
+        const float* __restrict partial = attention_partial(task, token, head, c);
+        if (partial[tail + 1] == 0) continue;  // a chunk this token does not see
+        alignas(64) float factor[16];
+        V::store_f(factor, exponential(V::set(partial[tail] - maximum)));
+        weight += factor[0] * partial[tail + 1];
+        for (std::uint32_t i = 0; i < dim; ++i) out[i] += factor[0] * partial[i];
+      }
+      const float inverse = 1.0F / weight;
+      for (std::uint32_t i = 0; i < dim; ++i) out[i] *= inverse;
+    }
+  }
+}
+
+// ---- Writing the cache ----
+
+// 32 values as Q8_0: a half, and bytes relative to what the half holds.
+LOADLINE_INLINE std::uint16_t round_q8(const float* x, std::int8_t* values) {
+  const std::int32_t bits = largest_bits(x, 32);
+  float largest;
+  std::memcpy(&largest, &bits, sizeof largest);
+  if (bits >= 0x7F800000) largest = __builtin_nanf("");
+  alignas(64) std::uint16_t scale[16];
+  V::store_halves(scale, V::set(largest / 127.0F));
+  const float held = V::half(scale[0]);
+  const F inverse = V::set(held > 0 && held < __builtin_inff() ? 1.0F / held : 0.0F);
+  for (int i = 0; i < 32; i += 16) {
+    const F scaled = V::mul(V::load_f(x + i), inverse);
+    V::store_chars(values + i, V::round_to_int(V::max(V::min(scaled, V::set(127.0F)), V::set(-127.0F))));
+  }
+  if (!(held > 0 && held < __builtin_inff())) std::memset(values, 0, 32);
+  return scale[0];
+}
+
+LOADLINE_INLINE void store_q8(std::byte* part, bool transposed, std::size_t dim, std::size_t cell, const float* x) {
+  for (std::size_t i = 0; i < dim; i += 32) {
+    std::int8_t values[32];
+    const std::uint16_t scale = round_q8(x + i, values);
+    std::memcpy(part + (transposed ? k_q8_scale(i, cell) : v_q8_scale(dim, i, cell)), &scale, sizeof scale);
+    if (transposed) {
+      for (std::size_t j = 0; j < 32; j += 4) std::memcpy(part + k_q8_value(i + j, cell), values + j, 4);
+    } else {
+      std::memcpy(part + v_q8_value(dim, i, cell), values, 32);
+    }
+  }
+}
+
+LOADLINE_INLINE void store_k(TensorType type, std::byte* part, std::size_t dim, std::size_t cell, const float* x) {
+  if (type == TensorType::Q8_0) {
+    store_q8(part, true, dim, cell, x);
+  } else if (type == TensorType::F32) {
+    for (std::size_t i = 0; i < dim; ++i) reinterpret_cast<float*>(part)[k_index(i, cell)] = x[i];
+  } else {
+    for (std::size_t i = 0; i < dim; i += 16) {
+      const std::size_t count = dim - i < 16 ? dim - i : 16;
+      alignas(64) float values[16] = {};
+      std::memcpy(values, x + i, count * sizeof(float));
+      alignas(64) std::uint16_t halves[16];
+      V::store_halves(halves, V::load_f(values));
+      for (std::size_t j = 0; j < count; ++j) reinterpret_cast<std::uint16_t*>(part)[k_index(i + j, cell)] = halves[j];
+    }
+  }
+}
+
+LOADLINE_INLINE void store_v(TensorType type, std::byte* part, std::size_t dim, std::size_t cell, const float* x) {
+  if (type == TensorType::Q8_0) {
+    store_q8(part, false, dim, cell, x);
+  } else if (type == TensorType::F32) {
+    std::memcpy(part + cell * dim * sizeof(float), x, dim * sizeof(float));
+  } else {
+    for (std::size_t i = 0; i < dim; i += 16) {
+      const std::size_t count = dim - i < 16 ? dim - i : 16;
+      alignas(64) float values[16] = {};
+      std::memcpy(values, x + i, count * sizeof(float));
+      alignas(64) std::uint16_t halves[16];
+      V::store_halves(halves, V::load_f(values));
+      std::memcpy(part + (cell * dim + i) * 2, halves, count * 2);
+    }
+  }
+}
+
+void store_kv(const KvLayer& kv, std::uint32_t page, std::uint32_t cell, const float* k, const float* v,
+              std::uint32_t begin_head, std::uint32_t end_head) {
+  for (std::uint32_t h = begin_head; h < end_head; ++h) {
+    store_k(kv.k_type, k_part(kv, page, h), kv.head_dim_k, cell, k + std::size_t{h} * kv.head_dim_k);
+    store_v(kv.v_type, v_part(kv, page, h), kv.head_dim_v, cell, v + std::size_t{h} * kv.head_dim_v);
+  }
+}
+
+}  // namespace
+}  // namespace loadline::cpu

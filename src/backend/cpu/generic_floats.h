@@ -1,0 +1,156 @@
+// Products with weights of F32, F16 and BF16 in float32, written once over the primitives of an instruction set.
+// Internal linkage. (The dot product of bfloat16 pairs is no faster than two multiply-adds on the processors measured:
+// one per 2.25 cycles on Intel's Emerald Rapids; and it would cost the activations' low bits.)
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/generic_products.h"
+
+namespace loadline::cpu {
+namespace {
+
+// A format supplies, for a pointer `p` to values of a tile, 16 rows of value k as floats.
+struct F32 {
+  static constexpr std::size_t kBytes = 1024;  // of 256 values of one row
+  static LOADLINE_INLINE F weights(const std::byte* p, std::size_t k) {
+    return V::load_f(reinterpret_cast<const float*>(p + 64 * k));
+  }
+};
+
+struct F16 {
+  static constexpr std::size_t kBytes = 512;
+  static LOADLINE_INLINE F weights(const std::byte* p, std::size_t k) { return V::halves(p + 32 * k); }
+};
+
+// In pairs: the low half of 4 bytes comes first.
+struct BF16 {
+  static constexpr std::size_t kBytes = 512;
+  static LOADLINE_INLINE F weights(const std::byte* p, std::size_t k) {
+    const I pair = V::load(p + 64 * (k / 2));
+    return V::as_float(k % 2 == 0 ? V::shl32<16>(pair) : V::and_(pair, V::ints(-0x10000)));
+  }
+};
+
+// Values of superblock b.
+LOADLINE_INLINE std::size_t values_of(const Tile& tile, std::uint32_t b) {
+  const std::uint64_t left = tile.matrix->columns - std::uint64_t{b} * 256;
+  return left < 256 ? left : 256;
+}
+
+// Floats from one token's prepared activations to the next's.
+LOADLINE_INLINE std::size_t activation_stride(const Tile& tile) { return (tile.matrix->columns + 15) / 16 * 16; }
+
+// As products_of_few().
+template <class Format, int n>
+void float_products_of_few(const Tile& tile, const std::byte* activations, std::uint32_t, std::uint32_t first,
+                           float* sums) {
+  constexpr std::size_t kTileBytes = kRows * Format::kBytes;
+  const std::size_t stride = activation_stride(tile);
+  const float* x = reinterpret_cast<const float*>(activations) + first * stride;
+  alignas(64) std::byte copy[kTileBytes];
+  constexpr int kChains = 8;  // independent sums of a token; enough for the latency, and pairs for BF16
+  constexpr int kUsed = n == 1 ? kChains : n == 2 ? 4 : 2;
+  F totals[n][kUsed];
+  unrolled<n>(LOADLINE_EACH(t) { unrolled<kUsed>(LOADLINE_EACH(i) { totals[t][i] = V::zero_f(); }); });
+  for (std::uint32_t b = 0; b < tile.superblocks; ++b, x += 256) {
+    const std::byte* p = tile.data + b * kTileBytes;
+    const std::size_t values = values_of(tile, b);
+    if (b >= tile.direct) {
+      copy_superblock(tile, b, copy);
+      p = copy;
+    }
+    std::size_t k = 0;
+    for (; k + kChains <= values; k += kChains) {
+      const std::byte* units = p + kTileBytes / 256 * k;
+      prefetch_ahead<kTileBytes / 256 * kChains>(units);
+      unrolled<kChains>(LOADLINE_EACH(i) {
+        const F weights = Format::weights(units, i);
+        unrolled<n>(LOADLINE_EACH(t) {
+          totals[t][i % kUsed] = V::fma(weights, V::set(x[t * stride + k + i]), totals[t][i % kUsed]);
+        });
+      });
+    }
+    for (; k < values; ++k) {
+      const F weights = Format::weights(p, k);
+      unrolled<n>(LOADLINE_EACH(t) { totals[t][0] = V::fma(weights, V::set(x[t * stride + k]), totals[t][0]); });
+    }
+  }
+  unrolled<n>(LOADLINE_EACH(t) {
+    F total = totals[t][0];
+    for (int i = 1; i < kUsed; ++i) total = V::add(total, totals[t][i]);
+    V::store_f(sums + kRows * t, total);
+  });
+}
+
+// Values unpacked at a time: four tiles of them fill two thirds of the L1 cache.
+constexpr std::size_t kValuesAtOnce = 128;
+
+template <class Format, int count>
+void float_register_tile(const float (*weights)[kValuesAtOnce * kRows], const float* x, std::size_t x_stride,
+                         std::size_t values, float* out, std::size_t stride) {
+  F sums[count][V::kTiles];
+  unrolled<count>(LOADLINE_EACH(t) {
+    unrolled<V::kTiles>(LOADLINE_EACH(m) { sums[t][m] = V::load_f(out + t * stride + kRows * m); });
+  });
+  for (std::size_t k = 0; k < values; ++k) {
+    F w[V::kTiles];
+    unrolled<V::kTiles>(LOADLINE_EACH(m) { w[m] = V::load_f(weights[m] + kRows * k); });
+    unrolled<count>(LOADLINE_EACH(t) {
+      const F value = V::set(x[t * x_stride + k]);
+      unrolled<V::kTiles>(LOADLINE_EACH(m) { sums[t][m] = V::fma(w[m], value, sums[t][m]); });
+    });
+  }
+  unrolled<count>(LOADLINE_EACH(t) {
+    unrolled<V::kTiles>(LOADLINE_EACH(m) { V::store_f(out + t * stride + kRows * m, sums[t][m]); });
+  });
+}
+
+template <class Format, int... count>
+LOADLINE_INLINE auto float_register_tile_for(std::uint32_t tokens, std::integer_sequence<int, count...>) {
+  using Function = decltype(&float_register_tile<Format, 1>);
+  static constexpr Function kFunctions[] = {float_register_tile<Format, count + 1>...};
+  return kFunctions[tokens - 1];
+}
+
+// As products_of_many().
+template <class Format>
+void float_products_of_many(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t,
+                            std::uint32_t first, std::uint32_t token_count, float* sums) {
+  constexpr std::size_t kTileBytes = kRows * Format::kBytes;
+  alignas(64) float unpacked[kGroupTiles][kValuesAtOnce * kRows];
+  alignas(64) std::byte copy[kTileBytes];
+  for (std::size_t i = 0; i < std::size_t{token_count} * kTileSums; i += 16) V::store_f(sums + i, V::zero_f());
+  const std::size_t stride = activation_stride(tiles[0]);
+  const float* x = reinterpret_cast<const float*>(activations) + first * stride;
+  const std::uint32_t padded = (count + V::kTiles - 1) / V::kTiles * V::kTiles;
+  for (std::uint32_t b = 0; b < tiles[0].superblocks; ++b, x += 256) {
+    const std::size_t values = values_of(tiles[0], b);
+    for (std::size_t begin = 0; begin < values; begin += kValuesAtOnce) {
+      const std::size_t now = values - begin < kValuesAtOnce ? values - begin : kValuesAtOnce;
+      for (std::uint32_t i = 0; i < padded; ++i) {
+        const Tile& tile = tiles[i < count ? i : count - 1];
+        const std::byte* p = tile.data + b * kTileBytes;
+        if (b >= tile.direct) {
+          copy_superblock(tile, b, copy);
+          p = copy;
+        }
+        for (std::size_t k = 0; k < now; ++k) V::store_f(unpacked[i] + kRows * k, Format::weights(p, begin + k));
+      }
+      std::uint32_t calls = (token_count + V::kTokens - 1) / V::kTokens;
+      for (std::uint32_t t = 0; t < token_count; --calls) {
+        const std::uint32_t block = (token_count - t + calls - 1) / calls;
+        const auto function = float_register_tile_for<Format>(block, std::make_integer_sequence<int, V::kTokens>{});
+        for (std::uint32_t i = 0; i < padded; i += V::kTiles) {
+          function(unpacked + i, x + t * stride + begin, stride, now, sums + std::size_t{t} * kTileSums + kRows * i,
+                   kTileSums);
+        }
+        t += block;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace loadline::cpu

@@ -1,0 +1,452 @@
+// How 256 values of 16 rows of each quantised format come out of a Rows16 tile, written once over the primitives `V` of
+// an instruction set (which the including file brings). Internal linkage.
+//
+// A format supplies, for a pointer `p` to 256 values of a tile (smaller ggml blocks: eight consecutive ones):
+//   kBytes         bytes of 256 values of one row
+//   kGroup         values that share a scale: 16 or 32
+//   kBias          what to subtract from its unsigned weights; 0 for none
+//   kSigned        weights come as signed bytes plus V::kSignedOffset instead (kBias is not used)
+//   kMins          what else is added to a row: nothing, a float per 32, or 6-bit or 4-bit mins times a float
+//   Header(p)      what is decoded once for all 256
+//   scale<g>       float scale of group g
+//   segment<s>     calls sink(group within the segment, offset of 4 values, weights) for part s of kSegments: all
+//   values
+//                  of kSegmentGroups groups, of which number i is group_of<s>(i); group and offset are integral
+//                  constants
+//   fold           (kFold) the weight times its group's integer scale, as a signed byte plus V::kSignedOffset
+// The bit layouts are those of ggml-common.h, times 16 rows as layout.h describes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace loadline::cpu {
+namespace {
+
+using I = V::I;
+using F = V::F;
+
+template <int n>
+using Const = std::integral_constant<int, n>;
+
+// Calls f(Const<0>), ..., f(Const<n - 1>).
+template <int n, class Function>
+LOADLINE_INLINE void unrolled(Function&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>)
+      __attribute__((always_inline)) { (f(Const<i>{}), ...); }(std::make_integer_sequence<int, n>{});
+}
+#define LOADLINE_EACH(name) [&](auto name) __attribute__((always_inline))
+
+enum class Mins { None, Float, Pairs32, Pairs16 };
+
+constexpr std::size_t kRows = 16;
+
+// Unit u (4 bytes of each row) of the field at `offset` bytes into a block.
+template <int offset>
+LOADLINE_INLINE I unit(const std::byte* p, int u) {
+  return V::load(p + kRows * offset + static_cast<std::size_t>(u) * 64);
+}
+
+// ---- 32 values per block ----
+
+// Two bytes of scale, 16 bytes of nibbles: the low ones are values 0..15, the high ones 16..31.
+template <int bytes_, int nibbles_>
+struct Nibbles32 {
+  static constexpr int kBytes = 8 * bytes_;
+  static constexpr int kGroup = 32;
+  static constexpr int kSegments = 8;
+  static constexpr int kSegmentGroups = 1;
+  static constexpr bool kFold = false;
+  template <int s>
+  static constexpr int group_of(int) {
+    return s;
+  }
+  struct Header {
+    explicit LOADLINE_INLINE Header(const std::byte*) {}
+  };
+  static LOADLINE_INLINE const std::byte* block(const std::byte* p, int i) {
+    return p + static_cast<std::size_t>(i) * kRows * bytes_;
+  }
+  template <int g>
+  static LOADLINE_INLINE F scale(const Header&, const std::byte* p) {
+    return V::halves(block(p, g));
+  }
+  template <int g>
+  static LOADLINE_INLINE F minimum(const std::byte* p) {
+    return V::halves(block(p, g) + kRows * 2);
+  }
+  template <int s, class Sink>
+  static LOADLINE_INLINE void nibbles(const std::byte* p, Sink&& sink) {
+    const I mask = V::bytes(0x0F);
+    unrolled<4>(LOADLINE_EACH(u) {
+      const I packed = unit<nibbles_>(block(p, s), u);
+      sink(Const<u>{}, V::and_(packed, mask));
+      sink(Const<4 + u>{}, V::and_(V::shift<4>(packed), mask));
+    });
+  }
+};
+
+struct Q4_0 : Nibbles32<18, 2> {
+  static constexpr int kBias = 8;
+  static constexpr bool kSigned = false;
+  static constexpr Mins kMins = Mins::None;
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    nibbles<s>(p, [&](auto c, I w) __attribute__((always_inline)) { sink(Const<0>{}, Const<32 * s + 4 * c>{}, w); });
+  }
+};
+
+struct Q4_1 : Nibbles32<20, 4> {
+  static constexpr int kBias = 0;
+  static constexpr bool kSigned = false;
+  static constexpr Mins kMins = Mins::Float;
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    nibbles<s>(p, [&](auto c, I w) __attribute__((always_inline)) { sink(Const<0>{}, Const<32 * s + 4 * c>{}, w); });
+  }
+};
+
+// A fifth bit for every value, in 4 bytes before the nibbles.
+template <int bytes_, int bits_>
+struct FiveBits32 : Nibbles32<bytes_, bits_ + 4> {
+  using Base = Nibbles32<bytes_, bits_ + 4>;
+  static constexpr bool kSigned = false;
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    const I bits = unit<bits_>(Base::block(p, s), 0);
+    Base::template nibbles<s>(p, [&](auto c, I w) __attribute__((always_inline)) {
+      sink(Const<0>{}, Const<32 * s + 4 * c>{}, V::or_(w, V::fifth_bits<c>(bits)));
+    });
+  }
+};
+
+struct Q5_0 : FiveBits32<22, 2> {
+  static constexpr int kBias = 16;
+  static constexpr Mins kMins = Mins::None;
+};
+
+struct Q5_1 : FiveBits32<24, 4> {
+  static constexpr int kBias = 0;
+  static constexpr Mins kMins = Mins::Float;
+};
+
+LOADLINE_INLINE I offset_signed(I v) { return V::kSignedOffset != 0 ? V::xor_(v, V::bytes(0x80)) : v; }
+
+struct Q8_0 : Nibbles32<34, 0> {
+  static constexpr int kBias = 0;
+  static constexpr bool kSigned = true;
+  static constexpr Mins kMins = Mins::None;
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    unrolled<8>(
+        LOADLINE_EACH(c) { sink(Const<0>{}, Const<32 * s + 4 * c>{}, offset_signed(unit<2>(block(p, s), c))); });
+  }
+};
+
+// The sixteen levels (ggml-common.h, kvalues_iq4nl).
+constexpr std::int8_t kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+LOADLINE_INLINE I level(I nibble) { return V::lookup(offset_signed(V::table16(kLevels)), nibble); }
+
+struct IQ4_NL : Nibbles32<18, 2> {
+  static constexpr int kBias = 0;
+  static constexpr bool kSigned = true;
+  static constexpr Mins kMins = Mins::None;
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    nibbles<s>(
+        p, [&](auto c, I w) __attribute__((always_inline)) { sink(Const<0>{}, Const<32 * s + 4 * c>{}, level(w)); });
+  }
+};
+
+// ---- 256 values per block ----
+
+// Byte j of every lane as an integer.
+template <int j>
+LOADLINE_INLINE I byte_of(I v) {
+  if constexpr (j == 3) return V::shr32<24>(v);
+  const I shifted = j == 0 ? v : V::shr32<8 * j>(v);
+  return V::and_(shifted, V::ints(0xFF));
+}
+template <int j>
+LOADLINE_INLINE I signed_byte_of(I v) {
+  return V::sra32<24>(j == 3 ? v : V::shl32<24 - 8 * j>(v));
+}
+
+// 64 values of nibbles per 32 bytes: the low ones first.
+struct NibblesK {
+  static constexpr int kGroup = 32;
+  static constexpr int kSegments = 4;
+  static constexpr int kSegmentGroups = 2;
+  static constexpr bool kFold = false;
+  template <int s>
+  static constexpr int group_of(int i) {
+    return 2 * s + i;
+  }
+};
+
+// Eight scales and eight mins of 6 bits in 12 bytes: the first four of each in the low bits of bytes 0..7, the others
+// in the nibbles of bytes 8..11 and the high bits of the first eight.
+struct SixBits {
+  explicit LOADLINE_INLINE SixBits(const std::byte* p) {
+    const I first = unit<4>(p, 0);
+    const I second = unit<4>(p, 1);
+    const I third = unit<4>(p, 2);
+    const I low6 = V::bytes(0x3F);
+    const I low4 = V::bytes(0x0F);
+    const I high = V::bytes(0x30);
+    scales[0] = V::and_(first, low6);
+    mins[0] = V::and_(second, low6);
+    scales[1] = V::or_and(V::and_(third, low4), V::shr32<2>(first), high);
+    mins[1] = V::or_and(V::and_(V::shr32<4>(third), low4), V::shr32<2>(second), high);
+    d = V::halves(p);
+    negative_dmin = V::sub(V::zero_f(), V::halves(p + kRows * 2));
+  }
+  I scales[2], mins[2];  // bytes 0..3 and 4..7
+  F d, negative_dmin;
+};
+
+struct Q4_K : NibblesK {
+  static constexpr int kBytes = 144;
+  static constexpr int kBias = 0;
+  static constexpr bool kSigned = false;
+  static constexpr Mins kMins = Mins::Pairs32;
+  using Header = SixBits;
+  template <int g>
+  static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
+    return V::mul(V::to_float(byte_of<g % 4>(h.scales[g / 4])), h.d);
+  }
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    const I mask = V::bytes(0x0F);
+    unrolled<8>(LOADLINE_EACH(u) {
+      const I packed = unit<16>(p, 8 * s + u);
+      sink(Const<0>{}, Const<64 * s + 4 * u>{}, V::and_(packed, mask));
+      sink(Const<1>{}, Const<64 * s + 32 + 4 * u>{}, V::and_(V::shift<4>(packed), mask));
+    });
+  }
+};
+
+struct Q5_K : NibblesK {
+  static constexpr int kBytes = 176;
+  static constexpr int kBias = 0;
+  static constexpr bool kSigned = false;
+  static constexpr Mins kMins = Mins::Pairs32;
+  using Header = SixBits;
+  template <int g>
+  static LOADLINE_INLINE F scale(const Header& h, const std::byte* p) {
+    return Q4_K::scale<g>(h, p);
+  }
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    const I mask = V::bytes(0x0F);
+    const I fifth = V::bytes(0x10);
+    unrolled<8>(LOADLINE_EACH(u) {
+      const I packed = unit<48>(p, 8 * s + u);
+      const I bits = unit<16>(p, u);  // bit 2 s of every byte for the low nibbles, bit 2 s + 1 for the high ones
+      sink(Const<0>{}, Const<64 * s + 4 * u>{}, V::or_and(V::and_(packed, mask), V::shift<2 * s - 4>(bits), fifth));
+      sink(Const<1>{}, Const<64 * s + 32 + 4 * u>{},
+           V::or_and(V::and_(V::shift<4>(packed), mask), V::shift<2 * s - 3>(bits), fifth));
+    });
+  }
+};
+
+// Groups of 16 values, 128 values in the same 32 bytes (or 64) of each field. Segment s is the half s / 2, and of the
+// units those of the first or second 16 bytes, so that few accumulators are alive together.
+struct Sixteens {
+  static constexpr int kGroup = 16;
+  static constexpr int kSegments = 4;
+  static constexpr int kSegmentGroups = 4;
+  template <int s>
+  static constexpr int group_of(int i) {
+    return s / 2 * 8 + 2 * i + s % 2;
+  }
+  // Of 4 values in group i of segment s, unit u of the segment's four.
+  template <int s>
+  static constexpr int offset_of(int i, int u) {
+    return s / 2 * 128 + 32 * i + 4 * (s % 2 * 4 + u);
+  }
+};
+
+// 128 values per half: ql[64], qh[32]; scales are signed bytes of 16 values.
+struct Q6_K : Sixteens {
+  static constexpr int kBytes = 210;
+  static constexpr int kBias = 32;
+  static constexpr bool kSigned = false;
+  static constexpr bool kFold = false;
+  static constexpr Mins kMins = Mins::None;
+  struct Header {
+    explicit LOADLINE_INLINE Header(const std::byte* p) : d(V::halves(p + kRows * 208)) {}
+    F d;
+  };
+  template <int g>
+  static LOADLINE_INLINE F scale(const Header& h, const std::byte* p) {
+    return V::mul(V::to_float(signed_byte_of<g % 4>(unit<192>(p, g / 4))), h.d);
+  }
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    constexpr int kHalf = s / 2;
+    constexpr int kFirst = s % 2 * 4;
+    const I low = V::bytes(0x0F);
+    const I high = V::bytes(0x30);
+    unrolled<4>(LOADLINE_EACH(u) {
+      const I first = unit<0>(p, 16 * kHalf + kFirst + u);
+      const I second = unit<0>(p, 16 * kHalf + 8 + kFirst + u);
+      const I bits = unit<128>(p, 8 * kHalf + kFirst + u);
+      sink(Const<0>{}, Const<offset_of<s>(0, u)>{}, V::or_and(V::and_(first, low), V::shift<-4>(bits), high));
+      sink(Const<1>{}, Const<offset_of<s>(1, u)>{}, V::or_and(V::and_(second, low), V::shift<-2>(bits), high));
+      sink(Const<2>{}, Const<offset_of<s>(2, u)>{}, V::or_and(V::and_(V::shift<4>(first), low), bits, high));
+      sink(Const<3>{}, Const<offset_of<s>(3, u)>{},
+           V::or_and(V::and_(V::shift<4>(second), low), V::shift<2>(bits), high));
+    });
+  }
+};
+
+// Sixteen scales and mins of 4 bits; 2-bit weights, four times 32 values in the same 32 bytes.
+struct Q2_K : Sixteens {
+  static constexpr int kBytes = 84;
+  static constexpr int kBias = 0;
+  static constexpr bool kSigned = false;
+  static constexpr bool kFold = true;
+  static constexpr Mins kMins = Mins::Pairs16;
+  struct Header {
+    explicit LOADLINE_INLINE Header(const std::byte* p)
+        : d(V::halves(p + kRows * 80)), negative_dmin(V::sub(V::zero_f(), V::halves(p + kRows * 82))) {
+      unrolled<4>(LOADLINE_EACH(i) {
+        const I packed = unit<0>(p, i);
+        scales[i] = V::and_(packed, V::bytes(0x0F));
+        mins[i] = V::and_(V::shift<4>(packed), V::bytes(0x0F));
+      });
+    }
+    I scales[4], mins[4];
+    F d, negative_dmin;
+  };
+  template <int g>
+  static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
+    return V::mul(V::to_float(byte_of<g % 4>(h.scales[g / 4])), h.d);
+  }
+  static LOADLINE_INLINE F folded_scale(const Header& h) { return h.d; }
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    const I mask = V::bytes(0x03);
+    unrolled<4>(LOADLINE_EACH(u) {
+      const I packed = unit<16>(p, s * 4 + u);
+      unrolled<4>(
+          LOADLINE_EACH(j) { sink(Const<j>{}, Const<offset_of<s>(j, u)>{}, V::and_(V::shift<2 * j>(packed), mask)); });
+    });
+  }
+  // At most 3 * 15, so two neighbouring bytes are multiplied at once.
+  struct Folder {
+    template <int g>
+    static LOADLINE_INLINE Folder of(const Header& h) {
+      return {V::low_twice(byte_of<g % 4>(h.scales[g / 4]))};
+    }
+    LOADLINE_INLINE I operator()(I w) const { return V::mul16(w, scale); }
+    I scale;
+  };
+};
+
+// Sixteen scales of 6 bits less 32; 2-bit weights as in Q2_K and a third bit in hmask, less 4.
+struct Q3_K : Sixteens {
+  static constexpr int kBytes = 110;
+  static constexpr int kBias = 4;
+  static constexpr bool kSigned = false;
+  static constexpr bool kFold = true;
+  static constexpr Mins kMins = Mins::None;
+  struct Header {
+    explicit LOADLINE_INLINE Header(const std::byte* p) : d(V::halves(p + kRows * 108)) {
+      const I first = unit<96>(p, 0);
+      const I second = unit<96>(p, 1);
+      const I third = unit<96>(p, 2);
+      const I low = V::bytes(0x0F);
+      const I high = V::bytes(0x30);
+      // The low 4 bits are the nibbles of bytes 0..7, the high 2 bits lie in bytes 8..11, from low to high.
+      scales[0] = V::or_and(V::and_(first, low), V::shl32<4>(third), high);
+      scales[1] = V::or_and(V::and_(second, low), V::shl32<2>(third), high);
+      scales[2] = V::or_and(V::and_(V::shr32<4>(first), low), third, high);
+      scales[3] = V::or_and(V::and_(V::shr32<4>(second), low), V::shr32<2>(third), high);
+    }
+    I scales[4];
+    F d;
+  };
+  template <int g>
+  static LOADLINE_INLINE I integer_scale(const Header& h) {
+    return V::sub32(byte_of<g % 4>(h.scales[g / 4]), V::ints(32));
+  }
+  template <int g>
+  static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
+    return V::mul(V::to_float(integer_scale<g>(h)), h.d);
+  }
+  // Folded weights are negated, see Folder.
+  static LOADLINE_INLINE F folded_scale(const Header& h) { return V::sub(V::zero_f(), h.d); }
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    const I mask = V::bytes(0x03);
+    const I third = V::bytes(0x04);
+    unrolled<4>(LOADLINE_EACH(u) {
+      const I packed = unit<32>(p, s * 4 + u);
+      const I bits = unit<0>(p, s % 2 * 4 + u);
+      unrolled<4>(LOADLINE_EACH(j) {
+        sink(Const<j>{}, Const<offset_of<s>(j, u)>{},
+             V::or_and(V::and_(V::shift<2 * j>(packed), mask), V::shift<4 * (s / 2) + j - 2>(bits), third));
+      });
+    });
+  }
+  // (q - 4) * scale lies in -124 .. 128, so its negative is a signed byte. Two neighbouring bytes q are multiplied at
+  // once as 16 bits: q * -scale for both, less what 4 * scale contributes; adding 0x8080 keeps every byte's result
+  // within 0 .. 252, so that nothing is borrowed from the byte above.
+  struct Folder {
+    template <int g>
+    static LOADLINE_INLINE Folder of(const Header& h) {
+      const I negated = V::low_twice(V::sub32(V::zero(), integer_scale<g>(h)));
+      return {negated, V::add16(V::mul16(negated, V::words(-4 * 0x0101)), V::words(0x8080))};
+    }
+    LOADLINE_INLINE I operator()(I w) const {
+      const I product = V::add16(V::mul16(w, scale), offset);
+      return V::kSignedOffset != 0 ? product : V::xor_(product, V::bytes(0x80));
+    }
+    I scale, offset;
+  };
+};
+
+// Eight scales of 6 bits less 32: low nibbles in scales_l, high two bits in scales_h.
+struct IQ4_XS {
+  static constexpr int kBytes = 136;
+  static constexpr int kGroup = 32;
+  static constexpr int kSegments = 8;
+  static constexpr int kSegmentGroups = 1;
+  static constexpr bool kFold = false;
+  template <int s>
+  static constexpr int group_of(int) {
+    return s;
+  }
+  static constexpr int kBias = 0;
+  static constexpr bool kSigned = true;
+  static constexpr Mins kMins = Mins::None;
+  struct Header {
+    explicit LOADLINE_INLINE Header(const std::byte* p)
+        : d(V::halves(p)), high(V::shorts(p + kRows * 2)), low(unit<4>(p, 0)) {}
+    F d;
+    I high, low;
+  };
+  template <int g>
+  static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
+    const I low = V::and_(g == 0 ? h.low : V::shr32<4 * g>(h.low), V::ints(0x0F));
+    I high = h.high;
+    if constexpr (g < 2) high = V::shl32<4 - 2 * g>(high);
+    if constexpr (g > 2) high = V::shr32<2 * g - 4>(high);
+    return V::mul(V::to_float(V::sub32(V::or_and(low, high, V::ints(0x30)), V::ints(32))), h.d);
+  }
+  template <int s, class Sink>
+  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
+    const I mask = V::bytes(0x0F);
+    unrolled<4>(LOADLINE_EACH(u) {
+      const I packed = unit<8>(p, 4 * s + u);
+      sink(Const<0>{}, Const<32 * s + 4 * u>{}, level(V::and_(packed, mask)));
+      sink(Const<0>{}, Const<32 * s + 16 + 4 * u>{}, level(V::and_(V::shift<4>(packed), mask)));
+    });
+  }
+};
+
+}  // namespace
+}  // namespace loadline::cpu

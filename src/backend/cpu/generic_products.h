@@ -1,0 +1,340 @@
+// Products of quantised tiles with 8-bit activations, written once over the primitives of an instruction set and the
+// formats. Internal linkage. Two ways, both without horizontal sums, as a lane is a row:
+//   few tokens    straight from the tile's stream: a weight is unpacked, used for one to kFew tokens and forgotten
+//   many tokens   256 values of up to four tiles are unpacked into the L1 cache and used for a block of tokens, in
+//                 register tiles of V::kTiles tiles times V::kTokens tokens
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/generic_formats.h"
+#include "backend/cpu/tile.h"
+#include "quant/activation.h"
+
+namespace loadline::cpu {
+namespace {
+
+using quant::Int8Block;
+
+constexpr int log2_of(int power) {
+  int n = 0;
+  while ((1 << n) < power) ++n;
+  return n;
+}
+
+// What the integer accumulator of group g starts from.
+template <class Format, int g>
+LOADLINE_INLINE I start_of(const Int8Block& x) {
+  const std::int32_t* start = Format::kGroup == 16 ? &x.starts16[g] : &x.starts32[g];
+  if constexpr (Format::kSigned) return V::kSignedOffset != 0 ? V::repeat(start) : V::zero();
+  if constexpr (Format::kBias != 0) return V::sra32<7 - log2_of(Format::kBias)>(V::repeat(start));
+  return V::zero();
+}
+
+template <class Format>
+LOADLINE_INLINE I multiply(I sum, I weights, const std::int8_t* x) {
+  if constexpr (Format::kSigned) return V::dot_signed(sum, weights, V::repeat(x));
+  return V::dot(sum, weights, V::repeat(x));
+}
+
+// Sum over four groups of min times sum of the activations: `mins` holds four bytes per lane, `sums` four shorts in the
+// order 0 2 1 3, which is how pairs of shorts come out of the bytes.
+LOADLINE_INLINE I dot_mins(I sum, I mins, const std::int16_t* sums) {
+  const I even = V::words(0x00FF);
+  sum = V::dot16(sum, V::and_(mins, even), V::repeat(sums));
+  return V::dot16(sum, V::shift<8>(mins), V::repeat(sums + 2));
+}
+
+// What the mins of 256 values of 16 rows add, less the token's scale.
+template <class Format>
+LOADLINE_INLINE F mins_of(const typename Format::Header& header, const std::byte* p, const Int8Block& x) {
+  F sum = V::zero_f();
+  if constexpr (Format::kMins == Mins::Pairs32) {
+    I mins = dot_mins(V::zero(), header.mins[0], x.sums32);
+    mins = dot_mins(mins, header.mins[1], x.sums32 + 4);
+    sum = V::mul(V::to_float(mins), header.negative_dmin);
+  } else if constexpr (Format::kMins == Mins::Pairs16) {
+    I mins = V::zero();
+    unrolled<4>(LOADLINE_EACH(i) { mins = dot_mins(mins, header.mins[i], x.sums16 + 4 * i); });
+    sum = V::mul(V::to_float(mins), header.negative_dmin);
+  } else if constexpr (Format::kMins == Mins::Float) {
+    // The sums come as -128 times themselves.
+    unrolled<8>(LOADLINE_EACH(g) {
+      sum = V::fma(V::to_float(V::repeat(&x.starts32[g])), Format::template minimum<g>(p), sum);
+    });
+    sum = V::mul(sum, V::set(-1.0F / 128));
+  }
+  return sum;
+}
+
+// 256 values of 16 rows times those of n tokens, less the tokens' scales.
+template <class Format, int n>
+LOADLINE_INLINE void superblock(const std::byte* p, const Int8Block* x, F (&sums)[n]) {
+  const typename Format::Header header(p);
+  unrolled<n>(LOADLINE_EACH(t) { sums[t] = mins_of<Format>(header, p, x[t]); });
+  constexpr int kGroups = Format::kSegmentGroups;
+  unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+    I products[kGroups][n];
+    unrolled<kGroups>(LOADLINE_EACH(i) {
+      constexpr int kIndex = Format::template group_of<s>(i);
+      unrolled<n>(LOADLINE_EACH(t) { products[i][t] = start_of<Format, kIndex>(x[t]); });
+    });
+    Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+      unrolled<n>(
+          LOADLINE_EACH(t) { products[i][t] = multiply<Format>(products[i][t], weights, x[t].values + offset); });
+    });
+    unrolled<kGroups>(LOADLINE_EACH(i) {
+      constexpr int kIndex = Format::template group_of<s>(i);
+      const F scale = Format::template scale<kIndex>(header, p);
+      unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(products[i][t]), scale, sums[t]); });
+    });
+  });
+}
+
+// How far ahead of its use a stream of weights is fetched: beyond what the hardware's own prefetching does at the ends
+// of pages, and enough for the latency of memory at full bandwidth.
+constexpr std::size_t kAhead = 3072;
+template <std::size_t bytes>
+LOADLINE_INLINE void prefetch_ahead(const std::byte* p) {
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < bytes; i += 64) V::prefetch(p + kAhead + i);
+}
+
+// sums[16 * t + r] = row r of the tile times token first + t, for n tokens.
+template <class Format, int n>
+void products_of_few(const Tile& tile, const std::byte* activations, std::uint32_t tokens, std::uint32_t first,
+                     float* sums) {
+  const auto* x = reinterpret_cast<const Int8Block*>(activations) + first;
+  alignas(64) std::byte copy[kRows * Format::kBytes];
+  F totals[n];
+  unrolled<n>(LOADLINE_EACH(t) { totals[t] = V::zero_f(); });
+  for (std::uint32_t b = 0; b < tile.superblocks; ++b, x += tokens) {
+    const std::byte* p = tile.data + b * kRows * Format::kBytes;
+    if (b >= tile.direct) {
+      copy_superblock(tile, b, copy);
+      p = copy;
+    } else {
+      prefetch_ahead<kRows * Format::kBytes>(p);
+    }
+    F block[n];
+    superblock<Format>(p, x, block);
+    unrolled<n>(LOADLINE_EACH(t) { totals[t] = V::fma(block[t], V::set(x[t].scale), totals[t]); });
+  }
+  unrolled<n>(LOADLINE_EACH(t) { V::store_f(sums + kRows * t, totals[t]); });
+}
+
+// ---- Many tokens ----
+
+// What a register tile must know of a format: values per scale (256 where the scales are folded into the weights).
+template <int group, bool is_signed, Mins mins_kind>
+struct Shape {
+  static constexpr int kGroup = group;
+  static constexpr bool kSigned = is_signed;
+  static constexpr Mins kMins = mins_kind;
+};
+template <class Format>
+using ShapeOf = Shape<Format::kFold ? 256 : Format::kGroup, Format::kSigned || Format::kBias != 0, Format::kMins>;
+
+// 256 values of a tile, unpacked: weights of 4 values [64][16 rows][4], float scales per group, mins.
+struct alignas(64) Unpacked {
+  std::byte weights[64][64];
+  float scales[16][16];
+  union {
+    std::byte pairs[8][64];  // two mins as shorts, in the order of Int8Block's sums
+    float minimums[8][16];   // divided by -128, to be multiplied with starts32
+  };
+  float negative_dmin[16];
+};
+
+template <class Format>
+LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
+  const typename Format::Header header(p);
+  constexpr int kGroups = Format::kSegmentGroups;
+  unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+    if constexpr (Format::kFold) {
+      typename Format::Folder folders[kGroups];
+      unrolled<kGroups>(LOADLINE_EACH(i) {
+        constexpr int kIndex = Format::template group_of<s>(i);
+        folders[i] = Format::Folder::template of<kIndex>(header);
+      });
+      Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+        V::store(out.weights[offset / 4], folders[i](weights));
+      });
+    } else {
+      Format::template segment<s>(p, [&](auto, auto offset, I weights) __attribute__((always_inline)) {
+        if constexpr (!Format::kSigned && Format::kBias != 0) {
+          weights = V::add8(weights, V::bytes(V::kSignedOffset - Format::kBias));
+        }
+        V::store(out.weights[offset / 4], weights);
+      });
+      unrolled<kGroups>(LOADLINE_EACH(i) {
+        constexpr int kIndex = Format::template group_of<s>(i);
+        V::store_f(out.scales[kIndex], Format::template scale<kIndex>(header, p));
+      });
+    }
+  });
+  if constexpr (Format::kFold) V::store_f(out.scales[0], Format::folded_scale(header));
+  if constexpr (Format::kMins == Mins::Float) {
+    unrolled<8>(
+        LOADLINE_EACH(g) { V::store_f(out.minimums[g], V::mul(Format::template minimum<g>(p), V::set(-1.0F / 128))); });
+  } else if constexpr (Format::kMins != Mins::None) {
+    for (int i = 0; i < (Format::kMins == Mins::Pairs16 ? 4 : 2); ++i) {
+      V::store(out.pairs[2 * i], V::and_(header.mins[i], V::words(0x00FF)));
+      V::store(out.pairs[2 * i + 1], V::shift<8>(header.mins[i]));
+    }
+    V::store_f(out.negative_dmin, header.negative_dmin);
+  }
+}
+
+// What the mins add to 256 values of one unpacked tile and token.
+template <class S>
+LOADLINE_INLINE F unpacked_mins(const Unpacked& w, const Int8Block& x) {
+  if constexpr (S::kMins == Mins::Float) {
+    F sum = V::zero_f();
+    for (int g = 0; g < 8; ++g) sum = V::fma(V::to_float(V::repeat(&x.starts32[g])), V::load_f(w.minimums[g]), sum);
+    return sum;
+  } else if constexpr (S::kMins != Mins::None) {
+    constexpr int kPairs = S::kMins == Mins::Pairs16 ? 8 : 4;
+    const std::int16_t* sums = S::kMins == Mins::Pairs16 ? x.sums16 : x.sums32;
+    I sum = V::zero();
+    for (int i = 0; i < kPairs; ++i) sum = V::dot16(sum, V::load(w.pairs[i]), V::repeat(sums + 2 * i));
+    return V::mul(V::to_float(sum), V::load_f(w.negative_dmin));
+  }
+  return V::zero_f();
+}
+
+// Adds 256 values of V::kTiles tiles times `count` tokens to out[token * stride + 16 * tile].
+template <class S, int count>
+void register_tile(const Unpacked* w, const Int8Block* x, float* out, std::size_t stride) {
+  F sums[count][V::kTiles];
+#pragma GCC unroll 8
+  for (int t = 0; t < count; ++t) {
+#pragma GCC unroll 8
+    for (int m = 0; m < V::kTiles; ++m) sums[t][m] = unpacked_mins<S>(w[m], x[t]);
+  }
+  // An accumulator is kept over `steps` runs of eight (four for groups of 16) products of 4 values.
+  constexpr int kRun = S::kGroup == 16 ? 4 : 8;
+  constexpr int kSteps = S::kGroup == 256 ? 8 : 1;
+  for (int g = 0; g < 256 / S::kGroup; ++g) {
+    I products[count][V::kTiles];
+#pragma GCC unroll 8
+    for (int t = 0; t < count; ++t) {
+      I start = V::zero();
+      if constexpr (S::kSigned && V::kSignedOffset != 0) {
+        start = V::repeat(S::kGroup == 16 ? &x[t].starts16[g] : S::kGroup == 32 ? &x[t].starts32[g] : &x[t].start256);
+      }
+#pragma GCC unroll 8
+      for (int m = 0; m < V::kTiles; ++m) products[t][m] = start;
+    }
+    for (int step = 0; step < kSteps; ++step) {
+      const int first = (g * kSteps + step) * kRun;
+#pragma GCC unroll 8
+      for (int c = 0; c < kRun; ++c) {
+        I weights[V::kTiles];
+#pragma GCC unroll 8
+        for (int m = 0; m < V::kTiles; ++m) weights[m] = V::load(w[m].weights[first + c]);
+#pragma GCC unroll 8
+        for (int t = 0; t < count; ++t) {
+          const I values = V::repeat(&x[t].values[4 * (first + c)]);
+#pragma GCC unroll 8
+          for (int m = 0; m < V::kTiles; ++m) {
+            products[t][m] = S::kSigned ? V::dot_signed(products[t][m], weights[m], values)
+                                        : V::dot(products[t][m], weights[m], values);
+          }
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < V::kTiles; ++m) {
+      const F scale = V::load_f(w[m].scales[g]);
+#pragma GCC unroll 8
+      for (int t = 0; t < count; ++t) sums[t][m] = V::fma(V::to_float(products[t][m]), scale, sums[t][m]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < count; ++t) {
+    const F scale = V::set(x[t].scale);
+#pragma GCC unroll 8
+    for (int m = 0; m < V::kTiles; ++m) {
+      float* target = out + static_cast<std::size_t>(t) * stride + kRows * static_cast<std::size_t>(m);
+      V::store_f(target, V::fma(sums[t][m], scale, V::load_f(target)));
+    }
+  }
+}
+
+template <class S, int... count>
+LOADLINE_INLINE auto register_tile_for(std::uint32_t tokens, std::integer_sequence<int, count...>) {
+  using Function = void (*)(const Unpacked*, const Int8Block*, float*, std::size_t);
+  static constexpr Function kFunctions[] = {register_tile<S, count + 1>...};
+  return kFunctions[tokens - 1];
+}
+
+// Up to here the weights' stream is the bottleneck and is fetched as for one token; beyond, a little at a time.
+constexpr std::uint32_t kFewTokens = 24;
+
+// Fetches the next bytes of several tiles in small portions.
+class Fetcher {
+ public:
+  LOADLINE_INLINE Fetcher(const Tile* tiles, std::uint32_t count, std::size_t offset, std::size_t bytes)
+      : tile_(tiles), end_tile_(tiles + count), offset_(offset), bytes_(bytes) {}
+  LOADLINE_INLINE void fetch(std::size_t lines) {
+    for (; lines > 0 && tile_ != end_tile_; --lines) {
+      V::prefetch(tile_->data + offset_ + done_);
+      done_ += 64;
+      if (done_ < bytes_) continue;
+      done_ = 0;
+      ++tile_;
+    }
+  }
+
+ private:
+  const Tile* tile_;
+  const Tile* end_tile_;
+  std::size_t offset_, bytes_, done_ = 0;
+};
+
+// sums[t * kTileSums + 16 * i + r] = row r of tile i times token first + t, for up to kGroupTiles tiles.
+template <class Format>
+void products_of_many(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
+                      std::uint32_t first, std::uint32_t token_count, float* sums) {
+  using S = ShapeOf<Format>;
+  constexpr std::size_t kTileBytes = kRows * Format::kBytes;
+  Unpacked unpacked[kGroupTiles];
+  alignas(64) std::byte copy[kTileBytes];
+  for (std::size_t i = 0; i < std::size_t{token_count} * kTileSums; i += 16) V::store_f(sums + i, V::zero_f());
+  const auto* x = reinterpret_cast<const Int8Block*>(activations) + first;
+  // Whole register tiles: the tiles that are missing repeat the last one, and their sums are not looked at.
+  const std::uint32_t padded = (count + V::kTiles - 1) / V::kTiles * V::kTiles;
+  const bool few = token_count <= kFewTokens;
+  for (std::uint32_t b = 0; b < tiles[0].superblocks; ++b, x += tokens) {
+    for (std::uint32_t i = 0; i < padded; ++i) {
+      const Tile& tile = tiles[i < count ? i : count - 1];
+      const std::byte* p = tile.data + b * kTileBytes;
+      if (b >= tile.direct) {
+        copy_superblock(tile, b, copy);
+        p = copy;
+      } else if (few) {
+        prefetch_ahead<kTileBytes>(p);
+      }
+      unpack<Format>(p, unpacked[i]);
+    }
+    Fetcher next(tiles, count, (b + 1) * kTileBytes, kTileBytes);
+    // Register tiles of about the same number of tokens: a narrow one cannot hide the latency of the dot product.
+    std::uint32_t calls = (token_count + V::kTokens - 1) / V::kTokens;
+    const std::size_t pairs = calls * (padded / V::kTiles);
+    const std::size_t share = few ? 0 : (count * (kTileBytes / 64 + 1) + pairs - 1) / pairs;
+    for (std::uint32_t t = 0; t < token_count; --calls) {
+      const std::uint32_t now = (token_count - t + calls - 1) / calls;
+      const auto function = register_tile_for<S>(now, std::make_integer_sequence<int, V::kTokens>{});
+      for (std::uint32_t i = 0; i < padded; i += V::kTiles) {
+        next.fetch(share);
+        function(unpacked + i, x + t, sums + std::size_t{t} * kTileSums + kRows * i, kTileSums);
+      }
+      t += now;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace loadline::cpu

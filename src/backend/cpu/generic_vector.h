@@ -1,0 +1,155 @@
+// Activations, norms and the exponential, written once over the primitives of an instruction set. Internal linkage.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/generic_formats.h"
+#include "backend/cpu/kernel_sets.h"
+#include "quant/activation.h"
+
+namespace loadline::cpu {
+namespace {
+
+using quant::ActivationKind;
+using quant::Int8Block;
+
+// exp(x) for x in [-87, 88], clamped to that range beyond; NaN stays NaN. Relative error below 3e-7: the argument is
+// reduced to |r| <= ln(2) / 2, where the Taylor polynomial of degree 7 leaves 6e-9, and the rest is rounding.
+LOADLINE_INLINE F exponential(F x) {
+  // The operand that may be NaN comes second, which is the one that minimum and maximum return then.
+  x = V::min(V::set(88.0F), V::max(V::set(-87.0F), x));
+  const I n = V::round_to_int(V::mul(x, V::set(1.44269504F)));
+  const F turns = V::to_float(n);
+  F r = V::fma(turns, V::set(-0.693359375F), x);  // ln(2) in two parts, the first exact in 10 bits
+  r = V::fma(turns, V::set(2.12194440e-4F), r);
+  F p = V::set(1.0F / 5040);
+  p = V::fma(p, r, V::set(1.0F / 720));
+  p = V::fma(p, r, V::set(1.0F / 120));
+  p = V::fma(p, r, V::set(1.0F / 24));
+  p = V::fma(p, r, V::set(1.0F / 6));
+  p = V::fma(p, r, V::set(0.5F));
+  p = V::fma(p, r, V::set(1.0F));
+  p = V::fma(p, r, V::set(1.0F));
+  return V::mul(p, V::as_float(V::template shl32<23>(V::add32(n, V::ints(127)))));
+}
+
+// x / (1 + exp(-x))
+LOADLINE_INLINE F silu(F x) { return V::div(x, V::add(V::set(1.0F), exponential(V::sub(V::zero_f(), x)))); }
+
+LOADLINE_INLINE F magnitude_bits(F x) { return V::as_float(V::and_(V::as_int(x), V::ints(0x7FFFFFFF))); }
+
+// Bits of the largest magnitude of `count` (a multiple of 16) floats. As bits, infinities and NaN are the largest.
+LOADLINE_INLINE std::int32_t largest_bits(const float* x, std::size_t count) {
+  I largest = V::zero();
+  for (std::size_t i = 0; i < count; i += 16) {
+    largest = V::max_ints(largest, V::as_int(magnitude_bits(V::load_f(x + i))));
+  }
+  return V::largest_int(largest);
+}
+
+// As the scalar kernels do it, bit for bit.
+void prepare_block(const float* x, Int8Block& out) {
+  const std::int32_t bits = largest_bits(x, 256);
+  float largest;
+  std::memcpy(&largest, &bits, sizeof largest);
+  const bool finite = bits < 0x7F800000;
+  if (!finite || largest < kNegligible) {
+    std::memset(&out, 0, sizeof out);
+    out.scale = finite ? 0.0F : __builtin_nanf("");
+    return;
+  }
+  out.scale = largest / 127.0F;
+  const F inverse = V::set(127.0F / largest);
+  for (int i = 0; i < 256; i += 16) {
+    V::store_chars(out.values + i, V::round_to_int(V::mul(V::load_f(x + i), inverse)));
+  }
+  alignas(64) std::int32_t quads[64];  // sums of 4 values each
+  for (int i = 0; i < 4; ++i) V::store(quads + 16 * i, V::dot(V::zero(), V::bytes(1), V::load(out.values + 64 * i)));
+  out.start256 = 0;
+  for (int i = 0; i < 8; ++i) {
+    std::int32_t pair[2];
+    for (int j = 0; j < 2; ++j) {
+      const std::int32_t* quad = quads + 8 * i + 4 * j;
+      pair[j] = quad[0] + quad[1] + quad[2] + quad[3];
+      out.starts16[2 * i + j] = -128 * pair[j];
+      out.sums16[quant::sum_index(2 * i + j)] = static_cast<std::int16_t>(pair[j]);
+    }
+    out.starts32[i] = -128 * (pair[0] + pair[1]);
+    out.sums32[quant::sum_index(i)] = static_cast<std::int16_t>(pair[0] + pair[1]);
+    out.start256 += out.starts32[i];
+  }
+  std::memset(out.padding, 0, sizeof out.padding);
+}
+
+void prepare(ActivationKind kind, const float* x, std::uint64_t stride, std::uint64_t columns, std::uint32_t begin,
+             std::uint32_t end, std::uint32_t tokens, std::byte* out) {
+  for (std::uint32_t t = begin; t < end; ++t) {
+    const float* row = x + t * stride;
+    if (kind == ActivationKind::Int8) {
+      auto* target = reinterpret_cast<Int8Block*>(out) + t;
+      std::uint64_t c = 0;
+      for (; c + 256 <= columns; c += 256, target += tokens) prepare_block(row + c, *target);
+      if (c < columns) {
+        alignas(64) float last[256] = {};
+        std::memcpy(last, row + c, (columns - c) * sizeof(float));
+        prepare_block(last, *target);
+      }
+    } else {
+      const std::uint64_t padded = (columns + 15) / 16 * 16;
+      float* target = reinterpret_cast<float*>(out) + t * padded;
+      std::memcpy(target, row, columns * sizeof(float));
+      std::memset(target + columns, 0, (padded - columns) * sizeof(float));
+    }
+  }
+}
+
+void rms_norm(const float* x, const float* weight, float* out, std::uint64_t columns, float epsilon) {
+  F sums[4] = {V::zero_f(), V::zero_f(), V::zero_f(), V::zero_f()};
+  std::uint64_t c = 0;
+  for (; c + 64 <= columns; c += 64) {
+    unrolled<4>(LOADLINE_EACH(i) {
+      const F value = V::load_f(x + c + 16 * i);
+      sums[i] = V::fma(value, value, sums[i]);
+    });
+  }
+  float squares = V::sum(V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3])));
+  for (; c < columns; ++c) squares += x[c] * x[c];
+  const float factor = 1.0F / __builtin_sqrtf(squares / static_cast<float>(columns) + epsilon);
+  for (c = 0; c + 16 <= columns; c += 16) {
+    V::store_f(out + c, V::mul(V::mul(V::load_f(x + c), V::set(factor)), V::load_f(weight + c)));
+  }
+  for (; c < columns; ++c) out[c] = x[c] * factor * weight[c];
+}
+
+// The loops of the next two are plain enough for the compiler to vectorise.
+void rope(float* x, std::uint32_t heads, std::uint32_t head_dim, std::uint32_t rotary, const float* cosines,
+          const float* sines, bool neox) {
+  const std::uint32_t half = rotary / 2;
+  for (std::uint32_t h = 0; h < heads; ++h, x += head_dim) {
+    if (neox) {
+      float* __restrict first = x;
+      float* __restrict second = x + half;
+      for (std::uint32_t i = 0; i < half; ++i) {
+        const float a = first[i];
+        const float b = second[i];
+        first[i] = a * cosines[i] - b * sines[i];
+        second[i] = a * sines[i] + b * cosines[i];
+      }
+    } else {
+      for (std::uint32_t i = 0; i < half; ++i) {
+        const float a = x[2 * i];
+        const float b = x[2 * i + 1];
+        x[2 * i] = a * cosines[i] - b * sines[i];
+        x[2 * i + 1] = a * sines[i] + b * cosines[i];
+      }
+    }
+  }
+}
+
+void add(float* target, const float* source, std::uint64_t count) {
+  for (std::uint64_t i = 0; i < count; ++i) target[i] += source[i];
+}
+
+}  // namespace
+}  // namespace loadline::cpu

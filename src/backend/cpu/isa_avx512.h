@@ -1,0 +1,146 @@
+// The primitives the generic kernels are written in, for AVX-512 with VNNI (F, BW, DQ, VL, VNNI).
+// Only kernels_avx512.cpp includes this; everything has internal linkage.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#define LOADLINE_INLINE __attribute__((always_inline)) inline
+
+namespace loadline::cpu {
+namespace {
+
+struct V {
+  using I = __m512i;  // 16 lanes (rows, cells) of 4 bytes
+  using F = __m512;   // 16 floats
+
+  // The unsigned operand of the dot product cannot hold a signed weight: it is stored plus this, and the accumulator
+  // starts from minus this times the sum of the activations.
+  static constexpr int kSignedOffset = 128;
+  // Register tile of the matrix product: 2 x 6 integer and as many float accumulators, and 8 registers for the rest.
+  static constexpr int kTiles = 2;
+  static constexpr int kTokens = 6;
+  // And of attention: rows times two vectors of cells, rows times vectors of dimensions.
+  static constexpr int kScoreRows = 6;
+  static constexpr int kValueRows = 6;
+  static constexpr int kValueVectors = 4;
+
+  static LOADLINE_INLINE I load(const void* p) { return _mm512_loadu_si512(p); }
+  static LOADLINE_INLINE void store(void* p, I v) { _mm512_storeu_si512(p, v); }
+  static LOADLINE_INLINE I zero() { return _mm512_setzero_si512(); }
+  static LOADLINE_INLINE I bytes(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+  static LOADLINE_INLINE I words(int v) { return _mm512_set1_epi16(static_cast<short>(v)); }
+  static LOADLINE_INLINE I ints(int v) { return _mm512_set1_epi32(v); }
+  // The same 4 bytes in every lane.
+  static LOADLINE_INLINE I repeat(const void* p) {
+    std::int32_t v;
+    std::memcpy(&v, p, 4);
+    return _mm512_set1_epi32(v);
+  }
+
+  static LOADLINE_INLINE I and_(I a, I b) { return _mm512_and_si512(a, b); }
+  static LOADLINE_INLINE I or_(I a, I b) { return _mm512_or_si512(a, b); }
+  static LOADLINE_INLINE I xor_(I a, I b) { return _mm512_xor_si512(a, b); }
+  static LOADLINE_INLINE I or_and(I a, I b, I mask) { return _mm512_ternarylogic_epi32(a, b, mask, 0xF8); }
+  // Shifts of 16-bit units, n > 0 to the right and n < 0 to the left; the bits that cross bytes are the caller's to
+  // mask.
+  template <int n>
+  static LOADLINE_INLINE I shift(I v) {
+    if constexpr (n > 0) return _mm512_srli_epi16(v, n);
+    if constexpr (n < 0) return _mm512_slli_epi16(v, -n);
+    return v;
+  }
+  template <int n>
+  static LOADLINE_INLINE I shr32(I v) {
+    return _mm512_srli_epi32(v, n);
+  }
+  template <int n>
+  static LOADLINE_INLINE I shl32(I v) {
+    return _mm512_slli_epi32(v, n);
+  }
+  template <int n>
+  static LOADLINE_INLINE I sra32(I v) {
+    return _mm512_srai_epi32(v, n);
+  }
+  static LOADLINE_INLINE I add8(I a, I b) { return _mm512_add_epi8(a, b); }
+  static LOADLINE_INLINE I add16(I a, I b) { return _mm512_add_epi16(a, b); }
+  static LOADLINE_INLINE I add32(I a, I b) { return _mm512_add_epi32(a, b); }
+  static LOADLINE_INLINE I sub32(I a, I b) { return _mm512_sub_epi32(a, b); }
+  static LOADLINE_INLINE I mul16(I a, I b) { return _mm512_mullo_epi16(a, b); }
+  // table[index] bytewise; `table` points to 16 bytes, the indices are below 16.
+  static LOADLINE_INLINE I lookup(I table, I index) { return _mm512_shuffle_epi8(table, index); }
+  static LOADLINE_INLINE I table16(const std::int8_t* p) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  // Every lane's low 16 bits in both of its halves.
+  static LOADLINE_INLINE I low_twice(I v) {
+    return _mm512_shuffle_epi8(v, _mm512_set4_epi32(0x0D0C0D0C, 0x09080908, 0x05040504, 0x01000100));
+  }
+  // 0x10 in byte i of a lane whose bit 4 c + i is set.
+  template <int c>
+  static LOADLINE_INLINE I fifth_bits(I v) {
+    constexpr int kByte = c / 2 * 0x01010101;
+    const I spread =
+        _mm512_shuffle_epi8(v, _mm512_set4_epi32(0x0C0C0C0C + kByte, 0x08080808 + kByte, 0x04040404 + kByte, kByte));
+    return _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(spread, ints(c % 2 == 0 ? 0x08040201 : 0x80402010)),
+                                 bytes(0x10));
+  }
+
+  // Adds to each lane the sum of the products of its 4 bytes: unsigned (below 64) times signed.
+  static LOADLINE_INLINE I dot(I sum, I weights, I x) { return _mm512_dpbusd_epi32(sum, weights, x); }
+  // Likewise for weights of 8 bits plus kSignedOffset.
+  static LOADLINE_INLINE I dot_signed(I sum, I weights, I x) { return _mm512_dpbusd_epi32(sum, weights, x); }
+  // Adds the sum of the products of the two signed halves.
+  static LOADLINE_INLINE I dot16(I sum, I a, I b) { return _mm512_dpwssd_epi32(sum, a, b); }
+  static LOADLINE_INLINE F to_float(I v) { return _mm512_cvtepi32_ps(v); }
+  static LOADLINE_INLINE I round_to_int(F v) { return _mm512_cvtps_epi32(v); }
+  static LOADLINE_INLINE F as_float(I v) { return _mm512_castsi512_ps(v); }
+  static LOADLINE_INLINE I as_int(F v) { return _mm512_castps_si512(v); }
+
+  // 16 values of memory as lanes.
+  static LOADLINE_INLINE F halves(const void* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  }
+  static LOADLINE_INLINE float half(std::uint16_t bits) { return _cvtsh_ss(bits); }
+  static LOADLINE_INLINE void store_halves(void* p, F v) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  static LOADLINE_INLINE I shorts(const void* p) {  // unsigned
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  }
+  static LOADLINE_INLINE I chars(const void* p) {  // signed
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+  // Stores the low 8 or 16 bits of each lane.
+  static LOADLINE_INLINE void store_chars(void* p, I v) {
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+  }
+  static LOADLINE_INLINE void store_shorts(void* p, I v) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v));
+  }
+
+  static LOADLINE_INLINE F load_f(const float* p) { return _mm512_loadu_ps(p); }
+  static LOADLINE_INLINE void store_f(float* p, F v) { _mm512_storeu_ps(p, v); }
+  static LOADLINE_INLINE F zero_f() { return _mm512_setzero_ps(); }
+  static LOADLINE_INLINE F set(float v) { return _mm512_set1_ps(v); }
+  static LOADLINE_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static LOADLINE_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static LOADLINE_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static LOADLINE_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
+  static LOADLINE_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static LOADLINE_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static LOADLINE_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static LOADLINE_INLINE float sum(F v) { return _mm512_reduce_add_ps(v); }
+  static LOADLINE_INLINE float largest(F v) { return _mm512_reduce_max_ps(v); }
+  static LOADLINE_INLINE int sum_ints(I v) { return _mm512_reduce_add_epi32(v); }
+  static LOADLINE_INLINE I max_ints(I a, I b) { return _mm512_max_epi32(a, b); }
+  static LOADLINE_INLINE int largest_int(I v) { return _mm512_reduce_max_epi32(v); }
+
+  static LOADLINE_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+};
+
+}  // namespace
+}  // namespace loadline::cpu

@@ -1,0 +1,32 @@
+// Sixteen rows of a matrix as the kernels walk them: 256 values at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/kernels.h"
+
+namespace loadline::cpu {
+
+// Tokens up to which a product reads the weights' stream directly.
+constexpr std::uint32_t kFew = 4;
+
+// Tiles whose sums a product of many tokens keeps side by side, and floats of one token's sums.
+constexpr std::uint32_t kGroupTiles = 4;
+constexpr std::uint32_t kTileSums = kGroupTiles * kTileRows;
+
+struct Tile {
+  const std::byte* data;      // the tile, or the first of the rows after the last whole tile
+  std::uint32_t superblocks;  // of 256 values, the last one may be partial
+  std::uint32_t direct;  // of these, how many can be read in place: all but a partial last one; none of a partial tile
+  std::uint32_t rows;    // 16, or fewer in a partial tile
+  const Matrix* matrix;
+};
+
+Tile tile_of(const Matrix& matrix, std::uint64_t index);
+
+// Values [256 * index, ...) of a tile in the layout of a whole tile, zeros where rows or values are missing.
+// `target` has room for 16 rows of 256 values, 64-byte aligned.
+void copy_superblock(const Tile& tile, std::uint32_t index, std::byte* target);
+
+}  // namespace loadline::cpu
