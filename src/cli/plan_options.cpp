@@ -131,6 +131,11 @@ void PlanOptions::add_to(CLI::App& command) {
   command.add_option("--plan", plan_file_, "Use exactly the plan in this file (`loadline plan --out` writes one)")
       ->group(kGroup);
 
+  command
+      .add_option("--dev,--device", devices_,
+                  "GPUs to use, by id or name (default: all but software ones): vulkan0,vulkan1, or none")
+      ->delimiter(',')
+      ->group(kGroup);
   command.add_option("--gpu", cards_, "Plan for this graphics card, such as \"RTX 3060\"; may be repeated")
       ->group(kMachineGroup);
   command
@@ -174,6 +179,7 @@ hardware::Profile PlanOptions::profile(const gguf::Model& model) const {
   hardware::Profile profile;
   if (hardware_.empty()) {
     profile = hardware::probe(model.files.empty() ? std::filesystem::path() : model.files.front().path());
+    if (cards_.empty()) profile.gpus = hardware::probe_gpus(devices_);
   } else {
     profile = hardware::profile_from_json(read_text_file(hardware_, kMostJson), hardware_);
   }

@@ -36,6 +36,7 @@ class PlanOptions {
 
   std::string hardware_;
   std::vector<std::string> cards_;
+  std::vector<std::string> devices_;
   std::string vram_, ram_, headroom_;
   std::string disk_ = "auto";
   std::string gpu_layers_ = "auto";

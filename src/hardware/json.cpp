@@ -120,6 +120,7 @@ void read_ram(const Reader& reader, Ram& ram) {
 
 void read_gpu(const Reader& reader, Gpu& gpu) {
   reader.read("name", gpu.name);
+  reader.read("id", gpu.id);
   reader.read("driver", gpu.driver);
   reader.read("software", gpu.software);
   reader.read("total", gpu.total);
@@ -153,6 +154,7 @@ std::string to_json(const Profile& profile) {
   document["gpus"] = ordered::array();
   for (const Gpu& gpu : profile.gpus) {
     document["gpus"].push_back({{"name", gpu.name},
+                                {"id", gpu.id},
                                 {"driver", gpu.driver},
                                 {"software", gpu.software},
                                 {"total", gpu.total.value},

@@ -1,0 +1,79 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+#include <system_error>
+
+#include "base/error.h"
+#include "hardware/probe.h"
+#include "hardware/vulkan_api.h"
+
+namespace loadline::hardware {
+namespace {
+
+// Whether a kernel driver for a GPU is there. Only then are the drivers opened unasked: on a machine without one,
+// Mesa's software device would cost time and memory for nothing.
+bool has_gpu_node() {
+  std::error_code ignored;
+  for (const char* node : {"/dev/nvidia0", "/dev/dxg", "/dev/dri/renderD128"}) {
+    if (std::filesystem::exists(node, ignored)) return true;
+  }
+  return false;
+}
+
+bool contains(std::string_view text, std::string_view part) {
+  const auto same = [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); };
+  return !std::ranges::search(text, part, same).empty();
+}
+
+Gpu describe(const VulkanDeviceInfo& device) {
+  Gpu gpu;
+  gpu.name = device.name;
+  gpu.id = device.id;
+  gpu.driver = "vulkan";
+  gpu.software = device.software();
+  gpu.total = device.memory;
+  gpu.free = std::min(device.free.value_or(device.memory), device.memory);
+  return gpu;
+}
+
+Gpu find(const std::vector<VulkanDeviceInfo>& devices, const std::string& name) {
+  const auto found = std::ranges::find_if(devices, [&](const VulkanDeviceInfo& device) {
+    return device.id == name || (!name.empty() && contains(device.name, name));
+  });
+  if (found == devices.end()) {
+    std::vector<std::string> names;
+    for (const VulkanDeviceInfo& device : devices) names.push_back(fmt::format("{} ({})", device.id, device.name));
+    throw bad_input(fmt::format("-dev names \"{}\", but there is no such GPU", name),
+                    names.empty() ? "This machine has none." : fmt::format("There is: {}.", fmt::join(names, ", ")));
+  }
+  if (!found->missing.empty()) {
+    throw Error(ErrorCode::DeviceFailure, fmt::format("the GPU {} cannot be used: its driver lacks {}", found->name,
+                                                      fmt::join(found->missing, ", ")));
+  }
+  return describe(*found);
+}
+
+}  // namespace
+
+std::vector<Gpu> probe_gpus(const std::vector<std::string>& named) {
+  if (named.empty() && !has_gpu_node()) return {};
+  if (named.size() == 1 && named[0] == "none") return {};
+  std::string why;
+  const auto instance = VulkanInstance::open(why);
+  if (!instance) {
+    if (named.empty()) return {};
+    throw bad_input(fmt::format("-dev names a GPU, but {}", why));
+  }
+  const std::vector<VulkanDeviceInfo> devices = list_vulkan_devices(*instance);
+  std::vector<Gpu> gpus;
+  for (const std::string& name : named) gpus.push_back(find(devices, name));
+  if (!named.empty()) return gpus;
+  for (const VulkanDeviceInfo& device : devices) {
+    if (!device.software() && device.missing.empty()) gpus.push_back(describe(device));
+  }
+  return gpus;
+}
+
+}  // namespace loadline::hardware
