@@ -163,6 +163,8 @@ TEST_F(Refusals, OfShapesThatCannotBe) {
   EXPECT_THAT(open(RawGguf(1, 0).tensor("t", {1ULL << 62}, kF32, 0).data(64)).sentence, HasSubstr("impossibly large"));
   EXPECT_THAT(open(RawGguf(1, 0).tensor("t", {(1ULL << 63) + 1}, kF32, 0).data(64)).sentence,
               HasSubstr("impossibly large"));
+  // More values than an int64 counts, in fewer bytes than that.
+  EXPECT_THAT(open(RawGguf(1, 0).tensor("t", {1ULL << 63}, kQ4K, 0).data(64)).sentence, HasSubstr("impossibly large"));
   EXPECT_THAT(open(RawGguf(1, 0).tensor("t", {128, 2}, kQ4K, 0).data(512)).sentence,
               testing::AllOf(HasSubstr("rows of 128"), HasSubstr("Q4_K"), HasSubstr("256")));
   EXPECT_THAT(open(RawGguf(1, 0).tensor("", {1}, kF32, 0).data(64)).sentence, HasSubstr("no name"));

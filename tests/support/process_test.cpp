@@ -38,7 +38,7 @@ TEST(Process, SurvivesAProgramThatDoesNotReadItsInput) {
 TEST(Process, SetsVariablesOverTheTestsOwn) {
   ProcessOptions options;
   options.variables = {{"HOME", "/nowhere"}};
-  EXPECT_EQ(run_process({"/bin/sh", "-c", "echo $HOME"}, options).out, "/nowhere\n");
+  EXPECT_EQ(run_process({"/usr/bin/printenv", "HOME"}, options).out, "/nowhere\n");
 }
 
 TEST(Process, ReportsTheSignalThatEndedAProgram) {
