@@ -35,7 +35,7 @@ void check_size(std::size_t size) {
 
 }  // namespace
 
-// The array and nothrow forms call these (the C++ standard, [new.delete]).
+// All forms: the standard library's others call the first two, but those of the address sanitizer do not.
 void* operator new(std::size_t size) {
   check_size(size);
   return taken(std::malloc(std::max<std::size_t>(size, 1)));
@@ -47,10 +47,24 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
   if (::posix_memalign(&memory, boundary, std::max<std::size_t>(size, 1)) != 0) memory = nullptr;
   return taken(memory);
 }
+void* operator new[](std::size_t size) { return operator new(size); }
+void* operator new[](std::size_t size, std::align_val_t alignment) { return operator new(size, alignment); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept try {
+  return operator new(size);
+} catch (const std::bad_alloc&) {
+  return nullptr;
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return operator new(size, std::nothrow); }
 void operator delete(void* memory) noexcept { given_back(memory); }
 void operator delete(void* memory, std::size_t) noexcept { given_back(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { given_back(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { given_back(memory); }
+void operator delete[](void* memory) noexcept { given_back(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { given_back(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { given_back(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { given_back(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { given_back(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { given_back(memory); }
 
 namespace loadline::test {
 

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <new>
+#include <string>
 #include <vector>
 
 namespace loadline::test {
@@ -26,7 +27,7 @@ TEST(AllocationWatch, CountsAllocationsAndThePeakOfLiveBytes) {
   EXPECT_LT(watch.peak(), Bytes(3500));
 }
 
-TEST(AllocationWatch, SeesAlignedMemory) {
+TEST(AllocationWatch, SeesArraysAndAlignedMemory) {
   struct alignas(256) Line {
     char bytes[256];
   };
@@ -36,6 +37,13 @@ TEST(AllocationWatch, SeesAlignedMemory) {
   }
   EXPECT_EQ(watch.count(), 1U);
   EXPECT_GE(watch.peak(), Bytes(1024));
+}
+
+TEST(AllocationWatch, SeesTheFormThatDoesNotThrow) {
+  const AllocationWatch watch;
+  const std::unique_ptr<int> number(new (std::nothrow) int(1));
+  EXPECT_EQ(watch.count(), 1U);
+  EXPECT_EQ(new (std::nothrow) char[kLargestAllocation.value + 1], nullptr);
 }
 
 TEST(AllocationWatch, RefusesEnormousRequests) {
