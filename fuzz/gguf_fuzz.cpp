@@ -48,6 +48,8 @@ void use(const gguf::Model& model, std::size_t size) {
 
 }  // namespace
 
+// The name is libFuzzer's.
+// NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static test::MemoryFile file;
   file.set(std::as_bytes(std::span(data, size)));

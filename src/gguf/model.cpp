@@ -51,8 +51,11 @@ File open_part(const std::filesystem::path& path, std::uint64_t number, std::uin
 // Reads the parts after the first, and appends their tensors.
 void read_other_parts(Model& model, const Split& split) {
   const std::filesystem::path first = model.files.front().path();
+  // check_first_part has seen that the name ends so.
+  std::string stem = first.filename().string();
+  stem.resize(stem.size() - part_suffix(0, split.count).size());
   for (std::uint64_t number = 1; number < split.count; ++number) {
-    const std::filesystem::path path = part_path(first, number, split.count).value();
+    const std::filesystem::path path = first.parent_path() / (stem + part_suffix(number, split.count));
     model.files.push_back(open_part(path, number, split.count));
     Header header = read_header(model.files.back(), static_cast<std::uint32_t>(number));
     const Split own = split_of(model.files.back(), header.metadata);

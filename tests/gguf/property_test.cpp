@@ -229,7 +229,7 @@ bool opens_or_is_refused(const test::MemoryFile& file, std::size_t size) {
 }
 
 RC_GTEST_PROP(GgufProperty, ADamagedFileOpensOrIsRefusedWithinItsOwnMemory, ()) {
-  static const std::vector<std::byte> whole = [] {
+  static const std::vector<std::byte> kWhole = [] {
     const test::TemporaryFolder folder;
     test::write_model(folder.path() / "small.gguf");
     return test::read_bytes(folder.path() / "small.gguf");
@@ -237,7 +237,7 @@ RC_GTEST_PROP(GgufProperty, ADamagedFileOpensOrIsRefusedWithinItsOwnMemory, ()) 
   // Each case damages many copies: writing down one case costs rapidcheck more than opening a hundred files.
   static test::MemoryFile file;
   for (int copy = 0; copy < 40; ++copy) {
-    std::vector<std::byte> bytes = whole;
+    std::vector<std::byte> bytes = kWhole;
     Damage damage(bytes);
     const int times = *rc::gen::inRange(1, 5);
     for (int i = 0; i < times; ++i) damage.anything();
