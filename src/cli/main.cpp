@@ -29,6 +29,7 @@ int run(int argc, char** argv) {
   loadline::cli::add_logits(app, action);
   loadline::cli::add_quantize(app, action);
   loadline::cli::add_synth(app, action);
+  loadline::cli::add_tokenize(app, action);
 
   const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
   const auto is_named = [&](const CLI::App* command) { return command->check_name(argv[1]); };

@@ -37,9 +37,9 @@ SpecialTokens defaults_of(const PreTokenizer& pretokenizer) {
 
 MergeTable::MergeTable(const gguf::Metadata& metadata, const Vocabulary& vocabulary) : seed_(hash_seed()) {
   const std::vector<std::string>* merges = metadata.get_strings(kMergesKey);
-  if (merges == nullptr) throw bad_input(fmt::format("{} is missing.", kMergesKey));
+  if (merges == nullptr) throw bad_input(fmt::format("{} is missing", kMergesKey));
   if (merges->size() >= Merge::kNone) {
-    throw bad_input(fmt::format("{} has {} entries, more than can be ranked.", kMergesKey, merges->size()));
+    throw bad_input(fmt::format("{} has {} entries, more than can be ranked", kMergesKey, merges->size()));
   }
   slots_.assign(std::bit_ceil(merges->size() * 2 + 1), {kEmpty, {}});
   for (std::size_t rank = 0; rank < merges->size(); ++rank) {
@@ -47,12 +47,12 @@ MergeTable::MergeTable(const gguf::Metadata& metadata, const Vocabulary& vocabul
     const auto known = [&](std::string_view bytes, std::string_view what) {
       const Token token = vocabulary.find(bytes);
       if (token >= 0) return token;
-      throw bad_input(fmt::format("{}: entry {}, \"{}\", {} that is not in the vocabulary.", kMergesKey, rank,
+      throw bad_input(fmt::format("{}: entry {}, \"{}\", {} that is not in the vocabulary", kMergesKey, rank,
                                   printable(line), what));
     };
     const std::size_t blank = line.find(' ', 1);
     if (blank == std::string_view::npos) {
-      throw bad_input(fmt::format("{}: entry {}, \"{}\", is not two tokens.", kMergesKey, rank, printable(line)));
+      throw bad_input(fmt::format("{}: entry {}, \"{}\", is not two tokens", kMergesKey, rank, printable(line)));
     }
     const std::string left_bytes = side_bytes(line.substr(0, blank));
     const std::string right_bytes = side_bytes(line.substr(blank + 1));

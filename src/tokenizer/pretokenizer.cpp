@@ -130,7 +130,7 @@ Error engine_failure(std::string_view doing, int code) {
   std::array<PCRE2_UCHAR, 128> text{};
   pcre2_get_error_message(code, text.data(), text.size());
   return {ErrorCode::Internal,
-          fmt::format("{} the pre-tokeniser failed: {}.", doing, reinterpret_cast<char*>(text.data()))};
+          fmt::format("{} the pre-tokeniser failed: {}", doing, reinterpret_cast<char*>(text.data()))};
 }
 
 }  // namespace
@@ -158,7 +158,7 @@ PreTokenizer::PreTokenizer(std::string_view name) {
     for (const char* expression : row.expressions) expressions_.emplace_back(expression);
     return;
   }
-  throw bad_input(fmt::format("tokenizer.ggml.pre is \"{}\", a pre-tokeniser that is not known.", printable(name)));
+  throw bad_input(fmt::format("tokenizer.ggml.pre is \"{}\", a pre-tokeniser that is not known", printable(name)));
 }
 
 PreTokenizer::~PreTokenizer() = default;

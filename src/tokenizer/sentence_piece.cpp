@@ -32,15 +32,15 @@ std::uint32_t rank_of(float score) {
 
 std::vector<std::uint32_t> read_ranks(const gguf::Metadata& metadata, std::size_t count) {
   const auto scores = metadata.get_floats(kScoresKey);
-  if (!scores) throw bad_input(fmt::format("{} is missing.", kScoresKey));
+  if (!scores) throw bad_input(fmt::format("{} is missing", kScoresKey));
   if (scores->size() != count) {
     throw bad_input(
-        fmt::format("{} has {} entries, but tokenizer.ggml.tokens has {}.", kScoresKey, scores->size(), count));
+        fmt::format("{} has {} entries, but tokenizer.ggml.tokens has {}", kScoresKey, scores->size(), count));
   }
   std::vector<std::uint32_t> ranks(count);
   for (std::size_t i = 0; i < count; ++i) {
     if (std::isnan((*scores)[i]))
-      throw bad_input(fmt::format("{}: the score of token {} is not a number.", kScoresKey, i));
+      throw bad_input(fmt::format("{}: the score of token {} is not a number", kScoresKey, i));
     ranks[i] = rank_of((*scores)[i]);
   }
   return ranks;

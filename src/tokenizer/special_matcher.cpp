@@ -30,7 +30,7 @@ SpecialMatcher::SpecialMatcher(std::vector<Pattern> patterns) {
   if (total > kMostBytes) {
     throw bad_input(
         fmt::format("tokenizer.ggml.tokens: the control and user-defined tokens have {} of text; at most {} "
-                    "are possible.",
+                    "are possible",
                     to_string(Bytes(total)), to_string(Bytes(kMostBytes))));
   }
   std::ranges::stable_sort(patterns, reversed_before);

@@ -48,7 +48,7 @@ Token read_id(const gguf::Metadata& metadata, std::string_view key, std::size_t 
   const auto id = metadata.get_unsigned(key);
   if (!id) return missing >= 0 && static_cast<std::size_t>(missing) < count ? missing : -1;
   if (*id >= count) {
-    throw bad_input(fmt::format("{} is {}, but the vocabulary has only {} tokens.", key, *id, count));
+    throw bad_input(fmt::format("{} is {}, but the vocabulary has only {} tokens", key, *id, count));
   }
   return static_cast<Token>(*id);
 }
@@ -56,7 +56,7 @@ Token read_id(const gguf::Metadata& metadata, std::string_view key, std::size_t 
 // Whether to add `token`: as the file says, which then must name it, or by default where it does.
 bool read_flag(const gguf::Metadata& metadata, std::string_view flag, bool missing, Token token, std::string_view key) {
   const auto add = metadata.get_bool(flag);
-  if (add.value_or(false) && token < 0) throw bad_input(fmt::format("{} is set, but {} is missing.", flag, key));
+  if (add.value_or(false) && token < 0) throw bad_input(fmt::format("{} is set, but {} is missing", flag, key));
   return add.value_or(missing && token >= 0);
 }
 

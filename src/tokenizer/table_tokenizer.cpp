@@ -45,7 +45,7 @@ std::vector<Token> TableTokenizer::encode_counting(std::string_view text, const 
                                                    std::uint64_t& pairs_examined) const {
   if (text.size() >= kLongestText) {
     throw bad_input(
-        fmt::format("The text has {}; at most 1 GiB can be tokenized at once.", to_string(Bytes(text.size()))));
+        fmt::format("the text has {}; at most 1 GiB can be tokenized at once", to_string(Bytes(text.size()))));
   }
   const SpecialMatcher& matcher = options.parse_special ? when_asked_ : always_;
   const std::vector<SpecialMatcher::Match> matches = matcher.find(text);
@@ -71,7 +71,7 @@ std::vector<Token> TableTokenizer::encode_counting(std::string_view text, const 
 
 std::string_view TableTokenizer::visible(Token token, bool special) const {
   if (!vocabulary_.contains(token)) {
-    throw bad_input(fmt::format("{} is not a token: the vocabulary has {}.", token, vocabulary_.size()));
+    throw bad_input(fmt::format("{} is not a token: the vocabulary has {}", token, vocabulary_.size()));
   }
   if (vocabulary_.is_hidden(token) && !special) return {};
   return vocabulary_.bytes(token);

@@ -21,23 +21,23 @@ constexpr std::string_view kTypesKey = "tokenizer.ggml.token_type";
 
 const std::vector<std::string>& read_tokens(const gguf::Metadata& metadata) {
   const std::vector<std::string>* tokens = metadata.get_strings(kTokensKey);
-  if (tokens == nullptr) throw bad_input(fmt::format("{} is missing: the file has no vocabulary.", kTokensKey));
-  if (tokens->empty()) throw bad_input(fmt::format("{} is empty.", kTokensKey));
+  if (tokens == nullptr) throw bad_input(fmt::format("{} is missing: the file has no vocabulary", kTokensKey));
+  if (tokens->empty()) throw bad_input(fmt::format("{} is empty", kTokensKey));
   if (tokens->size() > std::numeric_limits<Token>::max()) {
-    throw bad_input(fmt::format("{} has {} entries, more than there are token ids.", kTokensKey, tokens->size()));
+    throw bad_input(fmt::format("{} has {} entries, more than there are token ids", kTokensKey, tokens->size()));
   }
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < tokens->size(); ++i) {
     const std::size_t length = (*tokens)[i].size();
     if (length > Vocabulary::kLongestPiece) {
-      throw bad_input(fmt::format("{}: token {} has {} bytes; at most {} are possible.", kTokensKey, i, length,
+      throw bad_input(fmt::format("{}: token {} has {} bytes; at most {} are possible", kTokensKey, i, length,
                                   Vocabulary::kLongestPiece));
     }
     total += length;
   }
   if (total > std::numeric_limits<std::uint32_t>::max()) {
     throw bad_input(
-        fmt::format("{} holds {} of text; at most 4 GiB are possible.", kTokensKey, to_string(Bytes(total))));
+        fmt::format("{} holds {} of text; at most 4 GiB are possible", kTokensKey, to_string(Bytes(total))));
   }
   return *tokens;
 }
@@ -47,12 +47,12 @@ std::vector<TokenKind> read_kinds(const gguf::Metadata& metadata, std::size_t co
   const auto types = metadata.get_integers(kTypesKey);
   if (!types) return kinds;
   if (types->size() != count) {
-    throw bad_input(fmt::format("{} has {} entries, but {} has {}.", kTypesKey, types->size(), kTokensKey, count));
+    throw bad_input(fmt::format("{} has {} entries, but {} has {}", kTypesKey, types->size(), kTokensKey, count));
   }
   for (std::size_t i = 0; i < count; ++i) {
     const std::int64_t type = (*types)[i];
     if (type < 0 || type > static_cast<int>(TokenKind::Byte)) {
-      throw bad_input(fmt::format("{}: token {} has type {}, which does not exist.", kTypesKey, i, type));
+      throw bad_input(fmt::format("{}: token {} has type {}, which does not exist", kTypesKey, i, type));
     }
     if (type != 0) kinds[i] = static_cast<TokenKind>(type);  // 0, "undefined", is written for plain tokens
   }
@@ -103,7 +103,7 @@ Vocabulary::Vocabulary(const gguf::Metadata& metadata, TokenSpelling spelling, c
       const auto byte = parse_byte_token(tokens[i]);
       if (!byte) {
         throw bad_input(
-            fmt::format("{}: token {} is of type byte, but its text is not of the form <0x0A>.", kTokensKey, i));
+            fmt::format("{}: token {} is of type byte, but its text is not of the form <0x0A>", kTokensKey, i));
       }
       arena_.push_back(static_cast<char>(*byte));
       if (byte_tokens_[*byte] < 0) byte_tokens_[*byte] = static_cast<Token>(i);

@@ -1,0 +1,147 @@
+// `loadline tokenize`: how a model cuts a text into tokens, and what text tokens stand for.
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "cli/command.h"
+#include "gguf/gguf.h"
+#include "tokenizer/tokenizer.h"
+
+namespace loadline::cli {
+namespace {
+
+using nlohmann::json;
+using tokenizer::Token;
+using tokenizer::Tokenizer;
+
+constexpr Bytes kLongestText = kGiB;
+
+struct Options {
+  std::string model;
+  std::string text;
+  std::string file;
+  std::string decode;
+  bool text_given = false;
+  bool decode_given = false;
+  bool ids_only = false;
+  bool no_bos = false;
+  bool special = false;
+  bool as_json = false;
+};
+
+std::string read_standard_input() {
+  std::string text;
+  std::vector<char> block(std::size_t{1} << 16);
+  while (const std::size_t got = std::fread(block.data(), 1, block.size(), stdin)) {
+    text.append(block.data(), got);
+    if (text.size() > kLongestText.value) {
+      throw bad_input(fmt::format("standard input has more than {} of text", to_string(kLongestText)));
+    }
+  }
+  if (std::ferror(stdin) != 0) throw bad_input("standard input cannot be read");
+  return text;
+}
+
+std::string read_text(const Options& options) {
+  if (options.text_given) return options.text;
+  if (!options.file.empty() && options.file != "-") return read_text_file(options.file, kLongestText);
+  return read_standard_input();
+}
+
+// "1,15043,3186"; blanks may stand around the numbers, so that output of other programs can be pasted.
+std::vector<Token> parse_ids(std::string_view list) {
+  std::vector<Token> ids;
+  while (!list.empty()) {
+    const std::size_t comma = std::min(list.find(','), list.size());
+    std::string_view item = list.substr(0, comma);
+    while (item.starts_with(' ')) item.remove_prefix(1);
+    while (item.ends_with(' ')) item.remove_suffix(1);
+    Token id = 0;
+    const auto [end, problem] = std::from_chars(item.data(), item.data() + item.size(), id);
+    if (problem != std::errc() || end != item.data() + item.size()) {
+      throw bad_input(fmt::format("--decode: \"{}\" is not a token id", printable(item)),
+                      "Write ids with commas: 1,15043,3186.");
+    }
+    ids.push_back(id);
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return ids;
+}
+
+// JSON is UTF-8, a token's bytes need not be.
+std::string dumped(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
+
+std::string list_of_tokens(const Tokenizer& tokenizer, const std::vector<Token>& ids, const Options& options) {
+  if (options.as_json) {
+    json tokens = json::array();
+    for (const Token id : ids) {
+      if (options.ids_only) {
+        tokens.push_back(id);
+      } else {
+        tokens.push_back({{"id", id}, {"piece", tokenizer.piece(id, true)}});
+      }
+    }
+    return dumped(tokens);
+  }
+  if (options.ids_only) return fmt::format("{}\n", fmt::join(ids, ","));
+  std::string lines;
+  for (const Token id : ids) lines += fmt::format("{:>8}  \"{}\"\n", id, printable(tokenizer.piece(id, true)));
+  return lines;
+}
+
+std::string decoded(const Tokenizer& tokenizer, const Options& options) {
+  std::string text = tokenizer.decode(parse_ids(options.decode), options.special);
+  if (options.as_json) return dumped({{"text", text}});
+  if (::isatty(STDOUT_FILENO) != 0 && !text.ends_with('\n')) text.push_back('\n');  // a prompt of its own for the shell
+  return text;
+}
+
+int run(const Options& options) {
+  const auto tokenizer = Tokenizer::from_metadata(gguf::open_model(options.model).metadata);
+  std::string out;
+  if (options.decode_given) {
+    out = decoded(*tokenizer, options);
+  } else {
+    const std::vector<Token> ids =
+        tokenizer->encode(read_text(options), {.add_special = !options.no_bos, .parse_special = options.special});
+    out = list_of_tokens(*tokenizer, ids, options);
+  }
+  if (std::fwrite(out.data(), 1, out.size(), stdout) != out.size() || std::fflush(stdout) != 0) {
+    throw bad_input("standard output cannot be written");
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("tokenize", "Show how a model cuts a text into tokens, or what tokens say");
+  command->add_option("model", options->model, "GGUF file, or the first file of a split model")->required();
+  CLI::Option* text = command->add_option("--text", options->text, "The text (default: standard input)");
+  CLI::Option* file = command->add_option("--file", options->file, "Read the text from a file (- for standard input)");
+  CLI::Option* decode =
+      command->add_option("--decode", options->decode, "Token ids, as 1,15043,3186: print their text");
+  CLI::Option* ids = command->add_flag("--ids", options->ids_only, "Print only the ids, as --decode takes them");
+  CLI::Option* no_bos = command->add_flag("--no-bos", options->no_bos, "Add no begin or end token of the model");
+  command->add_flag("--special", options->special, "Read and print control tokens such as <|eot_id|> as text");
+  command->add_flag("--json", options->as_json, "Print JSON: an array of {id, piece}, of ids, or {text}");
+  file->excludes(text);
+  for (CLI::Option* other : {text, file, ids, no_bos}) decode->excludes(other);
+  command->callback([options, text, decode, &action] {
+    options->text_given = text->count() > 0;
+    options->decode_given = decode->count() > 0;
+    action = [options] { return run(*options); };
+  });
+}
+
+}  // namespace loadline::cli
