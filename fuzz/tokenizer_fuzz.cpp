@@ -24,7 +24,7 @@ void require(bool holds) {
 }
 
 const std::vector<std::unique_ptr<Tokenizer>>& tokenizers() {
-  static const auto all = [] {
+  static const auto kAll = [] {
     std::vector<std::unique_ptr<Tokenizer>> list;
     list.push_back(Tokenizer::from_metadata(test::varied_sentence_piece_metadata()));
     for (const char* pre : {"default", "gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-coder", "deepseek-v3",
@@ -33,7 +33,7 @@ const std::vector<std::unique_ptr<Tokenizer>>& tokenizers() {
     }
     return list;
   }();
-  return all;
+  return kAll;
 }
 
 std::string streamed(const Tokenizer& tokenizer, const std::vector<Token>& tokens, bool special) {

@@ -6,11 +6,11 @@
 namespace loadline::tokenizer {
 
 std::uint64_t hash_seed() {
-  static const std::uint64_t seed = [] {
+  static const std::uint64_t kSeed = [] {
     std::random_device device;
     return (std::uint64_t{device()} << 32) | device();
   }();
-  return seed;
+  return kSeed;
 }
 
 std::uint64_t hash_bytes(std::string_view bytes, std::uint64_t seed) {

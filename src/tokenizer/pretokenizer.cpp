@@ -78,12 +78,12 @@ const std::vector<Row>& table() {
 #define PRETOKENIZER_LIST(...) {__VA_ARGS__}
 #define PRETOKENIZER(names, expressions, ignore_merges, adds_bos) \
   {names, PRETOKENIZER_LIST expressions, ignore_merges, adds_bos},
-  static const std::vector<Row> rows = {
+  static const std::vector<Row> kRows = {
 #include "tokenizer/pretokenizers.inc"
   };
 #undef PRETOKENIZER
 #undef PRETOKENIZER_LIST
-  return rows;
+  return kRows;
 }
 
 bool has_name(std::string_view names, std::string_view name) {

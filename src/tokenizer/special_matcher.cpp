@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <compare>
 
 #include "base/error.h"
 
@@ -14,10 +15,12 @@ unsigned char byte_from_end(std::string_view text, std::size_t depth) {
   return static_cast<unsigned char>(text[text.size() - 1 - depth]);
 }
 
+// By the texts read backwards; of equal texts the least token first.
 bool reversed_before(const SpecialMatcher::Pattern& a, const SpecialMatcher::Pattern& b) {
-  return std::lexicographical_compare(
+  const auto order = std::lexicographical_compare_three_way(
       a.text.rbegin(), a.text.rend(), b.text.rbegin(), b.text.rend(),
-      [](char x, char y) { return static_cast<unsigned char>(x) < static_cast<unsigned char>(y); });
+      [](char x, char y) { return static_cast<unsigned char>(x) <=> static_cast<unsigned char>(y); });
+  return order != 0 ? order < 0 : a.token < b.token;
 }
 
 }  // namespace
@@ -33,7 +36,7 @@ SpecialMatcher::SpecialMatcher(std::vector<Pattern> patterns) {
                     "are possible",
                     to_string(Bytes(total)), to_string(Bytes(kMostBytes))));
   }
-  std::ranges::stable_sort(patterns, reversed_before);
+  std::ranges::sort(patterns, reversed_before);
   build_tree(patterns);
   link_failures();
 }

@@ -16,7 +16,7 @@ namespace loadline::tokenizer {
 class SpecialMatcher {
  public:
   struct Pattern {
-    std::string_view text;  // empty ones are ignored; of equal ones the first counts
+    std::string_view text;  // empty ones are ignored; of equal ones the least token counts
     Token token;
   };
   struct Match {

@@ -40,12 +40,12 @@ gguf::Metadata without(const gguf::Metadata& metadata, const std::string& key) {
 }
 
 const gguf::Metadata& good_bpe() {
-  static const auto metadata = byte_pair_metadata("gpt-2", {"a b"});
-  return metadata;
+  static const auto kMetadata = byte_pair_metadata("gpt-2", {"a b"});
+  return kMetadata;
 }
 const gguf::Metadata& good_spm() {
-  static const auto metadata = sentence_piece_metadata({{"a"}, {"b"}});
-  return metadata;
+  static const auto kMetadata = sentence_piece_metadata({{"a"}, {"b"}});
+  return kMetadata;
 }
 
 TEST(BadMetadata, MissingKeysAreNamed) {

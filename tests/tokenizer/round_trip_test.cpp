@@ -21,7 +21,7 @@ const std::vector<std::string> kPreTokenizers = {"default",      "gpt-2",       
                                                  "starcoder",    "tekken",         "gpt-4o"};
 
 const std::vector<std::unique_ptr<Tokenizer>>& synthetic_tokenizers() {
-  static const auto all = [] {
+  static const auto kAll = [] {
     std::vector<std::unique_ptr<Tokenizer>> list;
     for (const std::string& pre : kPreTokenizers) {
       list.push_back(Tokenizer::from_metadata(test::varied_byte_pair_metadata(pre)));
@@ -32,7 +32,7 @@ const std::vector<std::unique_ptr<Tokenizer>>& synthetic_tokenizers() {
     list.push_back(Tokenizer::from_metadata(without_prefix));
     return list;
   }();
-  return all;
+  return kAll;
 }
 
 // Text made of what the vocabularies know, of what they do not, of broken characters and of any bytes.

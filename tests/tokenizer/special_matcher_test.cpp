@@ -54,7 +54,7 @@ TEST(SpecialMatcher, ABeginningThatComesToNothingHidesNoMatchInside) {
   EXPECT_EQ(find_all({"abcd", "bc"}, "abce"), (Found{{1, 2, 1}}));
 }
 
-TEST(SpecialMatcher, OfEqualPatternsTheFirstCounts) { EXPECT_EQ(find_all({"x", "x"}, "x"), (Found{{0, 1, 0}})); }
+TEST(SpecialMatcher, OfEqualPatternsTheLeastTokenCounts) { EXPECT_EQ(find_all({"x", "x"}, "x"), (Found{{0, 1, 0}})); }
 
 TEST(SpecialMatcher, RefusesMoreTextThanAnyModelHas) {
   const std::string half(SpecialMatcher::kMostBytes / 2 + 1, 'x');
