@@ -152,7 +152,8 @@ std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& opti
   if (options.prompt > 0) {
     BenchmarkRow row;
     row.test = test_name("pp", options.prompt, options, false);
-    const double passes = (options.prompt + engine.plan().shape.batch - 1) / engine.plan().shape.batch;
+    const std::uint32_t batch = engine.plan().shape.batch;
+    const std::uint32_t passes = (options.prompt + batch - 1) / batch;
     row.bytes_per_token = weights * passes / options.prompt;
     // The output matrix is multiplied for the last token only.
     row.ops_per_token = matmul_ops_per_token(engine.model(), engine.program(), false);

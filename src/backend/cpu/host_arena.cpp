@@ -22,12 +22,13 @@ void* map_aligned(std::uint64_t size, std::uint64_t alignment) {
   const std::uint64_t reserve = alignment <= page ? size : size + alignment;
   void* raw = ::mmap(nullptr, reserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
-  const auto begin = reinterpret_cast<std::uintptr_t>(raw);
-  const std::uintptr_t aligned = align_up(begin, alignment <= page ? page : alignment);
-  const std::uintptr_t end = aligned + align_up(size, page);
-  if (aligned > begin) ::munmap(raw, aligned - begin);
-  if (begin + reserve > end) ::munmap(reinterpret_cast<void*>(end), begin + reserve - end);
-  return reinterpret_cast<void*>(aligned);
+  auto* const begin = static_cast<std::byte*>(raw);
+  const std::uint64_t step = alignment <= page ? page : alignment;
+  const std::uint64_t before = (step - reinterpret_cast<std::uintptr_t>(raw) % step) % step;
+  const std::uint64_t used = align_up(size, page);
+  if (before > 0) ::munmap(begin, before);
+  if (reserve > before + used) ::munmap(begin + before + used, reserve - before - used);
+  return begin + before;
 }
 
 }  // namespace
