@@ -40,7 +40,7 @@ constexpr const char* kDeepSeek3 =
     R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+)"
     R"(| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-// The models say `\s+$`. Searched for as it stands, that costs the square of a long run of blanks that is not at the
+// The models say `\s+$`. Searched for as it stands, that can cost the square of a long run of blanks that is not at the
 // end, because every blank of it is tried as a beginning; a match always begins with the first blank of a run.
 constexpr const char* kTrailingBlanks = R"((?<!\s)\s++$)";
 
@@ -138,24 +138,25 @@ Error engine_failure(std::string_view doing, int code) {
 struct PreTokenizer::Expression {
   std::unique_ptr<pcre2_code, FreeCode> code;
 
-  explicit Expression(std::string_view source) {
+  Expression(std::string_view source, Matching matching) {
     const std::string expression = with_unicode_blanks(source);
+    const std::uint32_t counting = matching == Matching::Counted ? PCRE2_AUTO_CALLOUT : 0;
     int error = 0;
     PCRE2_SIZE error_at = 0;
     code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
-                             PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &error_at, nullptr));
+                             PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | counting, &error, &error_at, nullptr));
     if (!code) throw engine_failure("Compiling", error);
-    // Without the JIT (some hardened systems forbid it) matching is slower but the same.
-    pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);
+    // Where the system forbids code made at run time this fails, and the expression is interpreted.
+    if (matching == Matching::Compiled) pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);
   }
 };
 
-PreTokenizer::PreTokenizer(std::string_view name) {
+PreTokenizer::PreTokenizer(std::string_view name, Matching matching) {
   for (const Row& row : table()) {
     if (!has_name(row.names, name)) continue;
     ignore_merges_ = row.ignore_merges;
     adds_bos_ = row.adds_bos;
-    for (const char* expression : row.expressions) expressions_.emplace_back(expression);
+    for (const char* expression : row.expressions) expressions_.emplace_back(expression, matching);
     return;
   }
   throw bad_input(fmt::format("tokenizer.ggml.pre is \"{}\", a pre-tokeniser that is not known", printable(name)));
@@ -174,21 +175,29 @@ Bytes PreTokenizer::resident_bytes() const {
 }
 
 struct Splitter::Scratch {
+  std::uint64_t steps = 0;
   std::unique_ptr<pcre2_match_data, FreeMatchData> match{pcre2_match_data_create(1, nullptr)};
   std::unique_ptr<pcre2_match_context, FreeMatchContext> context{pcre2_match_context_create(nullptr)};
 };
 
 Splitter::Splitter(const PreTokenizer& pretokenizer) : pretokenizer_(pretokenizer), scratch_(new Scratch) {
   if (!scratch_->match || !scratch_->context) throw std::bad_alloc();
+  const auto count = [](pcre2_callout_block*, void* steps) {
+    ++*static_cast<std::uint64_t*>(steps);
+    return 0;  // go on
+  };
+  pcre2_set_callout(scratch_->context.get(), count, &scratch_->steps);
 }
 
 Splitter::~Splitter() = default;
 
+std::uint64_t Splitter::steps() const { return scratch_->steps; }
+
 const std::vector<std::uint32_t>& Splitter::split(std::string_view text) {
   pieces_.clear();
   if (text.empty()) return pieces_;
-  // No expression of the table needs more than a few steps a character for one match; a bound that grows with the text
-  // turns what would take the square of it into an error instead.
+  // No expression of the table goes back and forth more than a few times a character; should one ever, this makes an
+  // error of what would otherwise not end.
   const std::uint64_t limit = 1000 + 16 * std::uint64_t{text.size()};
   pcre2_set_match_limit(scratch_->context.get(),
                         static_cast<std::uint32_t>(std::min<std::uint64_t>(limit, UINT32_MAX)));

@@ -11,11 +11,18 @@
 
 namespace loadline::tokenizer {
 
+// How expressions are run. All give the same words.
+enum class Matching {
+  Compiled,     // to machine code where the system allows it, else as the next
+  Interpreted,  // slower, and without some of the compiled code's shortcuts
+  Counted,      // interpreted, and counting steps: for tests of how the work grows
+};
+
 // Immutable and thread-safe after construction; the mutable part of splitting is a Splitter.
 class PreTokenizer {
  public:
   // Throws Error(BadInput) for a name that is not in the table.
-  explicit PreTokenizer(std::string_view name);
+  explicit PreTokenizer(std::string_view name, Matching matching = Matching::Compiled);
   ~PreTokenizer();
   PreTokenizer(const PreTokenizer&) = delete;
   PreTokenizer& operator=(const PreTokenizer&) = delete;
@@ -46,6 +53,9 @@ class Splitter {
   // Every expression in turn splits the pieces left by the one before: its matches and what lies between them become
   // pieces. The result is valid until the next call.
   const std::vector<std::uint32_t>& split(std::string_view text);
+
+  // Items of expressions tried so far, where the pre-tokeniser counts them.
+  [[nodiscard]] std::uint64_t steps() const;
 
  private:
   struct Scratch;

@@ -69,6 +69,20 @@ TEST(BytePair, OfTokensWithOneTextTheFirstCounts) {
   EXPECT_THAT(tokenizer->encode("ab", kPlain), ElementsAre(test::token_of(metadata, "ab")));
 }
 
+TEST(BytePair, ASpecialTokenSpelledLikeANormalOnesBytesDoesNotHideIt) {
+  // The control token is written as it stands, the normal one in the byte alphabet; both are C3 A9.
+  auto metadata = byte_pair_metadata("gpt-2", {"\u00C3 \u00A9"});
+  auto tokens = *metadata.get_strings("tokenizer.ggml.tokens");
+  auto types = *metadata.get_integers("tokenizer.ggml.token_type");
+  tokens.insert(tokens.begin(), "\u00E9");
+  types.insert(types.begin(), 3);
+  test::set_strings(metadata, "tokenizer.ggml.tokens", tokens);
+  test::set_integers(metadata, "tokenizer.ggml.token_type", {types.begin(), types.end()});
+  const auto tokenizer = Tokenizer::from_metadata(metadata);
+  EXPECT_THAT(tokenizer->encode("\u00E9", kPlain), ElementsAre(test::token_of(metadata, "\u00C3\u00A9")));
+  EXPECT_THAT(tokenizer->encode("\u00E9", {.add_special = false, .parse_special = true}), ElementsAre(0));
+}
+
 TEST(BytePair, ARepeatedWordHasTheSameTokensEveryTime) {
   const auto metadata = byte_pair_metadata("gpt-2", {"a b"});
   EXPECT_THAT(pieces(metadata, "abb abb abb"), ElementsAre("ab", "b", " ", "ab", "b", " ", "ab", "b"));

@@ -19,8 +19,9 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-std::vector<std::string> words(const std::string& name, const std::string& text) {
-  const PreTokenizer pretokenizer(name);
+std::vector<std::string> words(const std::string& name, const std::string& text,
+                               Matching matching = Matching::Compiled) {
+  const PreTokenizer pretokenizer(name, matching);
   Splitter splitter(pretokenizer);
   std::vector<std::string> out;
   std::size_t begin = 0;
@@ -153,13 +154,17 @@ TEST(PreTokenizer, AnUnknownNameIsRefusedByName) {
   }
 }
 
-RC_GTEST_PROP(PreTokenizer, WordsAreNeverEmptyNeverCutCharactersAndSumUpToTheText, ()) {
-  const auto name = *rc::gen::elementOf(kNames);
-  // Alphabets in which the expressions' alternatives meet often.
+// Of alphabets in which the expressions' alternatives meet often.
+std::string mixed_text() {
   const auto parts = *rc::gen::container<std::vector<std::string>>(rc::gen::element<std::string>(
       "a", "Z", "'", "s", "'LL", " ", "  ", "\n", "\r", "\t", "1", "\u0663", "!", "$", "`", "/", "\u00E9", "\u0301",
       "\u4E2D", "\u304B", "\uAC00", "\uFF01", "\u3000", "\u0085", "\u01C5", "\U0001F999", std::string(1, '\0')));
-  const std::string text = std::accumulate(parts.begin(), parts.end(), std::string());
+  return std::accumulate(parts.begin(), parts.end(), std::string());
+}
+
+RC_GTEST_PROP(PreTokenizer, WordsAreNeverEmptyNeverCutCharactersAndSumUpToTheText, ()) {
+  const auto name = *rc::gen::elementOf(kNames);
+  const std::string text = mixed_text();
   std::string joined;
   for (const std::string& word : words(name, text)) {
     RC_ASSERT(!word.empty());
@@ -169,12 +174,18 @@ RC_GTEST_PROP(PreTokenizer, WordsAreNeverEmptyNeverCutCharactersAndSumUpToTheTex
   RC_ASSERT(joined == text);
 }
 
-// 256 KiB of what makes careless expressions take the square of the length; the splitter's own bound on the steps of a
-// match turns that into an error.
-TEST(PreTokenizer, LongRunsStayWithinTheBoundOnSteps) {
-  const auto run = [](const std::string& part) {
+RC_GTEST_PROP(PreTokenizer, InterpretedExpressionsGiveTheSameWords, ()) {
+  const auto name = *rc::gen::elementOf(kNames);
+  const std::string text = mixed_text();
+  RC_ASSERT(words(name, text, Matching::Interpreted) == words(name, text));
+}
+
+// What makes careless expressions take the square of the length.
+TEST(PreTokenizer, StepsGrowWithTheLengthOfAnyRun) {
+  const std::size_t size = 4096;
+  const auto run = [&](const std::string& part) {
     std::string text;
-    while (text.size() < (std::size_t{256} << 10)) text += part;
+    while (text.size() < size) text += part;
     return text;
   };
   const std::vector<std::string> texts = {
@@ -197,10 +208,30 @@ TEST(PreTokenizer, LongRunsStayWithinTheBoundOnSteps) {
       run("a1"),
       run(" \u0301"),
       run("A") + "\u0301",
+      run("\u00A0") + "1",
       run(std::string(1, '\0')),
   };
   for (const std::string& name : kNames) {
-    for (const std::string& text : texts) EXPECT_FALSE(words(name, text).empty());
+    const PreTokenizer pretokenizer(name, Matching::Counted);
+    for (const std::string& text : texts) {
+      Splitter splitter(pretokenizer);
+      EXPECT_FALSE(splitter.split(text).empty());
+      EXPECT_GT(splitter.steps(), 0U);
+      EXPECT_LT(splitter.steps(), 40 * text.size()) << name << ": " << text.substr(0, 6) << "...";
+    }
+  }
+}
+
+// Runs as long as prompts may be stay within the library's limits on one match.
+TEST(PreTokenizer, LongRunsAreNoError) {
+  for (const Matching matching : {Matching::Compiled, Matching::Interpreted}) {
+    for (const std::string& name : kNames) {
+      for (const char* part : {" ", "\n", "a", "A", "1", "\u0301"}) {
+        std::string text;
+        while (text.size() < (std::size_t{1} << 18)) text += part;
+        EXPECT_FALSE(words(name, text + "1", matching).empty());
+      }
+    }
   }
 }
 

@@ -51,7 +51,7 @@ TEST(SentencePiece, MergesTheHighestScoreFirst) {
 
 TEST(SentencePiece, OfEqualScoresTheLeftmostComesFirst) {
   EXPECT_THAT(pieces(without_prefix(letters_and({{"ab", 1, -1}, {"bc", 1, -1}})), "abc"), ElementsAre("ab", "c"));
-  EXPECT_THAT(pieces(without_prefix(letters_and({{"bc", 1, -0.0F}, {"ab", 1, 0.0F}})), "abc"), ElementsAre("ab", "c"));
+  EXPECT_THAT(pieces(without_prefix(letters_and({{"bc", 1, 0.0F}, {"ab", 1, -0.0F}})), "abc"), ElementsAre("ab", "c"));
 }
 
 TEST(SentencePiece, ATokenThatNoMergesLeadToIsNotFound) {
