@@ -65,12 +65,11 @@ Seconds CostModel::group(std::size_t group, DeviceIndex device, bool kv_on_cpu, 
   if (costs.attends) {
     // Over a batch every token sees what was before it: half of the batch on average, and all that was there already.
     const double seen = static_cast<double>(depth) - (rows - 1) / 2;
-    const DeviceRates& reader = kv_on_cpu ? rates_.devices[kCpu] : rates;
-    const double reading = static_cast<double>(depth) * cell_bytes_ / reader.cache_bandwidth;
-    const double computing = rows * seen * attention_flops_ / (reader.float_ops * kAttentionShare);
+    // A GPU reads a cache that stays in RAM over its bus.
+    const double bandwidth = kv_on_cpu && device != kCpu ? rates.host_bandwidth : rates.cache_bandwidth;
+    const double reading = static_cast<double>(depth) * cell_bytes_ / bandwidth;
+    const double computing = rows * seen * attention_flops_ / (rates.float_ops * kAttentionShare);
     seconds.cache = std::max(reading, computing);
-    // q, k and v go to the cache's device and the result comes back.
-    if (kv_on_cpu && device != kCpu) seconds.cache += 2 * change(device, kCpu, tokens);
   }
   return seconds;
 }

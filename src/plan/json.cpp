@@ -1,10 +1,10 @@
 #include "plan/json.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <array>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 
@@ -23,7 +23,8 @@ struct Name {
   Value value;
   const char* name;
 };
-constexpr std::array kTierKinds = {Name{TierKind::Ram, "ram"}, Name{TierKind::Gpu, "gpu"}, Name{TierKind::Disk, "disk"}};
+constexpr std::array kTierKinds = {Name{TierKind::Ram, "ram"}, Name{TierKind::Gpu, "gpu"},
+                                   Name{TierKind::Disk, "disk"}};
 constexpr std::array kPurposes = {Name{Purpose::Weights, "weights"}, Name{Purpose::KvCache, "kv_cache"},
                                   Name{Purpose::Scratch, "scratch"}, Name{Purpose::Staging, "staging"},
                                   Name{Purpose::Runtime, "runtime"}};
@@ -55,7 +56,8 @@ class Reader {
   [[nodiscard]] std::vector<Reader> items() const {
     if (!value_.is_array()) fail("must be a list");
     std::vector<Reader> readers;
-    for (std::size_t i = 0; i < value_.size(); ++i) readers.push_back({value_[i], fmt::format("{}[{}]", path_, i), source_});
+    for (std::size_t i = 0; i < value_.size(); ++i)
+      readers.push_back({value_[i], fmt::format("{}[{}]", path_, i), source_});
     return readers;
   }
   [[nodiscard]] std::uint64_t number(std::uint64_t most) const {
@@ -115,6 +117,7 @@ void write_parts(const Plan& plan, ordered& document) {
                                  {"available", tier.available.value},
                                  {"headroom", tier.headroom.value},
                                  {"budget", tier.budget.value},
+                                 {"device", tier.device},
                                  {"total", tier_total(plan, i).value}});
   }
   document["arenas"] = ordered::array();
@@ -175,7 +178,8 @@ void read_parts(const Reader& document, Plan& plan) {
   for (const Reader& item : document.member("tiers").items()) {
     plan.tiers.push_back({item.member("kind").one_of(kTierKinds), item.member("name").text(),
                           item.member("capacity").bytes(), item.member("available").bytes(),
-                          item.member("headroom").bytes(), item.member("budget").bytes()});
+                          item.member("headroom").bytes(), item.member("budget").bytes(),
+                          item.member("device").text()});
   }
   for (const Reader& item : document.member("arenas").items()) {
     plan.arenas.push_back({item.member("tier").index(), item.member("purpose").one_of(kPurposes),
@@ -255,7 +259,8 @@ Plan plan_from_json(std::string_view text, std::string_view source) {
   }
   const Reader document(parsed, "", source);
   if (document.member("loadline_plan").number(kMostIndex) != kVersion) {
-    throw bad_input(fmt::format("{} is a plan of another version of loadline", source), "Make it again with `loadline plan --out`.");
+    throw bad_input(fmt::format("{} is a plan of another version of loadline", source),
+                    "Make it again with `loadline plan --out`.");
   }
   Plan plan;
   const Reader model = document.member("model");

@@ -1,4 +1,5 @@
-// A plan as JSON: `loadline plan --json` prints it, --out stores it, `loadline run --plan` executes it. Sizes are bytes.
+// A plan as JSON: `loadline plan --json` prints it, --out stores it, `loadline run --plan` executes it. Sizes are
+// bytes.
 #pragma once
 
 #include <string>

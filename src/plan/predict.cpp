@@ -34,7 +34,7 @@ Pass pass_of(const Plan& plan, const CostModel& costs, std::uint64_t tokens, std
     const GroupPlacement& group = plan.groups[g];
     const Seconds seconds = costs.group(g, group.device, group.kv_on_cpu, tokens, outputs, depth);
     (seconds.by_arithmetic ? pass.arithmetic : pass.reading)[group.device] += seconds.weights;
-    pass.reading[group.kv_on_cpu ? kCpu : group.device] += seconds.cache;
+    pass.reading[group.device] += seconds.cache;
     pass.operations += seconds.operations;
     if (g > 0) pass.crossing += costs.change(plan.groups[g - 1].device, group.device, tokens);
   }

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
+
+#include "plan/suggest.h"
 
 namespace loadline::plan {
 namespace {
@@ -53,11 +56,33 @@ std::string shortfall_sentence(const model::Program& program, const Options& opt
   return sentence;
 }
 
+void require_available(const Plan& plan, const hardware::Profile& profile) {
+  const auto require = [&](std::uint32_t tier, Bytes available) {
+    const Bytes needed = tier_total(plan, tier);
+    if (needed <= available) return;
+    throw Error(ErrorCode::DoesNotFit,
+                fmt::format("the plan takes {} of {}, and {} are free now", exact(needed), plan.tiers[tier].name,
+                            exact(available)),
+                "Close other programs, or plan for less.");
+  };
+  require(kCpu, profile.ram.available);
+  for (std::uint32_t tier = 1; tier + 1 < plan.tiers.size(); ++tier) {
+    if (tier_total(plan, tier).value == 0) continue;
+    const auto gpu = std::ranges::find(profile.gpus, plan.tiers[tier].device, &hardware::Gpu::id);
+    if (gpu == profile.gpus.end()) {
+      throw bad_input(fmt::format("the plan uses {}, which this machine does not have", plan.tiers[tier].name));
+    }
+    require(tier, gpu->free);
+  }
+}
+
 Error refusal(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
               const Options& options, const Plan& plan) {
-  (void)model;
-  (void)profile;
-  return {ErrorCode::DoesNotFit, shortfall_sentence(program, options, plan)};
+  const std::vector<Suggestion> fitting = suggest_fitting(model, program, profile, options);
+  std::string hint =
+      fitting.empty() ? "Nothing smaller that was tried fits either." : "What fits:\n" + suggestion_lines(fitting);
+  if (hint.ends_with('\n')) hint.pop_back();
+  return {ErrorCode::DoesNotFit, shortfall_sentence(program, options, plan), std::move(hint)};
 }
 
 }  // namespace loadline::plan

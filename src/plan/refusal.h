@@ -14,6 +14,10 @@ namespace loadline::plan {
 Error refusal(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
               const Options& options, const Plan& plan);
 
+// Throws Error(DoesNotFit) where the machine does not have now what the plan takes: budgets that the user named may be
+// larger than what is free, and a stored plan was made at another time.
+void require_available(const Plan& plan, const hardware::Profile& profile);
+
 // The sentence alone.
 std::string shortfall_sentence(const model::Program& program, const Options& options, const Plan& plan);
 

@@ -138,8 +138,14 @@ class Suggester {
       if (other.tensor_bytes().value > now.value / 100 * 98) continue;
       // Next to a plan that fits, two are enough: a little smaller, and the smallest.
       if (few && shown > 0 && std::string_view(name) != "Q2_K") continue;
-      const bool added = consider(other, options_, fmt::format("{} of this model, {}", name, to_string(other.tensor_bytes())),
-                                  std::string_view(name) == "Q2_K" ? "noticeably lower quality" : "");
+      const std::string what = fmt::format("{} of this model, {}", name, to_string(other.tensor_bytes()));
+      const std::string note = std::string_view(name) == "Q2_K" ? "noticeably lower quality" : "";
+      bool added = consider(other, options_, what, note);
+      if (!added && !few && options_.gpu_layers.kind != GpuLayers::Kind::Auto) {
+        Options automatic = options_;
+        automatic.gpu_layers = {};
+        added = consider(other, automatic, what, note.empty() ? "without -ngl" : "without -ngl; " + note);
+      }
       if (added) ++shown;
     }
   }

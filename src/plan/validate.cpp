@@ -56,13 +56,14 @@ class Validation {
     within("number of sequences", shape.sequences, 1, 4096);
     within("context", shape.context, quant::kKvPageCells, std::uint64_t{1} << 30);
     if (shape.context % (quant::kKvPageCells * shape.sequences) != 0) {
-      fail(fmt::format("has a context of {}, not whole pages for each of {} sequences", shape.context, shape.sequences));
+      fail(
+          fmt::format("has a context of {}, not whole pages for each of {} sequences", shape.context, shape.sequences));
     }
     within("batch", shape.batch, 1, 1 << 16);
     within("number of outputs", shape.outputs, 1, shape.batch);
     within("number of threads", shape.threads, 1, 1024);
-    for (const auto& [type, width] : {std::pair{shape.k_type, program_.config.head_dim_k},
-                                      std::pair{shape.v_type, program_.config.head_dim_v}}) {
+    for (const auto& [type, width] :
+         {std::pair{shape.k_type, program_.config.head_dim_k}, std::pair{shape.v_type, program_.config.head_dim_v}}) {
       using quant::TensorType;
       const bool known = type == TensorType::F32 || type == TensorType::F16 || type == TensorType::Q8_0;
       if (!known || width % quant::format_of(type).block_elements != 0) {
@@ -74,10 +75,10 @@ class Validation {
   // The lists have an entry for each tier, group, tensor, layer and device, and name only what is there.
   void check_structure() const {
     const std::vector<Tier>& tiers = plan_.tiers;
-    const bool ordered = tiers.size() >= 2 && tiers.size() <= 66 && tiers.front().kind == TierKind::Ram &&
-                         tiers.back().kind == TierKind::Disk &&
-                         std::all_of(tiers.begin() + 1, tiers.end() - 1,
-                                     [](const Tier& tier) { return tier.kind == TierKind::Gpu; });
+    const bool ordered =
+        tiers.size() >= 2 && tiers.size() <= 66 && tiers.front().kind == TierKind::Ram &&
+        tiers.back().kind == TierKind::Disk &&
+        std::all_of(tiers.begin() + 1, tiers.end() - 1, [](const Tier& tier) { return tier.kind == TierKind::Gpu; });
     if (!ordered) fail("does not list RAM, the GPUs and the disk");
     const std::size_t devices = tiers.size() - 1;
     const auto same = [&](const char* what, std::size_t found, std::size_t wanted) {
@@ -128,7 +129,8 @@ class Validation {
   // Every use names a region like the one that laying the model out anew gives it.
   void check_use(const char* what, RegionIndex found, RegionIndex wanted) const {
     if (wanted == kNoRegion && found == kNoRegion) return;
-    if (found != kNoRegion && found >= plan_.regions.size()) fail(fmt::format("names a region for {} that is not there", what));
+    if (found != kNoRegion && found >= plan_.regions.size())
+      fail(fmt::format("names a region for {} that is not there", what));
     if (found == kNoRegion) fail(fmt::format("has no region for {}", what));
     if (wanted == kNoRegion) fail(fmt::format("has a region for {} that nothing needs", what));
     const Region& a = plan_.regions[found];
@@ -184,9 +186,8 @@ class Validation {
     for (std::size_t i = 0; i < plan_.regions.size(); ++i) {
       if (plan_.regions[i].purpose != Purpose::Runtime) order.push_back(i);
     }
-    std::ranges::sort(order, {}, [&](std::size_t i) {
-      return std::pair(plan_.regions[i].arena, plan_.regions[i].offset);
-    });
+    std::ranges::sort(order, {},
+                      [&](std::size_t i) { return std::pair(plan_.regions[i].arena, plan_.regions[i].offset); });
     for (std::size_t a = 0; a < order.size(); ++a) {
       const Region& first = plan_.regions[order[a]];
       for (std::size_t b = a + 1; b < order.size(); ++b) {
@@ -205,7 +206,8 @@ class Validation {
     const DeviceIndex device = plan_.arenas[plan_.regions[a].arena].tier;
     std::vector<bool> runs;
     for (const GroupPlacement& group : plan_.groups) runs.push_back(group.device == device);
-    const ScratchLayout layout = scratch_layout(model_, program_, plan_.shape, runs, device, Bytes(device == kCpu ? 1 : 0));
+    const ScratchLayout layout =
+        scratch_layout(model_, program_, plan_.shape, runs, device, Bytes(device == kCpu ? 1 : 0));
     const Buffer* one = buffer_of(layout, device, a);
     const Buffer* other = buffer_of(layout, device, b);
     return one != nullptr && other != nullptr && one != other && !alive_together(*one, *other);
@@ -213,7 +215,9 @@ class Validation {
 
   [[nodiscard]] const Buffer* buffer_of(const ScratchLayout& layout, DeviceIndex device, std::size_t region) const {
     const DeviceScratch& scratch = plan_.scratch[device];
-    const auto at = [&](std::int32_t index) { return index < 0 ? nullptr : &layout.buffers[static_cast<std::size_t>(index)]; };
+    const auto at = [&](std::int32_t index) {
+      return index < 0 ? nullptr : &layout.buffers[static_cast<std::size_t>(index)];
+    };
     for (std::size_t value = 0; value < scratch.values.size(); ++value) {
       if (scratch.values[value] == region) return at(layout.values[value]);
     }
@@ -224,8 +228,8 @@ class Validation {
     return nullptr;
   }
 
-  // The order of the turns is that of the groups, each waits for the latest turn that lies where it will lie, and what is
-  // read while another is computed does not lie on it.
+  // The order of the turns is that of the groups, each waits for the latest turn that lies where it will lie, and what
+  // is read while another is computed does not lie on it.
   void check_stream() {
     const std::size_t count = plan_.stream.size();
     const auto overlap = [&](std::size_t a, std::size_t b) {
