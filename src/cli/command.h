@@ -14,8 +14,10 @@ using Action = std::function<int()>;
 // Each adds one subcommand to `app` and sets `action` from its callback.
 // One line a command; the definition is in the file of the same name.
 void add_bench(CLI::App& app, Action& action);
+void add_devices(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_logits(CLI::App& app, Action& action);
+void add_plan(CLI::App& app, Action& action);
 void add_quantize(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
 void add_synth(CLI::App& app, Action& action);

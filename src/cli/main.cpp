@@ -24,6 +24,8 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   loadline::cli::Action action;
   loadline::cli::add_run(app, action);
+  loadline::cli::add_plan(app, action);
+  loadline::cli::add_devices(app, action);
   loadline::cli::add_bench(app, action);
   loadline::cli::add_inspect(app, action);
   loadline::cli::add_logits(app, action);

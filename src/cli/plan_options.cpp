@@ -7,10 +7,15 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "hardware/json.h"
+#include "hardware/measurements.h"
 #include "hardware/probe.h"
 #include "hardware/what_if.h"
+#include "plan/json.h"
 #include "plan/planner.h"
+#include "plan/refusal.h"
+#include "plan/validate.h"
 
 namespace loadline::cli {
 namespace {
@@ -179,6 +184,7 @@ hardware::Profile PlanOptions::profile(const gguf::Model& model) const {
   hardware::Profile profile;
   if (hardware_.empty()) {
     profile = hardware::probe(model.files.empty() ? std::filesystem::path() : model.files.front().path());
+    hardware::recall(profile, hardware::measurements_path());
     if (cards_.empty()) profile.gpus = hardware::probe_gpus(devices_);
   } else {
     profile = hardware::profile_from_json(read_text_file(hardware_, kMostJson), hardware_);
@@ -189,7 +195,20 @@ hardware::Profile PlanOptions::profile(const gguf::Model& model) const {
 }
 
 plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program& program) const {
-  return plan::make_plan(model, program, profile(model), options());
+  if (describes_another_machine()) {
+    throw bad_input("--gpu describes another machine, on which nothing can run here", "`loadline plan` plans for it.");
+  }
+  const hardware::Profile machine = profile(model);
+  plan::Plan plan;
+  if (plan_file_.empty()) {
+    plan = plan::make_plan(model, program, machine, options());
+  } else {
+    constexpr Bytes kMostJson{std::uint64_t{64} << 20};
+    plan = plan::plan_from_json(read_text_file(plan_file_, kMostJson), plan_file_);
+    plan::validate(plan, model, program, plan_file_);
+  }
+  plan::require_available(plan, machine);
+  return plan;
 }
 
 }  // namespace loadline::cli

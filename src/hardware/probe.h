@@ -10,7 +10,14 @@
 
 namespace loadline::hardware {
 
-// Everything but measured figures. `model_path` (may be empty: the current folder) says which disk is meant.
+// Which graphics devices are looked for. Asking their drivers takes a tenth of a second or so.
+enum class Graphics : std::uint8_t {
+  Hardware,  // where the system has any
+  All,       // software devices too
+};
+
+// Processor, RAM and disk, without measured figures; GPUs are probe_gpus' affair. `model_path` (may be empty: the current
+// folder) says which disk is meant.
 Profile probe(const std::filesystem::path& model_path = {});
 
 // The parts. `root` is where /proc and /sys are looked for, so that tests can show other machines.
@@ -21,6 +28,8 @@ Ram probe_ram(const std::filesystem::path& root = "/");
 // "none"), or with no names all that are not software. Throws Error(BadInput) for a name that fits none, saying which
 // there are.
 std::vector<Gpu> probe_gpus(const std::vector<std::string>& named = {});
+// Everything there is that the backend can use, software devices too.
+std::vector<Gpu> list_gpus();
 Disk probe_disk(const std::filesystem::path& path, const std::filesystem::path& root = "/");
 
 }  // namespace loadline::hardware

@@ -6,6 +6,8 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "hardware/cards.h"
+#include "hardware/nvml.h"
 #include "hardware/probe.h"
 #include "hardware/vulkan_api.h"
 
@@ -27,6 +29,23 @@ bool contains(std::string_view text, std::string_view part) {
   return !std::ranges::search(text, part, same).empty();
 }
 
+// What a device context costs before anything is allocated in it: the device's own part and the driver's part in RAM.
+constexpr Bytes kContextMemory = 112 * kMiB;
+constexpr Bytes kContextHostMemory = 64 * kMiB;
+
+// The data sheet's rates where the driver's name is one of the table's.
+void add_rates(Gpu& gpu) {
+  try {
+    const Card& card = find_card(gpu.name.substr(0, gpu.name.find(" (")));
+    gpu.memory_bandwidth = card.bandwidth * 1e9;
+    gpu.half_ops = card.half_ops * 1e12;
+    gpu.int8_ops = card.int8_ops * 1e12;
+    gpu.host_bandwidth = card.link * 1e9;
+  } catch (const Error&) {
+    // Not in the table: the planner says what it assumes.
+  }
+}
+
 Gpu describe(const VulkanDeviceInfo& device) {
   Gpu gpu;
   gpu.name = device.name;
@@ -35,6 +54,12 @@ Gpu describe(const VulkanDeviceInfo& device) {
   gpu.software = device.software();
   gpu.total = device.memory;
   gpu.free = std::min(device.free.value_or(device.memory), device.memory);
+  // A software device's memory is RAM, and its context hardly anything of its own.
+  gpu.context_host_memory = kContextHostMemory;
+  if (gpu.software) return gpu;
+  gpu.context_memory = kContextMemory;
+  if (const auto free = nvml_free_memory(device)) gpu.free = std::min(gpu.free, *free);
+  add_rates(gpu);
   return gpu;
 }
 
@@ -72,6 +97,17 @@ std::vector<Gpu> probe_gpus(const std::vector<std::string>& named) {
   if (!named.empty()) return gpus;
   for (const VulkanDeviceInfo& device : devices) {
     if (!device.software() && device.missing.empty()) gpus.push_back(describe(device));
+  }
+  return gpus;
+}
+
+std::vector<Gpu> list_gpus() {
+  std::string why;
+  const auto instance = VulkanInstance::open(why);
+  if (!instance) return {};
+  std::vector<Gpu> gpus;
+  for (const VulkanDeviceInfo& device : list_vulkan_devices(*instance)) {
+    if (device.missing.empty()) gpus.push_back(describe(device));
   }
   return gpus;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "plan/plan.h"
@@ -29,9 +30,13 @@ double seconds_of(const PlacementProblem& problem, const Assignment& assignment)
 // Every item is where it may be, and no GPU holds more than its capacity.
 bool is_feasible(const PlacementProblem& problem, const Assignment& assignment);
 
-// The assignment of least time; empty where none is feasible. With one GPU it is the optimum (in the rare case of more
-// candidates than can be looked at, within a thousandth); with several it is within what the bound leaves open, mostly
-// nothing. Deterministic.
-Assignment search_placement(const PlacementProblem& problem);
+// Quick: near the optimum. Thorough: with one GPU the optimum itself (in the rare case of more candidates than can be
+// looked at, within a thousandth); with several near it, too.
+enum class Effort : std::uint8_t { Quick, Thorough };
+
+// The assignment of least time if that is less than `limit`; else, or where none is feasible, empty. At most eight
+// GPUs. Deterministic.
+Assignment search_placement(const PlacementProblem& problem, double limit = std::numeric_limits<double>::infinity(),
+                            Effort effort = Effort::Thorough);
 
 }  // namespace loadline::plan

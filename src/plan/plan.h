@@ -86,7 +86,7 @@ struct DeviceScratch {
   std::vector<RegionIndex> values;       // per model::ValueId; kNoRegion where the device never touches it
   RegionIndex activations = kNoRegion;   // prepared inputs of matrix products, see linear_workspace()
   RegionIndex attention = kNoRegion;     // quant/attention_workspace.h
-  RegionIndex rope = kNoRegion;          // cosines, then sines, each float [batch][rope.dimensions / 2]
+  RegionIndex rope = kNoRegion;          // GPU: cosines, then sines, each float [batch][rope.dimensions / 2]
   RegionIndex staging = kNoRegion;       // GPU, staging arena: crossing hidden states, tokens, tables
   RegionIndex host_staging = kNoRegion;  // GPU: its counterpart in RAM's staging arena
 };

@@ -1,11 +1,15 @@
 #include "plan/planner.h"
 
-#include <fmt/format.h>
+#include <algorithm>
 
 #include "base/error.h"
 #include "plan/budgets.h"
+#include "plan/costs.h"
 #include "plan/fingerprint.h"
-#include "plan/layout.h"
+#include "plan/placement.h"
+#include "plan/predict.h"
+#include "plan/refusal.h"
+#include "quant/kv_page.h"
 
 namespace loadline::plan {
 namespace {
@@ -16,23 +20,85 @@ std::string model_name(const gguf::Model& model) {
   return model.files.empty() ? std::string() : model.files.front().path().filename().string();
 }
 
+class Planner {
+ public:
+  Planner(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
+          const Options& options)
+      : model_(model),
+        program_(program),
+        options_(options),
+        shape_(make_shape(program, profile, options)),
+        tiers_(make_tiers(profile, options)),
+        overheads_(context_overheads(profile)),
+        rates_(make_rates(profile, shape_.threads)) {}
+
+  Attempt run() const {
+    if (!options_.largest_context) return attempt(shape_);
+    return largest_context();
+  }
+
+ private:
+  [[nodiscard]] Attempt attempt(const Shape& shape) const {
+    const CostModel costs(model_, program_, shape, rates_);
+    Placed placed = choose_placement({model_, program_, tiers_, overheads_, shape, options_, costs});
+    Attempt result{placed.fits, std::move(placed.plan), rates_.assumed};
+    result.plan.prediction = predict(model_, result.plan, costs);
+    result.plan.model_name = model_name(model_);
+    result.plan.model_fingerprint = fingerprint(model_);
+    return result;
+  }
+
+  // Up to what the model was trained for. More context never needs less memory, so halving finds the most that fits.
+  [[nodiscard]] Attempt largest_context() const {
+    Shape shape = shape_;
+    const auto with = [&](std::uint64_t pages) {
+      shape.context = static_cast<std::uint32_t>(pages * quant::kKvPageCells * shape.sequences);
+      shape.batch = std::max(std::min(options_.batch, shape.context), shape.sequences);
+      shape.outputs = std::min(shape.outputs, shape.batch);
+      return attempt(shape);
+    };
+    const std::uint32_t trained = std::max(program_.config.trained_context, quant::kKvPageCells);
+    std::uint64_t most = whole_pages(trained, shape.sequences) / shape.sequences / quant::kKvPageCells;
+    Attempt best = with(most);
+    if (best.fits && best.plan.stream.empty()) return best;
+    std::uint64_t least = 1;
+    best = with(least);
+    if (!best.fits) return best;
+    while (most - least > 1) {
+      const std::uint64_t middle = (least + most) / 2;
+      Attempt tried = with(middle);
+      // A larger context is not worth reading weights from disk for.
+      if (tried.fits && (tried.plan.stream.empty() || !best.plan.stream.empty())) {
+        least = middle;
+        best = std::move(tried);
+      } else {
+        most = middle;
+      }
+    }
+    return best;
+  }
+
+  const gguf::Model& model_;
+  const model::Program& program_;
+  const Options& options_;
+  Shape shape_;
+  std::vector<Tier> tiers_;
+  std::vector<ContextOverhead> overheads_;
+  Rates rates_;
+};
+
 }  // namespace
+
+Attempt try_plan(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
+                 const Options& options) {
+  return Planner(model, program, profile, options).run();
+}
 
 Plan make_plan(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
                const Options& options) {
-  const std::vector<Tier> tiers = make_tiers(profile, options);
-  const Shape shape = make_shape(program, profile, options);
-  Placement placement;
-  placement.groups.resize(program.groups.size());
-  Plan plan = lay_out(model, program, tiers, context_overheads(profile), shape, placement);
-  plan.model_name = model_name(model);
-  plan.model_fingerprint = fingerprint(model);
-  const Bytes needed = tier_total(plan, kCpu);
-  if (needed > tiers[kCpu].budget) {
-    throw Error(ErrorCode::DoesNotFit, fmt::format("this needs {} of RAM, and {} may be used", to_string(needed),
-                                                   to_string(tiers[kCpu].budget)));
-  }
-  return plan;
+  Attempt attempt = try_plan(model, program, profile, options);
+  if (attempt.fits) return std::move(attempt.plan);
+  throw refusal(model, program, profile, options, attempt.plan);
 }
 
 }  // namespace loadline::plan

@@ -2,6 +2,10 @@
 // weight, allocates no device memory and gives the same plan for the same inputs.
 #pragma once
 
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "gguf/gguf.h"
 #include "hardware/profile.h"
 #include "model/program.h"
@@ -11,8 +15,17 @@
 namespace loadline::plan {
 
 // Throws Error(BadInput) for options that contradict the model or the machine, and Error(DoesNotFit) whose sentence has
-// the bytes needed and available on each tier.
+// the bytes needed and available on each tier and whose hint has what would fit.
 Plan make_plan(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
                const Options& options);
+
+// The same without suggestions. `fits` false: the plan is what would be needed, its totals above a budget.
+struct Attempt {
+  bool fits = false;
+  Plan plan;
+  std::vector<std::string> assumed;  // figures of the machine that nobody measured
+};
+Attempt try_plan(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
+                 const Options& options);
 
 }  // namespace loadline::plan

@@ -2,6 +2,8 @@
 
 #include <variant>
 
+#include "quant/kv_page.h"
+
 namespace loadline::plan {
 namespace {
 
@@ -58,10 +60,10 @@ Bytes metadata_bytes(const gguf::Model& model) {
 }  // namespace
 
 std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape) {
-  (void)program;
   const Bytes metadata = metadata_bytes(model);
-  // Token and page tables of the batch and the sequences.
-  const Bytes tables((std::uint64_t{shape.batch} * 16) + (std::uint64_t{shape.context} * 4) + (64 * 1024));
+  // Tokens, cosines and sines of the batch, and the page tables of the sequences.
+  const std::uint64_t token = 16 + program.config.rope.dimensions * sizeof(float);
+  const Bytes tables(shape.batch * token + std::uint64_t{shape.context} / quant::kKvPageCells * 8 + 64 * 1024);
   return {
       {"code", kCode},
       {"metadata", metadata},

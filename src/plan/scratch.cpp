@@ -38,8 +38,8 @@ struct Needs {
   bool rope = false;
 };
 
-void note_operation(const gguf::Model& model, const model::Program& program, const Shape& shape, const model::Op& op,
-                    DeviceIndex device, std::uint32_t now, Needs& needs) {
+void note_sizes(const gguf::Model& model, const model::Program& program, const Shape& shape, const model::Op& op,
+                DeviceIndex device, Needs& needs) {
   const std::uint64_t rows = op.after_select ? shape.outputs : shape.batch;
   for (const auto* list : {&op.inputs, &op.outputs}) {
     for (const model::ValueId value : *list) {
@@ -48,19 +48,30 @@ void note_operation(const gguf::Model& model, const model::Program& program, con
     }
   }
   // A GPU multiplies with the activations as they are.
-  const LinearWorkspace workspace = device == kCpu ? linear_workspace(op, model, rows) : LinearWorkspace{};
-  if (workspace.total.value > 0) {
-    needs.activations = std::max(needs.activations, workspace.total);
-    needs.activations_alive.push_back({now, now});
-  }
+  if (device == kCpu) needs.activations = std::max(needs.activations, linear_workspace(op, model, rows).total);
   if (op.kind == model::OpKind::Attention) {
     const model::ModelConfig& config = program.config;
     needs.attention = device == kCpu ? quant::attention_workspace(config.heads, config.head_dim_v, shape.batch,
                                                                   shape.context / shape.sequences)
                                      : gpu_attention_workspace(config, shape);
-    needs.attention_alive.push_back({now, now});
   }
   if (op.kind == model::OpKind::Rope) needs.rope = true;
+}
+
+void note_lifetimes(const model::Op& op, std::uint32_t now, Needs& needs) {
+  using model::OpKind;
+  if (op.kind == OpKind::Linear || op.kind == OpKind::LinearAdd || op.kind == OpKind::GatedLinear) {
+    needs.activations_alive.push_back({now, now});
+  }
+  // Until the next operation has begun: it may merge partial results while it prepares its input.
+  if (op.kind == OpKind::Attention) needs.attention_alive.push_back({now, now + 1});
+}
+
+// Whether two groups use the same values in the same order, so that one's lifetimes stand for both.
+bool same_structure(const model::Group& a, const model::Group& b) {
+  return std::ranges::equal(a.ops, b.ops, [](const model::Op& x, const model::Op& y) {
+    return x.kind == y.kind && x.inputs == y.inputs && x.outputs == y.outputs && x.after_select == y.after_select;
+  });
 }
 
 }  // namespace
@@ -71,14 +82,20 @@ ScratchLayout scratch_layout(const gguf::Model& model, const model::Program& pro
   Needs needs;
   needs.rows.assign(program.values.size(), 0);
   std::uint32_t now = 0;
+  std::vector<const model::Group*> seen;
   for (std::size_t g = 0; g < program.groups.size(); ++g) {
+    if (!runs[g]) continue;
+    const model::Group& group = program.groups[g];
+    const bool known =
+        std::ranges::any_of(seen, [&](const model::Group* other) { return same_structure(*other, group); });
+    if (!known) seen.push_back(&group);
     const std::uint32_t group_begin = now;
-    for (const model::Op& op : program.groups[g].ops) {
-      if (runs[g]) {
-        note_operation(model, program, shape, op, device, now, needs);
-        for (const model::ValueId value : op.inputs) lifetimes.touch(value, group_begin, now);
-        for (const model::ValueId value : op.outputs) lifetimes.touch(value, group_begin, now);
-      }
+    for (const model::Op& op : group.ops) {
+      note_sizes(model, program, shape, op, device, needs);
+      if (known) continue;
+      note_lifetimes(op, now, needs);
+      for (const model::ValueId value : op.inputs) lifetimes.touch(value, group_begin, now);
+      for (const model::ValueId value : op.outputs) lifetimes.touch(value, group_begin, now);
       ++now;
     }
   }
@@ -103,7 +120,7 @@ ScratchLayout scratch_layout(const gguf::Model& model, const model::Program& pro
   if (needs.attention.value > 0) {
     layout.attention = add("attention", needs.attention, std::move(needs.attention_alive));
   }
-  if (needs.rope) {
+  if (needs.rope && device != kCpu) {
     const Bytes size(std::uint64_t{shape.batch} * program.config.rope.dimensions * sizeof(float));
     layout.rope = add("rope", size, {{0, now}});
   }

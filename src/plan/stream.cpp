@@ -22,6 +22,17 @@ Bytes slot_bytes(const gguf::Model& model, const StreamSlot& slot) {
   return total;
 }
 
+Bytes ring_bytes(const std::vector<Bytes>& slots) {
+  Bytes most;
+  Bytes before;
+  for (const Bytes slot : slots) {
+    if (slot.value == 0) continue;
+    most = std::max(most, before + slot);
+    before = slot;
+  }
+  return most;
+}
+
 StreamRing stream_ring(const gguf::Model& model, const model::Program& program, const std::vector<bool>& streamed) {
   StreamRing ring;
   if (streamed.empty()) return ring;
@@ -38,9 +49,7 @@ StreamRing stream_ring(const gguf::Model& model, const model::Program& program, 
     ring.slots.push_back(std::move(slot));
   }
   const std::size_t count = ring.slots.size();
-  for (std::size_t i = 0; i < count; ++i) {
-    ring.size = std::max(ring.size, i + 1 < count ? sizes[i] + sizes[i + 1] : sizes[i]);
-  }
+  ring.size = ring_bytes(sizes);
   for (std::size_t i = 0; i < count; ++i) ring.offsets.push_back(i % 2 == 0 ? Bytes(0) : ring.size - sizes[i]);
   for (std::size_t i = 0; i < count; ++i) {
     ring.slots[i].after = static_cast<std::uint32_t>(i);

@@ -20,6 +20,9 @@ struct StreamRing {
 // `streamed` per tensor of the model. Every tensor lies on a multiple of 64 bytes within its slot, in the slot's order.
 StreamRing stream_ring(const gguf::Model& model, const model::Program& program, const std::vector<bool>& streamed);
 
+// What the ring takes for turns of these sizes, in order: the most of two that follow each other. Zeros are no turns.
+Bytes ring_bytes(const std::vector<Bytes>& slots);
+
 // Bytes of a slot with its tensors aligned.
 Bytes slot_bytes(const gguf::Model& model, const StreamSlot& slot);
 

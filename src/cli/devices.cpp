@@ -1,0 +1,104 @@
+// `loadline devices`: what this machine has, and how fast it was measured to be.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <memory>
+
+#include "base/text.h"
+#include "cli/command.h"
+#include "cli/terminal.h"
+#include "hardware/json.h"
+#include "hardware/measurements.h"
+#include "hardware/probe.h"
+
+namespace loadline::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  bool json = false;
+  bool measure = false;
+};
+
+std::string rate(double bytes_per_second) { return fmt::format("{:.1f} GB/s", bytes_per_second / 1e9); }
+
+std::string cpu_line(const hardware::Cpu& cpu) {
+  std::string line = fmt::format("{}, {} core{}", cpu.model.empty() ? "unknown processor" : printable(cpu.model),
+                                 cpu.cores, cpu.cores == 1 ? "" : "s");
+  if (!cpu.instruction_sets.empty()) line += fmt::format(", {}", fmt::join(cpu.instruction_sets, " "));
+  if (cpu.l2.value > 0) line += fmt::format(" · L2 {}", to_string(cpu.l2));
+  if (cpu.l3.value > 0) line += fmt::format(", L3 {}", to_string(cpu.l3));
+  if (cpu.numa_nodes > 1) line += fmt::format(" · {} NUMA nodes", cpu.numa_nodes);
+  if (cpu.int8_ops > 0) line += fmt::format(" · int8 {:.2f} Tops", cpu.int8_ops / 1e12);
+  return line;
+}
+
+std::string ram_line(const hardware::Ram& ram) {
+  std::string line = fmt::format("{}, {} available", to_string(ram.total), to_string(ram.available));
+  line += ram.cgroup_limit ? fmt::format(" · cgroup limit {}", to_string(*ram.cgroup_limit)) : " · no cgroup limit";
+  if (ram.swap_total.value > 0) {
+    line += fmt::format(" · swap {}, {} used", to_string(ram.swap_total), to_string(ram.swap_used));
+  }
+  if (!ram.read_bandwidth.empty()) {
+    const std::size_t threads = ram.read_bandwidth.size();
+    line +=
+        fmt::format(" · read {} with {} thread{}", rate(ram.read_bandwidth.back()), threads, threads == 1 ? "" : "s");
+  }
+  return line;
+}
+
+std::string gpu_line(const hardware::Gpu& gpu) {
+  std::string line = printable(gpu.name);
+  if (gpu.software) line += " (software; used only when named)";
+  line += fmt::format(" · {}, {} free", to_string(gpu.total), to_string(gpu.free));
+  if (gpu.memory_bandwidth > 0) line += fmt::format(" · {}", rate(gpu.memory_bandwidth));
+  return line;
+}
+
+void print_text(const hardware::Profile& profile) {
+  fmt::print("CPU    {}\n", cpu_line(profile.cpu));
+  fmt::print("RAM    {}\n", ram_line(profile.ram));
+  for (std::size_t i = 0; i < profile.gpus.size(); ++i) fmt::print("GPU {}  {}\n", i, gpu_line(profile.gpus[i]));
+  const hardware::Disk& disk = profile.disk;
+  fmt::print("disk   {}{}\n", disk.name.empty() ? "unknown" : printable(disk.name),
+             disk.read_bandwidth > 0 ? fmt::format(" · direct read {}", rate(disk.read_bandwidth)) : std::string());
+  if (profile.measured.empty()) {
+    fmt::print("not measured yet; `loadline devices --measure` measures (a few seconds)\n");
+  } else {
+    fmt::print("measured {} on this machine; `loadline devices --measure` measures again\n",
+               printable(profile.measured));
+  }
+}
+
+int run(const Options& options) {
+  hardware::Profile profile = hardware::probe(options.model);
+  profile.gpus = hardware::list_gpus();
+  const std::filesystem::path file = hardware::measurements_path();
+  hardware::recall(profile, file);
+  if (options.measure) {
+    ProgressBar bar("measuring");
+    hardware::measure(profile, options.model, [&](std::string_view what, double done) { bar.update(done, what); });
+    hardware::remember(profile, file);
+  }
+  if (options.json) {
+    fmt::print("{}", hardware::to_json(profile));
+  } else {
+    print_text(profile);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_devices(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("devices", "Show what this machine has, and measure how fast it is");
+  command->add_option("model,-m,--model", options->model,
+                      "A model: the disk that holds it is the one shown and measured");
+  command->add_flag("--json", options->json, "As JSON, which --hardware reads");
+  command->add_flag("--measure", options->measure,
+                    "Measure RAM, dot products and (with a model) the disk, and remember it");
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace loadline::cli

@@ -1,0 +1,80 @@
+// `loadline plan`: where every byte of a run would lie and how fast it would be, before anything is loaded.
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/model_source.h"
+#include "cli/plan_options.h"
+#include "cli/terminal.h"
+#include "plan/json.h"
+#include "plan/planner.h"
+#include "plan/refusal.h"
+#include "plan/render.h"
+#include "plan/suggest.h"
+
+namespace loadline::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string out;
+  bool json = false;
+  bool verbose = false;
+  PlanOptions plan;
+};
+
+// Beside the target and renamed, so that a failure leaves no half file.
+void write_file(const std::string& path, const std::string& text) {
+  const std::string partial = path + ".part";
+  std::ofstream file(partial, std::ios::binary);
+  file << text;
+  file.close();
+  std::error_code problem;
+  if (file) std::filesystem::rename(partial, path, problem);
+  if (!file || problem) {
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+    throw bad_input(fmt::format("{}: cannot be written", path));
+  }
+}
+
+int run(const Options& options) {
+  const ModelSource source = open_source(options.model);
+  const hardware::Profile profile = options.plan.profile(source.model);
+  const plan::Options wanted = options.plan.options();
+  const plan::Attempt attempt = plan::try_plan(source.model, source.program, profile, wanted);
+  if (!attempt.fits) throw plan::refusal(source.model, source.program, profile, wanted, attempt.plan);
+
+  if (!options.out.empty()) write_file(options.out, plan::to_json(source.model, source.program, attempt.plan));
+  if (options.json) {
+    fmt::print("{}", plan::to_json(source.model, source.program, attempt.plan));
+    return 0;
+  }
+  const bool terminal = stdout_is_terminal();
+  const plan::RenderOptions look{terminal, terminal && std::getenv("NO_COLOR") == nullptr};
+  fmt::print("{}", plan::plan_table(source.model, source.program, attempt.plan, attempt.assumed, look));
+  if (options.verbose)
+    fmt::print("\nregions: tier, purpose, offset, bytes, name\n{}", plan::region_lines(attempt.plan));
+  const auto faster = plan::suggest_faster(source.model, source.program, profile, wanted, attempt.plan);
+  if (!faster.empty()) fmt::print("\nfaster alternatives\n{}", plan::suggestion_lines(faster));
+  return 0;
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("plan", "Show where every byte would go, and how fast it would run");
+  command->add_option("model,-m,--model", options->model, "GGUF file, or the first file of a split model");
+  command->add_option("-o,--out", options->out, "Store the plan in a file, for `loadline run --plan`");
+  command->add_flag("--json", options->json, "Print the plan as JSON");
+  command->add_flag("-v,--verbose", options->verbose, "Print every region");
+  options->plan.add_to(*command);
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace loadline::cli

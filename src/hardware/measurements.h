@@ -1,0 +1,35 @@
+// What was measured of this machine, remembered between runs under the user's cache folder.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "hardware/profile.h"
+
+namespace loadline::hardware {
+
+// Told what is being measured and how much of it all is done, from 0 to 1. What it throws ends the measurement.
+using MeasureProgress = std::function<void(std::string_view what, double done)>;
+
+// Fills in the measured figures of a probed profile: read bandwidth of RAM with 1 .. cores threads, int8 and float32
+// peaks with all cores, and direct reads of the disk. The disk is read through `sample`, a file on it (the model; at
+// least 64 MiB), and stays as it is where there is none. A few seconds. GPUs are measured by the backend that drives
+// them, which sets Gpu's figures the same way.
+void measure(Profile& profile, const std::filesystem::path& sample, const MeasureProgress& progress);
+
+// Bytes/s of direct reads of up to 1 GiB of a file, several in flight, past the page cache. nullopt where the file is
+// too small or its file system refuses direct reads.
+std::optional<double> measure_direct_read(const std::filesystem::path& file);
+
+// $XDG_CACHE_HOME/loadline/hardware.json, or under ~/.cache; empty where neither is known.
+std::filesystem::path measurements_path();
+
+// One entry for each machine (processor, cores, RAM) in the file; its disks by name. A file that is missing or damaged
+// holds nothing. `remember` throws Error(BadInput) where the file cannot be written.
+void recall(Profile& profile, const std::filesystem::path& file);
+void remember(const Profile& profile, const std::filesystem::path& file);
+
+}  // namespace loadline::hardware

@@ -1,0 +1,64 @@
+// What each group costs in time on each device, and what a change of device costs: the numbers that placement minimises
+// and that predictions are the sums of.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "gguf/gguf.h"
+#include "model/program.h"
+#include "plan/plan.h"
+#include "plan/rates.h"
+
+namespace loadline::plan {
+
+// Seconds, by what takes them.
+struct Seconds {
+  double weights = 0;          // reading them, or multiplying with them where that takes longer
+  double cache = 0;            // reading the KV cache, or attention's arithmetic
+  double operations = 0;       // the fixed costs
+  bool by_arithmetic = false;  // `weights` is bound by multiplying
+
+  [[nodiscard]] double total() const { return weights + cache + operations; }
+};
+
+class CostModel {
+ public:
+  // `depth`: cells that attention looks at. Generation is predicted with half the context of a sequence filled.
+  CostModel(const gguf::Model& model, const model::Program& program, const Shape& shape, const Rates& rates);
+
+  // One pass of `tokens` tokens of one sequence, of which `outputs` want logits, the last at position depth - 1.
+  [[nodiscard]] Seconds group(std::size_t group, DeviceIndex device, bool kv_on_cpu, std::uint64_t tokens,
+                              std::uint64_t outputs, std::uint64_t depth) const;
+  // Handing the hidden state of `tokens` tokens from one device to another.
+  [[nodiscard]] double change(DeviceIndex from, DeviceIndex to, std::uint64_t tokens) const;
+  // What follows the last group: logits to the CPU where it is not there, and drawing a token.
+  [[nodiscard]] double finish(DeviceIndex output_device, std::uint64_t outputs) const;
+
+  [[nodiscard]] std::uint64_t generation_depth() const;
+  [[nodiscard]] const Rates& rates() const { return rates_; }
+
+ private:
+  struct Matrix {
+    double bytes;
+    double elements;
+    quant::TensorType type;
+    bool after_select;
+    bool gathered;  // Embed: only rows are read
+  };
+  struct Group {
+    std::vector<Matrix> matrices;
+    double operations = 0;
+    bool attends = false;
+  };
+
+  const Rates rates_;
+  std::vector<Group> groups_;
+  double cell_bytes_ = 0;       // of one layer's cache
+  double attention_flops_ = 0;  // of one token and one cell
+  double hidden_bytes_ = 0;     // of one token
+  double vocabulary_ = 0;
+  std::uint64_t generation_depth_ = 1;
+};
+
+}  // namespace loadline::plan

@@ -1,0 +1,386 @@
+#include "plan/placement.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <regex>
+
+#include "base/error.h"
+#include "plan/placement_search.h"
+#include "plan/predict.h"
+#include "plan/scratch.h"
+#include "plan/stream_choice.h"
+
+namespace loadline::plan {
+namespace {
+
+using model::GroupKind;
+
+// Regions of one group on a device: each aligned.
+Bytes group_weights(const gguf::Model& model, const model::Group& group, DeviceIndex device) {
+  Bytes total;
+  for (const model::TensorIndex index : group.tensors()) {
+    total += align_up(model.tensors[static_cast<std::size_t>(index)].size, region_alignment(device));
+  }
+  return total;
+}
+
+Bytes group_cache(const model::Program& program, const Shape& shape, const model::Group& group) {
+  if (group.kind != GroupKind::Attention) return Bytes(0);
+  const model::ModelConfig& config = program.config;
+  return kv_region_bytes(shape.k_type, config.kv_heads, config.head_dim_k, shape.context) +
+         kv_region_bytes(shape.v_type, config.kv_heads, config.head_dim_v, shape.context);
+}
+
+// Which kinds of groups GPUs may take in one attempt: a kind left out needs no scratch there.
+struct Kinds {
+  bool attention, feed_forward, output;
+};
+constexpr std::array<Kinds, 6> kAttempts = {{
+    {true, true, true},
+    {true, true, false},
+    {false, true, false},
+    {false, true, true},
+    {true, false, false},
+    {true, false, true},
+}};
+
+class Placer {
+ public:
+  explicit Placer(const PlacementTask& task)
+      : task_(task),
+        devices_(task.tiers.size() - 1),
+        allowed_(allowed_devices(task.program, task.model, task.options, devices_)) {
+    const std::uint64_t depth = task.costs.generation_depth();
+    for (std::size_t g = 0; g < task.program.groups.size(); ++g) {
+      const model::Group& group = task.program.groups[g];
+      PlacementProblem::Item item;
+      for (DeviceIndex device = 0; device < devices_; ++device) {
+        double seconds = task.costs.group(g, device, kv_on_cpu(g, device), 1, 1, depth).total();
+        if (group.kind == GroupKind::Output) seconds += task.costs.finish(device, 1);
+        item.seconds.push_back(seconds);
+        Bytes bytes = group_weights(task.model, group, device);
+        if (!kv_on_cpu(g, device)) bytes += group_cache(task.program, task.shape, group);
+        item.bytes.push_back(bytes.value);
+      }
+      item.allowed = allowed_[g];
+      items_.push_back(std::move(item));
+    }
+  }
+
+  Placed run() {
+    attempt(0.0);
+    if (!best_ && worth_saving_ram()) attempt_saving_ram();
+    if (!best_ && task_.options.disk.value_or(true)) attempt_streaming();
+    if (best_) return {true, std::move(*best_)};
+    return {false, std::move(*nearest_)};
+  }
+
+ private:
+  [[nodiscard]] bool kv_on_cpu(std::size_t group, DeviceIndex device) const {
+    return device != kCpu && !task_.options.kv_offload && task_.program.groups[group].kind == GroupKind::Attention;
+  }
+
+  [[nodiscard]] Placement placement_of(const Assignment& assignment) const {
+    Placement placement;
+    for (std::size_t g = 0; g < assignment.size(); ++g) {
+      placement.groups.push_back({assignment[g], false, kv_on_cpu(g, assignment[g])});
+    }
+    return placement;
+  }
+
+  [[nodiscard]] bool kind_allowed(std::size_t group, const Kinds& kinds) const {
+    switch (task_.program.groups[group].kind) {
+      case GroupKind::Attention: return kinds.attention;
+      case GroupKind::FeedForward: return kinds.feed_forward;
+      case GroupKind::Output: return kinds.output;
+      case GroupKind::Embedding: return true;
+    }
+    return true;
+  }
+
+  // What is left of a GPU's budget for weights and cache when it runs every group it may.
+  [[nodiscard]] std::uint64_t capacity(DeviceIndex device, const std::vector<PlacementProblem::Item>& items) const {
+    Assignment all(items.size(), kCpu);
+    bool any = false;
+    for (std::size_t g = 0; g < items.size(); ++g) {
+      if (!items[g].allowed[device]) continue;
+      all[g] = device;
+      any = true;
+    }
+    if (!any) return 0;
+    const Plan plan = task_.lay_out(placement_of(all));
+    const Bytes total = tier_total(plan, device);
+    const Bytes fixed = total - tier_total(plan, device, Purpose::Weights) - tier_total(plan, device, Purpose::KvCache);
+    // The two arenas are rounded up: from under 2 MiB to 64 KiB, else to 2 MiB.
+    const Bytes rounding = 2 * (2 * kMiB);
+    const Bytes budget = task_.tiers[device].budget;
+    return budget > fixed + rounding ? (budget - fixed - rounding).value : 0;
+  }
+
+  [[nodiscard]] PlacementProblem problem_for(const Kinds& kinds, double ram_price) const {
+    PlacementProblem problem;
+    problem.items = items_;
+    for (std::size_t g = 0; g < items_.size(); ++g) {
+      PlacementProblem::Item& item = problem.items[g];
+      if (item.allowed[kCpu] && !kind_allowed(g, kinds)) {
+        std::fill(item.allowed.begin() + 1, item.allowed.end(), false);
+      }
+      item.seconds[kCpu] += ram_price * static_cast<double>(item.bytes[kCpu]);
+    }
+    problem.switch_seconds.assign(devices_, std::vector<double>(devices_, 0.0));
+    for (DeviceIndex a = 0; a < devices_; ++a) {
+      for (DeviceIndex b = 0; b < devices_; ++b) problem.switch_seconds[a][b] = task_.costs.change(a, b, 1);
+    }
+    problem.capacity.push_back(0);
+    for (DeviceIndex device = 1; device < devices_; ++device) {
+      problem.capacity.push_back(capacity(device, problem.items));
+    }
+    return problem;
+  }
+
+  // Searches with a price on RAM (seconds per byte) and offers what it finds; so, too, every whole-layer choice.
+  void attempt(double ram_price) {
+    ram_price_ = ram_price;
+    for (const Kinds& kinds : kAttempts) {
+      const bool first = &kinds == kAttempts.data();
+      // Leaving a kind out frees its scratch, which is little; and where RAM is what is short, everything counts.
+      if (!first && (devices_ == 1 || ram_price > 0)) break;
+      const double limit = ram_price > 0 ? kUnlimited : best_seconds_ * (first ? 1.0 : kWorthwhile);
+      Assignment found =
+          search_placement(problem_for(kinds, ram_price), limit, ram_price > 0 ? Effort::Quick : Effort::Thorough);
+      if (found.empty()) continue;
+      fill_exactly(found);
+      offer(found);
+    }
+    offer_whole_layers();
+    if (!nearest_) offer(everything_where_it_must());
+  }
+
+  // Where nothing fits, the plan that is asked for tells what is missing.
+  [[nodiscard]] Assignment everything_where_it_must() const {
+    Assignment assignment;
+    for (const PlacementProblem::Item& item : items_) {
+      const auto first = std::ranges::find(item.allowed, true);
+      assignment.push_back(static_cast<DeviceIndex>(first - item.allowed.begin()));
+    }
+    return assignment;
+  }
+
+  [[nodiscard]] double seconds(const Assignment& assignment) const {
+    double total = 0;
+    for (std::size_t g = 0; g < assignment.size(); ++g) {
+      total += items_[g].seconds[assignment[g]];
+      if (g > 0) total += task_.costs.change(assignment[g - 1], assignment[g], 1);
+    }
+    return total;
+  }
+  [[nodiscard]] double priced_seconds(const Assignment& assignment) const {
+    double total = seconds(assignment);
+    for (std::size_t g = 0; g < assignment.size(); ++g) {
+      if (assignment[g] == kCpu) total += ram_price_ * static_cast<double>(items_[g].bytes[kCpu]);
+    }
+    return total;
+  }
+
+  // The search rounds up; what that left over is given to the groups that still fit, by the real sums.
+  void fill_exactly(Assignment& assignment) const {
+    bool moved = devices_ > 1;
+    while (moved) {
+      moved = false;
+      const Plan plan = task_.lay_out(placement_of(assignment));
+      const double now = priced_seconds(assignment);
+      std::vector<std::pair<double, std::pair<std::size_t, DeviceIndex>>> moves;
+      for (std::size_t g = 0; g < assignment.size(); ++g) {
+        for (DeviceIndex device = 1; device < devices_; ++device) {
+          if (assignment[g] == device || !items_[g].allowed[device]) continue;
+          const Bytes left =
+              task_.tiers[device].budget - std::min(task_.tiers[device].budget, tier_total(plan, device));
+          if (items_[g].bytes[device] > (left + 4 * kMiB).value) continue;
+          Assignment tried = assignment;
+          tried[g] = device;
+          const double won = now - priced_seconds(tried);
+          if (won > 0) moves.push_back({-won, {g, device}});
+        }
+      }
+      std::ranges::sort(moves);
+      // Groups of one size and kind stand or fall together: those that failed need not be tried again.
+      std::vector<std::pair<std::uint64_t, DeviceIndex>> failed;
+      for (const auto& [won, move] : moves) {
+        const std::pair<std::uint64_t, DeviceIndex> kind{items_[move.first].bytes[move.second], move.second};
+        if (std::ranges::find(failed, kind) != failed.end()) continue;
+        Assignment tried = assignment;
+        tried[move.first] = move.second;
+        if (gpus_within_budget(task_.lay_out(placement_of(tried)))) {
+          assignment = std::move(tried);
+          moved = true;
+          break;
+        }
+        failed.push_back(kind);
+      }
+    }
+  }
+
+  [[nodiscard]] bool gpus_within_budget(const Plan& plan) const {
+    for (DeviceIndex device = 1; device < devices_; ++device) {
+      if (tier_total(plan, device) > task_.tiers[device].budget) return false;
+    }
+    return true;
+  }
+
+  // The last N layers on a GPU, with and without the output, for every N: what -ngl can say. The search is never worse
+  // where bytes are counted as it counts them; this makes it so for the real sums.
+  void offer_whole_layers() {
+    const std::size_t groups = items_.size();
+    for (DeviceIndex device = 1; device < devices_; ++device) {
+      for (const bool output : {true, false}) {
+        for (std::uint32_t layers = 0; layers <= task_.program.config.layers; ++layers) {
+          Assignment assignment = everything_where_it_must();
+          for (std::size_t g = 0; g < groups; ++g) {
+            const model::Group& group = task_.program.groups[g];
+            const bool wanted = group.kind == GroupKind::Output ? output
+                                : group.kind == GroupKind::Embedding
+                                    ? false
+                                    : group.layer + layers >= task_.program.config.layers;
+            if (wanted && items_[g].allowed[device]) assignment[g] = device;
+          }
+          if (best_seconds_ <= seconds(assignment) || ram_at_least(assignment) > task_.tiers[kCpu].budget) continue;
+          offer(assignment);
+        }
+      }
+    }
+  }
+
+  // What groups on the CPU take by themselves.
+  [[nodiscard]] Bytes ram_at_least(const Assignment& assignment) const {
+    Bytes bytes;
+    for (std::size_t g = 0; g < assignment.size(); ++g) {
+      if (assignment[g] == kCpu) bytes += Bytes(items_[g].bytes[kCpu]);
+    }
+    return bytes;
+  }
+
+  // Keeps it if it fits and is the fastest so far; else remembers the one that misses RAM's budget least.
+  void offer(const Assignment& assignment) {
+    Plan plan = task_.lay_out(placement_of(assignment));
+    const bool gpus_fit = gpus_within_budget(plan);
+    const Bytes ram = tier_total(plan, kCpu);
+    if (gpus_fit && ram <= task_.tiers[kCpu].budget) {
+      const double total = seconds(assignment);
+      if (total < best_seconds_) {
+        best_seconds_ = total;
+        best_ = std::move(plan);
+      }
+      return;
+    }
+    if (gpus_fit) candidates_.push_back(assignment);
+    const bool better = !nearest_ || (gpus_fit && !nearest_fits_gpus_) ||
+                        (gpus_fit == nearest_fits_gpus_ && ram < tier_total(*nearest_, kCpu));
+    if (!better) return;
+    nearest_ = std::move(plan);
+    nearest_fits_gpus_ = gpus_fit;
+  }
+
+  [[nodiscard]] bool worth_saving_ram() const { return devices_ > 1 && !candidates_.empty(); }
+
+  // Prices on RAM, from one that hardly matters to one that nothing else matters beside, until it fits.
+  void attempt_saving_ram() {
+    const double per_byte = 1.0 / task_.costs.rates().devices[kCpu].bandwidth;
+    for (const double price : {0.1, 1.0, 1e4}) {
+      attempt(price * per_byte);
+      if (best_) return;
+    }
+  }
+
+  // With part of the weights on disk, for each way to use the GPUs that was found.
+  void attempt_streaming() {
+    if (devices_ > 1) attempt(1.0 / task_.costs.rates().disk_bandwidth);
+    double least = 0;
+    std::vector<Assignment> tried;
+    for (const Assignment& assignment : candidates_) {
+      if (std::ranges::find(tried, assignment) != tried.end()) continue;
+      tried.push_back(assignment);
+      const std::optional<Placement> placement = choose_stream(task_, placement_of(assignment));
+      if (!placement) continue;
+      Plan plan = task_.lay_out(*placement);
+      const double total = 1.0 / predict(task_.model, plan, task_.costs).generation_rate;
+      if (best_ && total >= least) continue;
+      least = total;
+      best_ = std::move(plan);
+    }
+  }
+
+  const PlacementTask& task_;
+  std::size_t devices_;
+  std::vector<std::vector<bool>> allowed_;
+  std::vector<PlacementProblem::Item> items_;
+  double ram_price_ = 0;
+  std::optional<Plan> best_;
+  static constexpr double kUnlimited = std::numeric_limits<double>::infinity();
+  static constexpr double kWorthwhile = 0.9999;
+  double best_seconds_ = kUnlimited;
+  std::optional<Plan> nearest_;
+  bool nearest_fits_gpus_ = false;
+  std::vector<Assignment> candidates_;  // fit the GPUs but not RAM
+};
+
+}  // namespace
+
+std::vector<std::vector<bool>> allowed_devices(const model::Program& program, const gguf::Model& model,
+                                               const Options& options, std::size_t devices) {
+  using Kind = GpuLayers::Kind;
+  const std::uint32_t layers = program.config.layers;
+  std::vector<std::vector<bool>> allowed;
+  for (const model::Group& group : program.groups) {
+    std::vector<bool> devices_of_group(devices, true);
+    const GpuLayers& wanted = options.gpu_layers;
+    if (group.kind == GroupKind::Embedding || devices == 1) {
+      // Looking rows up is no work; the table would only take room on a GPU.
+      std::fill(devices_of_group.begin() + 1, devices_of_group.end(), false);
+    } else if (wanted.kind != Kind::Auto) {
+      const bool output = group.kind == GroupKind::Output;
+      const bool on_gpu =
+          wanted.kind == Kind::All || (output ? wanted.count > layers : group.layer + wanted.count >= layers);
+      devices_of_group[kCpu] = !on_gpu;
+      if (!on_gpu) std::fill(devices_of_group.begin() + 1, devices_of_group.end(), false);
+    }
+    allowed.push_back(std::move(devices_of_group));
+  }
+  for (const TensorOverride& override : options.overrides) {
+    if (override.device >= devices) {
+      throw bad_input(fmt::format("-ot {} names GPU {}, but there {} {} GPU{}", override.pattern, override.device - 1,
+                                  devices == 2 ? "is" : "are", devices - 1, devices == 2 ? "" : "s"));
+    }
+    std::regex pattern;
+    try {
+      pattern = std::regex(override.pattern);
+    } catch (const std::regex_error&) {
+      throw bad_input(fmt::format("-ot: \"{}\" is not a regular expression", override.pattern));
+    }
+    bool matched = false;
+    for (std::size_t g = 0; g < program.groups.size(); ++g) {
+      const auto matches = [&](model::TensorIndex index) {
+        return std::regex_search(model.tensors[static_cast<std::size_t>(index)].name, pattern);
+      };
+      if (!std::ranges::any_of(program.groups[g].tensors(), matches)) continue;
+      matched = true;
+      std::fill(allowed[g].begin(), allowed[g].end(), false);
+      allowed[g][override.device] = true;
+    }
+    if (!matched) throw bad_input(fmt::format("-ot: no tensor's name matches \"{}\"", override.pattern));
+  }
+  return allowed;
+}
+
+bool within_budgets(const Plan& plan) {
+  for (std::uint32_t tier = 0; tier < plan.tiers.size(); ++tier) {
+    if (plan.tiers[tier].kind != TierKind::Disk && tier_total(plan, tier) > plan.tiers[tier].budget) return false;
+  }
+  return true;
+}
+
+Placed choose_placement(const PlacementTask& task) { return Placer(task).run(); }
+
+}  // namespace loadline::plan

@@ -1,0 +1,47 @@
+// Decides which group runs where, and what is streamed from disk: least predicted time per token under the budgets.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "gguf/gguf.h"
+#include "model/program.h"
+#include "plan/costs.h"
+#include "plan/layout.h"
+#include "plan/options.h"
+#include "plan/plan.h"
+
+namespace loadline::plan {
+
+// What a placement is chosen for. Refers to its parts, which must outlive it.
+struct PlacementTask {
+  const gguf::Model& model;
+  const model::Program& program;
+  const std::vector<Tier>& tiers;
+  const std::vector<ContextOverhead>& overheads;
+  const Shape& shape;
+  const Options& options;
+  const CostModel& costs;
+
+  [[nodiscard]] Plan lay_out(const Placement& placement) const {
+    return plan::lay_out(model, program, tiers, overheads, shape, placement);
+  }
+};
+
+// `fits`: within every budget. Otherwise the plan that comes nearest, whose totals say what is missing.
+struct Placed {
+  bool fits = false;
+  Plan plan;
+};
+
+// Throws Error(BadInput) for overrides that name a device that is not there or match no tensor.
+Placed choose_placement(const PlacementTask& task);
+
+// Which devices each group may run on, by -ngl and -ot: [group][device].
+std::vector<std::vector<bool>> allowed_devices(const model::Program& program, const gguf::Model& model,
+                                               const Options& options, std::size_t devices);
+
+// Nothing holds more than its budget.
+bool within_budgets(const Plan& plan);
+
+}  // namespace loadline::plan

@@ -1,0 +1,94 @@
+#include "plan/predict.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace loadline::plan {
+namespace {
+
+// The time of one pass, by what takes it.
+struct Pass {
+  std::vector<double> reading;     // per device: weights and cache at the speed of its memory
+  std::vector<double> arithmetic;  // per device: weights at the speed of its dot products
+  double operations = 0;
+  double crossing = 0;
+  double streaming = 0;
+
+  [[nodiscard]] double computing() const {
+    double total = operations + crossing;
+    for (const double seconds : reading) total += seconds;
+    for (const double seconds : arithmetic) total += seconds;
+    return total;
+  }
+  [[nodiscard]] double total() const { return std::max(computing(), streaming); }
+};
+
+Pass pass_of(const Plan& plan, const CostModel& costs, std::uint64_t tokens, std::uint64_t outputs,
+             std::uint64_t depth) {
+  Pass pass;
+  pass.reading.assign(plan.scratch.size(), 0.0);
+  pass.arithmetic.assign(plan.scratch.size(), 0.0);
+  for (std::size_t g = 0; g < plan.groups.size(); ++g) {
+    const GroupPlacement& group = plan.groups[g];
+    const Seconds seconds = costs.group(g, group.device, group.kv_on_cpu, tokens, outputs, depth);
+    (seconds.by_arithmetic ? pass.arithmetic : pass.reading)[group.device] += seconds.weights;
+    pass.reading[group.device] += seconds.cache;
+    pass.operations += seconds.operations;
+    if (g > 0) pass.crossing += costs.change(plan.groups[g - 1].device, group.device, tokens);
+  }
+  pass.operations += costs.finish(plan.groups.back().device, outputs);
+  pass.streaming = static_cast<double>(streamed_bytes(plan).value) / costs.rates().disk_bandwidth;
+  return pass;
+}
+
+// What takes most of the time, in words.
+std::string bound_of(const Plan& plan, const Pass& pass) {
+  if (pass.streaming > pass.computing()) return "disk bandwidth";
+  double most = pass.operations + pass.crossing;
+  std::string bound = pass.crossing > pass.operations ? "changes of device" : "fixed costs";
+  for (std::size_t device = 0; device < pass.reading.size(); ++device) {
+    const std::string name = device == kCpu ? "RAM" : plan.tiers[device].name;
+    if (pass.reading[device] > most) {
+      most = pass.reading[device];
+      bound = fmt::format("{} bandwidth", name);
+    }
+    if (pass.arithmetic[device] > most) {
+      most = pass.arithmetic[device];
+      bound = fmt::format("{} arithmetic", device == kCpu ? "CPU" : name);
+    }
+  }
+  return bound;
+}
+
+}  // namespace
+
+Bytes streamed_bytes(const Plan& plan) {
+  Bytes bytes;
+  for (const StreamSlot& slot : plan.stream) bytes += slot.bytes;
+  return bytes;
+}
+
+Prediction predict(const gguf::Model& model, const Plan& plan, const CostModel& costs) {
+  Prediction prediction;
+  const Pass generation = pass_of(plan, costs, 1, 1, costs.generation_depth());
+  prediction.generation_rate = 1.0 / generation.total();
+  prediction.generation_bound = bound_of(plan, generation);
+
+  const std::uint64_t tokens = std::min(plan.shape.batch, plan.shape.context / plan.shape.sequences);
+  const Pass prompt = pass_of(plan, costs, tokens, 1, tokens);
+  prediction.prompt_rate = static_cast<double>(tokens) / prompt.total();
+  prediction.prompt_bound = bound_of(plan, prompt);
+
+  Bytes loaded;
+  for (const Region& region : plan.regions) {
+    if (region.purpose == Purpose::Weights && region.tensor != model::kNoTensor) {
+      loaded += model.tensors[static_cast<std::size_t>(region.tensor)].size;
+    }
+  }
+  prediction.load_seconds = static_cast<double>(loaded.value) / costs.rates().disk_bandwidth;
+  return prediction;
+}
+
+}  // namespace loadline::plan

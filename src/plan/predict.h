@@ -1,0 +1,17 @@
+// Predicts how fast a plan will run, and what bounds it.
+#pragma once
+
+#include "gguf/gguf.h"
+#include "plan/costs.h"
+#include "plan/plan.h"
+
+namespace loadline::plan {
+
+// What is assumed. Generation: one sequence, its context half full. Prompt: one batch of shape.batch tokens from an
+// empty context. Loading: the file is not in the page cache. Reading streamed weights overlaps with computing.
+Prediction predict(const gguf::Model& model, const Plan& plan, const CostModel& costs);
+
+// Bytes of weights that are read from disk for every pass.
+Bytes streamed_bytes(const Plan& plan);
+
+}  // namespace loadline::plan

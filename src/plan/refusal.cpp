@@ -1,0 +1,88 @@
+#include "plan/refusal.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+
+#include "plan/suggest.h"
+
+namespace loadline::plan {
+namespace {
+
+// With the bytes, since what is missing may be less than the rounding hides.
+std::string exact(Bytes size) { return fmt::format("{} ({} bytes)", to_string(size), size.value); }
+
+std::string parts_of(const Plan& plan, std::uint32_t tier) {
+  std::string parts;
+  for (const Purpose purpose :
+       {Purpose::Weights, Purpose::KvCache, Purpose::Scratch, Purpose::Staging, Purpose::Runtime}) {
+    const Bytes bytes = tier_total(plan, tier, purpose);
+    if (bytes.value == 0) continue;
+    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name_of(purpose), to_string(bytes));
+  }
+  return parts;
+}
+
+std::string may_be_used(const Tier& tier) {
+  if (tier.headroom.value == 0 && tier.budget != tier.available) {
+    return fmt::format("the budget is {}", exact(tier.budget));
+  }
+  return fmt::format("{} may be used ({} available less {} headroom)", exact(tier.budget), to_string(tier.available),
+                     to_string(tier.headroom));
+}
+
+std::string subject(const model::Program& program, const Options& options, std::uint32_t tier) {
+  using Kind = GpuLayers::Kind;
+  if (tier == kCpu || options.gpu_layers.kind == Kind::Auto) return "this";
+  const std::uint32_t all = program.config.layers + 1;
+  const std::uint32_t layers = options.gpu_layers.kind == Kind::All ? all : std::min(options.gpu_layers.count, all);
+  return fmt::format("{} layer{}", layers, layers == 1 ? "" : "s");
+}
+
+}  // namespace
+
+std::string shortfall_sentence(const model::Program& program, const Options& options, const Plan& plan) {
+  std::string sentence;
+  for (std::uint32_t tier = 0; tier < plan.tiers.size(); ++tier) {
+    const Bytes needed = tier_total(plan, tier);
+    if (plan.tiers[tier].kind == TierKind::Disk || needed <= plan.tiers[tier].budget) continue;
+    const std::string who = subject(program, options, tier);
+    const std::string where = tier == kCpu ? "RAM" : fmt::format("GPU {} ({})", tier - 1, plan.tiers[tier].name);
+    sentence += fmt::format("{}{} need{} {} of {} ({}), and {}", sentence.empty() ? "" : "; ", who,
+                            who.ends_with('s') && who != "this" ? "" : "s", exact(needed), where, parts_of(plan, tier),
+                            may_be_used(plan.tiers[tier]));
+  }
+  return sentence;
+}
+
+void require_available(const Plan& plan, const hardware::Profile& profile) {
+  const auto require = [&](std::uint32_t tier, Bytes available) {
+    const Bytes needed = tier_total(plan, tier);
+    if (needed <= available) return;
+    throw Error(ErrorCode::DoesNotFit,
+                fmt::format("the plan takes {} of {}, and {} are free now", exact(needed), plan.tiers[tier].name,
+                            exact(available)),
+                "Close other programs, or plan for less.");
+  };
+  require(kCpu, profile.ram.available);
+  for (std::uint32_t tier = 1; tier + 1 < plan.tiers.size(); ++tier) {
+    if (tier_total(plan, tier).value == 0) continue;
+    const auto gpu = std::ranges::find(profile.gpus, plan.tiers[tier].device, &hardware::Gpu::id);
+    if (gpu == profile.gpus.end()) {
+      throw bad_input(fmt::format("the plan uses {}, which this machine does not have", plan.tiers[tier].name));
+    }
+    require(tier, gpu->free);
+  }
+}
+
+Error refusal(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
+              const Options& options, const Plan& plan) {
+  const std::vector<Suggestion> fitting = suggest_fitting(model, program, profile, options);
+  std::string hint =
+      fitting.empty() ? "Nothing smaller that was tried fits either." : "What fits:\n" + suggestion_lines(fitting);
+  if (hint.ends_with('\n')) hint.pop_back();
+  return {ErrorCode::DoesNotFit, shortfall_sentence(program, options, plan), std::move(hint)};
+}
+
+}  // namespace loadline::plan
