@@ -86,10 +86,12 @@ class VulkanInstance {
   [[nodiscard]] VkInstance handle() const { return instance_; }
   [[nodiscard]] std::vector<VkPhysicalDevice> physical_devices() const;
 
+// NOLINTBEGIN(readability-identifier-naming): the names are Vulkan's.
 #define LOADLINE_DECLARE(name) PFN_##name name = nullptr;
   LOADLINE_VULKAN_GLOBAL(LOADLINE_DECLARE)
   LOADLINE_VULKAN_INSTANCE(LOADLINE_DECLARE)
 #undef LOADLINE_DECLARE
+  // NOLINTEND(readability-identifier-naming)
 
  private:
   VulkanInstance() = default;

@@ -77,9 +77,11 @@ class Context {
   // What is free on the device now, where it can tell.
   [[nodiscard]] std::optional<Bytes> free_memory() const;
 
+// NOLINTBEGIN(readability-identifier-naming): the names are Vulkan's.
 #define LOADLINE_DECLARE(name) PFN_##name name = nullptr;
   LOADLINE_VULKAN_DEVICE(LOADLINE_DECLARE)
 #undef LOADLINE_DECLARE
+  // NOLINTEND(readability-identifier-naming)
 
  private:
   void choose();

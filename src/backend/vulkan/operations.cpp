@@ -107,12 +107,11 @@ AttentionTile Operations::attention_tile(const AttentionShape& shape, std::uint3
   if (most > kMostVectorRows) tile.tokens = kAttentionRows / tile.heads;
   const std::uint32_t room = context_.limits().shared_memory;
   while (attention_shared_bytes(shape, tile) > room) {
-    if (tile.cells > 16) {
+    const std::uint32_t fewest_cells = tile.tokens > 1 ? 16 : 1;
+    if (tile.cells > fewest_cells) {
       tile.cells /= 2;
     } else if (tile.tokens > 1) {
       tile.tokens /= 2;
-    } else if (tile.cells > 1) {
-      tile.cells /= 2;
     } else if (tile.heads > 1) {
       tile.heads = 1;
     } else {

@@ -71,15 +71,15 @@ void Gpu::run(const std::function<void(CommandList&)>& record) {
   timeline.wait(timeline.submit(list, "testing"), "testing");
 }
 
-Gpu* GpuTest::gpu_ = nullptr;
+Gpu* GpuTest::shared = nullptr;
 
 void GpuTest::SetUpTestSuite() {
-  if (no_gpu().empty() && gpu_ == nullptr) gpu_ = new Gpu();
+  if (no_gpu().empty() && shared == nullptr) shared = new Gpu();
 }
 
 void GpuTest::TearDownTestSuite() {
-  delete gpu_;
-  gpu_ = nullptr;
+  delete shared;
+  shared = nullptr;
 }
 
 void GpuTest::SetUp() {
@@ -87,8 +87,8 @@ void GpuTest::SetUp() {
 }
 
 void GpuTest::TearDown() {
-  if (gpu_ == nullptr) return;
-  for (const std::string& message : gpu_->messages.take()) ADD_FAILURE() << "validation layer: " << message;
+  if (shared == nullptr) return;
+  for (const std::string& message : shared->messages.take()) ADD_FAILURE() << "validation layer: " << message;
 }
 
 }  // namespace loadline::vulkan::test

@@ -69,10 +69,10 @@ class GpuTest : public testing::Test {
   void SetUp() override;
   void TearDown() override;
 
-  static Gpu& gpu() { return *gpu_; }
+  static Gpu& gpu() { return *shared; }
 
  private:
-  static Gpu* gpu_;
+  static Gpu* shared;
 };
 
 }  // namespace loadline::vulkan::test
