@@ -24,7 +24,7 @@ Executor::Executor(const model::Program& program, const plan::Plan& plan, std::v
     : program_(program),
       plan_(plan),
       devices_(std::move(devices)),
-      cache_(pages_of(program.config, plan), plan.shape.sequences),
+      cache_(pages_of(program.config, plan), plan.shape.sequences, plan.shape.context / plan.shape.sequences),
       frequencies_(model::rope_frequencies(program.config.rope, rope_factors)) {
   tokens_.reserve(plan.shape.batch);
   runs_.reserve(plan.shape.sequences);

@@ -11,7 +11,8 @@ std::uint32_t pages_for(std::uint32_t cells) { return (cells + quant::kKvPageCel
 
 }  // namespace
 
-KvCache::KvCache(std::uint32_t pages, std::uint32_t sequences) : sequences_(sequences), free_(pages) {
+KvCache::KvCache(std::uint32_t pages, std::uint32_t sequences, std::uint32_t most_cells)
+    : most_cells_(most_cells), sequences_(sequences), free_(pages) {
   for (std::uint32_t i = 0; i < pages; ++i) free_[i] = pages - 1 - i;
   for (Sequence& sequence : sequences_) sequence.pages.reserve(pages);
 }
@@ -19,7 +20,7 @@ KvCache::KvCache(std::uint32_t pages, std::uint32_t sequences) : sequences_(sequ
 std::uint32_t KvCache::room(std::uint32_t sequence) const {
   const Sequence& s = sequences_[sequence];
   const auto held = static_cast<std::uint32_t>(s.pages.size() + free_.size());
-  return held * quant::kKvPageCells - s.length;
+  return std::min(held * quant::kKvPageCells, most_cells_) - s.length;
 }
 
 bool KvCache::extend(std::uint32_t sequence, std::uint32_t cells) {

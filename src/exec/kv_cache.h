@@ -10,11 +10,12 @@ namespace loadline::exec {
 // constructed. Not thread-safe.
 class KvCache {
  public:
-  KvCache(std::uint32_t pages, std::uint32_t sequences);
+  // No sequence grows beyond `most_cells`: what attention's workspace was planned for.
+  KvCache(std::uint32_t pages, std::uint32_t sequences, std::uint32_t most_cells);
 
   [[nodiscard]] std::uint32_t sequences() const { return static_cast<std::uint32_t>(sequences_.size()); }
   [[nodiscard]] std::uint32_t length(std::uint32_t sequence) const { return sequences_[sequence].length; }
-  // Cells that could still be added to the sequence, if no other takes them.
+  // Cells that could still be added to the sequence, if no other takes their pages.
   [[nodiscard]] std::uint32_t room(std::uint32_t sequence) const;
   // Page numbers of the sequence; as many as its length needs.
   [[nodiscard]] const std::uint32_t* pages(std::uint32_t sequence) const { return sequences_[sequence].pages.data(); }
@@ -29,6 +30,7 @@ class KvCache {
     std::uint32_t length = 0;
     std::vector<std::uint32_t> pages;
   };
+  std::uint32_t most_cells_;
   std::vector<Sequence> sequences_;
   std::vector<std::uint32_t> free_;  // a stack; the lowest page number on top
 };

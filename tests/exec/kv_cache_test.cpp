@@ -13,7 +13,7 @@ namespace {
 constexpr std::uint32_t kCells = quant::kKvPageCells;
 
 TEST(KvCache, GivesPagesAsASequenceGrowsAndTakesThemBackWhenItIsCut) {
-  KvCache cache(4, 2);
+  KvCache cache(4, 2, 4 * kCells);
   EXPECT_EQ(cache.room(0), 4 * kCells);
   ASSERT_TRUE(cache.extend(0, kCells + 1));
   EXPECT_EQ(cache.length(0), kCells + 1);
@@ -26,7 +26,7 @@ TEST(KvCache, GivesPagesAsASequenceGrowsAndTakesThemBackWhenItIsCut) {
 }
 
 TEST(KvCache, RefusesWhatDoesNotFitAndChangesNothing) {
-  KvCache cache(2, 2);
+  KvCache cache(2, 2, 2 * kCells);
   ASSERT_TRUE(cache.extend(1, kCells));
   EXPECT_FALSE(cache.extend(0, kCells + 1));
   EXPECT_EQ(cache.length(0), 0U);
@@ -35,8 +35,17 @@ TEST(KvCache, RefusesWhatDoesNotFitAndChangesNothing) {
   EXPECT_EQ(cache.length(1), kCells);
 }
 
+TEST(KvCache, NoSequenceOutgrowsItsShare) {
+  KvCache cache(4, 2, 2 * kCells);
+  EXPECT_EQ(cache.room(0), 2 * kCells);
+  EXPECT_FALSE(cache.extend(0, 2 * kCells + 1));
+  EXPECT_TRUE(cache.extend(0, 2 * kCells));
+  EXPECT_EQ(cache.room(0), 0U);
+  EXPECT_EQ(cache.room(1), 2 * kCells);
+}
+
 TEST(KvCache, TruncatingBeyondTheEndKeepsEverything) {
-  KvCache cache(2, 1);
+  KvCache cache(2, 1, 2 * kCells);
   ASSERT_TRUE(cache.extend(0, 5));
   cache.truncate(0, 100);
   EXPECT_EQ(cache.length(0), 5U);
@@ -44,7 +53,7 @@ TEST(KvCache, TruncatingBeyondTheEndKeepsEverything) {
 
 TEST(KvCache, NeverGivesAPageTwiceWhateverTheHistory) {
   std::mt19937 random(7);
-  KvCache cache(13, 4);
+  KvCache cache(13, 4, 13 * kCells);
   for (int step = 0; step < 5000; ++step) {
     const std::uint32_t sequence = random() % 4;
     if (random() % 3 != 0) {
