@@ -14,11 +14,11 @@ namespace loadline::authoring {
 namespace {
 
 // llama.h, enum llama_token_type
-enum TokenType : std::int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUnused = 5, kByte = 6 };
+enum TokenType : std::int32_t { Normal = 1, Unknown = 2, Control = 3, Unused = 5, Byte = 6 };
 
 struct Token {
   std::string text;
-  TokenType type = kNormal;
+  TokenType type = Normal;
 };
 
 // A piece and the two earlier pieces it joins.
@@ -96,8 +96,8 @@ void put_id(std::string key, std::size_t id, gguf::Metadata& metadata) {
 
 void add_sentencepiece(std::size_t size, gguf::Metadata& metadata) {
   const std::string space = "\xE2\x96\x81";  // U+2581
-  std::vector<Token> tokens = {{"<unk>", kUnknown}, {"<s>", kControl}, {"</s>", kControl}};
-  for (int byte = 0; byte < 256; ++byte) tokens.push_back({fmt::format("<0x{:02X}>", byte), kByte});
+  std::vector<Token> tokens = {{"<unk>", Unknown}, {"<s>", Control}, {"</s>", Control}};
+  for (int byte = 0; byte < 256; ++byte) tokens.push_back({fmt::format("<0x{:02X}>", byte), Byte});
   tokens.push_back({space});
   for (char c = '!'; c <= '~'; ++c) tokens.push_back({std::string(1, c)});
   for (const Join& join : made_up_pieces(size - tokens.size(), space)) tokens.push_back({join.left + join.right});
@@ -149,7 +149,7 @@ void add_llama3(std::size_t size, gguf::Metadata& metadata) {
       if (place == i) name = known;
     }
     if (name.empty()) name = fmt::format("reserved_special_token_{}", reserved++);
-    controls[i] = {fmt::format("<|{}|>", name), kControl};
+    controls[i] = {fmt::format("<|{}|>", name), Control};
   }
   const std::size_t pieces = size - kControls;
   add_byte_level("llama-bpe", pieces, controls, metadata);
@@ -169,8 +169,8 @@ void add_qwen(std::size_t size, gguf::Metadata& metadata) {
   constexpr std::size_t kPieces = 151643;
   const std::size_t pieces = size > kPieces ? kPieces : size - kControls.size();
   std::vector<Token> after;
-  for (const std::string_view control : kControls) after.push_back({std::string(control), kControl});
-  while (pieces + after.size() < size) after.push_back({fmt::format("[PAD{}]", pieces + after.size()), kUnused});
+  for (const std::string_view control : kControls) after.push_back({std::string(control), Control});
+  while (pieces + after.size() < size) after.push_back({fmt::format("[PAD{}]", pieces + after.size()), Unused});
   add_byte_level("qwen2", pieces, after, metadata);
   put_id("tokenizer.ggml.bos_token_id", pieces, metadata);
   put_id("tokenizer.ggml.eos_token_id", pieces + 2, metadata);

@@ -11,7 +11,7 @@ namespace loadline::hardware {
 namespace {
 
 using nlohmann::json;
-using ordered = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 // Reads the members of one object into the fields they belong to, and names the member in every complaint.
 class Reader {
@@ -138,7 +138,7 @@ void read_gpu(const Reader& reader, Gpu& gpu) {
 }  // namespace
 
 std::string to_json(const Profile& profile) {
-  ordered document;
+  OrderedJson document;
   const Cpu& cpu = profile.cpu;
   document["cpu"] = {
       {"model", cpu.model},       {"cores", cpu.cores},        {"instruction_sets", cpu.instruction_sets},
@@ -147,11 +147,11 @@ std::string to_json(const Profile& profile) {
   const Ram& ram = profile.ram;
   document["ram"] = {{"total", ram.total.value},
                      {"available", ram.available.value},
-                     {"cgroup_limit", ram.cgroup_limit ? ordered(ram.cgroup_limit->value) : ordered(nullptr)},
+                     {"cgroup_limit", ram.cgroup_limit ? OrderedJson(ram.cgroup_limit->value) : OrderedJson(nullptr)},
                      {"swap_total", ram.swap_total.value},
                      {"swap_used", ram.swap_used.value},
                      {"read_bandwidth", ram.read_bandwidth}};
-  document["gpus"] = ordered::array();
+  document["gpus"] = OrderedJson::array();
   for (const Gpu& gpu : profile.gpus) {
     document["gpus"].push_back({{"name", gpu.name},
                                 {"id", gpu.id},
@@ -168,7 +168,7 @@ std::string to_json(const Profile& profile) {
   }
   document["disk"] = {{"name", profile.disk.name}, {"read_bandwidth", profile.disk.read_bandwidth}};
   document["measured"] = profile.measured;
-  return document.dump(2, ' ', false, ordered::error_handler_t::replace) + "\n";
+  return document.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
 }
 
 Profile profile_from_json(std::string_view text, std::string_view source) {

@@ -71,6 +71,7 @@ class Keys {
 constexpr std::uint64_t kMostLayers = 4096;
 constexpr std::uint64_t kMostWidth = 1 << 20;
 constexpr std::uint64_t kMostHeads = 4096;
+constexpr std::uint64_t kMostHeadSize = 1024;  // what the attention kernels hold in registers and on the stack
 constexpr std::uint64_t kMostContext = 1 << 28;
 
 void read_scaling(const Keys& keys, const ModelConfig& config, RopeConfig& rope) {
@@ -132,14 +133,20 @@ ModelConfig read_config(const gguf::Model& model) {
     throw bad_input(fmt::format("{} ({}) is not a multiple of {} ({})", keys.key("attention.head_count"), config.heads,
                                 keys.key("attention.head_count_kv"), config.kv_heads));
   }
-  const auto key_length = keys.find_count("attention.key_length", kMostWidth);
+  const auto key_length = keys.find_count("attention.key_length", kMostHeadSize);
   if (!key_length && config.embedding % config.heads != 0) {
     throw bad_input(fmt::format("{} ({}) is not a multiple of {} ({}), and there is no {}",
                                 keys.key("embedding_length"), config.embedding, keys.key("attention.head_count"),
                                 config.heads, keys.key("attention.key_length")));
   }
   config.head_dim_k = key_length.value_or(config.embedding / config.heads);
-  config.head_dim_v = keys.find_count("attention.value_length", kMostWidth).value_or(config.head_dim_k);
+  config.head_dim_v = keys.find_count("attention.value_length", kMostHeadSize).value_or(config.head_dim_k);
+
+  if (config.head_dim_k > kMostHeadSize) {
+    throw bad_input(fmt::format("{} over {} makes heads of {}, and at most {} is supported",
+                                keys.key("embedding_length"), keys.key("attention.head_count"), config.head_dim_k,
+                                kMostHeadSize));
+  }
 
   config.rope.dimensions = keys.find_count("rope.dimension_count", kMostWidth).value_or(config.head_dim_k);
   if (config.rope.dimensions % 2 != 0 || config.rope.dimensions > config.head_dim_k) {

@@ -23,9 +23,7 @@ struct CellSplit {
 CellSplit split_cells(std::uint32_t cells, std::uint32_t batch_tokens);
 
 // Floats of one partial result: the sums [head_dim_v] (rounded up to 16), then maximum and weight, padded to 16.
-constexpr std::uint64_t partial_floats(std::uint32_t head_dim_v) {
-  return align_up(head_dim_v, 16) + 16;
-}
+constexpr std::uint64_t partial_floats(std::uint32_t head_dim_v) { return align_up(head_dim_v, 16) + 16; }
 
 // Bytes of AttentionTask::workspace for every batch of up to `max_tokens` tokens that see up to `max_cells` cells each.
 // Alignment 64.

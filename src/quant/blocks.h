@@ -201,21 +201,13 @@ inline void set_q3_scale(std::uint8_t (&packed)[12], int group, unsigned scale) 
 #include "quant/formats.inc"
 #undef LOADLINE_FORMAT
 
-inline void decode_block(const Block<TensorType::F32>& block, float* values) {
-  *values = block.value;
-}
-inline void decode_block(const Block<TensorType::F16>& block, float* values) {
-  *values = half_to_float(block.value);
-}
+inline void decode_block(const Block<TensorType::F32>& block, float* values) { *values = block.value; }
+inline void decode_block(const Block<TensorType::F16>& block, float* values) { *values = half_to_float(block.value); }
 inline void decode_block(const Block<TensorType::BF16>& block, float* values) {
   *values = bfloat16_to_float(block.value);
 }
-inline void encode_block(const float* values, Block<TensorType::F32>& block) {
-  block.value = *values;
-}
-inline void encode_block(const float* values, Block<TensorType::F16>& block) {
-  block.value = float_to_half(*values);
-}
+inline void encode_block(const float* values, Block<TensorType::F32>& block) { block.value = *values; }
+inline void encode_block(const float* values, Block<TensorType::F16>& block) { block.value = float_to_half(*values); }
 inline void encode_block(const float* values, Block<TensorType::BF16>& block) {
   block.value = float_to_bfloat16(*values);
 }

@@ -45,9 +45,7 @@ const Format* find_format(std::string_view name);
 // The name ggml gives a type id, for messages that refuse it ("IQ2_XXS"); "type 77" for an unknown one.
 std::string ggml_type_name(std::uint32_t ggml_id);
 
-inline std::string_view name_of(TensorType type) {
-  return format_of(type).name;
-}
+inline std::string_view name_of(TensorType type) { return format_of(type).name; }
 
 // Bytes of `elements` consecutive values. `elements` must be a multiple of the block size.
 Bytes size_of(TensorType type, std::uint64_t elements);

@@ -17,9 +17,7 @@
 namespace loadline::quant {
 
 // The nearest half-precision number, the largest finite one for what lies beyond it.
-inline std::uint16_t clamp_to_half(float value) {
-  return float_to_half(std::clamp(value, -65504.0F, 65504.0F));
-}
+inline std::uint16_t clamp_to_half(float value) { return float_to_half(std::clamp(value, -65504.0F, 65504.0F)); }
 
 // A scale as blocks store it. Subnormal halves are coarse: there the magnitude is rounded up, so that no level of the
 // block is too short for its largest value, and only zero becomes zero.
@@ -31,9 +29,7 @@ inline std::uint16_t scale_to_half(float value) {
 }
 
 // 1 / scale, and 0 for 0.
-inline float inverse_of(float scale) {
-  return scale == 0.0F ? 0.0F : 1.0F / scale;
-}
+inline float inverse_of(float scale) { return scale == 0.0F ? 0.0F : 1.0F / scale; }
 
 // The integer in [low, high] nearest to `value` (ties to even); |low| and |high| below 2^22, `value` may be infinite.
 inline int round_clamped(float value, int low, int high) {

@@ -30,17 +30,17 @@ void FileReader::read_direct(std::uint32_t file, Bytes begin, std::span<std::byt
   const std::string path = files_[file].path().string();
   std::size_t done = 0;
   while (done < needed) {
-    const ssize_t got = ::pread(descriptors_.all()[file], out.data() + done, out.size() - done,
-                                static_cast<off_t>(begin.value + done));
+    const ssize_t got =
+        ::pread(descriptors_.all()[file], out.data() + done, out.size() - done, static_cast<off_t>(begin.value + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
       throw Error(ErrorCode::DeviceFailure,
                   fmt::format("{}: reading failed at byte {} ({})", path, begin.value + done, std::strerror(errno)));
     }
     if (got == 0) {
-      throw Error(ErrorCode::DeviceFailure,
-                  fmt::format("{}: ended early at byte {}; the file changed while it was in use", path,
-                              begin.value + done));
+      throw Error(
+          ErrorCode::DeviceFailure,
+          fmt::format("{}: ended early at byte {}; the file changed while it was in use", path, begin.value + done));
     }
     done += static_cast<std::size_t>(got);
   }

@@ -1,5 +1,5 @@
-// Reads ranges of files as fast as they can be had: from the page cache what is there, the rest past it, straight from the
-// disk, so that loading a model does not push other programs' files out of memory.
+// Reads ranges of files as fast as they can be had: from the page cache what is there, the rest past it, straight from
+// the disk, so that loading a model does not push other programs' files out of memory.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ class FileReader {
   // Bytes a buffer needs for a range of `size`: direct reads begin and end on whole pages.
   static constexpr std::size_t buffer_size(std::size_t size) { return align_up(size, 4096) + 4096; }
 
-  // Reads [offset, offset + size) of a file into `buffer`, which begins on a page and holds buffer_size(size) bytes, and
-  // returns where in it the range lies. Throws Error(DeviceFailure) where the file ends early or reading fails.
+  // Reads [offset, offset + size) of a file into `buffer`, which begins on a page and holds buffer_size(size) bytes,
+  // and returns where in it the range lies. Throws Error(DeviceFailure) where the file ends early or reading fails.
   std::span<std::byte> read(std::uint32_t file, Bytes offset, std::size_t size, std::span<std::byte> buffer) const;
 
  private:

@@ -37,7 +37,8 @@ WRONG = [
     ("constexpr int TileRows = 16;", "TileRows"),
     ("const int kpage_cells = 32;", "kpage_cells"),
     ("void constant() { constexpr int limit = 3; (void)limit; }", "limit"),
-    ("void kept() { static const int table = 3; (void)table; }", "table"),
+    ("int kept() { static const int kTable = 3; return kTable; }", "kTable"),
+    ("struct G { static int Shared; };", "Shared"),
     ("struct F { static constexpr int width = 3; };", "width"),
     ("#define max_of(a) (a)", "max_of"),
 ]
@@ -58,13 +59,15 @@ class Reader {
   explicit Reader(int first) : next_byte_(first) {}
   int next_byte() { return next_byte_++; }
   static constexpr int kLimit = 4;
+  void (*vkCreateDevice)() = nullptr;
  private:
+  static int made_;
   int next_byte_;
 };
 inline int decode_Q4_K(int block_count) {
   const int rows = block_count;
-  static const int kTable = rows;
-  return kTable;
+  static const int table = rows;
+  return table;
 }
 }  // namespace load_line
 """

@@ -78,6 +78,7 @@ TEST(ModelConfig, RefusesWhatIsOutOfRangeOrContradictsItself) {
       {"llama.rope.freq_base", number(-1.0F), "llama.rope.freq_base"},
       {"llama.attention.layer_norm_rms_epsilon", number(0.0F), "layer_norm_rms_epsilon"},
       {"llama.rope.scaling.type", text("yarn"), "llama.rope.scaling.factor"},
+      {"llama.attention.key_length", number(2048U), "llama.attention.key_length"},
       {"llama.expert_count", number(8U), "mixture of 8 experts"},
   };
   for (const Contradiction& item : cases) {
