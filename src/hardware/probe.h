@@ -16,8 +16,8 @@ enum class Graphics : std::uint8_t {
   All,       // software devices too
 };
 
-// Processor, RAM and disk, without measured figures; GPUs are probe_gpus' affair. `model_path` (may be empty: the current
-// folder) says which disk is meant.
+// Processor, RAM and disk, without measured figures; GPUs are probe_gpus' affair. `model_path` (may be empty: the
+// current folder) says which disk is meant.
 Profile probe(const std::filesystem::path& model_path = {});
 
 // The parts. `root` is where /proc and /sys are looked for, so that tests can show other machines.

@@ -12,7 +12,7 @@ namespace loadline::plan {
 namespace {
 
 using nlohmann::json;
-using ordered = nlohmann::ordered_json;
+using Ordered = nlohmann::ordered_json;
 
 constexpr std::uint64_t kVersion = 1;
 constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 56;
@@ -38,7 +38,7 @@ const char* name_in(const std::array<Name<Value>, count>& names, Value value) {
   return "unknown";
 }
 
-ordered region_index(RegionIndex index) { return index == kNoRegion ? ordered(nullptr) : ordered(index); }
+Ordered region_index(RegionIndex index) { return index == kNoRegion ? Ordered(nullptr) : Ordered(index); }
 
 // Reads members and names the one that is wrong.
 class Reader {
@@ -108,7 +108,7 @@ class Reader {
   std::string_view source_;
 };
 
-void write_parts(const Plan& plan, ordered& document) {
+void write_parts(const Plan& plan, Ordered& document) {
   for (std::uint32_t i = 0; i < plan.tiers.size(); ++i) {
     const Tier& tier = plan.tiers[i];
     document["tiers"].push_back({{"kind", name_in(kTierKinds, tier.kind)},
@@ -120,14 +120,14 @@ void write_parts(const Plan& plan, ordered& document) {
                                  {"device", tier.device},
                                  {"total", tier_total(plan, i).value}});
   }
-  document["arenas"] = ordered::array();
+  document["arenas"] = Ordered::array();
   for (const Arena& arena : plan.arenas) {
     document["arenas"].push_back({{"tier", arena.tier},
                                   {"purpose", name_in(kPurposes, arena.purpose)},
                                   {"size", arena.size.value},
                                   {"huge_pages", arena.huge_pages}});
   }
-  document["regions"] = ordered::array();
+  document["regions"] = Ordered::array();
   for (const Region& region : plan.regions) {
     document["regions"].push_back(
         {{"name", region.name},
@@ -135,12 +135,12 @@ void write_parts(const Plan& plan, ordered& document) {
          {"arena", region.arena},
          {"offset", region.offset.value},
          {"size", region.size.value},
-         {"tensor", region.tensor == model::kNoTensor ? ordered(nullptr) : ordered(region.tensor)},
+         {"tensor", region.tensor == model::kNoTensor ? Ordered(nullptr) : Ordered(region.tensor)},
          {"layout", name_in(kLayouts, region.layout)}});
   }
 }
 
-void write_uses(const model::Program& program, const Plan& plan, ordered& document) {
+void write_uses(const model::Program& program, const Plan& plan, Ordered& document) {
   for (std::size_t g = 0; g < plan.groups.size(); ++g) {
     const GroupPlacement& group = plan.groups[g];
     document["groups"].push_back({{"name", program.groups[g].name()},
@@ -148,15 +148,15 @@ void write_uses(const model::Program& program, const Plan& plan, ordered& docume
                                   {"streamed", group.streamed},
                                   {"kv_on_cpu", group.kv_on_cpu}});
   }
-  document["weights"] = ordered::array();
+  document["weights"] = Ordered::array();
   for (const RegionIndex region : plan.weights) document["weights"].push_back(region_index(region));
   document["embedding_copy"] = region_index(plan.embedding_copy);
   document["embedding_rows"] = region_index(plan.embedding_rows);
-  document["kv"] = ordered::array();
+  document["kv"] = Ordered::array();
   for (const KvRegions& kv : plan.kv) document["kv"].push_back({{"k", region_index(kv.k)}, {"v", region_index(kv.v)}});
-  document["scratch"] = ordered::array();
+  document["scratch"] = Ordered::array();
   for (const DeviceScratch& scratch : plan.scratch) {
-    ordered values = ordered::array();
+    Ordered values = Ordered::array();
     for (const RegionIndex region : scratch.values) values.push_back(region_index(region));
     document["scratch"].push_back({{"values", values},
                                    {"activations", region_index(scratch.activations)},
@@ -167,7 +167,7 @@ void write_uses(const model::Program& program, const Plan& plan, ordered& docume
   }
   document["load_buffer"] = region_index(plan.load_buffer);
   document["stream_buffer"] = region_index(plan.stream_buffer);
-  document["stream"] = ordered::array();
+  document["stream"] = Ordered::array();
   for (const StreamSlot& slot : plan.stream) {
     document["stream"].push_back(
         {{"group", slot.group}, {"tensors", slot.tensors}, {"after", slot.after}, {"bytes", slot.bytes.value}});
@@ -225,7 +225,7 @@ void read_uses(const Reader& document, Plan& plan) {
 }  // namespace
 
 std::string to_json(const gguf::Model& model, const model::Program& program, const Plan& plan) {
-  ordered document;
+  Ordered document;
   document["loadline_plan"] = kVersion;
   document["model"] = {{"name", plan.model_name},
                        {"fingerprint", plan.model_fingerprint},
@@ -247,7 +247,7 @@ std::string to_json(const gguf::Model& model, const model::Program& program, con
                             {"prompt_bound", prediction.prompt_bound}};
   write_parts(plan, document);
   write_uses(program, plan, document);
-  return document.dump(1, ' ', false, ordered::error_handler_t::replace) + "\n";
+  return document.dump(1, ' ', false, Ordered::error_handler_t::replace) + "\n";
 }
 
 Plan plan_from_json(std::string_view text, std::string_view source) {

@@ -80,7 +80,8 @@ class Recorder {
 
   // The step that makes `op`'s input ready for its products, taking along a norm or the end of attention.
   void prepare(const Op& op) {
-    const plan::LinearWorkspace workspace = plan::linear_workspace(op, model_, op.after_select ? plan_.shape.outputs : plan_.shape.batch);
+    const plan::LinearWorkspace workspace =
+        plan::linear_workspace(op, model_, op.after_select ? plan_.shape.outputs : plan_.shape.batch);
     PrepareStep step;
     step.x = value(op.inputs[0]);
     step.width = width(op.inputs[0]);
