@@ -37,6 +37,7 @@ WRONG = [
     ("constexpr int TileRows = 16;", "TileRows"),
     ("const int kpage_cells = 32;", "kpage_cells"),
     ("void constant() { constexpr int limit = 3; (void)limit; }", "limit"),
+    ("int kept() { static const int kTable = 3; return kTable; }", "kTable"),
     ("struct G { static int Shared; };", "Shared"),
     ("struct F { static constexpr int width = 3; };", "width"),
     ("#define max_of(a) (a)", "max_of"),
