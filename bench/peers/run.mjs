@@ -1,0 +1,158 @@
+// Loadline and llama.cpp side by side on one file: `./dev bench peers -m MODEL`, see README.md.
+import { spawnSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const usage = `Usage: ./dev bench peers -m MODEL [options]
+  -m, --model FILE      GGUF file, or the first file of a split model
+  -p, --n-prompt N      tokens of the prompt test (default 512; 0: none)
+  -n, --n-gen N         tokens of the generation test (default 128; 0: none)
+  -t, --threads N       threads of both (default: all processors)
+  -r, --repetitions N   counted runs in each process (default 1)
+      --rounds N        processes of each, in turn (default 5)
+      --isa NAME        hold both to an instruction set: avx2, avxvnni or avx512 (default: each takes its best)
+      --loadline FILE   the program (default build/release/loadline)
+      --json            print all figures as JSON
+`;
+
+// ggml's library for the same instructions as our sets.
+const kVariants = { avx2: "haswell", avxvnni: "alderlake", avx512: "icelake" };
+
+function fail(message) {
+  console.error(`peers: ${message}`);
+  process.exit(2);
+}
+
+function number(text, name, least) {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least) fail(`${name} is not a whole number of at least ${least}: "${text}"`);
+  return value;
+}
+
+function read_options() {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      options: {
+        model: { type: "string", short: "m" },
+        "n-prompt": { type: "string", short: "p", default: "512" },
+        "n-gen": { type: "string", short: "n", default: "128" },
+        threads: { type: "string", short: "t", default: String(os.availableParallelism()) },
+        repetitions: { type: "string", short: "r", default: "1" },
+        rounds: { type: "string", default: "5" },
+        isa: { type: "string" },
+        loadline: { type: "string", default: path.join(here, "../../build/release/loadline") },
+        json: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    }));
+  } catch (error) {
+    fail(`${error.message}\n${usage}`);
+  }
+  if (values.help) {
+    process.stdout.write(usage);
+    process.exit(0);
+  }
+  if (!values.model) fail(`no model given\n${usage}`);
+  if (!fs.existsSync(values.model)) fail(`there is no file ${values.model}`);
+  if (values.isa && !kVariants[values.isa]) fail(`--isa is none of ${Object.keys(kVariants).join(", ")}`);
+  return {
+    model: path.resolve(values.model),
+    prompt: number(values["n-prompt"], "--n-prompt", 0),
+    generate: number(values["n-gen"], "--n-gen", 0),
+    threads: number(values.threads, "--threads", 1),
+    repeats: number(values.repetitions, "--repetitions", 1),
+    rounds: number(values.rounds, "--rounds", 1),
+    isa: values.isa ?? null,
+    program: values.loadline,
+    json: values.json,
+  };
+}
+
+function output_of(program, args, env) {
+  const run = spawnSync(program, args, { encoding: "utf8", env: { ...process.env, ...env } });
+  if (run.error) fail(`cannot run ${program}: ${run.error.message}`);
+  if (run.status !== 0) fail(`${program} failed (${run.signal ?? run.status}):\n${run.stderr}`);
+  return JSON.parse(run.stdout);
+}
+
+function run_loadline(o) {
+  const args = ["bench", "-m", o.model, "-p", o.prompt, "-n", o.generate, "-r", o.repeats, "-t", o.threads, "--json"];
+  const result = output_of(o.program, [...args, "-ngl", 0, "-b", 512, "-ctk", "f16", "-ctv", "f16"].map(String),
+                           o.isa ? { LOADLINE_ISA: o.isa } : {});
+  const of = (kind) => (result.tests ?? []).find((row) => row.test.startsWith(kind));
+  return {
+    prompt: of("pp")?.repeats ?? [],
+    generation: of("tg")?.repeats ?? [],
+    limits: { read_bandwidth: result.read_bandwidth, int8_ops: result.int8_ops },
+    per_token: { ops_of_prompt: of("pp")?.ops_per_token, bytes_of_generation: of("tg")?.bytes_per_token },
+  };
+}
+
+function run_llama(o) {
+  const { model, threads, prompt, generate, repeats } = o;
+  const task = { model, threads, prompt, generate, repeats, variant: o.isa ? kVariants[o.isa] : null };
+  return output_of(process.execPath, [path.join(here, "llama.mjs"), JSON.stringify(task)], {});
+}
+
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+// What a test came to: medians of all runs, and the median over the rounds of the ratio within a round, which a machine
+// that is slower for a while disturbs least.
+function compare(rounds, kind) {
+  const all = (who) => rounds.flatMap((round) => round[who][kind]);
+  if (all("loadline").length === 0) return null;
+  return {
+    loadline: median(all("loadline")),
+    llama: median(all("llama")),
+    ratio: median(rounds.map((round) => median(round.loadline[kind]) / median(round.llama[kind]))),
+  };
+}
+
+function table(o, result) {
+  const digits = (rate) => rate.toFixed(rate < 10 ? 2 : rate < 1000 ? 1 : 0);
+  const shares = { prompt: result.share_of_limit.prompt, generation: result.share_of_limit.generation };
+  const row = (name, kind) => {
+    const test = result[kind];
+    if (!test) return "";
+    return `| ${name} | ${digits(test.loadline)} tok/s | ${digits(test.llama)} tok/s | ${test.ratio.toFixed(2)} | ` +
+           `${(shares[kind] * 100).toFixed(0)} % |\n`;
+  };
+  return `${path.basename(o.model)}, ${o.threads} threads${o.isa ? `, both held to ${o.isa}` : ""}, ` +
+         `medians of ${o.rounds} processes each, in turn. llama.cpp ${result.version} ` +
+         `(node-llama-cpp ${result.package}, ${result.variant} library)\n\n` +
+         `| test | Loadline | llama.cpp | ratio | Loadline's share of what is possible |\n| --- | --- | --- | --- | --- |\n` +
+         row(`pp${o.prompt}`, "prompt") + row(`tg${o.generate}`, "generation");
+}
+
+const options = read_options();
+const rounds = [];
+for (let i = 0; i < options.rounds; ++i) {
+  // Who goes first alternates, so that neither always finds the machine as the other left it.
+  const round = {};
+  for (const who of i % 2 ? ["llama", "loadline"] : ["loadline", "llama"]) {
+    console.error(`peers: round ${i + 1} of ${options.rounds}, ${who}`);
+    round[who] = who === "llama" ? run_llama(options) : run_loadline(options);
+  }
+  rounds.push(round);
+}
+const { version, package: npm, variant, features } = rounds[0].llama;
+const result = { model: options.model, threads: options.threads, isa: options.isa, version, package: npm, variant, features };
+for (const kind of ["prompt", "generation"]) result[kind] = compare(rounds, kind);
+// The limits are measured before the tests of the same process; the best of all rounds is nearest to the truth.
+const best = (name) => Math.max(...rounds.map((round) => round.loadline.limits[name]));
+const per_token = rounds[0].loadline.per_token;
+result.share_of_limit = {
+  prompt: result.prompt && (result.prompt.loadline * per_token.ops_of_prompt) / best("int8_ops"),
+  generation: result.generation && (result.generation.loadline * per_token.bytes_of_generation) / best("read_bandwidth"),
+};
+result.rounds = rounds;
+process.stdout.write(options.json ? JSON.stringify(result, null, 2) + "\n" : table(options, result));
