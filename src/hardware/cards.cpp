@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace loadline::hardware {
 namespace {
@@ -159,6 +160,13 @@ std::vector<std::string> words_of(std::string_view name) {
 
 std::string joined(const std::vector<std::string>& words) { return fmt::format("{}", fmt::join(words, "")); }
 
+// Without the name of the series in front, which people leave out: "3060".
+std::string without_series(std::vector<std::string> words) {
+  constexpr std::array<std::string_view, 5> kSeries = {"rtx", "gtx", "rx", "arc", "gt"};
+  if (words.size() > 1 && std::ranges::find(kSeries, words.front()) != kSeries.end()) words.erase(words.begin());
+  return joined(words);
+}
+
 // Levenshtein's distance.
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -175,11 +183,14 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-[[noreturn]] void refuse(std::string_view name, const std::string& wanted) {
+[[noreturn]] void refuse(std::string_view name) {
+  const std::string wanted = without_series(words_of(name));
   std::vector<std::pair<std::size_t, std::string_view>> near;
-  for (const Card& card : kCards) near.emplace_back(distance(wanted, joined(words_of(card.name))), card.name);
+  for (const Card& card : kCards) {
+    near.emplace_back(distance(wanted, without_series(words_of(card.name))), card.name);
+  }
   std::ranges::stable_sort(near, {}, &std::pair<std::size_t, std::string_view>::first);
-  throw bad_input(fmt::format("no graphics card \"{}\" is in the table", name),
+  throw bad_input(fmt::format("no graphics card \"{}\" is in the table", printable(name)),
                   fmt::format("The nearest names are {}, {} and {}; any other machine can be described with --hardware "
                               "FILE.json (`loadline devices --json` writes one).",
                               near[0].second, near[1].second, near[2].second));
@@ -189,20 +200,46 @@ std::size_t distance(std::string_view a, std::string_view b) {
 
 std::span<const Card> all_cards() { return kCards; }
 
-const Card& find_card(std::string_view name) {
-  const std::string wanted = joined(words_of(name));
-  if (wanted.empty()) refuse(name, wanted);
-  const Card* found = nullptr;
-  for (const Card& card : kCards) {
+std::vector<const Card*> matching_cards(std::string_view name) {
+  const std::vector<std::string> wanted = words_of(name);
+  if (wanted.empty()) return {};
+  // From the strictest to the loosest: as in the table; "RTX 3060 12GB", which is the RTX 3060; "RTX 3080", of which
+  // there are two sizes; and each without "RTX".
+  const auto sized = [](const Card& card) { return fmt::format("{}gb", card.memory_gib); };
+  const auto unsized = [&](const Card& card) {
     std::vector<std::string> words = words_of(card.name);
-    if (joined(words) == wanted) return card;
-    // "RTX 3060 12GB" is the RTX 3060, and "RTX 3080" the first of its sizes.
-    if (joined(words) + fmt::format("{}gb", card.memory_gib) == wanted) return card;
-    if (words.back().ends_with("gb")) words.pop_back();
-    if (joined(words) == wanted && found == nullptr) found = &card;
+    if (words.back() == sized(card)) words.pop_back();
+    return words;
+  };
+  const auto find = [&](const auto& matches) {
+    std::vector<const Card*> found;
+    for (const Card& card : kCards) {
+      if (matches(card)) found.push_back(&card);
+    }
+    return found;
+  };
+  const std::string whole = joined(wanted);
+  auto found = find([&](const Card& card) {
+    return joined(words_of(card.name)) == whole || joined(unsized(card)) + sized(card) == whole;
+  });
+  if (found.empty()) found = find([&](const Card& card) { return joined(unsized(card)) == whole; });
+  if (found.empty()) {
+    found = find([&](const Card& card) { return without_series(unsized(card)) + sized(card) == whole; });
   }
-  if (found == nullptr) refuse(name, wanted);
-  return *found;
+  if (found.empty()) found = find([&](const Card& card) { return without_series(unsized(card)) == whole; });
+  return found;
+}
+
+const Card& find_card(std::string_view name) {
+  const std::vector<const Card*> found = matching_cards(name);
+  if (found.empty()) refuse(name);
+  if (found.size() > 1) {
+    std::vector<std::string_view> names;
+    for (const Card* card : found) names.push_back(card->name);
+    throw bad_input(fmt::format("\"{}\" can be several graphics cards", printable(name)),
+                    fmt::format("Say which: {}.", fmt::join(names, ", ")));
+  }
+  return *found.front();
 }
 
 Gpu make_gpu(const Card& card) {

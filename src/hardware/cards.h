@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "hardware/profile.h"
 
@@ -20,8 +21,10 @@ struct Card {
 };
 std::span<const Card> all_cards();
 
-// Finds a card as people write it: any case, with or without "NVIDIA", "GeForce", "AMD", "Radeon", "Intel", and with
-// the memory size ("RTX 3080 12GB") where there are several. Throws Error(BadInput) naming those that are nearest.
+// The cards that a name as people write it can mean: any case, with or without "NVIDIA", "GeForce", "RTX", "AMD",
+// "Radeon", "Intel", and with the memory size ("3080 12GB") where there are several.
+std::vector<const Card*> matching_cards(std::string_view name);
+// The one it means. Throws Error(BadInput) naming those it can mean, or those that are nearest.
 const Card& find_card(std::string_view name);
 
 // A GPU with such a card, nothing else running on it but a desktop.

@@ -1,4 +1,6 @@
 // RAM, swap and the limits of control groups, versions 1 and 2.
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "hardware/probe.h"
@@ -24,6 +26,18 @@ struct GroupFiles {
 constexpr GroupFiles kVersion1 = {{"memory.limit_in_bytes", nullptr}, "memory.usage_in_bytes", "total_"};
 constexpr GroupFiles kVersion2 = {{"memory.max", "memory.high"}, "memory.current", ""};
 
+// Nobody but this process is in the group or below it: all that the group holds is this process's own, or gives way.
+// (Kernel memory and what is charged ahead in batches cannot be told apart by owner where there are several.)
+bool is_alone(const fs::path& folder) {
+  const std::string processes = read_system_file(folder / "cgroup.procs");
+  if (trim(processes) != std::to_string(::getpid())) return false;
+  std::error_code problem;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, problem)) {
+    if (entry.is_directory(problem)) return false;
+  }
+  return !problem;
+}
+
 std::optional<GroupMemory> read_group(const fs::path& folder, const GroupFiles& files) {
   // Version 1 writes "no limit" as the largest multiple of a page, version 2 as "max".
   constexpr std::uint64_t kUnlimited = std::uint64_t{1} << 62;
@@ -34,6 +48,7 @@ std::optional<GroupMemory> read_group(const fs::path& folder, const GroupFiles& 
     if (value && *value < kUnlimited) limit = std::min(limit.value_or(*value), *value);
   }
   if (!limit) return std::nullopt;
+  if (is_alone(folder)) return GroupMemory{Bytes(*limit), Bytes(*limit)};
   const std::uint64_t usage = read_number(folder / files.usage).value_or(0);
   // Clean page cache and reclaimable kernel memory give way.
   const std::string stat = read_system_file(folder / "memory.stat");

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <system_error>
 
 #include "base/error.h"
@@ -33,17 +34,17 @@ bool contains(std::string_view text, std::string_view part) {
 constexpr Bytes kContextMemory = 112 * kMiB;
 constexpr Bytes kContextHostMemory = 64 * kMiB;
 
-// The data sheet's rates where the driver's name is one of the table's.
+// The data sheet's rates where the driver's name is one of the table's; of several sizes the nearest one's.
 void add_rates(Gpu& gpu) {
-  try {
-    const Card& card = find_card(gpu.name.substr(0, gpu.name.find(" (")));
-    gpu.memory_bandwidth = card.bandwidth * 1e9;
-    gpu.half_ops = card.half_ops * 1e12;
-    gpu.int8_ops = card.int8_ops * 1e12;
-    gpu.host_bandwidth = card.link * 1e9;
-  } catch (const Error&) {
-    // Not in the table: the planner says what it assumes.
-  }
+  const std::vector<const Card*> cards = matching_cards(gpu.name.substr(0, gpu.name.find(" (")));
+  if (cards.empty()) return;  // the planner says what it assumes
+  const double memory = static_cast<double>(gpu.total.value) / static_cast<double>(kGiB.value);
+  const Card& card =
+      **std::ranges::min_element(cards, {}, [&](const Card* one) { return std::abs(one->memory_gib - memory); });
+  gpu.memory_bandwidth = card.bandwidth * 1e9;
+  gpu.half_ops = card.half_ops * 1e12;
+  gpu.int8_ops = card.int8_ops * 1e12;
+  gpu.host_bandwidth = card.link * 1e9;
 }
 
 Gpu describe(const VulkanDeviceInfo& device) {

@@ -204,8 +204,11 @@ void LayoutBuilder::staging(const std::vector<bool>& used) {
 }
 
 void LayoutBuilder::runtime(const std::vector<ContextOverhead>& overheads, const std::vector<bool>& used) {
+  const Bytes arenas = tier_total(plan_, kCpu);
   ArenaBuilder ram(plan_, kCpu, Purpose::Runtime);
-  for (RuntimePart& part : runtime_parts(model_, program_, plan_.shape)) ram.append(std::move(part.name), part.size);
+  for (RuntimePart& part : runtime_parts(model_, program_, plan_.shape, arenas)) {
+    ram.append(std::move(part.name), part.size);
+  }
   for (DeviceIndex device = 1; device < used.size(); ++device) {
     if (!used[device]) continue;
     if (overheads[device].host.value > 0) {

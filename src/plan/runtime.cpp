@@ -1,5 +1,7 @@
 #include "plan/runtime.h"
 
+#include <algorithm>
+#include <bit>
 #include <variant>
 
 #include "quant/kv_page.h"
@@ -57,19 +59,45 @@ Bytes metadata_bytes(const gguf::Model& model) {
   return total;
 }
 
+// The tokeniser's tables (tokenizer/vocabulary.h, byte_pair.h), which are made from the metadata: the text of all
+// tokens, for each its end, its kind and its score's rank, and tables at most half full that find tokens and merges.
+Bytes vocabulary_bytes(const gguf::Metadata& metadata) {
+  constexpr std::uint64_t kToken = 4 + 1 + 4;
+  constexpr std::uint64_t kTokenSlot = 4;
+  constexpr std::uint64_t kMergeSlot = 16;
+  // Compiled expressions, and the trees that find control tokens in a text.
+  constexpr Bytes kOthers = 256 * kKiB;
+  const auto strings = [&](const char* key) {
+    const gguf::Value* value = metadata.find(key);
+    const auto* array = value == nullptr ? nullptr : std::get_if<gguf::Array>(&value->data);
+    return array == nullptr ? nullptr : std::get_if<std::vector<std::string>>(&array->items);
+  };
+  const std::vector<std::string>* tokens = strings("tokenizer.ggml.tokens");
+  if (tokens == nullptr) return Bytes(0);
+  std::uint64_t bytes = tokens->size() * kToken + std::bit_ceil(tokens->size() * 2) * kTokenSlot;
+  for (const std::string& text : *tokens) bytes += text.size();
+  const std::vector<std::string>* merges = strings("tokenizer.ggml.merges");
+  if (merges != nullptr && !merges->empty()) bytes += std::bit_ceil(merges->size() * 2 + 1) * kMergeSlot;
+  return Bytes(bytes) + kOthers;
+}
+
+// The kernel keeps 4 KiB for every 2 MiB that are mapped: of small pages their entries, of a huge page the table it
+// would need if it were split (x86-64 and arm64 with pages of 4 KiB; the levels above are a 512th of that).
+Bytes page_tables(Bytes mapped) { return align_up(Bytes(mapped.value / 512 + mapped.value / 512 / 512), Bytes(4096)); }
+
 }  // namespace
 
-std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape) {
-  const Bytes metadata = metadata_bytes(model);
+std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape,
+                                       Bytes arenas) {
   // Tokens, cosines and sines of the batch, and the page tables of the sequences.
   const std::uint64_t token = 16 + program.config.rope.dimensions * sizeof(float);
   const Bytes tables(shape.batch * token + std::uint64_t{shape.context} / quant::kKvPageCells * 8 + 64 * 1024);
   return {
       {"code", kCode},
-      {"metadata", metadata},
-      // The tokeniser's tables are made from the metadata and are about as large.
-      {"vocabulary", metadata * 2},
+      {"metadata", metadata_bytes(model)},
+      {"vocabulary", vocabulary_bytes(model.metadata)},
       {"thread stacks", kThread * shape.threads},
+      {"page tables", page_tables(arenas)},
       {"batch tables", tables},
       {"allocator slack", kSlack},
   };

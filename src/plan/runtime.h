@@ -1,4 +1,5 @@
-// What the process holds besides the arenas: its code, the vocabulary and metadata, stacks, what the allocator keeps.
+// What the process holds besides the arenas: its code, the vocabulary and metadata, stacks, what the allocator keeps,
+// and what the kernel holds for it, which a control group's limit counts too.
 // Accounted as regions of the Runtime arena, which nobody allocates as one piece.
 #pragma once
 
@@ -17,6 +18,8 @@ struct RuntimePart {
 };
 
 // Of the process, in RAM. Measured from outside on models of all sizes; the constants are in runtime.cpp.
-std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape);
+// `arenas`: all that is allocated in RAM.
+std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape,
+                                       Bytes arenas);
 
 }  // namespace loadline::plan
