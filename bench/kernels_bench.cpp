@@ -23,6 +23,7 @@
 
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/layout.h"
+#include "backend/cpu/tile.h"
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "hardware/measure_cpu.h"
@@ -169,7 +170,7 @@ class Runner {
     const cpu::MatmulTask task{
         {format.type, weights.data(), rows, kColumns}, x.prepared.data(), tokens, out.data(), rows, nullptr, false};
     const double seconds = median_seconds([&] {
-      split(tiles, tokens == 1 ? 1 : 4,
+      split(tiles, tokens <= cpu::kFew ? 2 : 4,
             [&](std::uint64_t begin, std::uint64_t end) { table_.matmul(task, begin, end, nullptr); });
     });
     const double rate = static_cast<double>(tiles * tile_bytes) / seconds;

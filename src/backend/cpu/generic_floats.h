@@ -42,46 +42,67 @@ LOADLINE_INLINE std::size_t values_of(const Tile& tile, std::uint32_t b) {
 // Floats from one token's prepared activations to the next's.
 LOADLINE_INLINE std::size_t activation_stride(const Tile& tile) { return (tile.matrix->columns + 15) / 16 * 16; }
 
-// As products_of_few().
-template <class Format, int n>
-void float_products_of_few(const Tile& tile, const std::byte* activations, std::uint32_t, std::uint32_t first,
-                           float* sums) {
+// Independent sums of one token and tile: for one token enough to hide the latency. BF16 wants pairs.
+constexpr int kChains = 8;
+
+template <class Format, int n, int streams>
+LOADLINE_INLINE void float_streams(const Tile* tiles, const float* x, std::size_t stride, float* sums) {
   constexpr std::size_t kTileBytes = kRows * Format::kBytes;
-  const std::size_t stride = activation_stride(tile);
-  const float* x = reinterpret_cast<const float*>(activations) + first * stride;
-  alignas(64) std::byte copy[kTileBytes];
-  constexpr int kChains = 8;  // independent sums of a token; enough for the latency, and pairs for BF16
+  constexpr std::size_t kChainBytes = kTileBytes / 256 * kChains;
   constexpr int kUsed = n == 1 ? kChains : n == 2 ? 4 : 2;
-  F totals[n][kUsed];
-  unrolled<n>(LOADLINE_EACH(t) { unrolled<kUsed>(LOADLINE_EACH(i) { totals[t][i] = V::zero_f(); }); });
-  for (std::uint32_t b = 0; b < tile.superblocks; ++b, x += 256) {
-    const std::byte* p = tile.data + b * kTileBytes;
-    const std::size_t values = values_of(tile, b);
-    if (b >= tile.direct) {
-      copy_superblock(tile, b, copy);
-      p = copy;
+  alignas(64) std::byte copies[streams][kTileBytes];
+  F totals[streams][n][kUsed];
+  unrolled<streams>(LOADLINE_EACH(s) {
+    unrolled<n>(LOADLINE_EACH(t) { unrolled<kUsed>(LOADLINE_EACH(i) { totals[s][t][i] = V::zero_f(); }); });
+  });
+  for (std::uint32_t b = 0; b < tiles[0].superblocks; ++b, x += 256) {
+    const std::size_t values = values_of(tiles[0], b);
+    const std::byte* p[streams];
+    for (int s = 0; s < streams; ++s) {
+      p[s] = tiles[s].data + b * kTileBytes;
+      if (b < tiles[s].direct) continue;
+      copy_superblock(tiles[s], b, copies[s]);
+      p[s] = copies[s];
     }
     std::size_t k = 0;
     for (; k + kChains <= values; k += kChains) {
-      const std::byte* units = p + kTileBytes / 256 * k;
-      prefetch_ahead<kTileBytes / 256 * kChains>(units);
-      unrolled<kChains>(LOADLINE_EACH(i) {
-        const F weights = Format::weights(units, i);
-        unrolled<n>(LOADLINE_EACH(t) {
-          totals[t][i % kUsed] = V::fma(weights, V::set(x[t * stride + k + i]), totals[t][i % kUsed]);
+      unrolled<streams>(LOADLINE_EACH(s) {
+        const std::byte* units = p[s] + kTileBytes / 256 * k;
+        unrolled<64>(LOADLINE_EACH(share) { prefetch_ahead<kChainBytes, share>(units); });
+        unrolled<kChains>(LOADLINE_EACH(i) {
+          const F weights = Format::weights(units, i);
+          unrolled<n>(LOADLINE_EACH(t) {
+            totals[s][t][i % kUsed] = V::fma(weights, V::set(x[t * stride + k + i]), totals[s][t][i % kUsed]);
+          });
         });
       });
     }
     for (; k < values; ++k) {
-      const F weights = Format::weights(p, k);
-      unrolled<n>(LOADLINE_EACH(t) { totals[t][0] = V::fma(weights, V::set(x[t * stride + k]), totals[t][0]); });
+      unrolled<streams>(LOADLINE_EACH(s) {
+        const F weights = Format::weights(p[s], k);
+        unrolled<n>(
+            LOADLINE_EACH(t) { totals[s][t][0] = V::fma(weights, V::set(x[t * stride + k]), totals[s][t][0]); });
+      });
     }
   }
-  unrolled<n>(LOADLINE_EACH(t) {
-    F total = totals[t][0];
-    for (int i = 1; i < kUsed; ++i) total = V::add(total, totals[t][i]);
-    V::store_f(sums + kRows * t, total);
+  unrolled<streams>(LOADLINE_EACH(s) {
+    unrolled<n>(LOADLINE_EACH(t) {
+      F total = totals[s][t][0];
+      for (int i = 1; i < kUsed; ++i) total = V::add(total, totals[s][t][i]);
+      V::store_f(sums + kRows * (n * s + t), total);
+    });
   });
+}
+
+// As products_of_few().
+template <class Format, int n>
+void float_products_of_few(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t,
+                           std::uint32_t first, float* sums) {
+  const std::size_t stride = activation_stride(tiles[0]);
+  const float* x = reinterpret_cast<const float*>(activations) + first * stride;
+  static_assert(kStreams == 2);
+  count == 1 ? float_streams<Format, n, 1>(tiles, x, stride, sums)
+             : float_streams<Format, n, 2>(tiles, x, stride, sums);
 }
 
 // Values unpacked at a time: four tiles of them fill two thirds of the L1 cache.

@@ -12,10 +12,10 @@
 namespace loadline::cpu {
 namespace {
 
-// The products of every format: few[n - 1] for n tokens, many for more.
+// The products of every format: few[n - 1] for n tokens and up to kStreams tiles, many for more.
 struct Products {
-  void (*few[kFew])(const Tile& tile, const std::byte* activations, std::uint32_t tokens, std::uint32_t first,
-                    float* sums);
+  void (*few[kFew])(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
+                    std::uint32_t first, float* sums);
   void (*many)(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
                std::uint32_t first, std::uint32_t token_count, float* sums);
 };
@@ -91,12 +91,18 @@ LOADLINE_INLINE std::uint32_t smaller(std::uint64_t a, std::uint32_t b) {
 void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   const Products products = products_for(task.weights.type);
   if (task.tokens <= kFew) {
-    alignas(64) float sums[kFew * kTileRows];
-    for (std::uint64_t i = begin_tile; i < end_tile; ++i) {
+    alignas(64) float sums[kStreams * kFew * kTileRows];
+    for (std::uint64_t i = begin_tile; i < end_tile; i += kStreams) {
       if (stopped(stop)) return;
-      const Tile tile = tile_of(task.weights, i);
-      products.few[task.tokens - 1](tile, task.activations, task.tokens, 0, sums);
-      for (std::uint32_t t = 0; t < task.tokens; ++t) finish(task, i * kTileRows, tile.rows, t, sums + t * kTileRows);
+      const std::uint32_t count = smaller(end_tile - i, kStreams);
+      Tile tiles[kStreams];
+      for (std::uint32_t s = 0; s < count; ++s) tiles[s] = tile_of(task.weights, i + s);
+      products.few[task.tokens - 1](tiles, count, task.activations, task.tokens, 0, sums);
+      for (std::uint32_t s = 0; s < count; ++s) {
+        for (std::uint32_t t = 0; t < task.tokens; ++t) {
+          finish(task, (i + s) * kTileRows, tiles[s].rows, t, sums + (s * task.tokens + t) * kTileRows);
+        }
+      }
     }
     return;
   }
@@ -124,15 +130,24 @@ void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_ti
   const Products of_gate = products_for(task.gate.type);
   const Products of_up = products_for(task.up.type);
   if (task.tokens <= kFew) {
-    alignas(64) float gates[kFew * kTileRows];
-    alignas(64) float ups[kFew * kTileRows];
-    for (std::uint64_t i = begin_tile; i < end_tile; ++i) {
+    alignas(64) float gates[kStreams * kFew * kTileRows];
+    alignas(64) float ups[kStreams * kFew * kTileRows];
+    for (std::uint64_t i = begin_tile; i < end_tile; i += kStreams) {
       if (stopped(stop)) return;
-      const Tile gate = tile_of(task.gate, i);
-      of_gate.few[task.tokens - 1](gate, task.gate_activations, task.tokens, 0, gates);
-      of_up.few[task.tokens - 1](tile_of(task.up, i), task.up_activations, task.tokens, 0, ups);
-      for (std::uint32_t t = 0; t < task.tokens; ++t) {
-        finish_gated(task, i * kTileRows, gate.rows, t, gates + t * kTileRows, ups + t * kTileRows);
+      const std::uint32_t count = smaller(end_tile - i, kStreams);
+      Tile gate[kStreams];
+      Tile up[kStreams];
+      for (std::uint32_t s = 0; s < count; ++s) {
+        gate[s] = tile_of(task.gate, i + s);
+        up[s] = tile_of(task.up, i + s);
+      }
+      of_gate.few[task.tokens - 1](gate, count, task.gate_activations, task.tokens, 0, gates);
+      of_up.few[task.tokens - 1](up, count, task.up_activations, task.tokens, 0, ups);
+      for (std::uint32_t s = 0; s < count; ++s) {
+        for (std::uint32_t t = 0; t < task.tokens; ++t) {
+          const std::size_t at = (s * task.tokens + t) * kTileRows;
+          finish_gated(task, (i + s) * kTileRows, gate[s].rows, t, gates + at, ups + at);
+        }
       }
     }
     return;

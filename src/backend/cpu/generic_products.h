@@ -68,6 +68,20 @@ LOADLINE_INLINE F mins_of(const typename Format::Header& header, const std::byte
   return sum;
 }
 
+// How far ahead of its use a stream of weights is fetched. Within a page the hardware fetches ahead as well, and the
+// two together do best at this distance; two streams side by side keep it busy where one ends a page.
+constexpr std::size_t kAhead = 1024;
+constexpr std::uint32_t kStreams = 2;
+// Fetches share `share` of 64 of the bytes that come kAhead after `p`, so that memory works while weights are
+// multiplied and not in bursts between.
+template <std::size_t bytes, int share>
+LOADLINE_INLINE void prefetch_ahead(const std::byte* p) {
+  constexpr std::size_t kLines = (bytes + 63) / 64;
+  constexpr std::size_t kFirst = kLines * share / 64;
+  constexpr std::size_t kLast = kLines * (share + 1) / 64;
+  unrolled<static_cast<int>(kLast - kFirst)>(LOADLINE_EACH(i) { V::prefetch(p + kAhead + (kFirst + i) * 64); });
+}
+
 // 256 values of 16 rows times those of n tokens, less the tokens' scales.
 template <class Format, int n>
 LOADLINE_INLINE void superblock(const std::byte* p, const Int8Block* x, F (&sums)[n]) {
@@ -81,6 +95,7 @@ LOADLINE_INLINE void superblock(const std::byte* p, const Int8Block* x, F (&sums
       unrolled<n>(LOADLINE_EACH(t) { products[i][t] = start_of<Format, kIndex>(x[t]); });
     });
     Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+      prefetch_ahead<kRows * Format::kBytes, offset / 4>(p);
       unrolled<n>(
           LOADLINE_EACH(t) { products[i][t] = multiply<Format>(products[i][t], weights, x[t].values + offset); });
     });
@@ -92,36 +107,28 @@ LOADLINE_INLINE void superblock(const std::byte* p, const Int8Block* x, F (&sums
   });
 }
 
-// How far ahead of its use a stream of weights is fetched: beyond what the hardware's own prefetching does at the ends
-// of pages, and enough for the latency of memory at full bandwidth.
-constexpr std::size_t kAhead = 3072;
-template <std::size_t bytes>
-LOADLINE_INLINE void prefetch_ahead(const std::byte* p) {
-#pragma GCC unroll 4
-  for (std::size_t i = 0; i < bytes; i += 64) V::prefetch(p + kAhead + i);
-}
-
-// sums[16 * t + r] = row r of the tile times token first + t, for n tokens.
+// sums[16 * (n * i + t) + r] = row r of tile i times token first + t, for n tokens and up to kStreams tiles.
 template <class Format, int n>
-void products_of_few(const Tile& tile, const std::byte* activations, std::uint32_t tokens, std::uint32_t first,
-                     float* sums) {
+void products_of_few(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
+                     std::uint32_t first, float* sums) {
   const auto* x = reinterpret_cast<const Int8Block*>(activations) + first;
   alignas(64) std::byte copy[kRows * Format::kBytes];
-  F totals[n];
-  unrolled<n>(LOADLINE_EACH(t) { totals[t] = V::zero_f(); });
-  for (std::uint32_t b = 0; b < tile.superblocks; ++b, x += tokens) {
-    const std::byte* p = tile.data + b * kRows * Format::kBytes;
-    if (b >= tile.direct) {
-      copy_superblock(tile, b, copy);
-      p = copy;
-    } else {
-      prefetch_ahead<kRows * Format::kBytes>(p);
+  for (std::uint32_t i = 0; i < count * n; ++i) V::store_f(sums + kRows * i, V::zero_f());
+  for (std::uint32_t b = 0; b < tiles[0].superblocks; ++b, x += tokens) {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const std::byte* p = tiles[i].data + b * kRows * Format::kBytes;
+      if (b >= tiles[i].direct) {
+        copy_superblock(tiles[i], b, copy);
+        p = copy;
+      }
+      F block[n];
+      superblock<Format>(p, x, block);
+      float* totals = sums + std::size_t{kRows} * n * i;
+      unrolled<n>(LOADLINE_EACH(t) {
+        V::store_f(totals + kRows * t, V::fma(block[t], V::set(x[t].scale), V::load_f(totals + kRows * t)));
+      });
     }
-    F block[n];
-    superblock<Format>(p, x, block);
-    unrolled<n>(LOADLINE_EACH(t) { totals[t] = V::fma(block[t], V::set(x[t].scale), totals[t]); });
   }
-  unrolled<n>(LOADLINE_EACH(t) { V::store_f(sums + kRows * t, totals[t]); });
 }
 
 // ---- Many tokens ----
@@ -147,7 +154,8 @@ struct alignas(64) Unpacked {
   float negative_dmin[16];
 };
 
-template <class Format>
+// `streaming`: what comes after is fetched on the way.
+template <class Format, bool streaming>
 LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
   const typename Format::Header header(p);
   constexpr int kGroups = Format::kSegmentGroups;
@@ -159,10 +167,12 @@ LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
         folders[i] = Format::Folder::template of<kIndex>(header);
       });
       Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+        if constexpr (streaming) prefetch_ahead<kRows * Format::kBytes, offset / 4>(p);
         V::store(out.weights[offset / 4], folders[i](weights));
       });
     } else {
       Format::template segment<s>(p, [&](auto, auto offset, I weights) __attribute__((always_inline)) {
+        if constexpr (streaming) prefetch_ahead<kRows * Format::kBytes, offset / 4>(p);
         if constexpr (!Format::kSigned && Format::kBias != 0) {
           weights = V::add8(weights, V::bytes(V::kSignedOffset - Format::kBias));
         }
@@ -314,10 +324,8 @@ void products_of_many(const Tile* tiles, std::uint32_t count, const std::byte* a
       if (b >= tile.direct) {
         copy_superblock(tile, b, copy);
         p = copy;
-      } else if (few) {
-        prefetch_ahead<kTileBytes>(p);
       }
-      unpack<Format>(p, unpacked[i]);
+      few ? unpack<Format, true>(p, unpacked[i]) : unpack<Format, false>(p, unpacked[i]);
     }
     Fetcher next(tiles, count, (b + 1) * kTileBytes, kTileBytes);
     // Register tiles of about the same number of tokens: a narrow one cannot hide the latency of the dot product.

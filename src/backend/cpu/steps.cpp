@@ -3,14 +3,16 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/cpu/tile.h"
+
 namespace loadline::cpu {
 namespace {
 
 // Tokens are prepared in whole groups by one thread, see KernelTable::prepare.
 constexpr std::uint32_t kRowGroup = quant::kActivationTokens;
 
-// Tiles per claim at least: one for a few tokens, a register block's worth for a prompt.
-std::uint64_t least_tiles(std::uint32_t tokens) { return tokens < kRowGroup ? 1 : 4; }
+// Tiles per claim at least: as many as a kernel reads side by side for a few tokens, a register block's worth for more.
+std::uint64_t least_tiles(std::uint32_t tokens) { return tokens <= kFew ? 2 : 4; }
 
 void run(const EmbedStep& step, const Pass& pass, WorkQueue& queue) {
   const auto tokens = pass.batch->tokens;
