@@ -26,6 +26,20 @@ class WeightGate {
   virtual void release(std::uint32_t group) noexcept = 0;
 };
 
+// Where a device finds weights that another holds for it (plan::PromptStream): rows as they are in the file. Called
+// from the thread that runs the pass, between passes of the device that holds them.
+class WeightSource {
+ public:
+  struct Rows {
+    plan::RegionIndex region;
+    std::uint64_t first_row;  // a multiple of 16
+    std::uint64_t rows;       // likewise, unless they are the tensor's last
+    std::byte* target;
+  };
+  virtual ~WeightSource() = default;
+  virtual void read(std::span<const Rows> all) noexcept = 0;
+};
+
 // Not thread-safe except where said. Calls come in the order: construction (allocates every arena of the tier, exactly
 // the plan's bytes, or throws Error), upload of all weights, prepare, then any number of run.
 class Device {
@@ -41,8 +55,9 @@ class Device {
   // Records the schedule of each stage. After this nothing allocates.
   virtual void prepare() = 0;
 
-  // Runs one stage of the plan over the batch. The hidden state comes from the device's hidden value: left there by the
-  // stage before, or written through `hidden_in`. False if `stop` was set meanwhile; the results are then meaningless.
+  // Runs one stage of the plan over the batch, which is one of those that plan::stages_for names for its size. The
+  // hidden state comes from the device's hidden value: left there by the stage before, or written through `hidden_in`.
+  // False if `stop` was set meanwhile; the results are then meaningless.
   virtual bool run(std::uint32_t stage, const Batch& batch, const StopFlag& stop) = 0;
 
   // Host-visible memory for [rows][embedding] floats: where the hidden state is put before a stage that follows one of

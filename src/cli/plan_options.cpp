@@ -133,6 +133,10 @@ void PlanOptions::add_to(CLI::App& command) {
                   "PATTERN=TIER: what owns a tensor whose name matches goes to CPU, GPU0, ...")
       ->group(kGroup);
   command.add_flag("--nkvo,--no-kv-offload", no_kv_offload_, "Keep the KV cache in RAM")->group(kGroup);
+  command
+      .add_flag("--nopo,--no-op-offload", no_prompt_offload_,
+                "Keep long prompts off the GPU where the weights are in RAM")
+      ->group(kGroup);
   command.add_option("--plan", plan_file_, "Use exactly the plan in this file (`loadline plan --out` writes one)")
       ->group(kGroup);
 
@@ -160,6 +164,7 @@ plan::Options PlanOptions::options() const {
   options.gpu_layers = parse_gpu_layers(gpu_layers_);
   for (const std::string& text : overrides_) options.overrides.push_back(parse_override(text));
   options.kv_offload = !no_kv_offload_;
+  options.prompt_offload = !no_prompt_offload_;
   if (context_ == "max") {
     options.largest_context = true;
   } else if (!context_.empty()) {

@@ -44,6 +44,7 @@ class PlanOptions {
   std::string context_, sequences_ = "1", batch_ = "512", micro_batch_, threads_;
   std::string k_type_ = "f16", v_type_ = "f16";
   bool no_kv_offload_ = false;
+  bool no_prompt_offload_ = false;
   std::string plan_file_;
 };
 

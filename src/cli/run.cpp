@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "cli/command.h"
 #include "cli/model_source.h"
 #include "cli/plan_options.h"
@@ -97,6 +98,22 @@ void print_figures(const engine::Figures& figures, double load_seconds, double p
              rate(passes, figures.generation_seconds), rate(1, predicted > 0 ? 1 / predicted : 0), load_seconds);
 }
 
+// Where there is a GPU: what each device holds, and how much of the time it was the one at work.
+void print_devices(engine::Engine& engine) {
+  const plan::Plan& plan = engine.plan();
+  double all = 0;
+  for (plan::DeviceIndex i = 0; i < plan.scratch.size(); ++i) all += engine.executor().busy_seconds(i);
+  std::string line;
+  for (plan::DeviceIndex i = 0; i < plan.scratch.size(); ++i) {
+    const Bytes held = plan::tier_total(plan, i);
+    if (held.value == 0) continue;
+    const std::string name = i == plan::kCpu ? "CPU" : fmt::format("GPU {} ({})", i - 1, printable(plan.tiers[i].name));
+    line += fmt::format("{}{} holds {}, busy {:.0f} %", line.empty() ? "" : " · ", name, to_string(held),
+                        all > 0 ? 100 * engine.executor().busy_seconds(i) / all : 0);
+  }
+  if (plan.stages.size() > 1 || plan.stages.front().device != plan::kCpu) fmt::print(stderr, "{}\n", line);
+}
+
 std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, const std::atomic<bool>& stop) {
   ProgressBar bar("loading");
   return engine::Engine::load(
@@ -161,7 +178,10 @@ int run(const Options& options, bool prompt_given) {
   bar.reset();
   output.write(decoder.finish());
   output.end_line();
-  if (!options.quiet) print_figures(figures, load_seconds, plan.prediction.generation_rate);
+  if (!options.quiet) {
+    print_figures(figures, load_seconds, plan.prediction.generation_rate);
+    print_devices(*engine);
+  }
   return figures.ending == engine::Ending::Stopped ? static_cast<int>(ErrorCode::Interrupted) : 0;
 }
 

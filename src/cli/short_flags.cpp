@@ -7,7 +7,7 @@
 namespace loadline::cli {
 namespace {
 
-constexpr std::array<std::string_view, 8> kFlags = {"ngl", "ot", "np", "ub", "ctk", "ctv", "nkvo", "dev"};
+constexpr std::array<std::string_view, 9> kFlags = {"ngl", "ot", "np", "ub", "ctk", "ctv", "nkvo", "nopo", "dev"};
 
 }  // namespace
 

@@ -54,7 +54,9 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
     vulkan::DeviceOptions options;
     options.device = p.tiers[i].device;
     options.cache_folder = user_cache_folder();
-    engine->devices_[i] = std::make_unique<vulkan::VulkanDevice>(engine->model_, engine->program_, p, i, options);
+    auto gpu = std::make_unique<vulkan::VulkanDevice>(engine->model_, engine->program_, p, i, options);
+    gpu->set_source(&cpu);
+    engine->devices_[i] = std::move(gpu);
   }
 
   std::vector<backend::Device*> devices;

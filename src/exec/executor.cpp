@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cassert>
+#include <chrono>
 #include <cstring>
 
 #include "base/error.h"
@@ -24,6 +25,7 @@ Executor::Executor(const model::Program& program, const plan::Plan& plan, std::v
     : program_(program),
       plan_(plan),
       devices_(std::move(devices)),
+      busy_seconds_(devices_.size(), 0.0),
       cache_(pages_of(program.config, plan), plan.shape.sequences, plan.shape.context / plan.shape.sequences),
       frequencies_(model::rope_frequencies(program.config.rope, rope_factors)) {
   tokens_.reserve(plan.shape.batch);
@@ -80,15 +82,20 @@ void Executor::assemble(std::span<const Input> inputs) {
 bool Executor::run_stages(const StopFlag& stop) {
   const backend::Batch batch{tokens_, runs_, outputs_, cosines_.data(), sines_.data()};
   const std::size_t row = std::size_t{program_.config.embedding} * sizeof(float);
-  for (std::uint32_t i = 0; i < plan_.stages.size(); ++i) {
+  const plan::StageRange stages = plan::stages_for(plan_, tokens_.size());
+  for (std::uint32_t i = stages.first; i < stages.end; ++i) {
     backend::Device& device = *devices_[plan_.stages[i].device];
-    if (i > 0) {
+    if (i > stages.first) {
       // A stage that begins after the last attention sees only the rows that were selected there.
       const bool selected = program_.groups[plan_.stages[i].first_group].ops.front().after_select;
       const std::size_t rows = selected ? outputs_.size() : tokens_.size();
       std::memcpy(device.hidden_in(), devices_[plan_.stages[i - 1].device]->hidden_out(), rows * row);
     }
-    if (!device.run(i, batch, stop)) return false;
+    const auto start = std::chrono::steady_clock::now();
+    const bool done = device.run(i, batch, stop);
+    busy_seconds_[plan_.stages[i].device] +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (!done) return false;
   }
   return true;
 }

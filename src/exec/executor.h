@@ -42,6 +42,9 @@ class Executor {
   [[nodiscard]] std::span<const float> logits(std::size_t index) const;
   [[nodiscard]] std::size_t logits_rows() const { return outputs_.size(); }
 
+  // Seconds that the device has spent on its stages so far, what it waited for inside them included. They take turns.
+  [[nodiscard]] double busy_seconds(plan::DeviceIndex device) const { return busy_seconds_[device]; }
+
   [[nodiscard]] const KvCache& cache() const { return cache_; }
   void truncate(std::uint32_t sequence, std::uint32_t length) { cache_.truncate(sequence, length); }
 
@@ -53,6 +56,7 @@ class Executor {
   const model::Program& program_;
   const plan::Plan& plan_;
   std::vector<backend::Device*> devices_;
+  std::vector<double> busy_seconds_;  // per device
   KvCache cache_;
   std::vector<float> frequencies_;
   // The batch of the current pass; capacities are the plan's.

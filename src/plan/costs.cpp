@@ -9,6 +9,8 @@ namespace {
 
 // Drawing a token: a pass or two over the logits.
 constexpr double kSecondsPerLogit = 1.5e-9;
+// How often a byte crosses RAM's bus on its way to a GPU: read and written by the CPU, read by the device.
+constexpr double kTransferCrossings = 3;
 // Of the peak that attention over a whole batch reaches.
 constexpr double kAttentionShare = 0.35;
 
@@ -91,6 +93,12 @@ double CostModel::finish(DeviceIndex output_device, std::uint64_t outputs) const
                                               : 4 * logits / rates_.devices[output_device].host_bandwidth +
                                                     rates_.devices[output_device].switch_seconds;
   return copied + logits * kSecondsPerLogit;
+}
+
+double CostModel::transfer(std::size_t group, DeviceIndex device) const {
+  double bytes = 0;
+  for (const Matrix& matrix : groups_[group].matrices) bytes += matrix.bytes;
+  return bytes / std::min(rates_.devices[device].host_bandwidth, rates_.devices[kCpu].bandwidth / kTransferCrossings);
 }
 
 std::uint64_t CostModel::generation_depth() const { return generation_depth_; }

@@ -35,6 +35,9 @@ class CostModel {
   // What follows the last group: logits to the CPU where it is not there, and drawing a token.
   [[nodiscard]] double finish(DeviceIndex output_device, std::uint64_t outputs) const;
 
+  // Bringing the group's weights from RAM into a GPU's memory.
+  [[nodiscard]] double transfer(std::size_t group, DeviceIndex device) const;
+
   [[nodiscard]] std::uint64_t generation_depth() const;
   [[nodiscard]] const Rates& rates() const { return rates_; }
 

@@ -44,8 +44,11 @@ PassTable pass_table(const Shape& shape) {
   return table;
 }
 
-HostStaging host_staging(const model::Program& program, const Shape& shape, bool makes_logits) {
+HostStaging host_staging(const model::Program& program, const Plan& plan, DeviceIndex device) {
+  const Shape& shape = plan.shape;
   const std::uint64_t batch = shape.batch;
+  const bool makes_logits = plan.stages.back().device == device;
+  const RegionIndex ring = plan.scratch[device].ring;
   Ranges ranges;
   HostStaging staging;
   staging.hidden = ranges.take(batch * program.config.embedding * sizeof(float));
@@ -53,6 +56,7 @@ HostStaging host_staging(const model::Program& program, const Shape& shape, bool
       ranges.take(makes_logits ? std::uint64_t{shape.outputs} * program.config.vocabulary * sizeof(float) : 0);
   staging.table = ranges.take(pass_table(shape).total.value);
   staging.angles = ranges.take(batch * program.config.rope.dimensions * sizeof(float));
+  staging.slots = ranges.take(ring == kNoRegion ? 0 : plan.regions[ring].size.value);
   staging.total = std::max(ranges.end(), kUpload);
   return staging;
 }

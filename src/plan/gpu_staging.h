@@ -31,9 +31,11 @@ struct HostStaging {
   Bytes logits;  // [outputs][vocabulary] floats, on the device that makes them
   Bytes table;   // a PassTable
   Bytes angles;  // cosines, then sines, each [batch][rope.dimensions / 2] floats
+  Bytes slots;   // as many bytes as the device's `ring` has, on their way there
   Bytes total;
 };
-HostStaging host_staging(const model::Program& program, const Shape& shape, bool makes_logits);
+// Of a device whose stages and ring the plan has already.
+HostStaging host_staging(const model::Program& program, const Plan& plan, DeviceIndex device);
 
 // Into how many parts the attention of a few rows splits the cells; 1 where the context is short.
 std::uint32_t attention_splits(const Shape& shape);

@@ -148,6 +148,10 @@ void write_uses(const model::Program& program, const Plan& plan, Ordered& docume
                                   {"streamed", group.streamed},
                                   {"kv_on_cpu", group.kv_on_cpu}});
   }
+  document["prompt"] = {{"tokens", plan.prompt.tokens},
+                        {"device", plan.prompt.device},
+                        {"slice", plan.prompt.slice.value},
+                        {"groups", plan.prompt.groups}};
   document["weights"] = Ordered::array();
   for (const RegionIndex region : plan.weights) document["weights"].push_back(region_index(region));
   document["embedding_copy"] = region_index(plan.embedding_copy);
@@ -163,6 +167,7 @@ void write_uses(const model::Program& program, const Plan& plan, Ordered& docume
                                    {"attention", region_index(scratch.attention)},
                                    {"rope", region_index(scratch.rope)},
                                    {"staging", region_index(scratch.staging)},
+                                   {"ring", region_index(scratch.ring)},
                                    {"host_staging", region_index(scratch.host_staging)}});
   }
   document["load_buffer"] = region_index(plan.load_buffer);
@@ -197,6 +202,11 @@ void read_uses(const Reader& document, Plan& plan) {
     plan.groups.push_back(
         {item.member("device").index(), item.member("streamed").flag(), item.member("kv_on_cpu").flag()});
   }
+  const Reader prompt = document.member("prompt");
+  plan.prompt.tokens = prompt.member("tokens").index();
+  plan.prompt.device = prompt.member("device").index();
+  plan.prompt.slice = prompt.member("slice").bytes();
+  for (const Reader& item : prompt.member("groups").items()) plan.prompt.groups.push_back(item.index());
   for (const Reader& item : document.member("weights").items()) plan.weights.push_back(item.region());
   plan.embedding_copy = document.member("embedding_copy").region();
   plan.embedding_rows = document.member("embedding_rows").region();
@@ -210,6 +220,7 @@ void read_uses(const Reader& document, Plan& plan) {
     scratch.attention = item.member("attention").region();
     scratch.rope = item.member("rope").region();
     scratch.staging = item.member("staging").region();
+    scratch.ring = item.member("ring").region();
     scratch.host_staging = item.member("host_staging").region();
     plan.scratch.push_back(std::move(scratch));
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "plan/gpu_staging.h"
+#include "plan/prompt_stream.h"
 #include "plan/runtime.h"
 #include "plan/scratch.h"
 #include "plan/stream.h"
@@ -78,11 +79,6 @@ class LayoutBuilder {
   Layout layout_of(model::TensorIndex index, DeviceIndex device) const {
     return device == kCpu && multiplied_[static_cast<std::size_t>(index)] ? Layout::Rows16 : Layout::File;
   }
-  std::vector<bool> runs_on(DeviceIndex device) const {
-    std::vector<bool> runs;
-    for (const GroupPlacement& group : placement_.groups) runs.push_back(group.device == device);
-    return runs;
-  }
 
   const gguf::Model& model_;
   const model::Program& program_;
@@ -142,7 +138,8 @@ void LayoutBuilder::cache(DeviceIndex device) {
 
 void LayoutBuilder::scratch(DeviceIndex device) {
   const Bytes load_buffer = device == kCpu ? load_buffer_bytes(model_, plan_.shape.threads) : Bytes(0);
-  const ScratchLayout layout = scratch_layout(model_, program_, plan_.shape, runs_on(device), device, load_buffer);
+  const ScratchLayout layout = scratch_layout(
+      model_, program_, plan_.shape, runs_on(device, placement_.groups, placement_.prompt), device, load_buffer);
   ArenaBuilder arena(plan_, device, Purpose::Scratch);
   std::vector<RegionIndex> regions;
   for (const Buffer& buffer : layout.buffers) regions.push_back(arena.at(buffer.name, buffer.offset, buffer.size));
@@ -191,14 +188,17 @@ void LayoutBuilder::stream() {
 void LayoutBuilder::staging(const std::vector<bool>& used) {
   for (DeviceIndex device = 1; device < used.size(); ++device) {
     if (!used[device]) continue;
-    const bool makes_logits = placement_.groups.back().device == device;
     const std::string& name = plan_.tiers[device].name;
-    ArenaBuilder ram(plan_, kCpu, Purpose::Staging);
-    plan_.scratch[device].host_staging = ram.append(fmt::format("crossing and upload, {}", name),
-                                                    host_staging(program_, plan_.shape, makes_logits).total);
-    ram.close();
     ArenaBuilder gpu(plan_, device, Purpose::Staging);
     plan_.scratch[device].staging = gpu.append("tokens and page tables", pass_table(plan_.shape).total);
+    if (placement_.prompt.tokens > 0 && placement_.prompt.device == device) {
+      plan_.scratch[device].ring =
+          gpu.append("weights of prompts", kRingSlots * slot_bytes(model_, program_, placement_.prompt));
+    }
+    ArenaBuilder ram(plan_, kCpu, Purpose::Staging);
+    plan_.scratch[device].host_staging =
+        ram.append(fmt::format("crossing and upload, {}", name), host_staging(program_, plan_, device).total);
+    ram.close();
     gpu.close();
   }
 }
@@ -282,15 +282,57 @@ std::vector<bool> multiplied_tensors(const gguf::Model& model, const model::Prog
   return multiplied;
 }
 
-std::vector<Stage> stages_of(const std::vector<GroupPlacement>& groups) {
+DeviceIndex device_for(const Plan& plan, std::size_t group, std::size_t tokens) {
+  const PromptStream& prompt = plan.prompt;
+  const bool borrowed = prompt.tokens > 0 && tokens >= prompt.tokens &&
+                        std::ranges::binary_search(prompt.groups, static_cast<std::uint32_t>(group));
+  return borrowed ? prompt.device : plan.groups[group].device;
+}
+
+StageRange stages_for(const Plan& plan, std::size_t tokens) {
+  const auto all = static_cast<std::uint32_t>(plan.stages.size());
+  if (plan.prompt.tokens == 0) return {0, all};
+  // The second list begins with the first group again.
+  const auto again = std::find_if(plan.stages.begin() + 1, plan.stages.end(),
+                                  [](const Stage& stage) { return stage.first_group == 0; });
+  const auto ordinary = static_cast<std::uint32_t>(again - plan.stages.begin());
+  return tokens >= plan.prompt.tokens ? StageRange{ordinary, all} : StageRange{0, ordinary};
+}
+
+std::vector<Stage> stages_of(const std::vector<GroupPlacement>& groups, const PromptStream& prompt) {
   std::vector<Stage> stages;
-  for (std::size_t g = 0; g < groups.size(); ++g) {
-    if (stages.empty() || stages.back().device != groups[g].device) {
-      stages.push_back({groups[g].device, static_cast<std::uint32_t>(g), 0});
+  const auto append = [&](auto&& device_of) {
+    for (std::uint32_t g = 0; g < groups.size(); ++g) {
+      if (g == 0 || stages.back().device != device_of(g)) stages.push_back({device_of(g), g, 0});
+      ++stages.back().group_count;
     }
-    ++stages.back().group_count;
-  }
+  };
+  append([&](std::uint32_t g) { return groups[g].device; });
+  if (prompt.tokens == 0) return stages;
+  append(
+      [&](std::uint32_t g) { return std::ranges::binary_search(prompt.groups, g) ? prompt.device : groups[g].device; });
   return stages;
+}
+
+std::vector<bool> runs_on(DeviceIndex device, const std::vector<GroupPlacement>& groups, const PromptStream& prompt) {
+  std::vector<bool> runs;
+  for (const GroupPlacement& group : groups) runs.push_back(group.device == device);
+  if (prompt.tokens > 0 && prompt.device == device) {
+    for (const std::uint32_t group : prompt.groups) runs[group] = true;
+  }
+  return runs;
+}
+
+Placement placement_of(const gguf::Model& model, const Plan& plan) {
+  Placement placement;
+  placement.groups = plan.groups;
+  if (!plan.stream.empty()) placement.streamed.assign(model.tensors.size(), false);
+  for (const StreamSlot& slot : plan.stream) {
+    for (const model::TensorIndex tensor : slot.tensors) placement.streamed[static_cast<std::size_t>(tensor)] = true;
+  }
+  placement.embedding_on_disk = plan.embedding_rows != kNoRegion;
+  placement.prompt = plan.prompt;
+  return placement;
 }
 
 Plan lay_out(const gguf::Model& model, const model::Program& program, const std::vector<Tier>& tiers,
@@ -300,7 +342,8 @@ Plan lay_out(const gguf::Model& model, const model::Program& program, const std:
   plan.tiers = tiers;
   plan.groups = placement.groups;
   for (GroupPlacement& group : plan.groups) group.streamed = false;
-  plan.stages = stages_of(plan.groups);
+  plan.prompt = placement.prompt;
+  plan.stages = stages_of(plan.groups, plan.prompt);
   plan.weights.assign(model.tensors.size(), kNoRegion);
   plan.kv.resize(program.config.layers);
   const auto devices = static_cast<DeviceIndex>(tiers.size() - 1);  // the disk computes nothing
@@ -308,6 +351,7 @@ Plan lay_out(const gguf::Model& model, const model::Program& program, const std:
   std::vector<bool> used(devices, false);
   used[kCpu] = true;
   for (const GroupPlacement& group : placement.groups) used[group.device] = true;
+  if (placement.prompt.tokens > 0) used[placement.prompt.device] = true;
 
   LayoutBuilder builder(model, program, placement, plan);
   for (DeviceIndex device = 0; device < devices; ++device) {

@@ -15,7 +15,10 @@ struct Placement {
   std::vector<GroupPlacement> groups;  // per group of the program
   std::vector<bool> streamed;          // per tensor of the model; empty where none is
   bool embedding_on_disk = false;      // rows of an untied token embedding are read from the file one by one
+  PromptStream prompt;
 };
+// The placement that a plan was laid out from.
+Placement placement_of(const gguf::Model& model, const Plan& plan);
 
 // Everything of the Plan but the prediction. `overheads[t]`: what a context costs on tier t, in the memory of the tier
 // itself and, second, in RAM; counted where the tier's device is used.
@@ -36,7 +39,10 @@ Bytes kv_region_bytes(quant::TensorType type, std::uint32_t kv_heads, std::uint3
 // Which tensors are matrices of a product (and are laid out for the kernels), per tensor of the model.
 std::vector<bool> multiplied_tensors(const gguf::Model& model, const model::Program& program);
 
-// The maximal runs of groups on one device.
-std::vector<Stage> stages_of(const std::vector<GroupPlacement>& groups);
+// The maximal runs of groups on one device, as Plan::stages lists them.
+std::vector<Stage> stages_of(const std::vector<GroupPlacement>& groups, const PromptStream& prompt);
+
+// Which groups the device runs in any pass, per group.
+std::vector<bool> runs_on(DeviceIndex device, const std::vector<GroupPlacement>& groups, const PromptStream& prompt);
 
 }  // namespace loadline::plan

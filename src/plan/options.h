@@ -36,6 +36,7 @@ struct Options {
   GpuLayers gpu_layers;
   std::vector<TensorOverride> overrides;
   bool kv_offload = true;
+  bool prompt_offload = true;  // prompts may multiply with weights in RAM on a GPU (PromptStream)
 
   std::optional<std::uint32_t> context;  // -c, all sequences together; else min(4096, what the model was trained for)
   bool trained_context = false;          // -c 0: what the model was trained for

@@ -69,6 +69,17 @@ struct GroupPlacement {
   bool operator==(const GroupPlacement&) const = default;
 };
 
+// Prompts with weights in RAM: in passes of at least `tokens` tokens these groups run on a GPU, and their weights pass
+// through a ring in its memory, slice after slice (prompt_stream.h). In smaller passes they run where they are placed.
+struct PromptStream {
+  std::uint32_t tokens = 0;  // 0: there is none
+  DeviceIndex device = kCpu;
+  Bytes slice;                        // what passes at a time is cut to about this much
+  std::vector<std::uint32_t> groups;  // on the CPU, resident in RAM; ascending
+
+  bool operator==(const PromptStream&) const = default;
+};
+
 // A maximal run of consecutive groups on one device.
 struct Stage {
   DeviceIndex device;
@@ -88,6 +99,7 @@ struct DeviceScratch {
   RegionIndex attention = kNoRegion;     // quant/attention_workspace.h
   RegionIndex rope = kNoRegion;          // GPU: cosines, then sines, each float [batch][rope.dimensions / 2]
   RegionIndex staging = kNoRegion;       // GPU, staging arena: crossing hidden states, tokens, tables
+  RegionIndex ring = kNoRegion;          // GPU, staging arena: two slots for the weights of prompts, see PromptStream
   RegionIndex host_staging = kNoRegion;  // GPU: its counterpart in RAM's staging arena
 };
 
@@ -130,7 +142,8 @@ struct Plan {
   std::vector<Arena> arenas;
   std::vector<Region> regions;
   std::vector<GroupPlacement> groups;  // per group of the program
-  std::vector<Stage> stages;
+  PromptStream prompt;
+  std::vector<Stage> stages;  // of ordinary passes, then those of passes that PromptStream is for: see stages_for
   std::vector<RegionIndex> weights;  // per tensor of the model; kNoRegion for one that is not used
   // A tied embedding whose group and the output group are on different devices is there twice: the copy for Embed.
   RegionIndex embedding_copy = kNoRegion;
@@ -144,6 +157,16 @@ struct Plan {
   RegionIndex stream_buffer = kNoRegion;  // direct reads land here and are laid out into the ring; 4 KiB aligned
   Prediction prediction;
 };
+
+// The stages of a pass of so many tokens: [first, end) of Plan::stages.
+struct StageRange {
+  std::uint32_t first;
+  std::uint32_t end;
+};
+StageRange stages_for(const Plan& plan, std::size_t tokens);
+
+// Where group g runs in a pass of so many tokens.
+DeviceIndex device_for(const Plan& plan, std::size_t group, std::size_t tokens);
 
 // The device that allocates an arena: the tier's own, but for RAM that a GPU's driver must give because the GPU works
 // on it (its host staging, and the cache of its attention where that stays in RAM).

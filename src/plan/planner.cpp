@@ -8,6 +8,7 @@
 #include "plan/fingerprint.h"
 #include "plan/placement.h"
 #include "plan/predict.h"
+#include "plan/prompt_choice.h"
 #include "plan/refusal.h"
 #include "quant/kv_page.h"
 
@@ -40,7 +41,8 @@ class Planner {
  private:
   [[nodiscard]] Attempt attempt(const Shape& shape) const {
     const CostModel costs(model_, program_, shape, rates_);
-    Placed placed = choose_placement({model_, program_, tiers_, overheads_, shape, options_, costs});
+    const PlacementTask task{model_, program_, tiers_, overheads_, shape, options_, costs};
+    Placed placed = with_prompt_stream(task, choose_placement(task));
     Attempt result{placed.fits, std::move(placed.plan), rates_.assumed};
     result.plan.prediction = predict(model_, result.plan, costs);
     result.plan.model_name = model_name(model_);

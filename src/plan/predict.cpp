@@ -14,10 +14,11 @@ struct Pass {
   std::vector<double> arithmetic;  // per device: weights at the speed of its dot products
   double operations = 0;
   double crossing = 0;
+  double transfer = 0;  // weights from RAM to a GPU, where that takes longer than what is done with them there
   double streaming = 0;
 
   [[nodiscard]] double computing() const {
-    double total = operations + crossing;
+    double total = operations + crossing + transfer;
     for (const double seconds : reading) total += seconds;
     for (const double seconds : arithmetic) total += seconds;
     return total;
@@ -31,12 +32,17 @@ Pass pass_of(const Plan& plan, const CostModel& costs, std::uint64_t tokens, std
   pass.reading.assign(plan.scratch.size(), 0.0);
   pass.arithmetic.assign(plan.scratch.size(), 0.0);
   for (std::size_t g = 0; g < plan.groups.size(); ++g) {
-    const GroupPlacement& group = plan.groups[g];
-    const Seconds seconds = costs.group(g, group.device, group.kv_on_cpu, tokens, outputs, depth);
-    (seconds.by_arithmetic ? pass.arithmetic : pass.reading)[group.device] += seconds.weights;
-    pass.reading[group.device] += seconds.cache;
+    const DeviceIndex device = device_for(plan, g, tokens);
+    const Seconds seconds = costs.group(g, device, plan.groups[g].kv_on_cpu, tokens, outputs, depth);
+    const double transfer = device == plan.groups[g].device ? 0.0 : costs.transfer(g, device);
+    if (transfer > seconds.weights) {  // the two go on at the same time
+      pass.transfer += transfer;
+    } else {
+      (seconds.by_arithmetic ? pass.arithmetic : pass.reading)[device] += seconds.weights;
+    }
+    pass.reading[device] += seconds.cache;
     pass.operations += seconds.operations;
-    if (g > 0) pass.crossing += costs.change(plan.groups[g - 1].device, group.device, tokens);
+    if (g > 0) pass.crossing += costs.change(device_for(plan, g - 1, tokens), device, tokens);
   }
   pass.operations += costs.finish(plan.groups.back().device, outputs);
   pass.streaming = static_cast<double>(streamed_bytes(plan).value) / costs.rates().disk_bandwidth;
@@ -48,6 +54,10 @@ std::string bound_of(const Plan& plan, const Pass& pass) {
   if (pass.streaming > pass.computing()) return "disk bandwidth";
   double most = pass.operations + pass.crossing;
   std::string bound = pass.crossing > pass.operations ? "changes of device" : "fixed costs";
+  if (pass.transfer > most) {
+    most = pass.transfer;
+    bound = fmt::format("bandwidth from RAM to {}", plan.tiers[plan.prompt.device].name);
+  }
   for (std::size_t device = 0; device < pass.reading.size(); ++device) {
     const std::string name = device == kCpu ? "RAM" : plan.tiers[device].name;
     if (pass.reading[device] > most) {
@@ -68,6 +78,10 @@ Bytes streamed_bytes(const Plan& plan) {
   Bytes bytes;
   for (const StreamSlot& slot : plan.stream) bytes += slot.bytes;
   return bytes;
+}
+
+double prompt_seconds(const Plan& plan, const CostModel& costs, std::uint64_t tokens) {
+  return pass_of(plan, costs, tokens, 1, tokens).total();
 }
 
 Prediction predict(const gguf::Model& model, const Plan& plan, const CostModel& costs) {

@@ -11,6 +11,9 @@ namespace loadline::plan {
 // empty context. Loading: the file is not in the page cache. Reading streamed weights overlaps with computing.
 Prediction predict(const gguf::Model& model, const Plan& plan, const CostModel& costs);
 
+// Seconds of a pass of so many tokens from an empty context, one row of logits wanted.
+double prompt_seconds(const Plan& plan, const CostModel& costs, std::uint64_t tokens);
+
 // Bytes of weights that are read from disk for every pass.
 Bytes streamed_bytes(const Plan& plan);
 

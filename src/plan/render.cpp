@@ -153,6 +153,13 @@ std::string placement_line(const model::Program& program, const Plan& plan) {
   return line + "\n";
 }
 
+std::string prompt_line(const Plan& plan) {
+  const PromptStream& prompt = plan.prompt;
+  if (prompt.tokens == 0) return {};
+  return fmt::format("prompts of {} tokens and more: the feed-forward of {} layer{} in RAM through GPU {}\n",
+                     prompt.tokens, prompt.groups.size(), prompt.groups.size() == 1 ? "" : "s", prompt.device - 1);
+}
+
 std::string prediction_lines(const Plan& plan) {
   const Prediction& p = plan.prediction;
   std::string text =
@@ -192,6 +199,7 @@ std::string plan_table(const gguf::Model& model, const model::Program& program, 
                   k == v ? k : fmt::format("{} and {}", k, v), shape.threads, shape.threads == 1 ? "" : "s");
   text += memory_table(model, program, plan, options) + "\n";
   text += placement_line(program, plan);
+  text += prompt_line(plan);
   text += prediction_lines(plan);
   if (!assumed.empty()) {
     text += "assumed: ";

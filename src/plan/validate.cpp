@@ -7,7 +7,9 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "plan/fingerprint.h"
+#include "plan/gpu_staging.h"
 #include "plan/layout.h"
+#include "plan/prompt_stream.h"
 #include "plan/scratch.h"
 #include "plan/stream.h"
 #include "quant/kv_page.h"
@@ -28,7 +30,7 @@ class Validation {
     check_shape();
     check_structure();
     expected_ = lay_out(model_, program_, plan_.tiers, std::vector<ContextOverhead>(plan_.tiers.size()), plan_.shape,
-                        placement());
+                        placement_of(model_, plan_));
     check_regions();
     check_uses();
     check_overlaps();
@@ -40,7 +42,7 @@ class Validation {
                          printable(plan_.tiers[tier].name), plan_.tiers[tier].budget.value));
       }
     }
-    plan_.stages = stages_of(plan_.groups);
+    plan_.stages = stages_of(plan_.groups, plan_.prompt);
   }
 
  private:
@@ -91,6 +93,7 @@ class Validation {
     for (const GroupPlacement& group : plan_.groups) {
       if (group.device >= devices) fail(fmt::format("runs a group on device {}, which it does not have", group.device));
     }
+    check_prompt(devices);
     for (const StreamSlot& slot : plan_.stream) {
       if (slot.group >= plan_.groups.size()) fail(fmt::format("streams group {}, which is not there", slot.group));
       for (const model::TensorIndex tensor : slot.tensors) {
@@ -101,15 +104,26 @@ class Validation {
     }
   }
 
-  [[nodiscard]] Placement placement() const {
-    Placement placement;
-    placement.groups = plan_.groups;
-    if (!plan_.stream.empty()) placement.streamed.assign(model_.tensors.size(), false);
-    for (const StreamSlot& slot : plan_.stream) {
-      for (const model::TensorIndex tensor : slot.tensors) placement.streamed[static_cast<std::size_t>(tensor)] = true;
+  // The groups whose weights go through a GPU for prompts are there, in order, in RAM, and of the kind that can.
+  void check_prompt(std::size_t devices) const {
+    const PromptStream& prompt = plan_.prompt;
+    if (prompt.tokens == 0 && prompt.groups.empty() && prompt.device == kCpu) return;
+    if (prompt.device == kCpu || prompt.device >= devices) {
+      fail(fmt::format("sends prompts through device {}", prompt.device));
     }
-    placement.embedding_on_disk = plan_.embedding_rows != kNoRegion;
-    return placement;
+    if (prompt.tokens <= kFewRows || prompt.tokens > plan_.shape.batch) {
+      fail(fmt::format("sends prompts of {} tokens through a GPU", prompt.tokens));
+    }
+    if (prompt.slice < kMiB / 64 || prompt.slice > kGiB)
+      fail(fmt::format("cuts weights to {}", to_string(prompt.slice)));
+    if (prompt.groups.empty()) fail("sends no group of prompts through a GPU, but has a place for it");
+    for (std::size_t i = 0; i < prompt.groups.size(); ++i) {
+      const std::uint32_t group = prompt.groups[i];
+      const bool allowed = group < plan_.groups.size() && (i == 0 || group > prompt.groups[i - 1]) &&
+                           can_pass_through(program_.groups[group]) && plan_.groups[group].device == kCpu &&
+                           !plan_.groups[group].streamed;
+      if (!allowed) fail(fmt::format("sends group {} of prompts through a GPU, which cannot be", group));
+    }
   }
 
   void check_regions() const {
@@ -161,6 +175,7 @@ class Validation {
       check_use("attention", found.attention, wanted.attention);
       check_use("rope", found.rope, wanted.rope);
       check_use("staging", found.staging, wanted.staging);
+      check_use("the weights of prompts", found.ring, wanted.ring);
       check_use("staging in RAM", found.host_staging, wanted.host_staging);
     }
     check_use("loading", plan_.load_buffer, expected_.load_buffer);
@@ -204,10 +219,9 @@ class Validation {
 
   [[nodiscard]] bool may_share(std::size_t a, std::size_t b) const {
     const DeviceIndex device = plan_.arenas[plan_.regions[a].arena].tier;
-    std::vector<bool> runs;
-    for (const GroupPlacement& group : plan_.groups) runs.push_back(group.device == device);
     const ScratchLayout layout =
-        scratch_layout(model_, program_, plan_.shape, runs, device, Bytes(device == kCpu ? 1 : 0));
+        scratch_layout(model_, program_, plan_.shape, runs_on(device, plan_.groups, plan_.prompt), device,
+                       Bytes(device == kCpu ? 1 : 0));
     const Buffer* one = buffer_of(layout, device, a);
     const Buffer* other = buffer_of(layout, device, b);
     return one != nullptr && other != nullptr && one != other && !alive_together(*one, *other);

@@ -28,6 +28,9 @@ struct Division {
   std::string name;
   std::array<plan::DeviceIndex, 6> devices;
   bool kv_on_cpu = false;
+  // Groups of the CPU whose weights go through the first GPU in passes of 16 tokens and more; the last feed-forward
+  // cannot.
+  std::vector<std::uint32_t> through = {};
 };
 constexpr plan::DeviceIndex kCpu = 0, kGpu = 1, kSecond = 2;
 const Division kWhole = {"Whole", {kGpu, kGpu, kGpu, kGpu, kGpu, kGpu}};
@@ -42,6 +45,8 @@ const Division kDivisions[] = {
     {"TwoGpus", {kGpu, kGpu, kGpu, kSecond, kSecond, kSecond}},
     {"TwoGpusAndTheCpu", {kSecond, kGpu, kCpu, kSecond, kGpu, kSecond}},
     {"CacheInRam", {kGpu, kGpu, kGpu, kGpu, kGpu, kGpu}, true},
+    {"PromptsThroughTheGpu", {kCpu, kCpu, kCpu, kCpu, kCpu, kCpu}, false, {2}},
+    {"PromptsThroughAGpuThatHasAttention", {kCpu, kGpu, kCpu, kGpu, kCpu, kSecond}, false, {2}},
 };
 
 struct Settings {
@@ -72,6 +77,8 @@ plan::Plan divided_plan(const gguf::Model& model, const model::Program& program,
     placement.groups[i].device = division.devices.at(i);
     placement.groups[i].kv_on_cpu = division.kv_on_cpu;
   }
+  // Small slices, so that matrices are cut.
+  if (!division.through.empty()) placement.prompt = {16, kGpu, 64 * kKiB, division.through};
   return plan::lay_out(model, program, plan::make_tiers(profile, options), plan::context_overheads(profile),
                        plan::make_shape(program, profile, options), placement);
 }
@@ -85,6 +92,10 @@ std::vector<float> logits(const fs::path& file, const std::vector<std::int32_t>&
   std::vector<float> all;
   engine->score(
       tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }, kNeverStop);
+  for (const plan::DeviceIndex device : division.devices) EXPECT_GT(engine->executor().busy_seconds(device), 0);
+  if (!division.through.empty()) {
+    EXPECT_GT(engine->executor().busy_seconds(kGpu), 0);
+  }
   return all;
 }
 

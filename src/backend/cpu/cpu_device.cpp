@@ -87,6 +87,42 @@ bool CpuDevice::run(std::uint32_t stage, const backend::Batch& batch, const back
   return !pass.ending();
 }
 
+// All threads together, a tile of 16 rows at a time.
+void CpuDevice::read(std::span<const Rows> all) noexcept {
+  const auto tiles = [](const Rows& part) { return (part.rows + kTileRows - 1) / kTileRows; };
+  std::uint64_t total = 0;
+  for (const Rows& part : all) total += tiles(part);
+  WorkQueue queue;
+  pool_.run([&](int /*thread*/) noexcept {
+    while (true) {
+      auto [begin, end] = queue.claim(total, pool_.threads(), 1);
+      if (begin == end) return;
+      for (const Rows& part : all) {
+        const std::uint64_t first = std::min(begin, tiles(part));
+        const std::uint64_t last = std::min(end, tiles(part));
+        if (first < last) read_tiles(part, first, last);
+        begin -= first;
+        end -= last;
+      }
+    }
+  });
+}
+
+void CpuDevice::read_tiles(const Rows& part, std::uint64_t first_tile, std::uint64_t end_tile) const noexcept {
+  const plan::Region& r = plan_.regions[part.region];
+  const gguf::TensorInfo& tensor = model_.tensors[static_cast<std::size_t>(r.tensor)];
+  const std::uint64_t skipped = first_tile * kTileRows;
+  const std::uint64_t rows = std::min(end_tile * kTileRows, part.rows) - skipped;
+  const Bytes row = quant::size_of(tensor.type, tensor.columns());
+  std::byte* target = part.target + (row * skipped).value;
+  if (r.layout == plan::Layout::Rows16) {
+    restore_rows(tensor.type, tensor.columns(), tensor.rows(), part.first_row + skipped, rows, address(part.region),
+                 target);
+  } else {
+    std::memcpy(target, address(part.region) + (row * (part.first_row + skipped)).value, (row * rows).value);
+  }
+}
+
 float* CpuDevice::hidden_in() {
   return reinterpret_cast<float*>(address(plan_.scratch[plan::kCpu].values[model::kHidden]));
 }

@@ -15,7 +15,7 @@
 
 namespace loadline::cpu {
 
-class CpuDevice final : public backend::Device {
+class CpuDevice final : public backend::Device, public backend::WeightSource {
  public:
   // Allocates every arena of the RAM tier. `model`, `program`, `plan` and `pool` must outlive the device.
   CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool);
@@ -28,6 +28,7 @@ class CpuDevice final : public backend::Device {
   const float* hidden_out() override;
   const float* logits() override;
   [[nodiscard]] Bytes allocated() const override;
+  void read(std::span<const Rows> all) noexcept override;
 
   // Before the first run, where the plan streams weights: who brings them.
   void set_gate(backend::WeightGate* gate) { gate_ = gate; }
@@ -37,6 +38,8 @@ class CpuDevice final : public backend::Device {
 
  private:
   void populate();
+  // Rows of `part` by tiles of 16, counted from its first.
+  void read_tiles(const Rows& part, std::uint64_t first_tile, std::uint64_t end_tile) const noexcept;
 
   const gguf::Model& model_;
   const model::Program& program_;

@@ -124,6 +124,10 @@ std::uint64_t attention_units(const AttentionTask& task);
 // `rows` is a multiple of 16 except at the matrix's end.
 void repack_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_rows, std::uint64_t first_row,
                  std::uint64_t rows, const std::byte* file_rows, std::byte* target);
+// The way back: file-layout rows [first_row, first_row + rows) of the matrix at `packed`. `first_row` is a multiple
+// of 16.
+void restore_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_rows, std::uint64_t first_row,
+                  std::uint64_t rows, const std::byte* packed, std::byte* file_rows);
 // One row back as floats (embedding lookup, tests).
 void decode_matrix_row(const Matrix& matrix, std::uint64_t row, float* out);
 

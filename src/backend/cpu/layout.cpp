@@ -44,6 +44,33 @@ void interleave_field(const std::byte* const* rows, std::uint32_t count, std::ui
   }
 }
 
+template <std::uint32_t unit>
+void separate_field(const std::byte* source, std::uint32_t size, std::size_t row_stride, std::byte* target) {
+  for (std::uint32_t i = 0; i < size; i += unit) {
+    for (std::uint32_t r = 0; r < kTileRows; ++r) {
+      std::memcpy(target + r * row_stride + i, source + r * unit, unit);
+    }
+    source += kTileRows * unit;
+  }
+}
+
+// The way back from `interleave`, for 16 rows.
+void separate(const BlockLayout& layout, const std::byte* tile, std::uint64_t count, std::size_t row_stride,
+              std::byte* file_rows) {
+  for (std::uint64_t block = 0; block < count; ++block) {
+    for (const LayoutField& field : layout.fields) {
+      const std::byte* source = tile + std::size_t{kTileRows} * field.offset;
+      std::byte* target = file_rows + block * layout.bytes + field.offset;
+      if (field.unit == 4) {
+        separate_field<4>(source, field.size, row_stride, target);
+      } else {
+        separate_field<2>(source, field.size, row_stride, target);
+      }
+    }
+    tile += std::size_t{kTileRows} * layout.bytes;
+  }
+}
+
 }  // namespace
 
 const BlockLayout& block_layout(TensorType type) {
@@ -95,6 +122,28 @@ void repack_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_ro
     }
     file_rows += kTileRows * row_bytes;
     out += kTileRows * row_bytes;
+  }
+}
+
+void restore_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_rows, std::uint64_t first_row,
+                  std::uint64_t rows, const std::byte* packed, std::byte* file_rows) {
+  const BlockLayout& layout = block_layout(type);
+  const std::size_t row_bytes = quant::size_of(type, columns).value;
+  const std::uint64_t blocks = columns / layout.elements;
+  const std::uint64_t tiled_rows = matrix_rows / kTileRows * kTileRows;
+  const std::byte* tile = packed + first_row * row_bytes;
+  for (std::uint64_t row = 0; row < rows; row += kTileRows) {
+    if (first_row + row >= tiled_rows) {
+      std::memcpy(file_rows, tile, (rows - row) * row_bytes);
+      return;
+    }
+    separate(layout, tile, blocks, row_bytes, file_rows);
+    if (columns % layout.elements != 0) {
+      const std::size_t done = blocks * layout.bytes;
+      separate(kSingle, tile + kTileRows * done, 1, row_bytes, file_rows + done);
+    }
+    tile += kTileRows * row_bytes;
+    file_rows += kTileRows * row_bytes;
   }
 }
 

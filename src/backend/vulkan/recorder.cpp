@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "plan/prompt_stream.h"
+
 namespace loadline::vulkan {
 namespace {
 
@@ -39,6 +41,7 @@ class Recorder {
         shape_(attention_shape(config_, source.plan.shape)),
         scratch_(source.plan.scratch[source.device]),
         table_(plan::pass_table(source.plan.shape)),
+        staging_(plan::host_staging(source.program, source.plan, source.device)),
         table_address_(source.place(scratch_.staging).address),
         most_(most),
         limit_(work_limit(context)) {
@@ -47,25 +50,34 @@ class Recorder {
 
   void begin_stage(const plan::Stage& stage);
   void record(const Op& op);
+  // A group whose weights pass through the ring.
+  void record_through(const model::Group& group);
   void end_stage(const plan::Stage& stage);
-  std::vector<CommandList> take() { return std::move(lists_); }
+  StageRecording take() { return std::move(recording_); }
 
  private:
+  [[nodiscard]] CommandList& list() { return recording_.lists.back().list; }
   void open_list() {
-    lists_.emplace_back(context_);
-    lists_.back().begin(true);
+    recording_.lists.push_back({CommandList(context_)});
+    list().begin(true);
     work_ = 0;
   }
   // The list for a step of this much work, after everything before it or beside it.
   CommandList& step(std::uint64_t work, bool beside = false) {
     if (work_ > 0 && work_ + work > limit_.most) {
-      lists_.back().end();
+      list().end();
       open_list();
       beside = false;
     }
     work_ += work;
-    if (!beside) lists_.back().barrier();
-    return lists_.back();
+    if (!beside) list().barrier();
+    return list();
+  }
+  static Place moved(Place place, Bytes offset) {
+    place.offset += offset.value;
+    place.address += offset.value;
+    if (place.data != nullptr) place.data += offset.value;
+    return place;
   }
 
   [[nodiscard]] const gguf::TensorInfo& info(TensorIndex tensor) const {
@@ -73,7 +85,17 @@ class Recorder {
   }
   [[nodiscard]] Address region(plan::RegionIndex index) const { return source_.place(index).address; }
   [[nodiscard]] Address tensor(TensorIndex index) const {
-    return index == model::kNoTensor ? 0 : region(source_.plan.weights[static_cast<std::size_t>(index)]);
+    if (index == model::kNoTensor) return 0;
+    for (const auto& [passing, address] : passing_) {
+      if (passing == index) return address;
+    }
+    return region(source_.plan.weights[static_cast<std::size_t>(index)]);
+  }
+  // The rows of the operation's matrices that are there now.
+  void set_rows(ProductArguments& arguments, const gguf::TensorInfo& matrix) const {
+    arguments.first_row = slice_ == nullptr ? 0 : static_cast<std::uint32_t>(slice_->first_row);
+    arguments.end_row =
+        static_cast<std::uint32_t>(slice_ == nullptr ? matrix.rows() : slice_->first_row + slice_->rows);
   }
   [[nodiscard]] Address value(ValueId id) const { return region(scratch_.values[id]); }
   [[nodiscard]] std::uint32_t width(ValueId id) const { return source_.program.values[id].width; }
@@ -90,6 +112,7 @@ class Recorder {
   void prepare(const Op& op, ProductArguments& arguments);
   void product(const ProductArguments& arguments, quant::TensorType format, std::uint32_t most, bool beside);
   void attention(const Op& op);
+  void bring(const plan::WeightSlice& slice);
 
   Context& context_;
   Operations operations_;
@@ -98,63 +121,92 @@ class Recorder {
   AttentionShape shape_;
   const plan::DeviceScratch& scratch_;
   plan::PassTable table_;
+  plan::HostStaging staging_;
   Address table_address_;
   std::uint32_t most_;
   WorkLimit limit_;
   std::uint64_t work_ = 0;  // of the list that is open
-  std::vector<CommandList> lists_;
-  const Op* pending_norm_ = nullptr;  // recorded with the product that follows
-  Address q_norm_ = 0;                // recorded with the attention that follows
+  StageRecording recording_;
+  const plan::WeightSlice* slice_ = nullptr;              // in the ring, where a group's weights pass through it
+  std::vector<std::pair<TensorIndex, Address>> passing_;  // its tensors: where their row 0 would lie
+  const Op* pending_norm_ = nullptr;                      // recorded with the product that follows
+  Address q_norm_ = 0;                                    // recorded with the attention that follows
   Address k_norm_ = 0;
 };
 
 // The parameters of the pass, and the hidden state that came from another device, from host memory to the device.
 void Recorder::begin_stage(const plan::Stage& stage) {
-  const bool makes_logits = source_.plan.stages.back().device == source_.device;
-  const plan::HostStaging offsets = plan::host_staging(source_.program, source_.plan.shape, makes_logits);
   const Place base = source_.place(scratch_.host_staging);
-  const auto at = [&](const Place& place, Bytes offset) {
-    Place moved = place;
-    moved.offset += offset.value;
-    return moved;
-  };
   CommandList& list = step(0);
-  list.copy(at(base, offsets.table), source_.place(scratch_.staging), table_.total);
+  list.copy(moved(base, staging_.table), source_.place(scratch_.staging), table_.total);
   if (scratch_.rope != plan::kNoRegion) {
     const std::uint64_t half = std::uint64_t{source_.plan.shape.batch} * (config_.rope.dimensions / 2) * sizeof(float);
     const Bytes used(std::uint64_t{most_} * (config_.rope.dimensions / 2) * sizeof(float));
     const Place rope = source_.place(scratch_.rope);
-    list.copy(at(base, offsets.angles), rope, used);
-    list.copy(at(base, offsets.angles + Bytes(half)), at(rope, Bytes(half)), used);
+    list.copy(moved(base, staging_.angles), rope, used);
+    list.copy(moved(base, staging_.angles + Bytes(half)), moved(rope, Bytes(half)), used);
   }
   if (stage.first_group == 0) return;
   const bool selected = source_.program.groups[stage.first_group].ops.front().after_select;
-  list.copy(at(base, offsets.hidden), source_.place(scratch_.values[model::kHidden]),
+  list.copy(moved(base, staging_.hidden), source_.place(scratch_.values[model::kHidden]),
             Bytes(std::uint64_t{rows(selected)} * config_.embedding * sizeof(float)));
 }
 
 // What the next device or the host wants of it.
 void Recorder::end_stage(const plan::Stage& stage) {
-  const plan::Plan& plan = source_.plan;
   const std::uint32_t end = stage.first_group + stage.group_count;
-  const bool last = end == plan.groups.size();
-  const bool makes_logits = plan.stages.back().device == source_.device;
-  const plan::HostStaging offsets = plan::host_staging(source_.program, plan.shape, makes_logits);
-  Place target = source_.place(scratch_.host_staging);
+  const Place base = source_.place(scratch_.host_staging);
   CommandList& list = step(0);
-  if (last) {
-    target.offset += offsets.logits.value;
+  if (end == source_.plan.groups.size()) {
     const ValueId logits = source_.program.logits;
-    list.copy(source_.place(scratch_.values[logits]), target,
+    list.copy(source_.place(scratch_.values[logits]), moved(base, staging_.logits),
               Bytes(std::uint64_t{rows(true)} * width(logits) * sizeof(float)));
   } else {
-    target.offset += offsets.hidden.value;
     const bool selected = source_.program.groups[end].ops.front().after_select;
-    list.copy(source_.place(scratch_.values[model::kHidden]), target,
+    list.copy(source_.place(scratch_.values[model::kHidden]), moved(base, staging_.hidden),
               Bytes(std::uint64_t{rows(selected)} * config_.embedding * sizeof(float)));
   }
   list.barrier_to_host();
   list.end();
+}
+
+// The list that copies a slice into its slot, between the list that is open and the one that follows. It has no
+// barrier: the slot's last user is done, since the list that is open began with one, and the next begins with one too.
+void Recorder::bring(const plan::WeightSlice& slice) {
+  list().end();
+  const std::size_t number = recording_.slices.size();
+  const Bytes slot(source_.plan.regions[scratch_.ring].size.value / plan::kRingSlots * (number % plan::kRingSlots));
+  const Place from = moved(source_.place(scratch_.host_staging), staging_.slots + slot);
+  const Place to = moved(source_.place(scratch_.ring), slot);
+  open_list();
+  recording_.lists.back().slice = number;
+  list().copy(from, to, slice.bytes);
+  list().end();
+  open_list();
+
+  slice_ = &slice;
+  passing_.clear();
+  std::vector<backend::WeightSource::Rows>& fill = recording_.slices.emplace_back();
+  for (const plan::WeightSlice::Part& part : slice.parts) {
+    const gguf::TensorInfo& t = info(part.tensor);
+    const Bytes skipped = quant::size_of(t.type, t.columns()) * part.first_row;
+    passing_.emplace_back(part.tensor, to.address + part.offset.value - skipped.value);
+    fill.push_back({source_.plan.weights[static_cast<std::size_t>(part.tensor)], part.first_row, part.rows,
+                    from.data + part.offset.value});
+  }
+}
+
+void Recorder::record_through(const model::Group& group) {
+  const std::vector<plan::WeightSlice> slices = plan::weight_slices(source_.model, group, source_.plan.prompt.slice);
+  std::uint32_t next = 0;  // operation
+  for (const plan::WeightSlice& slice : slices) {
+    bring(slice);
+    for (; next < slice.op; ++next) record(group.ops[next]);  // the norm before it, which came with its first slice
+    next = slice.op + 1;
+    record(group.ops[slice.op]);
+  }
+  slice_ = nullptr;
+  passing_.clear();
 }
 
 void Recorder::record(const Op& op) {
@@ -212,11 +264,11 @@ void Recorder::product(const ProductArguments& whole, quant::TensorType format, 
   const std::uint64_t row_work = std::uint64_t{whole.columns} * (most + limit_.decode) * doubled;
   const std::uint64_t fitting = limit_.most / row_work / kGranule * kGranule;
   const auto rows_each = static_cast<std::uint32_t>(std::clamp(fitting, kGranule, std::uint64_t{1} << 30));
-  for (std::uint32_t first = 0; first < whole.end_row; first += rows_each) {
+  for (std::uint32_t first = whole.first_row; first < whole.end_row; first += rows_each) {
     ProductArguments part = whole;
     part.first_row = first;
     part.end_row = std::min(whole.end_row, first + rows_each);
-    operations_.product(step(row_work * (part.end_row - first), beside || first > 0), format, part, most);
+    operations_.product(step(row_work * (part.end_row - first), beside || first > whole.first_row), format, part, most);
   }
 }
 
@@ -233,7 +285,7 @@ void Recorder::products(const Op& op) {
     arguments.result_stride = width(op.outputs[i]);
     arguments.columns = static_cast<std::uint32_t>(t.columns());
     arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(t.type, t.columns()).value);
-    arguments.end_row = static_cast<std::uint32_t>(t.rows());
+    set_rows(arguments, t);
     product(arguments, t.type, rows(op.after_select), i > 0);
   }
 }
@@ -247,7 +299,7 @@ void Recorder::gated(const Op& op) {
   arguments.result = value(op.outputs[0]);
   arguments.result_stride = width(op.outputs[0]);
   arguments.columns = static_cast<std::uint32_t>(gate.columns());
-  arguments.end_row = static_cast<std::uint32_t>(gate.rows());
+  set_rows(arguments, gate);
   arguments.weights = tensor(op.tensors[0]);
   arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(gate.type, gate.columns()).value);
   const std::uint32_t selected = op.after_select ? kSelected : 0;
@@ -324,12 +376,17 @@ AttentionShape attention_shape(const model::ModelConfig& config, const plan::Sha
           shape.k_type, shape.v_type,    config.rope.dimensions, config.rope.neox};
 }
 
-std::vector<CommandList> record_stage(Context& context, Pipelines& pipelines, const StageSource& source,
-                                      const plan::Stage& stage, std::uint32_t most) {
+StageRecording record_stage(Context& context, Pipelines& pipelines, const StageSource& source, const plan::Stage& stage,
+                            std::uint32_t most) {
   Recorder recorder(context, pipelines, source, most);
   recorder.begin_stage(stage);
-  for (std::uint32_t i = 0; i < stage.group_count; ++i) {
-    for (const Op& op : source.program.groups[stage.first_group + i].ops) recorder.record(op);
+  for (std::uint32_t i = stage.first_group; i < stage.first_group + stage.group_count; ++i) {
+    const model::Group& group = source.program.groups[i];
+    if (source.plan.groups[i].device != source.device) {
+      recorder.record_through(group);
+      continue;
+    }
+    for (const Op& op : group.ops) recorder.record(op);
   }
   recorder.end_stage(stage);
   return recorder.take();

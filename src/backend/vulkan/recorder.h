@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "backend/device.h"
 #include "backend/vulkan/commands.h"
 #include "backend/vulkan/memory.h"
 #include "backend/vulkan/operations.h"
@@ -28,9 +29,21 @@ struct StageSource {
 
 AttentionShape attention_shape(const model::ModelConfig& config, const plan::Shape& shape);
 
-// The lists of a stage for passes of at most `most` tokens, to be submitted in this order.
-// Throws Error(DeviceFailure).
-std::vector<CommandList> record_stage(Context& context, Pipelines& pipelines, const StageSource& source,
-                                      const plan::Stage& stage, std::uint32_t most);
+// A stage, recorded. The lists are submitted in this order. One with a slice copies that slice of weights from its slot
+// of the host staging region into its slot of the ring, at the same time as the list before it computes; the host fills
+// the slot first.
+struct StageRecording {
+  static constexpr std::size_t kNoSlice = SIZE_MAX;
+  struct Entry {
+    CommandList list;
+    std::size_t slice = kNoSlice;
+  };
+  std::vector<Entry> lists;
+  std::vector<std::vector<backend::WeightSource::Rows>> slices;  // what fills each; slice i uses slot i % kRingSlots
+};
+
+// For passes of at most `most` tokens. Throws Error(DeviceFailure).
+StageRecording record_stage(Context& context, Pipelines& pipelines, const StageSource& source, const plan::Stage& stage,
+                            std::uint32_t most);
 
 }  // namespace loadline::vulkan

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/error.h"
+#include "plan/prompt_stream.h"
 #include "quant/kv_page.h"
 
 namespace loadline::vulkan {
@@ -21,8 +23,6 @@ constexpr std::uint64_t kUploadSlots = 4;
 constexpr const char* kRunning = "computing";
 constexpr const char* kUploading = "taking weights";
 
-bool makes_logits(const plan::Plan& plan, plan::DeviceIndex device) { return plan.stages.back().device == device; }
-
 }  // namespace
 
 VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan,
@@ -31,7 +31,7 @@ VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& progr
       program_(program),
       plan_(plan),
       index_(index),
-      staging_(plan::host_staging(program, plan.shape, makes_logits(plan, index))),
+      staging_(plan::host_staging(program, plan, index)),
       table_(plan::pass_table(plan.shape)),
       context_(options),
       pipelines_(context_),
@@ -135,14 +135,18 @@ void VulkanDevice::prepare() {
   const StageSource source{model_, program_, plan_, index_, place_of};
   const AttentionShape shape = attention_shape(program_.config, plan_.shape);
   const Operations operations(context_, pipelines_);
+  std::uint32_t least = 1;  // tokens of the class
   for (const std::uint32_t most : sizes) {
     PassClass pass_class{most, operations.attention_tile(shape, most).tokens, {}};
     pass_class.stages.resize(plan_.stages.size());
-    for (std::size_t i = 0; i < plan_.stages.size(); ++i) {
+    const std::uint32_t first_stage = plan::stages_for(plan_, least).first;
+    const std::uint32_t end_stage = plan::stages_for(plan_, most).end;
+    for (std::uint32_t i = first_stage; i < end_stage; ++i) {
       if (plan_.stages[i].device != index_) continue;
       pass_class.stages[i] = record_stage(context_, pipelines_, source, plan_.stages[i], most);
     }
     classes_.push_back(std::move(pass_class));
+    least = most + 1;
   }
   pipelines_.save();
   context_.check_messages();
@@ -185,21 +189,39 @@ void VulkanDevice::write_table(const PassClass& pass_class, const backend::Batch
 bool VulkanDevice::run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) {
   const auto pass_class = std::ranges::lower_bound(classes_, batch.tokens.size(), {}, &PassClass::most);
   write_table(*pass_class, batch);
-  // One list computes while the next is already in the queue; a stop is looked at before each.
-  std::uint64_t submitted = 0;
   try {
-    for (const CommandList& list : pass_class->stages[stage]) {
-      if (stop.load(std::memory_order_relaxed)) break;
-      const std::uint64_t before = std::exchange(submitted, timeline_.submit(list, kRunning));
-      if (before != 0) timeline_.wait(before, kRunning);
-    }
-    if (submitted != 0) timeline_.wait(submitted, kRunning);
+    const bool done = submit_all(pass_class->stages[stage], stop);
     context_.check_messages();
+    return done;
   } catch (...) {
     timeline_.drain();
     throw;
   }
-  return !stop.load(std::memory_order_relaxed);
+}
+
+// One list computes while the next is already in the queue, and while the host fills a slot for the one after; a stop
+// is looked at before each.
+bool VulkanDevice::submit_all(const StageRecording& recording, const backend::StopFlag& stop) {
+  std::uint64_t last = 0;
+  std::uint64_t computing = 0;
+  std::array<std::uint64_t, plan::kRingSlots> copying{};
+  const auto stopped = [&] { return stop.load(std::memory_order_relaxed); };
+  for (const StageRecording::Entry& entry : recording.lists) {
+    if (stopped()) break;
+    if (entry.slice == StageRecording::kNoSlice) {
+      last = timeline_.submit(entry.list, kRunning);
+      const std::uint64_t before = std::exchange(computing, last);
+      if (before != 0) timeline_.wait(before, kRunning);
+      continue;
+    }
+    std::uint64_t& slot = copying[entry.slice % plan::kRingSlots];
+    if (slot != 0) timeline_.wait(slot, kRunning);
+    source_->read(recording.slices[entry.slice]);
+    if (stopped()) break;
+    last = slot = timeline_.submit(entry.list, kRunning);
+  }
+  if (last != 0) timeline_.wait(last, kRunning);
+  return !stopped();
 }
 
 float* VulkanDevice::hidden_in() {

@@ -27,6 +27,9 @@ class VulkanDevice final : public backend::Device {
   VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, plan::DeviceIndex index,
                const DeviceOptions& options);
 
+  // Before the first run, where the plan sends weights of prompts through this GPU: who has them.
+  void set_source(backend::WeightSource* source) { source_ = source; }
+
   void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
               std::span<const std::byte> data) override;
   void prepare() override;
@@ -44,8 +47,8 @@ class VulkanDevice final : public backend::Device {
   // The recordings of a stage for passes of up to so many tokens.
   struct PassClass {
     std::uint32_t most;
-    std::uint32_t tile_tokens;                     // of attention
-    std::vector<std::vector<CommandList>> stages;  // per stage of the plan; empty where not ours
+    std::uint32_t tile_tokens;           // of attention
+    std::vector<StageRecording> stages;  // per stage of the plan; empty where not ours or not for so many tokens
   };
   // A part of the host staging region that one uploading thread uses at a time.
   struct UploadSlot {
@@ -60,12 +63,14 @@ class VulkanDevice final : public backend::Device {
   std::size_t take_slot();
   void give_slot(std::size_t slot, bool failed) noexcept;
   void upload_part(UploadSlot& slot, const Place& target, std::span<const std::byte> data);
+  bool submit_all(const StageRecording& recording, const backend::StopFlag& stop);
   void write_table(const PassClass& pass_class, const backend::Batch& batch);
 
   const gguf::Model& model_;
   const model::Program& program_;
   const plan::Plan& plan_;
   const plan::DeviceIndex index_;
+  backend::WeightSource* source_ = nullptr;
   const plan::HostStaging staging_;
   const plan::PassTable table_;
   Context context_;

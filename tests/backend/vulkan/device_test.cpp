@@ -1,6 +1,7 @@
 // A GPU as a device: it holds exactly the plan's bytes, survives every failure, stops between command lists and keeps
 // its pipeline cache. The models are made up; whether the figures are right is the golden logits' affair.
 #include <array>
+#include <cstring>
 #include <fstream>
 #include <numeric>
 #include <random>
@@ -25,8 +26,9 @@ const std::atomic<bool> kNeverStop{false};
 
 // A model, where its groups are, and the plan of it.
 struct Loaded {
+  // `through`: all on the GPU but the weights of the first feed-forward, which pass through it from 16 tokens on.
   Loaded(const ModelShape& model_shape, TensorType type, plan::Shape plan_shape, bool whole = true,
-         bool kv_on_cpu = false)
+         bool kv_on_cpu = false, bool through = false)
       : model(loadline::test::make_model(model_shape, loadline::test::all_of(type))),
         program(model::build_program(model)) {
     plan::Placement placement;
@@ -34,6 +36,10 @@ struct Loaded {
     for (std::size_t i = 0; i < placement.groups.size(); ++i) {
       placement.groups[i].device = whole || i % 2 == 1 ? kGpu : plan::kCpu;
       placement.groups[i].kv_on_cpu = kv_on_cpu;
+    }
+    if (through) {
+      placement.groups[2].device = plan::kCpu;
+      placement.prompt = {16, kGpu, 16 * kKiB, {2}};
     }
     const std::vector<plan::Tier> tiers = {{plan::TierKind::Ram, "RAM", kGiB, kGiB, Bytes(0), kGiB},
                                            {plan::TierKind::Gpu, "GPU", kGiB, kGiB, Bytes(0), kGiB},
@@ -61,21 +67,56 @@ ModelShape one_layer() {
   return shape;
 }
 
-// The same random weights for the same model.
-void upload_all(VulkanDevice& device, const Loaded& setup) {
-  std::mt19937 random(1);
+std::uint64_t row_bytes_of(const gguf::TensorInfo& tensor) {
+  return quant::size_of(tensor.type, tensor.columns()).value;
+}
+
+// The same random weights for the same tensor.
+std::vector<std::byte> random_weights(const Loaded& setup, model::TensorIndex index) {
+  std::mt19937 random(static_cast<std::uint32_t>(index));
   std::normal_distribution<float> normal(0, 0.05F);
+  const gguf::TensorInfo& tensor = setup.model.tensors[static_cast<std::size_t>(index)];
+  std::vector<float> row(tensor.columns());
+  std::vector<std::byte> bytes(tensor.size.value);
+  for (std::uint64_t r = 0; r < tensor.rows(); ++r) {
+    for (float& value : row) value = normal(random);
+    quant::encode_row(tensor.type, row.data(), bytes.data() + r * row_bytes_of(tensor), row.size());
+  }
+  return bytes;
+}
+
+// What the GPU does not hold, as the file has it.
+class RamWeights final : public backend::WeightSource {
+ public:
+  explicit RamWeights(const Loaded& setup) : setup_(setup), bytes_(setup.plan.regions.size()) {}
+  void put(plan::RegionIndex region, std::vector<std::byte> bytes) { bytes_[region] = std::move(bytes); }
+  void read(std::span<const Rows> all) noexcept override {
+    ++reads_;
+    for (const Rows& part : all) {
+      const model::TensorIndex tensor = setup_.plan.regions[part.region].tensor;
+      const std::uint64_t row = row_bytes_of(setup_.model.tensors[static_cast<std::size_t>(tensor)]);
+      std::memcpy(part.target, bytes_[part.region].data() + part.first_row * row, part.rows * row);
+    }
+  }
+  [[nodiscard]] int reads() const { return reads_; }
+
+ private:
+  const Loaded& setup_;
+  std::vector<std::vector<std::byte>> bytes_;
+  int reads_ = 0;
+};
+
+void upload_all(VulkanDevice& device, const Loaded& setup, RamWeights* in_ram = nullptr) {
   for (plan::RegionIndex i = 0; i < setup.plan.regions.size(); ++i) {
     const plan::Region& region = setup.plan.regions[i];
     if (region.purpose != plan::Purpose::Weights || region.tensor == model::kNoTensor) continue;
     const gguf::TensorInfo& tensor = setup.model.tensors[static_cast<std::size_t>(region.tensor)];
-    std::vector<float> row(tensor.columns());
-    std::vector<std::byte> bytes(tensor.size.value);
-    const std::uint64_t row_bytes = quant::size_of(tensor.type, tensor.columns()).value;
-    for (std::uint64_t r = 0; r < tensor.rows(); ++r) {
-      for (float& value : row) value = normal(random);
-      quant::encode_row(tensor.type, row.data(), bytes.data() + r * row_bytes, row.size());
+    std::vector<std::byte> bytes = random_weights(setup, region.tensor);
+    if (setup.plan.arenas[region.arena].tier == plan::kCpu) {
+      if (in_ram != nullptr) in_ram->put(i, std::move(bytes));
+      continue;
     }
+    const std::uint64_t row_bytes = row_bytes_of(tensor);
     const std::uint64_t first_part = std::min<std::uint64_t>(16, tensor.rows());
     device.upload(i, 0, first_part, std::span(bytes).first(first_part * row_bytes));
     if (first_part < tensor.rows()) {
@@ -102,7 +143,7 @@ std::vector<float> run_pass(VulkanDevice& device, const Loaded& setup, std::uint
   const std::array runs = {backend::TokenRun{0, count, 0, pages.data()}};
   const std::array outputs = {count - 1};
   const backend::Batch batch{tokens, runs, outputs, cosines.data(), sines.data()};
-  if (!device.run(0, batch, stop)) return {};
+  if (!device.run(plan::stages_for(setup.plan, count).first, batch, stop)) return {};
   return {device.logits(), device.logits() + setup.program.config.vocabulary};
 }
 
@@ -167,6 +208,53 @@ TEST_F(Device, ComputesTheSameWithItsArenasInParts) {
   }
 }
 
+TEST_F(Device, ComputesTheSameWithWeightsThatPassThrough) {
+  const plan::Shape shape = shape_of(64, 40);
+  for (const TensorType type : {TensorType::Q4_K, TensorType::F16}) {
+    const Loaded whole(loadline::test::tiny(), type, shape);
+    const Loaded passing(loadline::test::tiny(), type, shape, true, false, true);
+    RamWeights in_ram(passing);
+    VulkanDevice with_all(whole.model, whole.program, whole.plan, kGpu, options());
+    VulkanDevice with_ring(passing.model, passing.program, passing.plan, kGpu, options());
+    EXPECT_EQ(with_ring.allocated(), planned_bytes(passing.plan, kGpu));
+    upload_all(with_all, whole);
+    upload_all(with_ring, passing, &in_ram);
+    with_ring.set_source(&in_ram);
+    with_all.prepare();
+    with_ring.prepare();
+    // Twice: what the first pass left in the ring must not matter.
+    for (const std::uint32_t tokens : {16U, 40U, 40U}) {
+      EXPECT_EQ(run_pass(with_ring, passing, tokens), run_pass(with_all, whole, tokens)) << tokens << " tokens";
+    }
+    EXPECT_GE(in_ram.reads(), 3 * 4) << "the matrices were not cut";
+  }
+}
+
+TEST_F(Device, StopsBetweenTwoSlices) {
+  const Loaded setup(loadline::test::tiny(), TensorType::F16, shape_of(64, 16), true, false, true);
+  class StoppingSource final : public backend::WeightSource {
+   public:
+    void read(std::span<const Rows> /*all*/) noexcept override {
+      if (++reads == stop_at) stop.store(true);
+    }
+    int reads = 0;
+    int stop_at = 0;
+    std::atomic<bool> stop{false};
+  };
+  StoppingSource source;
+  VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, options());
+  upload_all(device, setup);
+  device.set_source(&source);
+  device.prepare();
+  for (const int at : {1, 3}) {
+    source.reads = 0;
+    source.stop_at = at;
+    source.stop = false;
+    EXPECT_TRUE(run_pass(device, setup, 16, source.stop).empty());
+    EXPECT_EQ(source.reads, at) << "was read after the stop";
+  }
+}
+
 // Which failure a driver reports for a call.
 VkResult failure_of(Call call) {
   const bool lost = call == Call::Submit || call == Call::Wait;
@@ -174,14 +262,18 @@ VkResult failure_of(Call call) {
 }
 
 // Loads and runs with the call number `failing` made to fail; -1: none. Counts the calls.
-std::vector<float> life(const Loaded& setup, DeviceOptions options, int failing, int& calls) {
+std::vector<float> life(const Loaded& setup, DeviceOptions options, int failing, int& calls, std::uint32_t tokens = 1,
+                        int* calls_before_pass = nullptr) {
   std::atomic<int> count{0};
   options.fault = [&count, failing](Call call) { return count++ == failing ? failure_of(call) : VK_SUCCESS; };
   try {
+    RamWeights in_ram(setup);
     VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, options);
-    upload_all(device, setup);
+    upload_all(device, setup, &in_ram);
+    device.set_source(&in_ram);
     device.prepare();
-    std::vector<float> logits = run_pass(device, setup, 1);
+    if (calls_before_pass != nullptr) *calls_before_pass = count;
+    std::vector<float> logits = run_pass(device, setup, tokens);
     calls = count;
     return logits;
   } catch (...) {
@@ -190,25 +282,38 @@ std::vector<float> life(const Loaded& setup, DeviceOptions options, int failing,
   }
 }
 
-TEST_F(Device, SurvivesTheFailureOfAnyCall) {
-  const Loaded setup(one_layer(), TensorType::Q8_0, shape_of(32, 1));
+// Every call from the `first` on fails in turn, in a life of its own with a pass of so many tokens.
+void expect_survival(const Loaded& setup, const DeviceOptions& options, Messages& messages, std::uint32_t tokens,
+                     bool only_in_pass) {
   int calls = 0;
-  const std::vector<float> expected = life(setup, options(), -1, calls);
+  int first = 0;
+  const std::vector<float> expected = life(setup, options, -1, calls, tokens, &first);
   ASSERT_EQ(expected.size(), setup.program.config.vocabulary);
-  ASSERT_GT(calls, 50);
+  if (!only_in_pass) first = 0;
+  ASSERT_GT(calls - first, only_in_pass ? 10 : 50);
   int ignored = 0;
-  for (int failing = 0; failing < calls; ++failing) {
+  for (int failing = first; failing < calls; ++failing) {
     try {
-      life(setup, options(), failing, ignored);
+      life(setup, options, failing, ignored, tokens);
       ADD_FAILURE() << "call " << failing << " failed without an error";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::DeviceFailure);
       EXPECT_NE(std::string(error.what()).find("the GPU"), std::string::npos) << error.what();
     }
     // All was given back: the layer names whatever outlives its device.
-    for (const std::string& message : messages_.take()) ADD_FAILURE() << "call " << failing << ": " << message;
+    for (const std::string& message : messages.take()) ADD_FAILURE() << "call " << failing << ": " << message;
   }
-  EXPECT_EQ(life(setup, options(), -1, calls), expected);
+  EXPECT_EQ(life(setup, options, -1, calls, tokens), expected);
+}
+
+TEST_F(Device, SurvivesTheFailureOfAnyCall) {
+  expect_survival(Loaded(one_layer(), TensorType::Q8_0, shape_of(32, 1)), options(), messages_, 1, false);
+}
+
+TEST_F(Device, SurvivesTheFailureOfAnyCallWhileWeightsPassThrough) {
+  ModelShape shape = loadline::test::tiny();
+  shape.embedding = shape.feed_forward = shape.vocabulary = 128;
+  expect_survival(Loaded(shape, TensorType::F16, shape_of(32, 16), true, false, true), options(), messages_, 16, true);
 }
 
 TEST_F(Device, StopsBetweenTwoCommandLists) {

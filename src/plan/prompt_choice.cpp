@@ -1,0 +1,123 @@
+#include "plan/prompt_choice.h"
+
+#include <algorithm>
+
+#include "plan/gpu_staging.h"
+#include "plan/predict.h"
+#include "plan/prompt_stream.h"
+
+namespace loadline::plan {
+namespace {
+
+// A full batch must be faster by this much to be worth the ring, and by that much where generation pays for it.
+constexpr double kWorthwhile = 1.1;
+constexpr double kWorthGeneration = 1.25;
+// What of generation's speed may be given up for it.
+constexpr double kGenerationKept = 0.97;
+// Passes as large as this must be faster than on the CPU, predictions being what they are.
+constexpr double kClearly = 0.95;
+constexpr std::uint32_t kTokenStep = 16;
+
+class PromptChoice {
+ public:
+  PromptChoice(const PlacementTask& task, const Placed& placed) : task_(task), placed_(placed) {}
+
+  // The plan with the ring in room that is left; nullopt where there is none or it is not worth it.
+  [[nodiscard]] std::optional<Plan> in_what_is_left() const {
+    std::optional<Plan> best;
+    for (DeviceIndex device = 1; device < devices(); ++device) {
+      std::optional<Plan> plan = through(placed_.plan, device);
+      if (!plan || !within_budgets(*plan) || gain(placed_.plan, *plan) < kWorthwhile) continue;
+      if (!best || batch_seconds(*plan) < batch_seconds(*best)) best = std::move(plan);
+    }
+    return best;
+  }
+
+  // The same with fewer groups on the GPU.
+  [[nodiscard]] std::optional<Plan> with_room_made() const {
+    std::optional<Plan> best;
+    for (DeviceIndex device = 1; device < devices(); ++device) {
+      const std::optional<Plan> wanted = through(placed_.plan, device);
+      if (!wanted || gain(placed_.plan, *wanted) < kWorthGeneration) continue;
+      // What is given up may be what the ring would have shared scratch with: room for all of it, then.
+      const Bytes needed = tier_total(*wanted, device) - tier_total(placed_.plan, device) + 4 * kMiB;
+      std::vector<Tier> tiers = task_.tiers;
+      if (tiers[device].budget <= needed) continue;
+      tiers[device].budget = tiers[device].budget - needed;
+      const Placed smaller = choose_placement(
+          {task_.model, task_.program, tiers, task_.overheads, task_.shape, task_.options, task_.costs});
+      if (!smaller.fits || !smaller.plan.stream.empty()) continue;
+      std::optional<Plan> plan = through(smaller.plan, device);
+      if (!plan || !within_budgets(*plan) || gain(placed_.plan, *plan) < kWorthGeneration) continue;
+      if (generation(*plan) < kGenerationKept * generation(placed_.plan)) continue;
+      if (!best || batch_seconds(*plan) < batch_seconds(*best)) best = std::move(plan);
+    }
+    return best;
+  }
+
+ private:
+  [[nodiscard]] DeviceIndex devices() const { return static_cast<DeviceIndex>(task_.tiers.size() - 1); }
+  [[nodiscard]] std::uint32_t batch() const {
+    return std::min(task_.shape.batch, task_.shape.context / task_.shape.sequences);
+  }
+  [[nodiscard]] double batch_seconds(const Plan& plan) const { return prompt_seconds(plan, task_.costs, batch()); }
+  [[nodiscard]] double gain(const Plan& before, const Plan& after) const {
+    return batch_seconds(before) / batch_seconds(after);
+  }
+  [[nodiscard]] double generation(const Plan& plan) const {
+    return predict(task_.model, plan, task_.costs).generation_rate;
+  }
+
+  // `plan` with every feed-forward of the CPU going through the device, from the number of tokens on at which that is
+  // faster. Its budgets are the task's; whether it keeps them is not asked.
+  [[nodiscard]] std::optional<Plan> through(const Plan& plan, DeviceIndex device) const {
+    Placement placement = placement_of(task_.model, plan);
+    PromptStream& prompt = placement.prompt;
+    prompt.device = device;
+    prompt.slice = kUsualSlice;
+    for (std::uint32_t g = 0; g < plan.groups.size(); ++g) {
+      const bool here = plan.groups[g].device == kCpu && !plan.groups[g].streamed;
+      if (here && can_pass_through(task_.program.groups[g])) prompt.groups.push_back(g);
+    }
+    if (prompt.groups.empty() || batch() <= kFewRows) return std::nullopt;
+    prompt.tokens = batch();
+    Plan with = task_.lay_out(placement);
+    with.prompt.tokens = least_tokens(plan, with);
+    if (with.prompt.tokens == 0) return std::nullopt;
+    return with;
+  }
+
+  // The fewest tokens of a pass, in steps, from which on it is clearly faster; 0: never. What is gained grows with
+  // them.
+  [[nodiscard]] std::uint32_t least_tokens(const Plan& without, Plan& with) const {
+    const auto faster = [&](std::uint32_t tokens) {
+      with.prompt.tokens = 1;
+      return prompt_seconds(with, task_.costs, tokens) < kClearly * prompt_seconds(without, task_.costs, tokens);
+    };
+    if (!faster(batch())) return 0;
+    std::uint32_t slower = 0;  // in steps
+    std::uint32_t enough = (batch() + kTokenStep - 1) / kTokenStep;
+    while (enough - slower > 1) {
+      const std::uint32_t middle = (slower + enough) / 2;
+      (faster(middle * kTokenStep) ? enough : slower) = middle;
+    }
+    return std::min(enough * kTokenStep, batch());
+  }
+
+  const PlacementTask& task_;
+  const Placed& placed_;
+};
+
+}  // namespace
+
+Placed with_prompt_stream(const PlacementTask& task, Placed placed) {
+  if (!placed.fits || !task.options.prompt_offload) return placed;
+  const PromptChoice choice(task, placed);
+  std::optional<Plan> plan = choice.in_what_is_left();
+  const bool free_to_move = task.options.gpu_layers.kind == GpuLayers::Kind::Auto && placed.plan.stream.empty();
+  if (!plan && free_to_move) plan = choice.with_room_made();
+  if (plan) placed.plan = std::move(*plan);
+  return placed;
+}
+
+}  // namespace loadline::plan

@@ -1,0 +1,48 @@
+// Prompts with weights in RAM: how the weights of a group that is placed on the CPU pass through a ring in a GPU's
+// memory in large passes. Shared by the planner, which reserves the bytes, and the Vulkan backend, which cuts its work
+// the same way.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/bytes.h"
+#include "gguf/gguf.h"
+#include "model/program.h"
+#include "plan/plan.h"
+
+namespace loadline::plan {
+
+// Long enough that handing a slice over costs nothing beside its way over the bus (over a millisecond at 12 GB/s), and
+// enough rows to fill a large card; still little of a small card's memory.
+inline constexpr Bytes kUsualSlice = 16 * kMiB;
+
+// One slot is filled while the other is multiplied with.
+inline constexpr std::uint64_t kRingSlots = 2;
+
+// What is in a slot at a time: some rows of an operation's matrices, and the vectors that go with them.
+struct WeightSlice {
+  struct Part {
+    model::TensorIndex tensor;
+    std::uint64_t first_row;  // a multiple of 64, as large products are tiled (and so of Rows16's 16)
+    std::uint64_t rows;
+    Bytes offset;  // in the slot, a multiple of 256; the bytes there are the file's
+  };
+  std::uint32_t op = 0;  // the operation of the group that multiplies with it
+  std::uint64_t first_row = 0;
+  std::uint64_t rows = 0;
+  std::vector<Part> parts;
+  Bytes bytes;
+};
+
+// Whether large passes may run this group on a GPU while its weights stay in RAM: a feed-forward of a whole batch. What
+// comes after the last attention has few rows, and attention belongs where its cache is.
+bool can_pass_through(const model::Group& group);
+
+// The slices of such a group, in the order of use, of `size` bytes where 64 rows are not more.
+std::vector<WeightSlice> weight_slices(const gguf::Model& model, const model::Group& group, Bytes size);
+
+// The size of a slot: the largest slice of any of the groups, to a multiple of 256.
+Bytes slot_bytes(const gguf::Model& model, const model::Program& program, const PromptStream& prompt);
+
+}  // namespace loadline::plan

@@ -1,0 +1,150 @@
+// Prompts with weights in RAM through a GPU: when they are, what it costs, and that slices cover every byte.
+#include "plan/prompt_stream.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/error.h"
+#include "plan/json.h"
+#include "plan/machines.h"
+#include "plan/models.h"
+#include "plan/planner.h"
+#include "plan/predict.h"
+#include "plan/render.h"
+#include "plan/validate.h"
+
+namespace loadline::plan {
+namespace {
+
+using quant::TensorType;
+
+struct Planned {
+  gguf::Model model = test::make_model(test::llama_3_8b(), test::q4_k_m(32));
+  model::Program program = model::build_program(model);
+  Plan plan;
+};
+
+Planned plan_8b(const char* card, const Options& options = {}) {
+  Planned planned;
+  planned.plan = make_plan(planned.model, planned.program, test::machine(32 * kGiB, {card}), options);
+  return planned;
+}
+
+Options without_prompts() {
+  Options options;
+  options.prompt_offload = false;
+  return options;
+}
+
+TEST(PromptStream, takes_the_feed_forwards_in_ram_where_the_gpu_is_faster) {
+  const Planned planned = plan_8b("RTX 3050 Ti Mobile");
+  const Plan& plan = planned.plan;
+  ASSERT_GT(plan.prompt.tokens, 8U);
+  EXPECT_LE(plan.prompt.tokens, plan.shape.batch);
+  std::vector<std::uint32_t> expected;
+  for (std::uint32_t g = 0; g < plan.groups.size(); ++g) {
+    const model::Group& group = planned.program.groups[g];
+    // The last layer's has only the rows that logits are wanted for.
+    if (plan.groups[g].device == kCpu && group.kind == model::GroupKind::FeedForward && group.layer < 31) {
+      expected.push_back(g);
+    }
+  }
+  ASSERT_FALSE(expected.empty());
+  EXPECT_EQ(plan.prompt.groups, expected);
+  EXPECT_EQ(plan.regions.at(plan.scratch.at(1).ring).arena, plan.regions.at(plan.scratch.at(1).staging).arena);
+  for (std::uint32_t tier = 0; tier < 2; ++tier) EXPECT_LE(tier_total(plan, tier), plan.tiers[tier].budget);
+  EXPECT_NE(plan_table(planned.model, planned.program, plan, {}, {}).find("tokens and more: the feed-forward of"),
+            std::string::npos);
+}
+
+TEST(PromptStream, makes_prompts_faster_and_generation_hardly_slower) {
+  const Prediction with = plan_8b("RTX 3050 Ti Mobile").plan.prediction;
+  const Prediction without = plan_8b("RTX 3050 Ti Mobile", without_prompts()).plan.prediction;
+  EXPECT_GT(with.prompt_rate, 1.25 * without.prompt_rate);
+  EXPECT_GE(with.generation_rate, 0.97 * without.generation_rate);
+}
+
+TEST(PromptStream, is_not_there_where_nothing_passes_or_nobody_wants_it) {
+  EXPECT_EQ(plan_8b("RTX 3050 Ti Mobile", without_prompts()).plan.prompt, PromptStream());
+  EXPECT_EQ(plan_8b("RTX 4090").plan.prompt, PromptStream());  // all of the model is on the card
+  Options small;
+  small.batch = 8;
+  EXPECT_EQ(plan_8b("RTX 3050 Ti Mobile", small).plan.prompt, PromptStream());
+}
+
+TEST(PromptStream, runs_smaller_passes_where_the_groups_are_placed) {
+  const Planned planned = plan_8b("RTX 3050 Ti Mobile");
+  const Plan& plan = planned.plan;
+  const std::uint32_t group = plan.prompt.groups.front();
+  for (const std::uint32_t tokens : {1U, plan.prompt.tokens - 1, plan.prompt.tokens, plan.shape.batch}) {
+    const bool through = tokens >= plan.prompt.tokens;
+    EXPECT_EQ(device_for(plan, group, tokens), through ? plan.prompt.device : kCpu) << tokens;
+    // The stages say the same, and cover every group once.
+    const StageRange range = stages_for(plan, tokens);
+    std::uint32_t next = 0;
+    for (std::uint32_t i = range.first; i < range.end; ++i) {
+      const Stage& stage = plan.stages.at(i);
+      EXPECT_EQ(stage.first_group, next);
+      for (std::uint32_t g = next; g < next + stage.group_count; ++g)
+        EXPECT_EQ(device_for(plan, g, tokens), stage.device);
+      next += stage.group_count;
+    }
+    EXPECT_EQ(next, plan.groups.size());
+  }
+}
+
+TEST(PromptStream, slices_hold_every_row_once_and_vectors_where_they_are_needed) {
+  const gguf::Model model = test::make_model(test::llama_3_8b(), test::q4_k_m(32));
+  const model::Program program = model::build_program(model);
+  const model::Group& group = program.groups.at(2);
+  ASSERT_TRUE(can_pass_through(group));
+  for (const Bytes size : {64 * kKiB, kMiB, kUsualSlice}) {
+    std::map<model::TensorIndex, std::uint64_t> rows;
+    std::uint32_t last_op = 0;
+    for (const WeightSlice& slice : weight_slices(model, group, size)) {
+      EXPECT_GE(slice.op, last_op);
+      last_op = slice.op;
+      Bytes end;
+      for (const WeightSlice::Part& part : slice.parts) {
+        const gguf::TensorInfo& tensor = model.tensors.at(static_cast<std::size_t>(part.tensor));
+        EXPECT_EQ(part.offset.value % 256, 0U);
+        EXPECT_GE(part.offset, end);
+        end = part.offset + quant::size_of(tensor.type, tensor.columns()) * part.rows;
+        EXPECT_EQ(rows[part.tensor], part.first_row) << tensor.name;
+        rows[part.tensor] += part.rows;
+      }
+      EXPECT_EQ(slice.bytes, end);
+      EXPECT_LE(slice.bytes, slot_bytes(model, program, {16, 1, size, {2}}));
+    }
+    for (const model::TensorIndex index : group.tensors()) {
+      EXPECT_EQ(rows[index], model.tensors.at(static_cast<std::size_t>(index)).rows());
+    }
+  }
+}
+
+TEST(PromptStream, survives_json_and_is_checked) {
+  const Planned planned = plan_8b("RTX 3050 Ti Mobile");
+  Plan again = plan_from_json(to_json(planned.model, planned.program, planned.plan), "a test");
+  validate(again, planned.model, planned.program, "a test");
+  EXPECT_EQ(again.prompt, planned.plan.prompt);
+  EXPECT_EQ(again.stages.size(), planned.plan.stages.size());
+  EXPECT_EQ(again.scratch.at(1).ring, planned.plan.scratch.at(1).ring);
+  const auto refused = [&](auto&& damage) {
+    Plan damaged = again;
+    damage(damaged);
+    EXPECT_THROW(validate(damaged, planned.model, planned.program, "a test"), Error);
+  };
+  refused([](Plan& plan) { plan.prompt.groups.push_back(10000); });
+  refused([](Plan& plan) { plan.prompt.groups.insert(plan.prompt.groups.begin(), 1); });  // attention
+  refused([](Plan& plan) { std::ranges::reverse(plan.prompt.groups); });
+  refused([](Plan& plan) { plan.prompt.tokens = 8; });
+  refused([](Plan& plan) { plan.prompt.tokens = plan.shape.batch + 1; });
+  refused([](Plan& plan) { plan.prompt.device = 2; });
+  refused([](Plan& plan) { plan.prompt = {}; });  // the ring is there for nothing
+  refused([](Plan& plan) { plan.prompt.slice = 64 * kMiB; });
+}
+
+}  // namespace
+}  // namespace loadline::plan
