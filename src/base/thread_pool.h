@@ -85,8 +85,8 @@ class WorkQueue {
   Range claim(std::uint64_t total, int threads, std::uint64_t least) {
     std::uint64_t begin = next_.load(std::memory_order_relaxed);
     while (begin < total) {
-      // A quarter of a fair share of what is left.
-      const std::uint64_t share = (total - begin) / (4 * static_cast<std::uint64_t>(threads));
+      // Half of a fair share of what is left.
+      const std::uint64_t share = (total - begin) / (2 * static_cast<std::uint64_t>(threads));
       const std::uint64_t size = share / least * least > least ? share / least * least : least;
       const std::uint64_t end = begin + size < total ? begin + size : total;
       if (next_.compare_exchange_weak(begin, end, std::memory_order_relaxed)) return {begin, end};

@@ -138,7 +138,8 @@ LOADLINE_INLINE auto float_register_tile_for(std::uint32_t tokens, std::integer_
 // As products_of_many().
 template <class Format>
 void float_products_of_many(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t,
-                            std::uint32_t first, std::uint32_t token_count, float* sums) {
+                            std::uint32_t first, std::uint32_t token_count, const Destination& destination,
+                            float* sums) {
   constexpr std::size_t kTileBytes = kRows * Format::kBytes;
   alignas(64) float unpacked[kGroupTiles][kValuesAtOnce * kRows];
   alignas(64) std::byte copy[kTileBytes];
@@ -162,6 +163,7 @@ void float_products_of_many(const Tile* tiles, std::uint32_t count, const std::b
       std::uint32_t calls = (token_count + V::kTokens - 1) / V::kTokens;
       for (std::uint32_t t = 0; t < token_count; --calls) {
         const std::uint32_t block = (token_count - t + calls - 1) / calls;
+        if (b + 1 == tiles[0].superblocks && begin == 0) destination.fetch(t, t + block);
         const auto function = float_register_tile_for<Format>(block, std::make_integer_sequence<int, V::kTokens>{});
         for (std::uint32_t i = 0; i < padded; i += V::kTiles) {
           function(unpacked + i, x + t * stride + begin, stride, now, sums + std::size_t{t} * kTileSums + kRows * i,

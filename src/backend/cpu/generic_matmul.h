@@ -17,7 +17,7 @@ struct Products {
   void (*few[kFew])(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
                     std::uint32_t first, float* sums);
   void (*many)(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
-               std::uint32_t first, std::uint32_t token_count, float* sums);
+               std::uint32_t first, std::uint32_t token_count, const Destination& destination, float* sums);
 };
 
 template <class Format>
@@ -41,13 +41,18 @@ Products products_for(TensorType type) {
 // Tokens whose sums are kept at a time, multiples of the register tile's. Best is a block whose activations stay in the
 // L2 cache while the tiles go by; where that would be few tokens, unpacking the weights costs more than it saves, and
 // the activations come from the next cache instead.
-constexpr std::uint32_t kMostTokens = 240;
+constexpr std::uint32_t kTokenStep = 12;  // a multiple of the tokens of every set's register tile
+constexpr std::uint32_t kMostTokens = 264;
 constexpr std::uint32_t kWorthwhileTokens = 144;
 constexpr std::size_t kActivationBytes = std::size_t{1280} << 10;
-LOADLINE_INLINE std::uint32_t token_block(const Matrix& weights) {
+LOADLINE_INLINE std::uint32_t token_block(const Matrix& weights, std::uint32_t tokens) {
   const std::size_t each = (weights.columns + 255) / 256 * sizeof(Int8Block);
-  const std::size_t fitting = kActivationBytes / each / 12 * 12;
-  return fitting < kWorthwhileTokens || fitting > kMostTokens ? kMostTokens : static_cast<std::uint32_t>(fitting);
+  const std::size_t fitting = kActivationBytes / each / kTokenStep * kTokenStep;
+  const std::uint32_t most =
+      fitting < kWorthwhileTokens || fitting > kMostTokens ? kMostTokens : static_cast<std::uint32_t>(fitting);
+  // Blocks of about the same size: a small last one would unpack all weights for little.
+  const std::uint32_t blocks = (tokens + most - 1) / most;
+  return ((tokens + blocks - 1) / blocks + kTokenStep - 1) / kTokenStep * kTokenStep;
 }
 
 LOADLINE_INLINE bool stopped(const StopFlag* stop) { return stop != nullptr && stop->load(std::memory_order_relaxed); }
@@ -88,26 +93,45 @@ LOADLINE_INLINE std::uint32_t smaller(std::uint64_t a, std::uint32_t b) {
   return a < b ? static_cast<std::uint32_t>(a) : b;
 }
 
+// A range of tiles as kStreams equal parts that are read side by side, each from its first tile to its last without a
+// gap, so that what is fetched ahead at a tile's end is what comes next. The last part may be shorter.
+struct Streams {
+  LOADLINE_INLINE Streams(std::uint64_t begin_tile, std::uint64_t end_tile)
+      : begin(begin_tile), end(end_tile), length((end_tile - begin_tile + kStreams - 1) / kStreams) {}
+  [[nodiscard]] LOADLINE_INLINE std::uint64_t tile(std::uint32_t stream, std::uint64_t i) const {
+    return begin + stream * length + i;
+  }
+  // How many of the parts have a tile i.
+  [[nodiscard]] LOADLINE_INLINE std::uint32_t count(std::uint64_t i) const {
+    std::uint32_t n = 1;
+    while (n < kStreams && tile(n, i) < end) ++n;
+    return n;
+  }
+  std::uint64_t begin, end, length;
+};
+
 void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   const Products products = products_for(task.weights.type);
   if (task.tokens <= kFew) {
     alignas(64) float sums[kStreams * kFew * kTileRows];
-    for (std::uint64_t i = begin_tile; i < end_tile; i += kStreams) {
+    const Streams streams(begin_tile, end_tile);
+    for (std::uint64_t i = 0; i < streams.length; ++i) {
       if (stopped(stop)) return;
-      const std::uint32_t count = smaller(end_tile - i, kStreams);
+      const std::uint32_t count = streams.count(i);
       Tile tiles[kStreams];
-      for (std::uint32_t s = 0; s < count; ++s) tiles[s] = tile_of(task.weights, i + s);
+      for (std::uint32_t s = 0; s < count; ++s) tiles[s] = tile_of(task.weights, streams.tile(s, i));
       products.few[task.tokens - 1](tiles, count, task.activations, task.tokens, 0, sums);
       for (std::uint32_t s = 0; s < count; ++s) {
         for (std::uint32_t t = 0; t < task.tokens; ++t) {
-          finish(task, (i + s) * kTileRows, tiles[s].rows, t, sums + (s * task.tokens + t) * kTileRows);
+          const float* of_token = sums + (s * task.tokens + t) * kTileRows;
+          finish(task, streams.tile(s, i) * kTileRows, tiles[s].rows, t, of_token);
         }
       }
     }
     return;
   }
   alignas(64) float sums[kMostTokens * kTileSums];
-  const std::uint32_t block = token_block(task.weights);
+  const std::uint32_t block = token_block(task.weights, task.tokens);
   for (std::uint32_t first = 0; first < task.tokens; first += block) {
     const std::uint32_t tokens = smaller(task.tokens - first, block);
     for (std::uint64_t i = begin_tile; i < end_tile; i += kGroupTiles) {
@@ -115,7 +139,8 @@ void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_
       const std::uint32_t count = smaller(end_tile - i, kGroupTiles);
       Tile tiles[kGroupTiles];
       for (std::uint32_t n = 0; n < count; ++n) tiles[n] = tile_of(task.weights, i + n);
-      products.many(tiles, count, task.activations, task.tokens, first, tokens, sums);
+      const Destination destination{task.out + first * task.out_stride + i * kTileRows, task.out_stride, count};
+      products.many(tiles, count, task.activations, task.tokens, first, tokens, destination, sums);
       for (std::uint32_t t = 0; t < tokens; ++t) {
         for (std::uint32_t n = 0; n < count; ++n) {
           finish(task, (i + n) * kTileRows, tiles[n].rows, first + t,
@@ -132,21 +157,22 @@ void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_ti
   if (task.tokens <= kFew) {
     alignas(64) float gates[kStreams * kFew * kTileRows];
     alignas(64) float ups[kStreams * kFew * kTileRows];
-    for (std::uint64_t i = begin_tile; i < end_tile; i += kStreams) {
+    const Streams streams(begin_tile, end_tile);
+    for (std::uint64_t i = 0; i < streams.length; ++i) {
       if (stopped(stop)) return;
-      const std::uint32_t count = smaller(end_tile - i, kStreams);
+      const std::uint32_t count = streams.count(i);
       Tile gate[kStreams];
       Tile up[kStreams];
       for (std::uint32_t s = 0; s < count; ++s) {
-        gate[s] = tile_of(task.gate, i + s);
-        up[s] = tile_of(task.up, i + s);
+        gate[s] = tile_of(task.gate, streams.tile(s, i));
+        up[s] = tile_of(task.up, streams.tile(s, i));
       }
       of_gate.few[task.tokens - 1](gate, count, task.gate_activations, task.tokens, 0, gates);
       of_up.few[task.tokens - 1](up, count, task.up_activations, task.tokens, 0, ups);
       for (std::uint32_t s = 0; s < count; ++s) {
         for (std::uint32_t t = 0; t < task.tokens; ++t) {
           const std::size_t at = (s * task.tokens + t) * kTileRows;
-          finish_gated(task, (i + s) * kTileRows, gate[s].rows, t, gates + at, ups + at);
+          finish_gated(task, streams.tile(s, i) * kTileRows, gate[s].rows, t, gates + at, ups + at);
         }
       }
     }
@@ -154,7 +180,7 @@ void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_ti
   }
   alignas(64) float gates[kMostTokens * kTileSums];
   alignas(64) float ups[kMostTokens * kTileSums];
-  const std::uint32_t block = token_block(task.gate);
+  const std::uint32_t block = token_block(task.gate, task.tokens);
   for (std::uint32_t first = 0; first < task.tokens; first += block) {
     const std::uint32_t tokens = smaller(task.tokens - first, block);
     for (std::uint64_t i = begin_tile; i < end_tile; i += kGroupTiles) {
@@ -166,8 +192,9 @@ void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_ti
         gate[n] = tile_of(task.gate, i + n);
         up[n] = tile_of(task.up, i + n);
       }
-      of_gate.many(gate, count, task.gate_activations, task.tokens, first, tokens, gates);
-      of_up.many(up, count, task.up_activations, task.tokens, first, tokens, ups);
+      const Destination destination{task.out + first * task.out_stride + i * kTileRows, task.out_stride, count};
+      of_gate.many(gate, count, task.gate_activations, task.tokens, first, tokens, {nullptr, 0, 0}, gates);
+      of_up.many(up, count, task.up_activations, task.tokens, first, tokens, destination, ups);
       for (std::uint32_t t = 0; t < tokens; ++t) {
         for (std::uint32_t n = 0; n < count; ++n) {
           const std::size_t at = std::size_t{t} * kTileSums + n * kTileRows;

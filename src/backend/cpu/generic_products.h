@@ -283,6 +283,19 @@ LOADLINE_INLINE auto register_tile_for(std::uint32_t tokens, std::integer_sequen
 // Up to here the weights' stream is the bottleneck and is fetched as for one token; beyond, a little at a time.
 constexpr std::uint32_t kFewTokens = 24;
 
+// Where the sums of a product go in the end: `lines` cache lines for each token, `stride` floats apart. Fetched while
+// the last values are multiplied, as each token's are in another page.
+struct Destination {
+  const float* out;
+  std::uint64_t stride;
+  std::uint32_t lines;
+  LOADLINE_INLINE void fetch(std::uint32_t begin, std::uint32_t end) const {
+    for (std::uint32_t t = begin; t < end; ++t) {
+      for (std::uint32_t i = 0; i < lines; ++i) __builtin_prefetch(out + t * stride + std::size_t{16} * i, 1);
+    }
+  }
+};
+
 // Fetches the next bytes of several tiles in small portions.
 class Fetcher {
  public:
@@ -307,7 +320,7 @@ class Fetcher {
 // sums[t * kTileSums + 16 * i + r] = row r of tile i times token first + t, for up to kGroupTiles tiles.
 template <class Format>
 void products_of_many(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
-                      std::uint32_t first, std::uint32_t token_count, float* sums) {
+                      std::uint32_t first, std::uint32_t token_count, const Destination& destination, float* sums) {
   using S = ShapeOf<Format>;
   constexpr std::size_t kTileBytes = kRows * Format::kBytes;
   Unpacked unpacked[kGroupTiles];
@@ -334,6 +347,7 @@ void products_of_many(const Tile* tiles, std::uint32_t count, const std::byte* a
     const std::size_t share = few ? 0 : (count * (kTileBytes / 64 + 1) + pairs - 1) / pairs;
     for (std::uint32_t t = 0; t < token_count; --calls) {
       const std::uint32_t now = (token_count - t + calls - 1) / calls;
+      if (b + 1 == tiles[0].superblocks) destination.fetch(t, t + now);
       const auto function = register_tile_for<S>(now, std::make_integer_sequence<int, V::kTokens>{});
       for (std::uint32_t i = 0; i < padded; i += V::kTiles) {
         next.fetch(share);
