@@ -1,9 +1,12 @@
 // `loadline devices`: what this machine has, and how fast it was measured to be.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <memory>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
@@ -60,8 +63,9 @@ void print_text(const hardware::Profile& profile) {
   fmt::print("RAM    {}\n", ram_line(profile.ram));
   for (std::size_t i = 0; i < profile.gpus.size(); ++i) fmt::print("GPU {}  {}\n", i, gpu_line(profile.gpus[i]));
   const hardware::Disk& disk = profile.disk;
-  fmt::print("disk   {}{}\n", disk.name.empty() ? "unknown" : printable(disk.name),
-             disk.read_bandwidth > 0 ? fmt::format(" · direct read {}", rate(disk.read_bandwidth)) : std::string());
+  fmt::print(
+      "disk   {}{}\n", disk.name.empty() ? "unknown" : printable(disk.name),
+      disk.read_bandwidth > 0 ? fmt::format(" · direct read {:.2f} GB/s", disk.read_bandwidth / 1e9) : std::string());
   if (profile.measured.empty()) {
     fmt::print("not measured yet; `loadline devices --measure` measures (a few seconds)\n");
   } else {
@@ -70,14 +74,27 @@ void print_text(const hardware::Profile& profile) {
   }
 }
 
+// Where the disk is looked at: the model, else the current folder, or the cache's where that cannot be written to.
+std::filesystem::path place_on_disk(const Options& options) {
+  if (!options.model.empty()) return options.model;
+  const std::filesystem::path cache = hardware::measurements_path().parent_path();
+  std::error_code ignored;
+  const bool read_only = ::access(".", W_OK) != 0;
+  return read_only && std::filesystem::is_directory(cache, ignored) ? cache : std::filesystem::path(".");
+}
+
 int run(const Options& options) {
-  hardware::Profile profile = hardware::probe(options.model);
+  const std::filesystem::path place = place_on_disk(options);
+  if (!options.model.empty() && !std::filesystem::exists(place)) {
+    throw bad_input(fmt::format("{}: no such file", options.model));
+  }
+  hardware::Profile profile = hardware::probe(place);
   profile.gpus = hardware::list_gpus();
   const std::filesystem::path file = hardware::measurements_path();
   hardware::recall(profile, file);
   if (options.measure) {
     ProgressBar bar("measuring");
-    hardware::measure(profile, options.model, [&](std::string_view what, double done) { bar.update(done, what); });
+    hardware::measure(profile, place, [&](std::string_view what, double done) { bar.update(done, what); });
     hardware::remember(profile, file);
   }
   if (options.json) {
@@ -94,10 +111,9 @@ void add_devices(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("devices", "Show what this machine has, and measure how fast it is");
   command->add_option("model,-m,--model", options->model,
-                      "A model: the disk that holds it is the one shown and measured");
+                      "The disk that holds this file is the one shown and measured (default: the current folder's)");
   command->add_flag("--json", options->json, "As JSON, which --hardware reads");
-  command->add_flag("--measure", options->measure,
-                    "Measure RAM, dot products and (with a model) the disk, and remember it");
+  command->add_flag("--measure", options->measure, "Measure RAM, dot products and the disk, and remember it");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

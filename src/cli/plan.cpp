@@ -44,9 +44,11 @@ void write_file(const std::string& path, const std::string& text) {
 
 int run(const Options& options) {
   const ModelSource source = open_source(options.model);
+  const std::optional<plan::Plan> stored = options.plan.stored_plan(source.model, source.program);
   const hardware::Profile profile = options.plan.profile(source.model);
   const plan::Options wanted = options.plan.options();
-  const plan::Attempt attempt = plan::try_plan(source.model, source.program, profile, wanted);
+  const plan::Attempt attempt =
+      stored ? plan::Attempt{true, *stored, {}} : plan::try_plan(source.model, source.program, profile, wanted);
   if (!attempt.fits) throw plan::refusal(source.model, source.program, profile, wanted, attempt.plan);
 
   if (!options.out.empty()) write_file(options.out, plan::to_json(source.model, source.program, attempt.plan));
@@ -59,6 +61,7 @@ int run(const Options& options) {
   fmt::print("{}", plan::plan_table(source.model, source.program, attempt.plan, attempt.assumed, look));
   if (options.verbose)
     fmt::print("\nregions: tier, purpose, offset, bytes, name\n{}", plan::region_lines(attempt.plan));
+  if (stored) return 0;  // what it was made with is not known
   const auto faster = plan::suggest_faster(source.model, source.program, profile, wanted, attempt.plan);
   if (!faster.empty()) fmt::print("\nfaster alternatives\n{}", plan::suggestion_lines(faster));
   return 0;

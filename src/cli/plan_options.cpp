@@ -184,36 +184,41 @@ plan::Options PlanOptions::options() const {
   return options;
 }
 
+hardware::Profile PlanOptions::this_machine(const gguf::Model& model) const {
+  hardware::Profile profile =
+      hardware::probe(model.files.empty() ? std::filesystem::path() : model.files.front().path());
+  hardware::recall(profile, hardware::measurements_path());
+  if (cards_.empty()) profile.gpus = hardware::probe_gpus(devices_);
+  return profile;
+}
+
 hardware::Profile PlanOptions::profile(const gguf::Model& model) const {
   constexpr Bytes kMostJson{std::uint64_t{16} << 20};
-  hardware::Profile profile;
-  if (hardware_.empty()) {
-    profile = hardware::probe(model.files.empty() ? std::filesystem::path() : model.files.front().path());
-    hardware::recall(profile, hardware::measurements_path());
-    if (cards_.empty()) profile.gpus = hardware::probe_gpus(devices_);
-  } else {
-    profile = hardware::profile_from_json(read_text_file(hardware_, kMostJson), hardware_);
-  }
   std::optional<Bytes> ram;
   if (describes_another_machine() && !ram_.empty()) ram = parse_bytes(ram_, "--ram");
-  return hardware::what_if(std::move(profile), cards_, ram);
+  return hardware::what_if(hardware_.empty()
+                               ? this_machine(model)
+                               : hardware::profile_from_json(read_text_file(hardware_, kMostJson), hardware_),
+                           cards_, ram);
+}
+
+std::optional<plan::Plan> PlanOptions::stored_plan(const gguf::Model& model, const model::Program& program) const {
+  if (plan_file_.empty()) return std::nullopt;
+  constexpr Bytes kMostJson{std::uint64_t{64} << 20};
+  plan::Plan plan = plan::plan_from_json(read_text_file(plan_file_, kMostJson), plan_file_);
+  plan::validate(plan, model, program, plan_file_);
+  return plan;
 }
 
 plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program& program) const {
   if (describes_another_machine()) {
     throw bad_input("--gpu describes another machine, on which nothing can run here", "`loadline plan` plans for it.");
   }
-  const hardware::Profile machine = profile(model);
-  plan::Plan plan;
-  if (plan_file_.empty()) {
-    plan = plan::make_plan(model, program, machine, options());
-  } else {
-    constexpr Bytes kMostJson{std::uint64_t{64} << 20};
-    plan = plan::plan_from_json(read_text_file(plan_file_, kMostJson), plan_file_);
-    plan::validate(plan, model, program, plan_file_);
-  }
-  plan::require_available(plan, machine);
-  return plan;
+  const hardware::Profile machine = this_machine(model);
+  std::optional<plan::Plan> plan = stored_plan(model, program);
+  if (!plan) plan = plan::make_plan(model, program, hardware_.empty() ? machine : profile(model), options());
+  plan::require_available(*plan, machine);
+  return std::move(*plan);
 }
 
 }  // namespace loadline::cli

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,10 +29,14 @@ class PlanOptions {
   // This machine with what was measured of it, or the one --hardware, --gpu and --ram describe. The model says which
   // disk is meant.
   [[nodiscard]] hardware::Profile profile(const gguf::Model& model) const;
-  // The plan of --plan FILE, checked against the model; else one made from the options. Throws as make_plan does.
+  // The plan of --plan FILE, checked against the model; nullopt where the flag is not given.
+  [[nodiscard]] std::optional<plan::Plan> stored_plan(const gguf::Model& model, const model::Program& program) const;
+  // What `run` executes: the plan of --plan FILE, else one made from the options; this machine has free what it takes.
+  // Throws as plan::make_plan does.
   [[nodiscard]] plan::Plan make_plan(const gguf::Model& model, const model::Program& program) const;
 
  private:
+  [[nodiscard]] hardware::Profile this_machine(const gguf::Model& model) const;
   [[nodiscard]] bool describes_another_machine() const { return !cards_.empty(); }
 
   std::string hardware_;

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
@@ -15,7 +16,9 @@
 #include "cli/sample_options.h"
 #include "cli/terminal.h"
 #include "engine/engine.h"
+#include "hardware/probe.h"
 #include "plan/planner.h"
+#include "plan/refusal.h"
 #include "plan/render.h"
 #include "sample/sampler.h"
 #include "tokenizer/tokenizer.h"
@@ -152,6 +155,10 @@ int run(const Options& options, bool prompt_given) {
   const auto engine = load(std::move(source), plan, interrupt.flag());
   if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  // The prompt is the one thing whose size no plan knows: its text, its tokens, and what cutting it took.
+  const Bytes of_prompt(4 * prompt.size() + 16 * tokens.size());
+  const Bytes held = hardware::held_memory();
+  plan::require_held(plan, held - std::min(held, of_prompt));
 
   Output output;
   if (!options.hide_prompt) output.write(prompt);

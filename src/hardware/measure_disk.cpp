@@ -1,5 +1,6 @@
 // Direct-read bandwidth of a disk, through a file on it.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,8 +27,7 @@ struct FreeDeleter {
 
 class Descriptor {
  public:
-  explicit Descriptor(const std::filesystem::path& path)
-      : value_(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC)) {}
+  explicit Descriptor(int value) : value_(value) {}
   ~Descriptor() {
     if (value_ >= 0) ::close(value_);
   }
@@ -39,14 +39,39 @@ class Descriptor {
   int value_;
 };
 
+using Buffer = std::unique_ptr<void, FreeDeleter>;
+
+// A nameless file in the folder, of bytes that no file system can leave out, on the disk and not only in the cache.
+// -1 where that cannot be had.
+int make_sample(const std::filesystem::path& folder) {
+  constexpr std::uint64_t kBlocks = 256;
+  std::error_code problem;
+  if (std::filesystem::space(folder, problem).available < 2 * kBlocks * kBlock || problem) return -1;
+  const int file = ::open(folder.c_str(), O_RDWR | O_TMPFILE | O_DIRECT | O_CLOEXEC, 0600);
+  const Buffer buffer(std::aligned_alloc(4096, kBlock));
+  auto* words = static_cast<std::uint64_t*>(buffer.get());
+  std::uint64_t state = 1;
+  for (std::uint64_t block = 0; block < kBlocks && file >= 0; ++block) {
+    for (std::uint64_t i = 0; i < kBlock / 8; ++i)
+      words[i] = state = state * 6364136223846793005U + 1442695040888963407U;
+    if (::write(file, words, kBlock) == static_cast<ssize_t>(kBlock)) continue;
+    ::close(file);
+    return -1;
+  }
+  if (file >= 0) ::fdatasync(file);
+  return file;
+}
+
 }  // namespace
 
-std::optional<double> measure_direct_read(const std::filesystem::path& file) {
+std::optional<double> measure_direct_read(const std::filesystem::path& place) {
   std::error_code problem;
-  const std::uint64_t size = std::filesystem::file_size(file, problem);
-  if (problem || size < kLeast.value) return std::nullopt;
-  const Descriptor descriptor(file);
-  if (descriptor.value() < 0) return std::nullopt;
+  const bool folder = std::filesystem::is_directory(place, problem);
+  const Descriptor descriptor(folder ? make_sample(place) : ::open(place.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
+  struct stat status{};
+  if (descriptor.value() < 0 || ::fstat(descriptor.value(), &status) != 0) return std::nullopt;
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (size < kLeast.value) return std::nullopt;
 
   using Clock = std::chrono::steady_clock;
   const std::uint64_t blocks = std::min(size, kMost.value) / kBlock;
@@ -57,7 +82,7 @@ std::optional<double> measure_direct_read(const std::filesystem::path& file) {
   std::atomic<bool> failed{false};
   const auto start = Clock::now();
   const auto read = [&] {
-    const std::unique_ptr<void, FreeDeleter> buffer(std::aligned_alloc(4096, kBlock));
+    const Buffer buffer(std::aligned_alloc(4096, kBlock));
     while (buffer != nullptr && !failed.load() && Clock::now() - start < kLongest) {
       const std::uint64_t block = next.fetch_add(1);
       if (block >= blocks) return;

@@ -54,7 +54,7 @@ std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::localtime(std::time
 
 }  // namespace
 
-void measure(Profile& profile, const fs::path& sample, const MeasureProgress& progress) {
+void measure(Profile& profile, const fs::path& place, const MeasureProgress& progress) {
   const std::uint32_t cores = profile.cpu.cores;
   const double steps = cores + 3.0;
   // Far beyond the caches, and no more than a quarter of what is there.
@@ -71,9 +71,7 @@ void measure(Profile& profile, const fs::path& sample, const MeasureProgress& pr
   progress("float multiply-adds", (cores + 1) / steps);
   profile.cpu.float_ops = measure_float_peak(best, cores);
   progress("disk", (cores + 2) / steps);
-  if (!sample.empty()) {
-    if (const auto rate = measure_direct_read(sample)) profile.disk.read_bandwidth = *rate;
-  }
+  if (const auto rate = measure_direct_read(place)) profile.disk.read_bandwidth = *rate;
   profile.measured = today();
   progress("done", 1.0);
 }

@@ -15,14 +15,15 @@ namespace loadline::hardware {
 using MeasureProgress = std::function<void(std::string_view what, double done)>;
 
 // Fills in the measured figures of a probed profile: read bandwidth of RAM with 1 .. cores threads, int8 and float32
-// peaks with all cores, and direct reads of the disk. The disk is read through `sample`, a file on it (the model; at
-// least 64 MiB), and stays as it is where there is none. A few seconds. GPUs are measured by the backend that drives
+// peaks with all cores, and direct reads of the disk. `place` is on that disk: a file (the model), or a folder, in
+// which a nameless file of 256 MiB is written and read. A few seconds. GPUs are measured by the backend that drives
 // them, which sets Gpu's figures the same way.
-void measure(Profile& profile, const std::filesystem::path& sample, const MeasureProgress& progress);
+void measure(Profile& profile, const std::filesystem::path& place, const MeasureProgress& progress);
 
-// Bytes/s of direct reads of up to 1 GiB of a file, several in flight, past the page cache. nullopt where the file is
-// too small or its file system refuses direct reads.
-std::optional<double> measure_direct_read(const std::filesystem::path& file);
+// Bytes/s of direct reads of up to 1 GiB of a file, several in flight, past the page cache; of a file made in `place`
+// where that is a folder. nullopt where the file is under 64 MiB, cannot be made, or its file system refuses direct
+// reads.
+std::optional<double> measure_direct_read(const std::filesystem::path& place);
 
 // $XDG_CACHE_HOME/loadline/hardware.json, or under ~/.cache; empty where neither is known.
 std::filesystem::path measurements_path();

@@ -27,6 +27,8 @@ struct Tier {
   Bytes headroom;           // left alone; zero where the user named the budget
   Bytes budget;             // what the plan may use: available less headroom, or as the user said
   std::string device = {};  // Gpu: hardware::Gpu::id
+
+  bool operator==(const Tier&) const = default;
 };
 
 enum class Purpose : std::uint8_t { Weights, KvCache, Scratch, Staging, Runtime };
@@ -41,6 +43,8 @@ struct Arena {
   Purpose purpose;
   Bytes size;               // a multiple of 4 KiB, of 2 MiB where huge_pages
   bool huge_pages = false;  // backed by 2 MiB pages: large enough that fewer page-table walks pay
+
+  bool operator==(const Arena&) const = default;
 };
 
 // A named range of an arena. Regions of one arena overlap only where their contents are never alive together
@@ -85,11 +89,15 @@ struct Stage {
   DeviceIndex device;
   std::uint32_t first_group;
   std::uint32_t group_count;
+
+  bool operator==(const Stage&) const = default;
 };
 
 struct KvRegions {
   RegionIndex k = kNoRegion;
   RegionIndex v = kNoRegion;
+
+  bool operator==(const KvRegions&) const = default;
 };
 
 // What the executor of one device needs besides weights and KV. All lie in the device's scratch arena unless said.
@@ -101,6 +109,8 @@ struct DeviceScratch {
   RegionIndex staging = kNoRegion;       // GPU, staging arena: crossing hidden states, tokens, tables
   RegionIndex ring = kNoRegion;          // GPU, staging arena: two slots for the weights of prompts, see PromptStream
   RegionIndex host_staging = kNoRegion;  // GPU: its counterpart in RAM's staging arena
+
+  bool operator==(const DeviceScratch&) const = default;
 };
 
 // One group's turn in the stream from disk. The slots are read in the order of Plan::stream, pass after pass, each as
@@ -113,6 +123,8 @@ struct StreamSlot {
   // smaller) has been computed: the latest one whose regions overlap this slot's. Its own index where none does.
   std::uint32_t after;
   Bytes bytes;  // of the file, read per pass
+
+  bool operator==(const StreamSlot&) const = default;
 };
 
 struct Prediction {
@@ -121,6 +133,8 @@ struct Prediction {
   double load_seconds = 0;
   std::string generation_bound;  // "RAM bandwidth", "disk bandwidth", ...
   std::string prompt_bound;
+
+  bool operator==(const Prediction&) const = default;
 };
 
 // What was asked for, after defaults: enough to execute.
@@ -132,6 +146,8 @@ struct Shape {
   std::uint32_t threads = 1;
   quant::TensorType k_type = quant::TensorType::F16;
   quant::TensorType v_type = quant::TensorType::F16;
+
+  bool operator==(const Shape&) const = default;
 };
 
 struct Plan {
@@ -156,6 +172,8 @@ struct Plan {
   std::vector<StreamSlot> stream;         // in the order of reading; empty without the disk tier
   RegionIndex stream_buffer = kNoRegion;  // direct reads land here and are laid out into the ring; 4 KiB aligned
   Prediction prediction;
+
+  bool operator==(const Plan&) const = default;
 };
 
 // The stages of a pass of so many tokens: [first, end) of Plan::stages.

@@ -76,6 +76,15 @@ void require_available(const Plan& plan, const hardware::Profile& profile) {
   }
 }
 
+void require_held(const Plan& plan, Bytes held) {
+  const bool uses_gpu =
+      std::ranges::any_of(plan.groups, [](const GroupPlacement& group) { return group.device != kCpu; });
+  const Bytes planned = tier_total(plan, kCpu);
+  if (uses_gpu || held <= planned) return;
+  throw Error(ErrorCode::Internal,
+              fmt::format("the process holds {} of RAM where the plan says {}", exact(held), exact(planned)));
+}
+
 Error refusal(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
               const Options& options, const Plan& plan) {
   const std::vector<Suggestion> fitting = suggest_fitting(model, program, profile, options);

@@ -18,6 +18,10 @@ Error refusal(const gguf::Model& model, const model::Program& program, const har
 // larger than what is free, and a stored plan was made at another time.
 void require_available(const Plan& plan, const hardware::Profile& profile);
 
+// Throws Error(Internal) where a process that has loaded the plan holds more than the plan's RAM. Says nothing of plans
+// with a GPU, whose driver takes RAM of its own that the plan only estimates.
+void require_held(const Plan& plan, Bytes held);
+
 // The sentence alone.
 std::string shortfall_sentence(const model::Program& program, const Options& options, const Plan& plan);
 

@@ -63,10 +63,13 @@ class Suggester {
     return add(attempt.plan, std::move(what), std::move(how));
   }
   bool add(const Plan& plan, std::string what, std::string how) {
+    return add(plan, std::move(what), effect_of(plan), std::move(how));
+  }
+  bool add(const Plan& plan, std::string what, std::string effect, std::string how) {
     if (present_ != nullptr && plan.prediction.generation_rate < kFaster * present_->prediction.generation_rate) {
       return false;
     }
-    found_.push_back({std::move(what), effect_of(plan), std::move(how), plan.prediction});
+    found_.push_back({std::move(what), std::move(effect), std::move(how), plan.prediction});
     return true;
   }
 
@@ -101,7 +104,10 @@ class Suggester {
       best = std::move(attempt.plan);
       least = middle + 1;
     }
-    if (best) add(*best, fmt::format("{} layers on the GPU", least - 1), fmt::format("-ngl {}", least - 1));
+    if (best) {
+      add(*best, fmt::format("{} layer{} on the GPU", least - 1, least == 2 ? "" : "s"), {},
+          fmt::format("-ngl {}", least - 1));
+    }
     options.gpu_layers = {Kind::Auto, 0};
     consider(model_, options, "layers placed by predicted speed", "leave -ngl out");
   }
@@ -150,18 +156,21 @@ class Suggester {
     }
   }
 
-  // As if RAM had no end: what that plan takes is what is needed.
+  // As if RAM had no end: what that plan takes is what is needed, in whole MiB so that it can be written.
   void more_ram() {
     Options options = options_;
     options.ram_budget = Bytes(std::uint64_t{1} << 56);
     options.disk = false;
     const Attempt attempt = try_plan(model_, program_, profile_, options);
     if (!attempt.fits) return;
-    const Bytes needed = tier_total(attempt.plan, kCpu);
+    const Bytes needed = align_up(tier_total(attempt.plan, kCpu), kMiB);
     options.ram_budget = needed;
+    options.disk = options_.disk;
     const Attempt exact = try_plan(model_, program_, profile_, options);
-    if (!exact.fits) return;
-    add(exact.plan, fmt::format("{} of RAM for this", to_string(needed)), {});
+    if (!exact.fits || !exact.plan.stream.empty()) return;
+    const bool is_there = needed <= profile_.ram.available;
+    add(exact.plan, fmt::format("{} of RAM for this", to_string(needed)),
+        is_there ? fmt::format("--ram {}MiB", needed.value / kMiB.value) : std::string("more than is free here"));
   }
 
   void disk() {

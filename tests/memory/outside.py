@@ -22,8 +22,9 @@ import time
 
 MIB = 1 << 20
 SKIPPED = 77
-# What the C library and the kernel may still take while tokens are generated: a buffer of a stream, a stack's next page.
-MOST_FAULTS = 16
+# What may still happen while 200 tokens are generated: a buffer of a stream or a stack's next page is touched for the
+# first time, and the kernel moves a page, which faults without growing anything.
+MOST_FAULTS = 64
 MOST_GROWTH = 256 << 10
 
 
@@ -119,6 +120,14 @@ def watch(command, group=None):
     """Runs a command to its end and samples what it holds every few milliseconds."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                preexec_fn=group.enter if group else None)
+    try:
+        return sample(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def sample(process):
     os.set_blocking(process.stdout.fileno(), False)
     run = Run(0, "", 0, 0, 0, 0, "")
     first = None

@@ -1,0 +1,227 @@
+// A table of plans, models by machines by contexts, and what holds for all of them.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "plan/budgets.h"
+#include "plan/costs.h"
+#include "plan/layout.h"
+#include "plan/machines.h"
+#include "plan/models.h"
+#include "plan/planner.h"
+#include "plan/predict.h"
+#include "plan/rates.h"
+#include "plan/soundness.h"
+
+namespace loadline::plan {
+namespace {
+
+using quant::TensorType;
+
+struct NamedModel {
+  std::string name;
+  gguf::Model model;
+  model::Program program;
+};
+NamedModel named(const std::string& name, const test::ModelShape& shape, const test::TypeOf& types) {
+  gguf::Model model = test::make_model(shape, types);
+  model::Program program = model::build_program(model);
+  return {name, std::move(model), std::move(program)};
+}
+const std::vector<NamedModel>& models() {
+  static const std::vector<NamedModel> kModels = [] {
+    std::vector<NamedModel> all;
+    all.push_back(named("tiny F32", test::tiny(), test::all_of(TensorType::F32)));
+    all.push_back(named("1B Q4_K_M", test::llama_3_2_1b(), test::q4_k_m(16)));
+    all.push_back(named("8B Q4_K_M", test::llama_3_8b(), test::q4_k_m(32)));
+    all.push_back(named("8B F16", test::llama_3_8b(), test::all_of(TensorType::F16)));
+    all.push_back(named("70B Q4_K_M", test::llama_2_70b(), test::q4_k_m(80)));
+    return all;
+  }();
+  return kModels;
+}
+
+struct Machine {
+  Bytes ram;
+  std::vector<std::string> cards;
+};
+const std::vector<Machine>& machines() {
+  static const std::vector<Machine> kMachines = {
+      {8 * kGiB, {}},
+      {64 * kGiB, {}},
+      {16 * kGiB, {"RTX 3050 Ti Mobile"}},
+      {32 * kGiB, {"RTX 3060"}},
+      {64 * kGiB, {"RTX 4090"}},
+      {32 * kGiB, {"RTX 3060", "RTX 3050 Ti Mobile"}},
+      {64 * kGiB, {"RTX 3090", "RTX 3090"}},
+  };
+  return kMachines;
+}
+
+struct Cell {
+  std::uint32_t context;
+  std::uint32_t sequences;
+  std::uint32_t batch;
+  TensorType k_type, v_type;
+};
+constexpr std::array kCells = {
+    Cell{512, 1, 512, TensorType::F16, TensorType::F16},
+    Cell{4096, 1, 512, TensorType::F16, TensorType::Q8_0},
+    Cell{8192, 4, 64, TensorType::Q8_0, TensorType::Q8_0},
+    Cell{16384, 1, 2048, TensorType::F32, TensorType::F16},
+};
+
+Options options_of(const Cell& cell) {
+  Options options;
+  options.context = cell.context;
+  options.sequences = cell.sequences;
+  options.batch = cell.batch;
+  options.k_type = cell.k_type;
+  options.v_type = cell.v_type;
+  return options;
+}
+
+TEST(Table, every_plan_is_exact_within_its_budgets_repeatable_and_written_as_it_is) {
+  std::size_t fitting = 0;
+  for (const NamedModel& model : models()) {
+    for (const Machine& machine : machines()) {
+      for (const Cell& cell : kCells) {
+        SCOPED_TRACE(fmt::format("{}, {}, {} card(s), context {}", model.name, to_string(machine.ram),
+                                 machine.cards.size(), cell.context));
+        const hardware::Profile profile = test::machine(machine.ram, machine.cards);
+        const Options options = options_of(cell);
+        const Attempt attempt = try_plan(model.model, model.program, profile, options);
+        if (!attempt.fits) continue;
+        ++fitting;
+        test::expect_sound({model.model, model.program, profile, options}, attempt.plan);
+        EXPECT_GT(attempt.plan.prediction.generation_rate, 0);
+        EXPECT_GT(attempt.plan.prediction.prompt_rate, 0);
+        EXPECT_FALSE(attempt.plan.prediction.generation_bound.empty());
+      }
+    }
+  }
+  EXPECT_GE(fitting, models().size() * machines().size() * kCells.size() * 8 / 10);
+}
+
+double rate(const NamedModel& model, const hardware::Profile& profile, const Options& options) {
+  const Attempt attempt = try_plan(model.model, model.program, profile, options);
+  return attempt.fits ? attempt.plan.prediction.generation_rate : 0;
+}
+
+TEST(Table, more_gpu_memory_is_never_slower) {
+  for (const NamedModel& model : models()) {
+    for (const std::vector<std::string>& cards : {std::vector<std::string>{"RTX 4090"}, {"RTX 3060", "RTX 3090"}}) {
+      const hardware::Profile profile = test::machine(64 * kGiB, cards);
+      double before = 0;
+      for (std::uint64_t mib = 128; mib <= 24576; mib = mib * 5 / 4) {
+        Options options;
+        options.gpu_budget = Bytes(mib << 20);
+        const double now = rate(model, profile, options);
+        EXPECT_GE(now, before * 0.999999) << model.name << " on " << cards.size() << " with " << mib << " MiB each";
+        before = now;
+      }
+    }
+  }
+}
+
+TEST(Table, more_ram_is_never_slower) {
+  for (const NamedModel& model : models()) {
+    for (const std::vector<std::string>& cards : {std::vector<std::string>{}, {"RTX 3060"}}) {
+      const hardware::Profile profile = test::machine(128 * kGiB, cards);
+      double before = 0;
+      for (std::uint64_t mib = 256; mib <= 65536; mib = mib * 4 / 3) {
+        Options options;
+        options.ram_budget = Bytes(mib << 20);
+        const double now = rate(model, profile, options);
+        EXPECT_GE(now, before * 0.999999) << model.name << " with " << cards.size() << " card(s) and " << mib << " MiB";
+        before = now;
+      }
+      EXPECT_GT(before, 0) << model.name;
+    }
+  }
+}
+
+// What -ngl can say, tried for every number of layers.
+TEST(Table, automatic_placement_is_never_slower_than_any_number_of_whole_layers) {
+  for (const NamedModel* model : {&models()[0], &models()[1], &models()[2]}) {
+    for (const std::vector<std::string>& cards :
+         {std::vector<std::string>{"RTX 3050 Ti Mobile"}, {"RTX 3060"}, {"RTX 3050 Ti Mobile", "RTX 3060"}}) {
+      const hardware::Profile profile = test::machine(16 * kGiB, cards);
+      const double automatic = rate(*model, profile, {});
+      for (std::uint32_t layers = 0; layers <= model->program.config.layers + 1; ++layers) {
+        Options options;
+        options.gpu_layers = {GpuLayers::Kind::Count, layers};
+        EXPECT_LE(rate(*model, profile, options), automatic * 1.000001)
+            << model->name << " on " << cards.back() << ", -ngl " << layers;
+      }
+    }
+  }
+}
+
+// One group more on the GPU does not fit, or would not be faster: a group that costs two changes of device, say.
+TEST(Table, a_gpu_is_filled_to_the_last_group_that_pays) {
+  for (const NamedModel* model : {&models()[1], &models()[2]}) {
+    const hardware::Profile profile = test::machine(64 * kGiB, {"RTX 4090"});
+    std::size_t full = 0;
+    for (std::uint64_t mib = 700; mib <= 8000; mib = mib * 7 / 5) {
+      Options options;
+      options.gpu_budget = Bytes(mib << 20);
+      const Attempt attempt = try_plan(model->model, model->program, profile, options);
+      ASSERT_TRUE(attempt.fits);
+      const Plan& plan = attempt.plan;
+      const CostModel costs(model->model, model->program, plan.shape, make_rates(profile, plan.shape.threads));
+      for (std::size_t g = 1; g < plan.groups.size(); ++g) {
+        if (plan.groups[g].device != kCpu) continue;
+        Placement placement{plan.groups, {}, false};
+        placement.groups[g].device = 1;
+        const Plan more =
+            lay_out(model->model, model->program, plan.tiers, context_overheads(profile), plan.shape, placement);
+        if (tier_total(more, 1) > plan.tiers[1].budget) {
+          ++full;
+          continue;
+        }
+        EXPECT_LE(predict(model->model, more, costs).generation_rate, plan.prediction.generation_rate)
+            << model->name << " with " << mib << " MiB: group " << g;
+      }
+    }
+    EXPECT_GT(full, 0U);
+  }
+}
+
+TEST(Table, a_budget_in_gib_is_never_exceeded) {
+  const Bytes budget = parse_bytes("11.5GiB", "--vram");
+  for (const NamedModel& model : models()) {
+    for (const char* card : {"RTX 3060", "RTX 4070", "RTX 3080 12GB", "RTX 4090", "A100 80GB"}) {
+      for (const Cell& cell : kCells) {
+        Options options = options_of(cell);
+        options.gpu_budget = budget;
+        const Attempt attempt = try_plan(model.model, model.program, test::machine(64 * kGiB, {card, card}), options);
+        if (!attempt.fits) continue;
+        EXPECT_LE(tier_total(attempt.plan, 1), budget) << model.name << " on " << card;
+        EXPECT_LE(tier_total(attempt.plan, 2), budget) << model.name << " on " << card;
+        for (const Arena& arena : attempt.plan.arenas) {
+          EXPECT_TRUE(arena.tier == kCpu || arena.size <= budget);
+        }
+      }
+    }
+  }
+}
+
+TEST(Table, the_largest_context_fits_and_a_page_more_does_not) {
+  const NamedModel& model = models()[2];
+  const hardware::Profile profile = test::machine(64 * kGiB, {});
+  Options options;
+  options.largest_context = true;
+  options.ram_budget = 5400 * kMiB;
+  options.disk = false;
+  const Attempt largest = try_plan(model.model, model.program, profile, options);
+  ASSERT_TRUE(largest.fits);
+  EXPECT_LT(largest.plan.shape.context, model.program.config.trained_context);
+  options.largest_context = false;
+  options.context = largest.plan.shape.context;
+  EXPECT_TRUE(try_plan(model.model, model.program, profile, options).fits);
+  options.context = largest.plan.shape.context + 32;
+  EXPECT_FALSE(try_plan(model.model, model.program, profile, options).fits);
+}
+
+}  // namespace
+}  // namespace loadline::plan
