@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/model_source.h"
@@ -21,14 +23,16 @@ struct Options {
   PlanOptions plan;
 };
 
-// What the machine can do, measured in the same run as what the model did.
+// What a device can do, measured in the same run as what the model did.
 struct Limits {
+  std::string name = "RAM";  // of what is read
+  std::string arithmetic = "int8";
   double read_bandwidth = 0;  // bytes/s
-  double int8_ops = 0;        // operations/s
+  double ops = 0;             // operations/s
 };
 
 Limits measure_limits(unsigned threads) {
-  return {hardware::measure_read_bandwidth(threads),
+  return {"RAM", "int8", hardware::measure_read_bandwidth(threads),
           hardware::measure_int8_peak(hardware::measurable_instruction_sets().back(), threads)};
 }
 
@@ -38,29 +42,58 @@ struct Bound {
   double share = 0;
 };
 
-Bound bound_of(const engine::BenchmarkRow& row, const Limits& limits) {
-  const double memory = row.median * row.bytes_per_token / limits.read_bandwidth;
-  const double compute = row.median * row.ops_per_token / limits.int8_ops;
-  if (memory > compute) return {fmt::format("RAM {:.1f} GB/s", limits.read_bandwidth / 1e9), memory};
-  return {fmt::format("int8 {:.2f} Tops", limits.int8_ops / 1e12), compute};
+Bound bound_at(double tokens_per_second, double bytes_per_token, double ops_per_token, const Limits& limits) {
+  const double memory = limits.read_bandwidth > 0 ? tokens_per_second * bytes_per_token / limits.read_bandwidth : 0;
+  const double compute = limits.ops > 0 ? tokens_per_second * ops_per_token / limits.ops : 0;
+  if (memory > compute) return {fmt::format("{} {:.1f} GB/s", limits.name, limits.read_bandwidth / 1e9), memory};
+  const bool little = limits.ops < 1e12;
+  return {fmt::format("{} {:.{}f} {}ops", limits.arithmetic, limits.ops / (little ? 1e9 : 1e12), little ? 0 : 2,
+                      little ? "G" : "T"),
+          compute};
 }
 
-void print_table(const std::vector<engine::BenchmarkRow>& rows, const Limits& limits) {
-  fmt::print("{:<16} {:>9}  {:<9} {:<16} {}\n", "test", "tok/s", "spread", "bound by", "share of it");
+// Of one device, while it was at work.
+Bound bound_of(const engine::BenchmarkRow& row, const engine::BenchmarkRow::Part& part, const Limits& limits) {
+  return bound_at(part.busy > 0 ? row.median / part.busy : 0, part.bytes_per_token, part.ops_per_token, limits);
+}
+
+// With several devices, that of the busiest.
+Bound bound_of(const engine::BenchmarkRow& row, const std::vector<Limits>& limits) {
+  if (row.parts.empty()) return bound_at(row.median, row.bytes_per_token, row.ops_per_token, limits.front());
+  const auto busiest = std::ranges::max_element(row.parts, {}, &engine::BenchmarkRow::Part::busy);
+  return bound_of(row, *busiest, limits[busiest->device]);
+}
+
+std::string device_name(plan::DeviceIndex device) {
+  return device == plan::kCpu ? "CPU" : fmt::format("GPU {}", device - 1);
+}
+
+void print_table(const std::vector<engine::BenchmarkRow>& rows, const std::vector<Limits>& limits) {
+  fmt::print("{:<16} {:>9}  {:<9} {:<18} {}\n", "test", "tok/s", "spread", "bound by", "share of it");
   for (const engine::BenchmarkRow& row : rows) {
     const Bound bound = bound_of(row, limits);
     const int decimals = row.median < 10 ? 2 : row.median < 1000 ? 1 : 0;
-    fmt::print("{:<16} {:>9.{}f}  ±{:<8.{}f} {:<16} {:.0f} %\n", row.test, row.median, decimals, row.spread, decimals,
+    fmt::print("{:<16} {:>9.{}f}  ±{:<8.{}f} {:<18} {:.0f} %\n", row.test, row.median, decimals, row.spread, decimals,
                bound.name, bound.share * 100);
+    for (const engine::BenchmarkRow::Part& part : row.parts) {
+      const Bound own = bound_of(row, part, limits[part.device]);
+      fmt::print("  {:<14} {:>9}  {:<9} {:<18} {:.0f} %\n", device_name(part.device),
+                 fmt::format("busy {:.0f} %", part.busy * 100), "", own.name, own.share * 100);
+    }
   }
 }
 
-void print_json(const std::vector<engine::BenchmarkRow>& rows, const Limits& limits, const plan::Plan& plan) {
+void print_json(const std::vector<engine::BenchmarkRow>& rows, const std::vector<Limits>& limits,
+                const plan::Plan& plan) {
   nlohmann::ordered_json result;
   result["model"] = plan.model_name;
   result["threads"] = plan.shape.threads;
-  result["read_bandwidth"] = limits.read_bandwidth;
-  result["int8_ops"] = limits.int8_ops;
+  result["read_bandwidth"] = limits.front().read_bandwidth;
+  result["int8_ops"] = limits.front().ops;
+  for (std::size_t i = 1; i < limits.size(); ++i) {
+    result["gpus"].push_back(
+        {{"name", plan.tiers[i].name}, {"read_bandwidth", limits[i].read_bandwidth}, {"float_ops", limits[i].ops}});
+  }
   result["predicted"] = {{"prompt", plan.prediction.prompt_rate}, {"generation", plan.prediction.generation_rate}};
   for (const engine::BenchmarkRow& row : rows) {
     const Bound bound = bound_of(row, limits);
@@ -72,6 +105,15 @@ void print_json(const std::vector<engine::BenchmarkRow>& rows, const Limits& lim
                                {"ops_per_token", row.ops_per_token},
                                {"bound_by", bound.name},
                                {"share", bound.share}});
+    for (const engine::BenchmarkRow::Part& part : row.parts) {
+      const Bound own = bound_of(row, part, limits[part.device]);
+      result["tests"].back()["devices"].push_back({{"device", device_name(part.device)},
+                                                   {"busy", part.busy},
+                                                   {"bytes_per_token", part.bytes_per_token},
+                                                   {"ops_per_token", part.ops_per_token},
+                                                   {"bound_by", own.name},
+                                                   {"share", own.share}});
+    }
   }
   fmt::print("{}\n", result.dump(2));
 }
@@ -85,10 +127,14 @@ int run(const Options& options) {
   wanted.outputs = options.test.sequences;
   const plan::Plan plan = plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted);
   const StopOnInterrupt interrupt;
-  const Limits limits = measure_limits(plan.shape.threads);
+  std::vector<Limits> limits = {measure_limits(plan.shape.threads)};  // per device of the plan
   const auto engine =
       engine::Engine::load(std::move(source.model), std::move(source.program), plan, {}, interrupt.flag());
   if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
+  for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
+    const engine::Engine::GpuPeaks peaks = engine->measure_gpu(i);
+    limits.push_back({"VRAM", "float32", peaks.read_bandwidth, peaks.float_ops});
+  }
   const auto rows = engine::benchmark(*engine, options.test, interrupt.flag());
   options.json ? print_json(rows, limits, plan) : print_table(rows, limits);
   return interrupt.flag().load() ? static_cast<int>(ErrorCode::Interrupted) : 0;

@@ -55,23 +55,40 @@ class Bench {
   // Tokens per second, or nothing when stopped.
   std::optional<double> prompt() {
     if (!rewind()) return std::nullopt;
+    begin_busy();
     const auto start = Clock::now();
     if (!append(0, options_.prompt, exec::Want::Last)) return std::nullopt;
-    return options_.prompt / seconds_since(start);
+    const double seconds = seconds_since(start);
+    end_busy(seconds);
+    return options_.prompt / seconds;
   }
 
   std::optional<double> generation() {
     if (!rewind()) return std::nullopt;
     std::vector<exec::Input> inputs(options_.sequences);
+    begin_busy();
     const auto start = Clock::now();
     for (std::uint32_t i = 0; i < options_.generate; ++i) {
       for (std::uint32_t s = 0; s < options_.sequences; ++s) inputs[s] = {s, {&tokens_[i], 1}, exec::Want::Last};
       if (!engine_.forward(inputs, stop_)) return std::nullopt;
     }
-    return options_.generate * options_.sequences / seconds_since(start);
+    const double seconds = seconds_since(start);
+    end_busy(seconds);
+    return options_.generate * options_.sequences / seconds;
   }
 
+  // The share of the last run's time that the device was at work.
+  [[nodiscard]] double busy(plan::DeviceIndex device) const { return busy_[device]; }
+
  private:
+  void begin_busy() {
+    for (plan::DeviceIndex i = 0; i < busy_.size(); ++i) busy_[i] = engine_.executor().busy_seconds(i);
+  }
+  void end_busy(double seconds) {
+    for (plan::DeviceIndex i = 0; i < busy_.size(); ++i) {
+      busy_[i] = (engine_.executor().busy_seconds(i) - busy_[i]) / seconds;
+    }
+  }
   bool append(std::uint32_t sequence, std::uint32_t count, exec::Want want) {
     const std::uint32_t batch = engine_.plan().shape.batch;
     for (std::uint32_t done = 0; done < count;) {
@@ -88,6 +105,7 @@ class Bench {
   const BenchmarkOptions& options_;
   const StopFlag& stop_;
   std::vector<Token> tokens_;
+  std::vector<double> busy_ = std::vector<double>(engine_.plan().scratch.size(), 0.0);  // per device
 };
 
 std::string test_name(const char* kind, std::uint32_t count, const BenchmarkOptions& options, bool generation) {
@@ -95,6 +113,33 @@ std::string test_name(const char* kind, std::uint32_t count, const BenchmarkOpti
   if (options.depth > 0) name += fmt::format(" @ d{}", options.depth);
   if (generation && options.sequences > 1) name += fmt::format(" x{}", options.sequences);
   return name;
+}
+
+// What every device does for passes of `tokens` tokens, per token; nothing where all is the CPU's. `cells` of the cache
+// are read for each token.
+std::vector<BenchmarkRow::Part> parts_of(Engine& engine, std::uint32_t tokens, double cells, bool with_output) {
+  const gguf::Model& model = engine.model();
+  const plan::Plan& plan = engine.plan();
+  const Bytes cell = kv_bytes_at(engine.program(), plan, 1) / engine.program().config.layers;
+  std::vector<BenchmarkRow::Part> parts(plan.scratch.size());
+  for (plan::DeviceIndex i = 0; i < parts.size(); ++i) parts[i].device = i;
+  for (std::size_t g = 0; g < plan.groups.size(); ++g) {
+    const model::Group& group = engine.program().groups[g];
+    if (group.kind == model::GroupKind::Embedding || (group.kind == model::GroupKind::Output && !with_output)) continue;
+    BenchmarkRow::Part& part = parts[plan::device_for(plan, g, tokens)];
+    for (const model::Op& op : group.ops) {
+      for (const model::TensorIndex tensor : op.tensors) {
+        const gguf::TensorInfo& info = model.tensors[static_cast<std::size_t>(tensor)];
+        part.bytes_per_token += static_cast<double>(info.size.value) / tokens;
+        if (is_matrix_product(op.kind)) part.ops_per_token += 2.0 * static_cast<double>(info.elements());
+      }
+    }
+    if (group.kind == model::GroupKind::Attention) part.bytes_per_token += static_cast<double>(cell.value) * cells;
+  }
+  const auto idle = [](const BenchmarkRow::Part& part) { return part.bytes_per_token == 0; };
+  if (std::all_of(parts.begin() + 1, parts.end(), idle)) return {};
+  std::erase_if(parts, idle);
+  return parts;
 }
 
 }  // namespace
@@ -147,6 +192,7 @@ std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& opti
     }
     row.median = quantile(row.rates, 0.5);
     row.spread = (quantile(row.rates, 0.75) - quantile(row.rates, 0.25)) / 2;
+    for (BenchmarkRow::Part& part : row.parts) part.busy = bench.busy(part.device);
     rows.push_back(std::move(row));
   };
   if (options.prompt > 0) {
@@ -157,6 +203,7 @@ std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& opti
     row.bytes_per_token = weights * passes / options.prompt;
     // The output matrix is multiplied for the last token only.
     row.ops_per_token = matmul_ops_per_token(engine.model(), engine.program(), false);
+    row.parts = parts_of(engine, std::min(batch, options.prompt), 0, false);
     measure(std::move(row), [&] { return bench.prompt(); });
   }
   if (options.generate > 0) {
@@ -165,6 +212,7 @@ std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& opti
     const Bytes kv = kv_bytes_at(engine.program(), engine.plan(), options.depth + options.generate / 2);
     row.bytes_per_token = weights / options.sequences + static_cast<double>(kv.value);
     row.ops_per_token = matmul_ops_per_token(engine.model(), engine.program(), true);
+    row.parts = parts_of(engine, options.sequences, options.depth + options.generate / 2.0, true);
     measure(std::move(row), [&] { return bench.generation(); });
   }
   return rows;

@@ -24,6 +24,14 @@ struct BenchmarkRow {
   double spread = 0;           // half the distance between the quartiles
   double bytes_per_token = 0;  // of weights and KV cache that a step must read, per token it makes
   double ops_per_token = 0;    // multiply-adds of the matrix products, counted as two
+  // What of it each device of the plan did, where there is more than the CPU.
+  struct Part {
+    plan::DeviceIndex device = plan::kCpu;
+    double busy = 0;  // share of the time that it was the one at work
+    double bytes_per_token = 0;
+    double ops_per_token = 0;
+  };
+  std::vector<Part> parts;
 };
 
 // Cells of context the options need.

@@ -102,6 +102,13 @@ void Engine::verify() const {
   }
 }
 
+Engine::GpuPeaks Engine::measure_gpu(plan::DeviceIndex device) {
+  auto* gpu = dynamic_cast<vulkan::VulkanDevice*>(devices_[device].get());
+  if (gpu == nullptr) return {};
+  const vulkan::Peaks peaks = gpu->measure();
+  return {peaks.read_bandwidth, peaks.float_ops};
+}
+
 bool Engine::forward(std::span<const exec::Input> inputs, const StopFlag& stop) {
   if (stream_) stream_->begin_pass();
   if (executor_->forward(inputs, stop)) return true;

@@ -62,6 +62,12 @@ class Engine {
   [[nodiscard]] const model::Program& program() const { return program_; }
   [[nodiscard]] const plan::Plan& plan() const { return plan_; }
   [[nodiscard]] exec::Executor& executor() { return *executor_; }
+  // What a GPU of the plan can do at most, measured now; zeros for the CPU and for what the plan does not use.
+  struct GpuPeaks {
+    double read_bandwidth = 0;  // bytes/s
+    double float_ops = 0;       // float32 operations/s
+  };
+  GpuPeaks measure_gpu(plan::DeviceIndex device);
   // Bytes of weights read from disk for the passes so far.
   [[nodiscard]] Bytes streamed_bytes() const { return stream_ ? stream_->bytes_read() : Bytes(); }
 

@@ -8,6 +8,7 @@
 
 #include "backend/reference/reference.h"
 #include "backend/vulkan/gpu.h"
+#include "engine/benchmark.h"
 #include "engine/engine.h"
 #include "engine/golden.h"
 #include "hardware/probe.h"
@@ -83,12 +84,17 @@ plan::Plan divided_plan(const gguf::Model& model, const model::Program& program,
                        plan::make_shape(program, profile, options), placement);
 }
 
-std::vector<float> logits(const fs::path& file, const std::vector<std::int32_t>& tokens, const Division& division,
-                          const Settings& settings = {}) {
+std::unique_ptr<Engine> load(const fs::path& file, std::size_t tokens, const Division& division,
+                             const Settings& settings) {
   gguf::Model model = gguf::open_model(file);
   model::Program program = model::build_program(model);
-  plan::Plan plan = divided_plan(model, program, file, division, tokens.size(), settings);
-  const auto engine = Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
+  plan::Plan plan = divided_plan(model, program, file, division, tokens, settings);
+  return Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
+}
+
+std::vector<float> logits(const fs::path& file, const std::vector<std::int32_t>& tokens, const Division& division,
+                          const Settings& settings = {}) {
+  const auto engine = load(file, tokens.size(), division, settings);
   std::vector<float> all;
   engine->score(
       tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }, kNeverStop);
@@ -138,6 +144,29 @@ TEST_P(DividedModels, AgreeWithTheGoldenLogits) {
   const auto golden = std::ranges::find(test::golden_files(), name, &Golden::name);
   const auto actual = logits(folder / (name + ".gguf"), tokens, division);
   test::expect_within(test::compare(test::golden_logits(folder, *golden), actual, tokens.size()), *golden);
+}
+
+TEST_F(GpuLogits, AreMeasuredDeviceByDevice) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const Division& division = *std::ranges::find(kDivisions, "PromptsThroughTheGpu", &Division::name);
+  const auto engine = load(folder / "llama-F32.gguf", 32, division, {});
+  EXPECT_EQ(engine->measure_gpu(kCpu).float_ops, 0);
+  EXPECT_GT(engine->measure_gpu(kGpu).float_ops, 0);
+  const auto rows = benchmark(*engine, {.prompt = 16, .generate = 2, .repeats = 1}, kNeverStop);
+  ASSERT_EQ(rows.size(), 2U);
+  // The prompt is divided between the two; a token is all the CPU's.
+  ASSERT_EQ(rows[0].parts.size(), 2U);
+  EXPECT_TRUE(rows[1].parts.empty());
+  double busy = 0;
+  double ops = 0;
+  for (const BenchmarkRow::Part& part : rows[0].parts) {
+    EXPECT_GT(part.busy, 0);
+    EXPECT_GT(part.bytes_per_token, 0);
+    busy += part.busy;
+    ops += part.ops_per_token;
+  }
+  EXPECT_LE(busy, 1.0);
+  EXPECT_DOUBLE_EQ(ops, rows[0].ops_per_token);
 }
 
 TEST_F(GpuLogits, AreTheSameInBatchesOfAnySize) {

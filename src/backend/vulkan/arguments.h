@@ -96,6 +96,16 @@ struct SelectArguments {  // select_rows.comp
   std::uint32_t columns = 0;
 };
 
+struct ReadMemoryArguments {  // read_memory.comp
+  Address from = 0;
+  Address result = 0;
+};
+
+struct MultiplyAddArguments {  // multiply_add.comp
+  Address result = 0;
+  float factor = 0;
+};
+
 // The least every Vulkan device offers (maxPushConstantsSize).
 inline constexpr std::size_t kMostArguments = 128;
 static_assert(sizeof(ProductArguments) <= kMostArguments && sizeof(HeadsArguments) <= kMostArguments &&

@@ -73,6 +73,8 @@ class Arena {
   // Of the byte at `offset`.
   [[nodiscard]] Place place(Bytes offset) const;
   [[nodiscard]] Bytes allocated() const;
+  // Bytes from the arena's beginning that are in one buffer.
+  [[nodiscard]] Bytes first_part() const { return parts_.empty() ? Bytes() : parts_.front().buffer.size(); }
 
  private:
   struct Part {

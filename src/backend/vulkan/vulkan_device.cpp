@@ -224,6 +224,19 @@ bool VulkanDevice::submit_all(const StageRecording& recording, const backend::St
   return !stopped();
 }
 
+Peaks VulkanDevice::measure() {
+  Place memory;
+  Bytes size;
+  for (std::uint32_t i = 0; i < plan_.arenas.size(); ++i) {
+    const bool weights = plan_.arenas[i].tier == index_ && plan_.arenas[i].purpose == plan::Purpose::Weights;
+    if (!weights) continue;
+    memory = arenas_[i].place(Bytes(0));
+    size = arenas_[i].first_part();
+  }
+  // The table of the pass is written anew for each.
+  return measure_peaks(context_, pipelines_, timeline_, memory, size, place(plan_.scratch[index_].staging));
+}
+
 float* VulkanDevice::hidden_in() {
   return reinterpret_cast<float*>(place(plan_.scratch[index_].host_staging).data + staging_.hidden.value);
 }

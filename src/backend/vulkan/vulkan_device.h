@@ -8,6 +8,7 @@
 #include "backend/device.h"
 #include "backend/vulkan/commands.h"
 #include "backend/vulkan/context.h"
+#include "backend/vulkan/measure.h"
 #include "backend/vulkan/memory.h"
 #include "backend/vulkan/pipelines.h"
 #include "backend/vulkan/recorder.h"
@@ -39,6 +40,9 @@ class VulkanDevice final : public backend::Device {
   const float* hidden_out() override { return hidden_in(); }
   const float* logits() override;
   [[nodiscard]] Bytes allocated() const override;
+
+  // What the GPU can do at most, over the weights it holds. Between passes. Throws Error(DeviceFailure).
+  Peaks measure();
 
   [[nodiscard]] const Context& context() const { return context_; }
   [[nodiscard]] std::size_t pipelines_made() const { return pipelines_.made(); }

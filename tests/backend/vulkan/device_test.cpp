@@ -12,6 +12,7 @@
 #include "model/rope.h"
 #include "plan/layout.h"
 #include "plan/models.h"
+#include "plan/planner.h"
 #include "quant/format.h"
 #include "support/test_data.h"
 
@@ -188,6 +189,52 @@ TEST_F(Device, HoldsExactlyThePlannedBytes) {
       }
     }
   }
+}
+
+// Budgets as a user gives them: whatever the planner makes of them is held to the byte, the exact total of a plan is
+// enough and a byte less is refused while there is only a plan.
+TEST_F(Device, HoldsWhatIsPlannedUnderABudgetAndABudgetIsExact) {
+  hardware::Profile machine;
+  machine.cpu.cores = 2;
+  machine.ram.total = machine.ram.available = 64 * kGiB;
+  hardware::Gpu gpu;
+  gpu.id = options().device;
+  gpu.name = "test GPU";
+  gpu.total = gpu.free = 2 * kGiB;
+  machine.gpus = {gpu};
+  for (const ModelShape& shape : {loadline::test::tiny(), loadline::test::llama_3_2_1b()}) {
+    const gguf::Model model = loadline::test::make_model(shape, loadline::test::q4_k_m(shape.layers));
+    const model::Program program = model::build_program(model);
+    for (const std::uint32_t context : {64U, 2048U}) {
+      plan::Options wanted;
+      wanted.context = context;
+      wanted.gpu_layers = {plan::GpuLayers::Kind::All, 0};
+      const Bytes all = plan::tier_total(plan::make_plan(model, program, machine, wanted), kGpu);
+      wanted.gpu_budget = all - Bytes(1);
+      EXPECT_THROW(plan::make_plan(model, program, machine, wanted), Error);
+      for (const Bytes budget : {all, all / 2, all / 8}) {
+        wanted.gpu_budget = budget;
+        if (budget < all) wanted.gpu_layers.kind = plan::GpuLayers::Kind::Auto;
+        const plan::Plan plan = plan::make_plan(model, program, machine, wanted);
+        EXPECT_LE(plan::tier_total(plan, kGpu), budget);
+        if (plan.scratch[kGpu].host_staging == plan::kNoRegion) continue;  // nothing fits there
+        const VulkanDevice device(model, program, plan, kGpu, options());
+        EXPECT_EQ(device.allocated(), planned_bytes(plan, kGpu)) << shape.name << ", " << to_string(budget);
+      }
+    }
+  }
+}
+
+TEST_F(Device, MeasuresWhatItCanDoAndComputesOn) {
+  const Loaded setup(one_layer(), TensorType::Q8_0, shape_of(32, 1));
+  VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, options());
+  upload_all(device, setup);
+  device.prepare();
+  const std::vector<float> before = run_pass(device, setup, 1);
+  const Peaks peaks = device.measure();
+  EXPECT_GT(peaks.read_bandwidth, 0);
+  EXPECT_GT(peaks.float_ops, 0);
+  EXPECT_EQ(run_pass(device, setup, 1), before);
 }
 
 TEST_F(Device, ComputesTheSameWithItsArenasInParts) {
