@@ -14,6 +14,7 @@
 #include "hardware/probe.h"
 #include "plan/budgets.h"
 #include "plan/layout.h"
+#include "plan/planner.h"
 #include "support/test_data.h"
 
 namespace loadline::engine {
@@ -50,21 +51,28 @@ const Division kDivisions[] = {
     {"PromptsThroughAGpuThatHasAttention", {kCpu, kGpu, kCpu, kGpu, kCpu, kSecond}, false, {2}},
 };
 
+const Division& division_named(std::string_view name) { return *std::ranges::find(kDivisions, name, &Division::name); }
+
 struct Settings {
   std::uint32_t batch = 512;
   quant::TensorType kv = quant::TensorType::F32;
   std::uint32_t context = 0;  // 0: as many as there are tokens
 };
 
-plan::Plan divided_plan(const gguf::Model& model, const model::Program& program, const fs::path& file,
-                        const Division& division, std::size_t tokens, const Settings& settings) {
+hardware::Profile machine_with_gpus(const fs::path& file, std::size_t count) {
   hardware::Profile profile = hardware::probe(file);
   vulkan::test::Messages unused;
   hardware::Gpu gpu;
   gpu.id = vulkan::test::options_for_tests(unused).device;
   gpu.name = "test GPU";
   gpu.total = gpu.free = 2 * kGiB;
-  profile.gpus = {gpu, gpu};
+  profile.gpus.assign(count, gpu);
+  return profile;
+}
+
+plan::Plan divided_plan(const gguf::Model& model, const model::Program& program, const fs::path& file,
+                        const Division& division, std::size_t tokens, const Settings& settings) {
+  const hardware::Profile profile = machine_with_gpus(file, 2);
   plan::Options options;
   options.context = settings.context == 0 ? static_cast<std::uint32_t>(tokens) : settings.context;
   options.batch = settings.batch;
@@ -137,6 +145,20 @@ INSTANTIATE_TEST_SUITE_P(Files, DividedModels,
                            return identifier(std::get<0>(row.param)) + "_" + std::get<1>(row.param).name;
                          });
 
+// The other files: every format on both sides of a division, and on its way through a GPU.
+std::vector<std::string> other_files() {
+  std::vector<std::string> names;
+  for (const Golden& golden : test::golden_files()) {
+    if (golden.name != "llama-F32" && golden.name != "qwen3-Q4_K_M") names.push_back(golden.name);
+  }
+  return names;
+}
+INSTANTIATE_TEST_SUITE_P(
+    OtherFiles, DividedModels,
+    testing::Combine(testing::ValuesIn(other_files()),
+                     testing::Values(division_named("TwoGpusAndTheCpu"), division_named("PromptsThroughTheGpu"))),
+    [](const auto& row) { return identifier(std::get<0>(row.param)) + "_" + std::get<1>(row.param).name; });
+
 TEST_P(DividedModels, AgreeWithTheGoldenLogits) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
   const auto& [name, division] = GetParam();
@@ -146,10 +168,33 @@ TEST_P(DividedModels, AgreeWithTheGoldenLogits) {
   test::expect_within(test::compare(test::golden_logits(folder, *golden), actual, tokens.size()), *golden);
 }
 
+// What -ot says reaches the device: the planner's groups, not a division of ours.
+TEST_F(GpuLogits, AgreeWithTheGoldenLogitsUnderTensorOverrides) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const fs::path file = folder / "llama-F32.gguf";
+  const auto tokens = test::golden_tokens(folder);
+  plan::Options options;
+  options.context = static_cast<std::uint32_t>(tokens.size());
+  options.outputs = options.batch;
+  options.k_type = options.v_type = quant::TensorType::F32;
+  options.gpu_layers.kind = plan::GpuLayers::Kind::All;
+  options.overrides = {{"ffn_(gate|up)", kSecond}, {"blk\\.1\\.attn", kCpu}};
+  gguf::Model model = gguf::open_model(file);
+  model::Program program = model::build_program(model);
+  plan::Plan plan = plan::make_plan(model, program, machine_with_gpus(file, 2), options);
+  const std::array<plan::DeviceIndex, 2> wanted = {kCpu, kSecond};  // attention and feed-forward of the second layer
+  for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(plan.groups.at(3 + i).device, wanted.at(i));
+  const auto engine = Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
+  std::vector<float> all;
+  engine->score(
+      tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }, kNeverStop);
+  const auto golden = std::ranges::find(test::golden_files(), "llama-F32", &Golden::name);
+  test::expect_within(test::compare(test::golden_logits(folder, *golden), all, tokens.size()), *golden);
+}
+
 TEST_F(GpuLogits, AreMeasuredDeviceByDevice) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
-  const Division& division = *std::ranges::find(kDivisions, "PromptsThroughTheGpu", &Division::name);
-  const auto engine = load(folder / "llama-F32.gguf", 32, division, {});
+  const auto engine = load(folder / "llama-F32.gguf", 32, division_named("PromptsThroughTheGpu"), {});
   EXPECT_EQ(engine->measure_gpu(kCpu).float_ops, 0);
   EXPECT_GT(engine->measure_gpu(kGpu).float_ops, 0);
   const auto rows = benchmark(*engine, {.prompt = 16, .generate = 2, .repeats = 1}, kNeverStop);
