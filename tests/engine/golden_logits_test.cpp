@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 
+#include "backend/cpu/kernels.h"
 #include "backend/reference/reference.h"
 #include "engine/engine.h"
 #include "engine/golden.h"
@@ -108,6 +110,17 @@ TEST_P(GoldenLogits, SmallerCacheTypesStayClose) {
   const double half = GetParam().kl > 1e-5 ? 1e-3 : 1e-5;
   EXPECT_LT(compare(full, engine_logits(file, tokens, {.kv = quant::TensorType::F16}), tokens.size()).kl, half);
   EXPECT_LT(compare(full, engine_logits(file, tokens, {.kv = quant::TensorType::Q8_0}), tokens.size()).kl, 1e-3);
+}
+
+// In processes of their own, as a process chooses once. Without the scalar set, whose arithmetic is the oracle's.
+TEST(InstructionSets, EveryOneAgreesWithTheGoldenLogits) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const std::string self = fs::read_symlink("/proc/self/exe").string();
+  for (const cpu::KernelTable* table : cpu::available_kernels().subspan(1)) {
+    const std::string command = "LOADLINE_ISA=" + std::string(table->name) + " '" + self +
+                                "' --gtest_brief=1 --gtest_filter='Files/GoldenLogits.TheEngine*' 1>&2";
+    EXPECT_EQ(std::system(command.c_str()), 0) << table->name;
+  }
 }
 
 }  // namespace

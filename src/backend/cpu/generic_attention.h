@@ -141,6 +141,7 @@ void add_values_narrow(const float* v, std::size_t cells, const float* weights, 
 template <int count>
 void q8_scores(const std::byte* k, std::uint32_t dim, const RoundedQuery* q, float (*scores)[kCells]) {
   constexpr int kVectors = kCells / 16;
+  using Dots = V::Dots<255>;
   F sums[count][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < count; ++r) {
@@ -148,11 +149,11 @@ void q8_scores(const std::byte* k, std::uint32_t dim, const RoundedQuery* q, flo
     for (int v = 0; v < kVectors; ++v) sums[r][v] = V::zero_f();
   }
   for (std::uint32_t i = 0; i < dim; i += 32, k += kQ8Group) {
-    I products[count][kVectors];
+    Dots products[count][kVectors];
 #pragma GCC unroll 8
     for (int r = 0; r < count; ++r) {
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) products[r][v] = V::repeat(&q[r].starts[i / 32]);
+      for (int v = 0; v < kVectors; ++v) products[r][v] = Dots::from(V::repeat(&q[r].starts[i / 32]));
     }
 #pragma GCC unroll 8
     for (int u = 0; u < 8; ++u) {
@@ -163,7 +164,7 @@ void q8_scores(const std::byte* k, std::uint32_t dim, const RoundedQuery* q, flo
       for (int r = 0; r < count; ++r) {
         const I x = V::repeat(&q[r].values[i + 4 * static_cast<std::uint32_t>(u)]);
 #pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) products[r][v] = V::dot_signed(products[r][v], values[v], x);
+        for (int v = 0; v < kVectors; ++v) products[r][v].add(values[v], x);
       }
     }
 #pragma GCC unroll 8
@@ -171,7 +172,8 @@ void q8_scores(const std::byte* k, std::uint32_t dim, const RoundedQuery* q, flo
       const F scale = V::halves(k + 32 * v);
 #pragma GCC unroll 8
       for (int r = 0; r < count; ++r) {
-        sums[r][v] = V::fma(V::mul(V::to_float(products[r][v]), scale), V::set(q[r].scales[i / 32]), sums[r][v]);
+        sums[r][v] =
+            V::fma(V::mul(V::to_float(products[r][v].total()), scale), V::set(q[r].scales[i / 32]), sums[r][v]);
       }
     }
   }

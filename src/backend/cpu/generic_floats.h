@@ -49,7 +49,9 @@ template <class Format, int n, int streams>
 LOADLINE_INLINE void float_streams(const Tile* tiles, const float* x, std::size_t stride, float* sums) {
   constexpr std::size_t kTileBytes = kRows * Format::kBytes;
   constexpr std::size_t kChainBytes = kTileBytes / 256 * kChains;
-  constexpr int kUsed = n == 1 ? kChains : n == 2 ? 4 : 2;
+  // The same however many streams there are, so that a row's sum does not depend on which tiles go together.
+  constexpr int kEach = V::kSums / (static_cast<int>(kStreams) * n);
+  constexpr int kUsed = kEach > 1 ? kEach : 1;
   alignas(64) std::byte copies[streams][kTileBytes];
   F totals[streams][n][kUsed];
   unrolled<streams>(LOADLINE_EACH(s) {

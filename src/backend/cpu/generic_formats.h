@@ -5,6 +5,7 @@
 //   kBytes         bytes of 256 values of one row
 //   kGroup         values that share a scale: 16 or 32
 //   kBias          what to subtract from its unsigned weights; 0 for none
+//   kMost          the largest unsigned weight (of signed ones 255, as V::Dots wants it)
 //   kSigned        weights come as signed bytes plus V::kSignedOffset instead (kBias is not used)
 //   kMins          what else is added to a row: nothing, a float per 32, or 6-bit or 4-bit mins times a float
 //   Header(p)      what is decoded once for all 256
@@ -13,7 +14,8 @@
 //   values
 //                  of kSegmentGroups groups, of which number i is group_of<s>(i); group and offset are integral
 //                  constants
-//   fold           (kFold) the weight times its group's integer scale, as a signed byte plus V::kSignedOffset
+//   fold           (kFold) the weight times its group's integer scale, as a signed byte plus V::kSignedOffset, or
+//                  where there is no bias unsigned and at most kMostFolded
 // The bit layouts are those of ggml-common.h, times 16 rows as layout.h describes.
 #pragma once
 
@@ -89,6 +91,7 @@ struct Nibbles32 {
 
 struct Q4_0 : Nibbles32<18, 2> {
   static constexpr int kBias = 8;
+  static constexpr int kMost = 15;
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::None;
   template <int s, class Sink>
@@ -99,6 +102,7 @@ struct Q4_0 : Nibbles32<18, 2> {
 
 struct Q4_1 : Nibbles32<20, 4> {
   static constexpr int kBias = 0;
+  static constexpr int kMost = 15;
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::Float;
   template <int s, class Sink>
@@ -123,11 +127,13 @@ struct FiveBits32 : Nibbles32<bytes_, bits_ + 4> {
 
 struct Q5_0 : FiveBits32<22, 2> {
   static constexpr int kBias = 16;
+  static constexpr int kMost = 31;
   static constexpr Mins kMins = Mins::None;
 };
 
 struct Q5_1 : FiveBits32<24, 4> {
   static constexpr int kBias = 0;
+  static constexpr int kMost = 31;
   static constexpr Mins kMins = Mins::Float;
 };
 
@@ -135,6 +141,7 @@ LOADLINE_INLINE I offset_signed(I v) { return V::kSignedOffset != 0 ? V::xor_(v,
 
 struct Q8_0 : Nibbles32<34, 0> {
   static constexpr int kBias = 0;
+  static constexpr int kMost = 255;
   static constexpr bool kSigned = true;
   static constexpr Mins kMins = Mins::None;
   template <int s, class Sink>
@@ -150,6 +157,7 @@ LOADLINE_INLINE I level(I nibble) { return V::lookup(offset_signed(V::table16(kL
 
 struct IQ4_NL : Nibbles32<18, 2> {
   static constexpr int kBias = 0;
+  static constexpr int kMost = 255;
   static constexpr bool kSigned = true;
   static constexpr Mins kMins = Mins::None;
   template <int s, class Sink>
@@ -209,6 +217,7 @@ struct SixBits {
 struct Q4_K : NibblesK {
   static constexpr int kBytes = 144;
   static constexpr int kBias = 0;
+  static constexpr int kMost = 15;
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::Pairs32;
   using Header = SixBits;
@@ -230,6 +239,7 @@ struct Q4_K : NibblesK {
 struct Q5_K : NibblesK {
   static constexpr int kBytes = 176;
   static constexpr int kBias = 0;
+  static constexpr int kMost = 31;
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::Pairs32;
   using Header = SixBits;
@@ -272,6 +282,7 @@ struct Sixteens {
 struct Q6_K : Sixteens {
   static constexpr int kBytes = 210;
   static constexpr int kBias = 32;
+  static constexpr int kMost = 63;
   static constexpr bool kSigned = false;
   static constexpr bool kFold = false;
   static constexpr Mins kMins = Mins::None;
@@ -306,6 +317,8 @@ struct Q6_K : Sixteens {
 struct Q2_K : Sixteens {
   static constexpr int kBytes = 84;
   static constexpr int kBias = 0;
+  static constexpr int kMost = 3;
+  static constexpr int kMostFolded = 45;
   static constexpr bool kSigned = false;
   static constexpr bool kFold = true;
   static constexpr Mins kMins = Mins::Pairs16;
@@ -350,6 +363,8 @@ struct Q2_K : Sixteens {
 struct Q3_K : Sixteens {
   static constexpr int kBytes = 110;
   static constexpr int kBias = 4;
+  static constexpr int kMost = 7;
+  static constexpr int kMostFolded = 255;
   static constexpr bool kSigned = false;
   static constexpr bool kFold = true;
   static constexpr Mins kMins = Mins::None;
@@ -421,6 +436,7 @@ struct IQ4_XS {
     return s;
   }
   static constexpr int kBias = 0;
+  static constexpr int kMost = 255;
   static constexpr bool kSigned = true;
   static constexpr Mins kMins = Mins::None;
   struct Header {

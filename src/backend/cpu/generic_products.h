@@ -23,19 +23,13 @@ constexpr int log2_of(int power) {
   return n;
 }
 
-// What the integer accumulator of group g starts from.
-template <class Format, int g>
-LOADLINE_INLINE I start_of(const Int8Block& x) {
-  const std::int32_t* start = Format::kGroup == 16 ? &x.starts16[g] : &x.starts32[g];
-  if constexpr (Format::kSigned) return V::kSignedOffset != 0 ? V::repeat(start) : V::zero();
-  if constexpr (Format::kBias != 0) return V::sra32<7 - log2_of(Format::kBias)>(V::repeat(start));
-  return V::zero();
-}
-
-template <class Format>
-LOADLINE_INLINE I multiply(I sum, I weights, const std::int8_t* x) {
-  if constexpr (Format::kSigned) return V::dot_signed(sum, weights, V::repeat(x));
-  return V::dot(sum, weights, V::repeat(x));
+// What the integer accumulator of group g starts from, so that `bias` is subtracted from every weight.
+template <int group, int bias>
+LOADLINE_INLINE I start_of(const Int8Block& x, int g) {
+  if constexpr (bias == 0) return V::zero();
+  const I start = V::repeat(group == 16 ? &x.starts16[g] : group == 32 ? &x.starts32[g] : &x.start256);
+  if constexpr (bias == 128) return start;
+  return V::sra32<7 - log2_of(bias)>(start);
 }
 
 // Sum over four groups of min times sum of the activations: `mins` holds four bytes per lane, `sums` four shorts in the
@@ -82,29 +76,42 @@ LOADLINE_INLINE void prefetch_ahead(const std::byte* p) {
   unrolled<static_cast<int>(kLast - kFirst)>(LOADLINE_EACH(i) { V::prefetch(p + kAhead + (kFirst + i) * 64); });
 }
 
-// 256 values of 16 rows times those of n tokens, less the tokens' scales.
+// Adds 256 values of 16 rows times those of n tokens to totals[16 * t + r].
 template <class Format, int n>
-LOADLINE_INLINE void superblock(const std::byte* p, const Int8Block* x, F (&sums)[n]) {
+void superblock(const std::byte* p, const Int8Block* x, float* totals) {
   const typename Format::Header header(p);
+  F sums[n];
   unrolled<n>(LOADLINE_EACH(t) { sums[t] = mins_of<Format>(header, p, x[t]); });
   constexpr int kGroups = Format::kSegmentGroups;
+  constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
+  using Dots = V::Dots<Format::kMost>;
   unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-    I products[kGroups][n];
+    Dots products[kGroups][n];
     unrolled<kGroups>(LOADLINE_EACH(i) {
       constexpr int kIndex = Format::template group_of<s>(i);
-      unrolled<n>(LOADLINE_EACH(t) { products[i][t] = start_of<Format, kIndex>(x[t]); });
+      unrolled<n>(LOADLINE_EACH(t) { products[i][t] = Dots::from(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
     });
     Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
       prefetch_ahead<kRows * Format::kBytes, offset / 4>(p);
-      unrolled<n>(
-          LOADLINE_EACH(t) { products[i][t] = multiply<Format>(products[i][t], weights, x[t].values + offset); });
+      unrolled<n>(LOADLINE_EACH(t) { products[i][t].add(weights, V::repeat(x[t].values + offset)); });
     });
     unrolled<kGroups>(LOADLINE_EACH(i) {
       constexpr int kIndex = Format::template group_of<s>(i);
       const F scale = Format::template scale<kIndex>(header, p);
-      unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(products[i][t]), scale, sums[t]); });
+      unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(products[i][t].total()), scale, sums[t]); });
     });
   });
+  unrolled<n>(LOADLINE_EACH(t) {
+    V::store_f(totals + kRows * t, V::fma(sums[t], V::set(x[t].scale), V::load_f(totals + kRows * t)));
+  });
+}
+
+// The same for any n, V::kDirect tokens at a time.
+template <class Format, int n>
+LOADLINE_INLINE void superblock_of_few(const std::byte* p, const Int8Block* x, float* totals) {
+  constexpr int kNow = n < V::kDirect ? n : V::kDirect;
+  superblock<Format, kNow>(p, x, totals);
+  if constexpr (n > kNow) superblock_of_few<Format, n - kNow>(p, x + kNow, totals + kRows * kNow);
 }
 
 // sums[16 * (n * i + t) + r] = row r of tile i times token first + t, for n tokens and up to kStreams tiles.
@@ -121,27 +128,41 @@ void products_of_few(const Tile* tiles, std::uint32_t count, const std::byte* ac
         copy_superblock(tiles[i], b, copy);
         p = copy;
       }
-      F block[n];
-      superblock<Format>(p, x, block);
-      float* totals = sums + std::size_t{kRows} * n * i;
-      unrolled<n>(LOADLINE_EACH(t) {
-        V::store_f(totals + kRows * t, V::fma(block[t], V::set(x[t].scale), V::load_f(totals + kRows * t)));
-      });
+      superblock_of_few<Format, n>(p, x, sums + std::size_t{kRows} * n * i);
     }
   }
 }
 
 // ---- Many tokens ----
 
-// What a register tile must know of a format: values per scale (256 where the scales are folded into the weights).
-template <int group, bool is_signed, Mins mins_kind>
+// Whether the scales of a format are folded into the weights when they are unpacked.
+template <class Format>
+constexpr bool kFolded = Format::kFold && !(V::kNarrow && Format::kBias != 0);
+
+// What a register tile must know of a format: values per scale (256 where the scales are folded into the weights), the
+// largest weight as V::Dots has it, and what is to be subtracted from the weights as they were unpacked.
+template <int group, int most, int bias, Mins mins_kind>
 struct Shape {
   static constexpr int kGroup = group;
-  static constexpr bool kSigned = is_signed;
+  static constexpr int kMost = most;
+  static constexpr int kBias = bias;
   static constexpr Mins kMins = mins_kind;
 };
 template <class Format>
-using ShapeOf = Shape<Format::kFold ? 256 : Format::kGroup, Format::kSigned || Format::kBias != 0, Format::kMins>;
+constexpr auto shape_of() {
+  constexpr int kGroup = kFolded<Format> ? 256 : Format::kGroup;
+  if constexpr (Format::kSigned || (Format::kBias != 0 && !V::kNarrow)) {
+    return Shape<kGroup, 255, V::kSignedOffset, Format::kMins>{};
+  } else if constexpr (!V::kNarrow) {
+    return Shape<kGroup, 127, 0, Format::kMins>{};
+  } else if constexpr (kFolded<Format>) {
+    return Shape<kGroup, Format::kMostFolded, 0, Format::kMins>{};
+  } else {
+    return Shape<kGroup, Format::kMost, Format::kBias, Format::kMins>{};
+  }
+}
+template <class Format>
+using ShapeOf = decltype(shape_of<Format>());
 
 // 256 values of a tile, unpacked: weights of 4 values [64][16 rows][4], float scales per group, mins.
 struct alignas(64) Unpacked {
@@ -160,7 +181,7 @@ LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
   const typename Format::Header header(p);
   constexpr int kGroups = Format::kSegmentGroups;
   unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-    if constexpr (Format::kFold) {
+    if constexpr (kFolded<Format>) {
       typename Format::Folder folders[kGroups];
       unrolled<kGroups>(LOADLINE_EACH(i) {
         constexpr int kIndex = Format::template group_of<s>(i);
@@ -173,7 +194,7 @@ LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
     } else {
       Format::template segment<s>(p, [&](auto, auto offset, I weights) __attribute__((always_inline)) {
         if constexpr (streaming) prefetch_ahead<kRows * Format::kBytes, offset / 4>(p);
-        if constexpr (!Format::kSigned && Format::kBias != 0) {
+        if constexpr (!V::kNarrow && !Format::kSigned && Format::kBias != 0) {
           weights = V::add8(weights, V::bytes(V::kSignedOffset - Format::kBias));
         }
         V::store(out.weights[offset / 4], weights);
@@ -184,7 +205,7 @@ LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
       });
     }
   });
-  if constexpr (Format::kFold) V::store_f(out.scales[0], Format::folded_scale(header));
+  if constexpr (kFolded<Format>) V::store_f(out.scales[0], Format::folded_scale(header));
   if constexpr (Format::kMins == Mins::Float) {
     unrolled<8>(
         LOADLINE_EACH(g) { V::store_f(out.minimums[g], V::mul(Format::template minimum<g>(p), V::set(-1.0F / 128))); });
@@ -217,6 +238,7 @@ LOADLINE_INLINE F unpacked_mins(const Unpacked& w, const Int8Block& x) {
 // Adds 256 values of V::kTiles tiles times `count` tokens to out[token * stride + 16 * tile].
 template <class S, int count>
 void register_tile(const Unpacked* w, const Int8Block* x, float* out, std::size_t stride) {
+  using Dots = V::Dots<S::kMost>;
   F sums[count][V::kTiles];
 #pragma GCC unroll 8
   for (int t = 0; t < count; ++t) {
@@ -227,15 +249,12 @@ void register_tile(const Unpacked* w, const Int8Block* x, float* out, std::size_
   constexpr int kRun = S::kGroup == 16 ? 4 : 8;
   constexpr int kSteps = S::kGroup == 256 ? 8 : 1;
   for (int g = 0; g < 256 / S::kGroup; ++g) {
-    I products[count][V::kTiles];
+    Dots products[count][V::kTiles];
 #pragma GCC unroll 8
     for (int t = 0; t < count; ++t) {
-      I start = V::zero();
-      if constexpr (S::kSigned && V::kSignedOffset != 0) {
-        start = V::repeat(S::kGroup == 16 ? &x[t].starts16[g] : S::kGroup == 32 ? &x[t].starts32[g] : &x[t].start256);
-      }
+      const I start = start_of<S::kGroup, S::kBias>(x[t], g);
 #pragma GCC unroll 8
-      for (int m = 0; m < V::kTiles; ++m) products[t][m] = start;
+      for (int m = 0; m < V::kTiles; ++m) products[t][m] = Dots::from(start);
     }
     for (int step = 0; step < kSteps; ++step) {
       const int first = (g * kSteps + step) * kRun;
@@ -248,10 +267,7 @@ void register_tile(const Unpacked* w, const Int8Block* x, float* out, std::size_
         for (int t = 0; t < count; ++t) {
           const I values = V::repeat(&x[t].values[4 * (first + c)]);
 #pragma GCC unroll 8
-          for (int m = 0; m < V::kTiles; ++m) {
-            products[t][m] = S::kSigned ? V::dot_signed(products[t][m], weights[m], values)
-                                        : V::dot(products[t][m], weights[m], values);
-          }
+          for (int m = 0; m < V::kTiles; ++m) products[t][m].add(weights[m], values);
         }
       }
     }
@@ -259,7 +275,7 @@ void register_tile(const Unpacked* w, const Int8Block* x, float* out, std::size_
     for (int m = 0; m < V::kTiles; ++m) {
       const F scale = V::load_f(w[m].scales[g]);
 #pragma GCC unroll 8
-      for (int t = 0; t < count; ++t) sums[t][m] = V::fma(V::to_float(products[t][m]), scale, sums[t][m]);
+      for (int t = 0; t < count; ++t) sums[t][m] = V::fma(V::to_float(products[t][m].total()), scale, sums[t][m]);
     }
   }
 #pragma GCC unroll 8

@@ -65,7 +65,11 @@ void prepare_block(const float* x, Int8Block& out) {
     V::store_chars(out.values + i, V::round_to_int(V::mul(V::load_f(x + i), inverse)));
   }
   alignas(64) std::int32_t quads[64];  // sums of 4 values each
-  for (int i = 0; i < 4; ++i) V::store(quads + 16 * i, V::dot(V::zero(), V::bytes(1), V::load(out.values + 64 * i)));
+  for (int i = 0; i < 4; ++i) {
+    auto products = V::Dots<1>::from(V::zero());
+    products.add(V::bytes(1), V::load(out.values + 64 * i));
+    V::store(quads + 16 * i, products.total());
+  }
   out.start256 = 0;
   for (int i = 0; i < 8; ++i) {
     std::int32_t pair[2];

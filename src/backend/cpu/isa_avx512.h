@@ -20,6 +20,13 @@ struct V {
   // The unsigned operand of the dot product cannot hold a signed weight: it is stored plus this, and the accumulator
   // starts from minus this times the sum of the activations.
   static constexpr int kSignedOffset = 128;
+  // Whether products of unsigned weights of up to 6 bits are cheaper than those of 8 bits: then such weights stay as
+  // they are.
+  static constexpr bool kNarrow = false;
+  // Sums of floats that are kept at once straight from tiles (at most 16), and tokens that are multiplied at once by
+  // quantised ones.
+  static constexpr int kSums = 16;
+  static constexpr int kDirect = 4;
   // Register tile of the matrix product: 2 x 6 integer and as many float accumulators, and 8 registers for the rest.
   static constexpr int kTiles = 2;
   static constexpr int kTokens = 6;
@@ -89,10 +96,15 @@ struct V {
                                  bytes(0x10));
   }
 
-  // Adds to each lane the sum of the products of its 4 bytes: unsigned (below 64) times signed.
-  static LOADLINE_INLINE I dot(I sum, I weights, I x) { return _mm512_dpbusd_epi32(sum, weights, x); }
-  // Likewise for weights of 8 bits plus kSignedOffset.
-  static LOADLINE_INLINE I dot_signed(I sum, I weights, I x) { return _mm512_dpbusd_epi32(sum, weights, x); }
+  // Sums of products of 4 bytes in each lane: weights of at most `most`, unsigned, or signed ones plus kSignedOffset
+  // where `most` is 255, times signed activations.
+  template <int most>
+  struct Dots {
+    I sum;
+    static LOADLINE_INLINE Dots from(I start) { return {start}; }
+    LOADLINE_INLINE void add(I weights, I x) { sum = _mm512_dpbusd_epi32(sum, weights, x); }
+    [[nodiscard]] LOADLINE_INLINE I total() const { return sum; }
+  };
   // Adds the sum of the products of the two signed halves.
   static LOADLINE_INLINE I dot16(I sum, I a, I b) { return _mm512_dpwssd_epi32(sum, a, b); }
   static LOADLINE_INLINE F to_float(I v) { return _mm512_cvtepi32_ps(v); }

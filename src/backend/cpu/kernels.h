@@ -86,7 +86,7 @@ struct AttentionTask {
 using StopFlag = std::atomic<bool>;
 
 struct KernelTable {
-  std::string_view name;  // "scalar", "avx2", "avx512", "neon"
+  std::string_view name;  // "scalar", "avx2", "avxvnni", "avx512", "neon"
 
   // Prepares tokens [begin, end) of x[tokens][columns] (row stride in floats) into the buffer of activation_bytes().
   void (*prepare)(quant::ActivationKind kind, const float* x, std::uint64_t stride, std::uint64_t columns,
@@ -112,7 +112,7 @@ struct KernelTable {
   void (*attention_finish)(const AttentionTask& task, std::uint32_t begin_token, std::uint32_t end_token);
 };
 
-// The best table this processor can run, or the one LOADLINE_ISA names (scalar, avx2, avx512, neon).
+// The best table this processor can run, or the one LOADLINE_ISA names (scalar, avx2, avxvnni, avx512, neon).
 // Throws Error(BadInput) for an unknown name or one the processor cannot run.
 const KernelTable& kernels();
 // Every table this processor can run, the scalar one first.
