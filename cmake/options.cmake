@@ -37,17 +37,23 @@ if(LOADLINE_FUZZERS)  # the library code too must count its branches, or the fuz
   target_compile_options(loadline_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# loadline_module(NAME SOURCES ... [DEPENDS ...]): one static library per folder of src/. DEPENDS names the modules
-# (and outside libraries) it may use; a module that is not named cannot be linked, which keeps the arrows downwards.
+# loadline_module(NAME SOURCES ... [DEPENDS ...] [TOGETHER]): one static library per folder of src/. DEPENDS names the
+# modules (and outside libraries) it may use; a module that is not named cannot be linked, which keeps the arrows
+# downwards. TOGETHER: builds with sanitizers, which are made for one run of the tests, compile the sources as one, in a
+# fraction of the time; names that two sources define for themselves must differ then.
 function(loadline_module name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ARG "TOGETHER" "" "SOURCES;DEPENDS" ${ARGN})
   add_library(loadline_${name} STATIC ${ARG_SOURCES})
   target_include_directories(loadline_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(loadline_${name} PUBLIC loadline_flags ${ARG_DEPENDS})
+  if(ARG_TOGETHER AND LOADLINE_SANITIZE AND NOT LOADLINE_FUZZERS)
+    set_target_properties(loadline_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
+  endif()
 endfunction()
 
 # loadline_test(NAME SOURCES ... [DEPENDS ...] [LABELS ...]): one GoogleTest program, registered with CTest under NAME.
-# The label `slow` keeps a test out of `./dev test --fast`; the name of its folder is a label of every test.
+# The label `slow` keeps a test out of `./dev test --fast`, `asan` and `tsan` take it into the run under these; the name
+# of its folder is a label of every test.
 function(loadline_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -57,7 +63,7 @@ function(loadline_test name)
   cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
   set(labels ${folder} ${ARG_LABELS})
   foreach(sanitizer asan tsan)
-    if(folder IN_LIST LOADLINE_FOLDERS_UNDER_${sanitizer})
+    if(folder IN_LIST LOADLINE_FOLDERS_UNDER_${sanitizer} OR sanitizer IN_LIST ARG_LABELS)
       list(APPEND labels ${sanitizer})
       add_dependencies(${sanitizer}_tests ${name})
     endif()

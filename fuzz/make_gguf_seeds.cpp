@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -60,11 +61,11 @@ Metadata model() {
   return metadata;
 }
 
-Metadata part() {
+Metadata part(std::uint16_t number) {
   Metadata metadata;
-  metadata.set("split.no", {std::uint16_t{0}});
+  metadata.set("split.no", {number});
   metadata.set("split.count", {std::uint16_t{2}});
-  metadata.set("split.tensors.count", {std::int32_t{1}});
+  metadata.set("split.tensors.count", {std::int32_t{2}});
   return metadata;
 }
 
@@ -83,6 +84,11 @@ int main(int argc, char** argv) {
         {{"token_embd.weight", quant::TensorType::F16, {8, 2}},
          {"blk.0.attn_q.weight", quant::TensorType::Q8_0, {32, 1, 2}},
          {"blk.1.attn_q.weight", quant::TensorType::Q4_K, {256}}});
-  write(folder / "part.gguf", part(), {{"output.weight", quant::TensorType::F32, {1}}});
+  // The two files of a split model one after the other, as the fuzzer takes them.
+  write(folder / "split.gguf", part(0), {{"output.weight", quant::TensorType::F32, {1}}});
+  write(folder / "second.gguf", part(1), {{"output_norm.weight", quant::TensorType::F32, {1}}});
+  std::ofstream(folder / "split.gguf", std::ios::binary | std::ios::app)
+      << std::ifstream(folder / "second.gguf", std::ios::binary).rdbuf();
+  std::filesystem::remove(folder / "second.gguf");
   return 0;
 }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "cli/command.h"
+#include "cli/help.h"
 #include "cli/model_source.h"
 #include "cli/plan_options.h"
 #include "cli/terminal.h"
@@ -148,19 +149,19 @@ void add_bench(CLI::App& app, Action& action) {
       app.add_subcommand("bench", "Measure prompt and generation speed (without -m: of the demo model)");
   command->add_option("-m,--model", options->model, "GGUF file, or the first file of a split model");
   command->add_option("-p,--n-prompt", options->test.prompt, "Tokens of the prompt test (0: none)")
-      ->check(CLI::Range(0, 1 << 20))
+      ->check(in_range(0, 1 << 20))
       ->capture_default_str();
   command->add_option("-n,--n-gen", options->test.generate, "Tokens of the generation test (0: none)")
-      ->check(CLI::Range(0, 1 << 20))
+      ->check(in_range(0, 1 << 20))
       ->capture_default_str();
   command->add_option("-d,--n-depth", options->test.depth, "Tokens in the context before each test")
-      ->check(CLI::Range(0, 1 << 24))
+      ->check(in_range(0, 1 << 24))
       ->capture_default_str();
   command->add_option("-r,--repetitions", options->test.repeats, "Counted runs of each test")
-      ->check(CLI::Range(1, 1000))
+      ->check(in_range(1, 1000))
       ->capture_default_str();
   command->add_option("--sequences", options->test.sequences, "Sequences that generate side by side")
-      ->check(CLI::Range(1, 256))
+      ->check(in_range(1, 256))
       ->capture_default_str();
   command->add_flag("--json", options->json, "Print the figures as JSON");
   options->plan.add_to(*command);

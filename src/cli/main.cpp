@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/help.h"
 #include "cli/short_flags.h"
 
 namespace {
@@ -33,11 +34,18 @@ int run(int argc, char** argv) {
   loadline::cli::add_synth(app, action);
   loadline::cli::add_tokenize(app, action);
 
-  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  loadline::cli::set_help_layout(app);
+  const auto commands = app.get_subcommands([](CLI::App*) { return true; });
+  for (CLI::App* command : commands) {
+    loadline::cli::set_help_layout(*command);
+    loadline::cli::expect_numbers(*command);
+  }
+  constexpr const char* kSeeHelp = "See `loadline --help`.";
+  if (argc < 2) throw loadline::bad_input("no command was given", kSeeHelp);
+  const std::string_view first = argv[1];
   const auto is_named = [&](const CLI::App* command) { return command->check_name(argv[1]); };
-  if (argc > 1 && argv[1][0] != '-' && std::ranges::none_of(commands, is_named)) {
-    throw loadline::bad_input(fmt::format("there is no command \"{}\"", loadline::printable(argv[1])),
-                              "See `loadline --help`.");
+  if (first != "-h" && first != "--help" && first != "--version" && std::ranges::none_of(commands, is_named)) {
+    throw loadline::bad_input(fmt::format("there is no command \"{}\"", loadline::printable(first)), kSeeHelp);
   }
   try {
     std::vector<std::string> arguments = loadline::cli::spell_out_flags(argc, argv);
@@ -58,7 +66,7 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const CLI::ParseError& problem) {
-    std::fprintf(stderr, "loadline: %s\nSee `loadline --help`.\n", problem.what());
+    std::fprintf(stderr, "loadline: %s\nSee `loadline --help`.\n", loadline::cli::sentence(problem).c_str());
     return static_cast<int>(ErrorCode::BadInput);
   } catch (const loadline::Error& error) {
     std::fprintf(stderr, "loadline: %s\n", error.what());

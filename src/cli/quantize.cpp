@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "cli/authoring_progress.h"
 #include "cli/command.h"
+#include "cli/help.h"
 
 namespace loadline::cli {
 namespace {
@@ -52,7 +53,7 @@ void add_quantize(CLI::App& app, Action& action) {
   command->add_option("OUT", options->out, "The .gguf file to write")->required();
   command->add_option("TYPE", options->type, "Format mix: Q4_K_M, Q8_0, IQ4_XS, ...")->required();
   command->add_option("-t,--threads", options->threads, "Threads (default: as many as the machine has)")
-      ->check(CLI::Range(1, 1024));
+      ->check(in_range(1, 1024));
   command->callback([options, &action] { action = [options] { return quantize(*options); }; });
 }
 

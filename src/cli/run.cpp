@@ -4,13 +4,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <iterator>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/help.h"
 #include "cli/model_source.h"
 #include "cli/plan_options.h"
 #include "cli/sample_options.h"
@@ -67,20 +70,21 @@ std::string read_prompt(const Options& options, bool prompt_given, bool demo) {
   throw bad_input("there is no prompt", "Give one with -p TEXT or -f FILE, or pipe it in.");
 }
 
-// Writes to standard output at once; a reader that went away ends the generation, quietly.
+// Writes to standard output at once. Throws where that cannot be written, as on a full disk; a reader that went away
+// ends the program by SIGPIPE, as it does others.
 class Output {
  public:
   void write(std::string_view text) {
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) broken_ = true;
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+      throw bad_input(fmt::format("standard output cannot be written ({})", std::strerror(errno)));
+    }
     if (!text.empty()) ends_line_ = text.back() == '\n';
   }
   void end_line() {
     if (!ends_line_) write("\n");
   }
-  [[nodiscard]] bool broken() const { return broken_; }
 
  private:
-  bool broken_ = false;
   bool ends_line_ = true;
 };
 
@@ -148,13 +152,16 @@ int run(const Options& options, bool prompt_given) {
         fmt::format("the prompt has {} tokens, but the context holds {}", tokens.size(), plan.shape.context),
         fmt::format("Give more context with -c {}, or a shorter prompt.", tokens.size() + 256));
   }
+  const StopOnInterrupt interrupt;
   if (!options.quiet) fmt::print(stderr, "{}\n", plan::summary_line(plan, source.title));
 
-  const StopOnInterrupt interrupt;
   const auto start = std::chrono::steady_clock::now();
   const auto engine = load(std::move(source), plan, interrupt.flag());
-  if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (engine == nullptr) {
+    if (!options.quiet) fmt::print(stderr, "stopped after {:.2f} s of loading\n", load_seconds);
+    return static_cast<int>(ErrorCode::Interrupted);
+  }
   // The prompt is the one thing whose size no plan knows: its text, its tokens, and what cutting it took.
   const Bytes of_prompt(4 * prompt.size() + 16 * tokens.size());
   const Bytes held = hardware::held_memory();
@@ -203,7 +210,8 @@ void add_run(CLI::App& app, Action& action) {
   command
       ->add_option("-n,--predict,--n-predict", options->predict,
                    "Most tokens to generate (-1: until the model ends or the context is full)")
-      ->check(CLI::Range(std::int64_t{-1}, std::int64_t{1} << 31));
+      ->check(in_range(-1, std::int64_t{1} << 31))
+      ->capture_default_str();
   command->add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
   command->add_flag("--special", options->special, "Read and print control tokens such as <|eot_id|> as text");
   command->add_flag("--no-display-prompt", options->hide_prompt, "Print only what is generated");

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/help.h"
 
 namespace loadline::cli {
 namespace {
@@ -33,30 +34,29 @@ sample::LogitBias parse_bias(const std::string& text) {
 }  // namespace
 
 void SampleOptions::add_to(CLI::App& command) {
-  CLI::Option_group& group = *command.add_option_group("Choosing the next token");
-  group.add_option("--temp,--temperature", values_.temperature, "Randomness; 0: always the most likely token")
+  const auto add = [&](const char* flags, auto& value, const char* description) {
+    return command.add_option(flags, value, description)->group("Choosing the next token");
+  };
+  add("--temp,--temperature", values_.temperature, "Randomness; 0: always the most likely token")
       ->capture_default_str();
-  group.add_option("--top-k", values_.top_k, "Only the K most likely tokens (0: all)")->capture_default_str();
-  group.add_option("--top-p", values_.top_p, "Only the most likely tokens that together reach P (1: all)")
+  add("--top-k", values_.top_k, "Only the K most likely tokens (0: all)")->capture_default_str();
+  add("--top-p", values_.top_p, "Only the most likely tokens that together reach P (1: all)")->capture_default_str();
+  add("--min-p", values_.min_p, "Only tokens at least P times as likely as the most likely (0: all)")
       ->capture_default_str();
-  group.add_option("--min-p", values_.min_p, "Only tokens at least P times as likely as the most likely (0: all)")
+  add("--typical,--typical-p", values_.typical_p, "Only the most typical tokens that together reach P (1: all)")
       ->capture_default_str();
-  group
-      .add_option("--typical,--typical-p", values_.typical_p,
-                  "Only the most typical tokens that together reach P (1: all)")
+  add("--repeat-last-n", values_.repeat_last_n, "Tokens the penalties look back on (0: none, -1: all)")
       ->capture_default_str();
-  group.add_option("--repeat-last-n", values_.repeat_last_n, "Tokens the penalties look back on (0: none, -1: all)")
+  add("--repeat-penalty", values_.repeat_penalty, "Make tokens that were used less likely (1: off)")
       ->capture_default_str();
-  group.add_option("--repeat-penalty", values_.repeat_penalty, "Make tokens that were used less likely (1: off)")
+  add("--presence-penalty", values_.presence_penalty, "Subtract from tokens that were used (0: off)")
       ->capture_default_str();
-  group.add_option("--presence-penalty", values_.presence_penalty, "Subtract from tokens that were used (0: off)")
+  add("--frequency-penalty", values_.frequency_penalty, "Subtract for each use of a token (0: off)")
       ->capture_default_str();
-  group.add_option("--frequency-penalty", values_.frequency_penalty, "Subtract for each use of a token (0: off)")
+  add("-s,--seed", seed_, "Same seed, same text (-1: another each time)")
+      ->check(in_range(-1, 0xFFFFFFFF))
       ->capture_default_str();
-  group.add_option("-s,--seed", seed_, "Same seed, same text (-1: another each time)")
-      ->check(CLI::Range(std::int64_t{-1}, std::int64_t{0xFFFFFFFF}))
-      ->capture_default_str();
-  group.add_option("-l,--logit-bias", biases_, "TOKEN+BIAS or TOKEN-BIAS: change one token's chance; may be repeated");
+  add("-l,--logit-bias", biases_, "TOKEN+BIAS or TOKEN-BIAS: change one token's chance; may be repeated");
 }
 
 sample::Options SampleOptions::options() const {

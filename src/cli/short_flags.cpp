@@ -24,4 +24,9 @@ std::vector<std::string> spell_out_flags(int argc, const char* const* argv) {
   return arguments;
 }
 
+std::string typed_flag(std::string_view flag) {
+  const bool known = flag.starts_with("--") && std::ranges::find(kFlags, flag.substr(2)) != kFlags.end();
+  return std::string(known ? flag.substr(1) : flag);
+}
+
 }  // namespace loadline::cli

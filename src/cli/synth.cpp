@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cli/authoring_progress.h"
 #include "cli/command.h"
+#include "cli/help.h"
 
 namespace loadline::cli {
 namespace {
@@ -86,7 +87,7 @@ void add_synth(CLI::App& app, Action& action) {
   command->add_option("--shape", options->shape, "Which model's shape (see --list)");
   command->add_option("--type", options->type, "Format mix: Q4_K_M, Q8_0, F16, ...")->capture_default_str();
   command->add_option("--seed", options->synth.seed, "Other seeds give other weights")
-      ->check(CLI::NonNegativeNumber)
+      ->check(in_range(0, INT64_MAX))
       ->capture_default_str();
   command->add_flag("--header-only", options->synth.header_only,
                     "Leave the weights out: a sparse file of the full size, for planning");

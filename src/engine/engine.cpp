@@ -42,7 +42,7 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
   const plan::Plan& p = engine->plan_;
   engine->pool_ = std::make_unique<ThreadPool>(static_cast<int>(p.shape.threads));
   engine->devices_.resize(p.scratch.size());
-  auto owned = std::make_unique<cpu::CpuDevice>(engine->model_, engine->program_, p, *engine->pool_);
+  auto owned = std::make_unique<cpu::CpuDevice>(engine->model_, engine->program_, p, *engine->pool_, stop);
   cpu::CpuDevice& cpu = *owned;
   engine->devices_[plan::kCpu] = std::move(owned);
   const auto memory = [&](plan::RegionIndex region) {

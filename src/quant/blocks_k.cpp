@@ -158,7 +158,11 @@ void decode_block(const Block<TensorType::Q3_K>& block, float* values) {
   }
 }
 
-void decode_block(const Block<TensorType::Q4_K>& block, float* values) {
+namespace {
+
+// Q4_K and Q5_K: `high(group, i)` is the fifth bit of value i of a group.
+template <class AnyBlock, class High>
+void decode_with_minima(const AnyBlock& block, float* values, High high) {
   const float scale = half_to_float(block.scale);
   const float minimum_scale = half_to_float(block.minimum_scale);
   for (int group = 0; group < 8; ++group) {
@@ -168,25 +172,20 @@ void decode_block(const Block<TensorType::Q4_K>& block, float* values) {
     const std::uint8_t* bytes = block.nibbles + group / 2 * 32;
     const int shift = group % 2 * 4;
     for (int i = 0; i < 32; ++i) {
-      values[group * 32 + i] = group_scale * static_cast<float>((bytes[i] >> shift) & 15) - minimum;
+      const int quant = ((bytes[i] >> shift) & 15) | high(group, i) << 4;
+      values[group * 32 + i] = group_scale * static_cast<float>(quant) - minimum;
     }
   }
 }
 
+}  // namespace
+
+void decode_block(const Block<TensorType::Q4_K>& block, float* values) {
+  decode_with_minima(block, values, [](int, int) { return 0; });
+}
+
 void decode_block(const Block<TensorType::Q5_K>& block, float* values) {
-  const float scale = half_to_float(block.scale);
-  const float minimum_scale = half_to_float(block.minimum_scale);
-  for (int group = 0; group < 8; ++group) {
-    const GroupScale integers = group_scale(block.groups, group);
-    const float group_scale = scale * static_cast<float>(integers.scale);
-    const float minimum = minimum_scale * static_cast<float>(integers.minimum);
-    const std::uint8_t* bytes = block.nibbles + group / 2 * 32;
-    const int shift = group % 2 * 4;
-    for (int i = 0; i < 32; ++i) {
-      const int quant = ((bytes[i] >> shift) & 15) | ((block.high[i] >> group) & 1) << 4;
-      values[group * 32 + i] = group_scale * static_cast<float>(quant) - minimum;
-    }
-  }
+  decode_with_minima(block, values, [&](int group, int i) { return (block.high[i] >> group) & 1; });
 }
 
 void decode_block(const Block<TensorType::Q6_K>& block, float* values) {

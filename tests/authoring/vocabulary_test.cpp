@@ -18,8 +18,8 @@ struct Case {
 
 class Vocabulary : public testing::TestWithParam<Case> {
  protected:
-  Vocabulary() { add_vocabulary(GetParam().kind, GetParam().size, metadata); }
-  gguf::Metadata metadata;
+  Vocabulary() { add_vocabulary(GetParam().kind, GetParam().size, metadata_); }
+  gguf::Metadata metadata_;
 };
 INSTANTIATE_TEST_SUITE_P(
     Kinds, Vocabulary,
@@ -29,18 +29,18 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{VocabularyKind::Qwen, 152064, 151643, 151645}));
 
 TEST_P(Vocabulary, HasAsManyDistinctTokensAsAskedFor) {
-  const auto& tokens = *metadata.get_strings("tokenizer.ggml.tokens");
+  const auto& tokens = *metadata_.get_strings("tokenizer.ggml.tokens");
   EXPECT_EQ(tokens.size(), GetParam().size);
   const std::set<std::string> distinct(tokens.begin(), tokens.end());
   EXPECT_EQ(distinct.size(), tokens.size());
-  EXPECT_EQ(metadata.get_array("tokenizer.ggml.token_type")->size(), tokens.size());
+  EXPECT_EQ(metadata_.get_array("tokenizer.ggml.token_type")->size(), tokens.size());
 }
 
 TEST_P(Vocabulary, HasItsControlTokensWhereTheFamilyHasThem) {
-  EXPECT_EQ(metadata.get_unsigned("tokenizer.ggml.bos_token_id"), GetParam().bos);
-  EXPECT_EQ(metadata.get_unsigned("tokenizer.ggml.eos_token_id"), GetParam().eos);
-  const auto& tokens = *metadata.get_strings("tokenizer.ggml.tokens");
-  const auto types = *metadata.get_integers("tokenizer.ggml.token_type");
+  EXPECT_EQ(metadata_.get_unsigned("tokenizer.ggml.bos_token_id"), GetParam().bos);
+  EXPECT_EQ(metadata_.get_unsigned("tokenizer.ggml.eos_token_id"), GetParam().eos);
+  const auto& tokens = *metadata_.get_strings("tokenizer.ggml.tokens");
+  const auto types = *metadata_.get_integers("tokenizer.ggml.token_type");
   constexpr std::int64_t kControl = 3;
   EXPECT_EQ(types[GetParam().bos], kControl);
   EXPECT_EQ(types[GetParam().eos], kControl);
@@ -55,13 +55,13 @@ TEST_P(Vocabulary, HasItsControlTokensWhereTheFamilyHasThem) {
 }
 
 TEST_P(Vocabulary, JoinsOnlyTokensThatExistIntoTokensThatExist) {
-  const auto* merges = metadata.get_strings("tokenizer.ggml.merges");
+  const auto* merges = metadata_.get_strings("tokenizer.ggml.merges");
   if (merges == nullptr) {
     EXPECT_EQ(GetParam().kind, VocabularyKind::SentencePiece);
-    EXPECT_EQ(metadata.get_array("tokenizer.ggml.scores")->size(), GetParam().size);
+    EXPECT_EQ(metadata_.get_array("tokenizer.ggml.scores")->size(), GetParam().size);
     return;
   }
-  const auto& list = *metadata.get_strings("tokenizer.ggml.tokens");
+  const auto& list = *metadata_.get_strings("tokenizer.ggml.tokens");
   const std::set<std::string> tokens(list.begin(), list.end());
   for (const std::string& merge : *merges) {
     const std::size_t space = merge.find(' ');

@@ -21,22 +21,25 @@ std::vector<double> log_softmax(const float* logits, std::size_t count) {
 }  // namespace
 
 const std::vector<Golden>& golden_files() {
-  static const std::vector<Golden> files = {
+  static const std::vector<Golden> kFiles = {
       {"llama-F32", 1e-7, 1e-3}, {"llama-F16", 1e-5},    {"llama-BF16", 1e-4},   {"llama-Q4_0", 1e-3},
       {"llama-Q4_1", 1e-3},      {"llama-Q5_0", 1e-3},   {"llama-Q5_1", 1e-3},   {"llama-Q8_0", 1e-3},
       {"llama-Q2_K", 1e-3},      {"llama-Q3_K_M", 1e-3}, {"llama-Q4_K_M", 1e-3}, {"llama-Q5_K_M", 1e-3},
       {"llama-Q6_K", 1e-3},      {"llama-IQ4_NL", 1e-3}, {"llama-IQ4_XS", 1e-3}, {"qwen2-F16", 1e-5},
       {"qwen2-Q4_K_M", 1e-3},    {"qwen3-F16", 1e-5},    {"qwen3-Q4_K_M", 1e-3},
   };
-  return files;
+  return kFiles;
 }
 
-std::vector<float> golden_logits(const std::filesystem::path& folder, const Golden& golden) {
-  const std::filesystem::path path = folder / (golden.name + ".logits.f32");
+std::vector<float> read_floats(const std::filesystem::path& path) {
   std::vector<float> values(std::filesystem::file_size(path) / sizeof(float));
   std::ifstream(path, std::ios::binary)
       .read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
   return values;
+}
+
+std::vector<float> golden_logits(const std::filesystem::path& folder, const Golden& golden) {
+  return read_floats(folder / (golden.name + ".logits.f32"));
 }
 
 std::vector<std::int32_t> golden_tokens(const std::filesystem::path& folder) {

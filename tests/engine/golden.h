@@ -19,6 +19,8 @@ struct Golden {
 // (which alone costs about 1.5e-4 on these models).
 const std::vector<Golden>& golden_files();
 
+// All of a file of little-endian float32.
+std::vector<float> read_floats(const std::filesystem::path& path);
 std::vector<float> golden_logits(const std::filesystem::path& folder, const Golden& golden);
 std::vector<std::int32_t> golden_tokens(const std::filesystem::path& folder);
 

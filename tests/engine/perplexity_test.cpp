@@ -105,11 +105,11 @@ TEST_P(DemoFormats, CostLittlePerplexity) {
   const fs::path file = folder.path() / "model.gguf";
   const gguf::Model model = gguf::open_model(demo());
   authoring::requantize(model, *model::find_mix(GetParam()), 2, file, [](Bytes, Bytes) {});
-  static const double baseline = perplexity(demo(), kStories);
+  static const double kBaseline = perplexity(demo(), kStories);
   const double actual = perplexity(file, kStories);
   RecordProperty("perplexity", std::to_string(actual));
-  EXPECT_LT(actual / baseline, allowed_ratio(GetParam())) << actual << " against " << baseline;
-  EXPECT_GT(actual / baseline, 0.99);
+  EXPECT_LT(actual / kBaseline, allowed_ratio(GetParam())) << actual << " against " << kBaseline;
+  EXPECT_GT(actual / kBaseline, 0.99);
 }
 
 }  // namespace

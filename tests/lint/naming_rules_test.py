@@ -37,7 +37,7 @@ WRONG = [
     ("constexpr int TileRows = 16;", "TileRows"),
     ("const int kpage_cells = 32;", "kpage_cells"),
     ("void constant() { constexpr int limit = 3; (void)limit; }", "limit"),
-    ("int kept() { static const int kTable = 3; return kTable; }", "kTable"),
+    ("int kept() { static const int table = 3; return table; }", "table"),
     ("struct G { static int Shared; };", "Shared"),
     ("struct F { static constexpr int width = 3; };", "width"),
     ("#define max_of(a) (a)", "max_of"),
@@ -66,8 +66,8 @@ class Reader {
 };
 inline int decode_Q4_K(int block_count) {
   const int rows = block_count;
-  static const int table = rows;
-  return table;
+  static const int kTable = rows;
+  return kTable;
 }
 }  // namespace load_line
 """

@@ -9,7 +9,8 @@
 
 namespace loadline::cpu {
 
-CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool)
+CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
+                     const backend::StopFlag& stop)
     : model_(model), program_(program), plan_(plan), pool_(pool), kernels_(kernels()) {
   arenas_.resize(plan.arenas.size());
   for (std::size_t i = 0; i < plan.arenas.size(); ++i) {
@@ -18,22 +19,25 @@ CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, co
     if (holder != plan::kCpu || arena.purpose == plan::Purpose::Runtime) continue;
     arenas_[i] = HostArena(arena.size, arena.huge_pages, plan::name_of(arena.purpose));
   }
-  populate();
+  populate(stop);
 }
 
 // All threads together, since most of the time goes into clearing pages.
-void CpuDevice::populate() {
+void CpuDevice::populate(const backend::StopFlag& stop) {
   for (const HostArena& arena : arenas_) {
     WorkQueue queue;
     std::atomic<bool> refused{false};
     const std::uint64_t size = arena.size().value;
     const std::uint64_t steps = (size + HostArena::kPopulateStep - 1) / HostArena::kPopulateStep;
     pool_.run([&](int /*thread*/) noexcept {
-      while (!refused.load(std::memory_order_relaxed)) {
+      while (true) {
         const auto [begin, end] = queue.claim(steps, pool_.threads(), 1);
         if (begin == end) return;
-        const std::uint64_t last = std::min(size, end * HostArena::kPopulateStep);
-        if (!arena.populate(begin * HostArena::kPopulateStep, last)) refused.store(true, std::memory_order_relaxed);
+        for (std::uint64_t step = begin; step < end; ++step) {
+          if (refused.load(std::memory_order_relaxed) || stop.load(std::memory_order_relaxed)) return;
+          const std::uint64_t last = std::min(size, (step + 1) * HostArena::kPopulateStep);
+          if (!arena.populate(step * HostArena::kPopulateStep, last)) refused.store(true, std::memory_order_relaxed);
+        }
       }
     });
     if (refused) {

@@ -17,8 +17,10 @@ namespace loadline::cpu {
 
 class CpuDevice final : public backend::Device, public backend::WeightSource {
  public:
-  // Allocates every arena of the RAM tier. `model`, `program`, `plan` and `pool` must outlive the device.
-  CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool);
+  // Allocates every arena of the RAM tier. `model`, `program`, `plan` and `pool` must outlive the device. Once `stop`
+  // is set the arenas are left without memory behind them, and the device is good for nothing but destruction.
+  CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
+            const backend::StopFlag& stop);
 
   void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
               std::span<const std::byte> data) override;
@@ -37,7 +39,7 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
   [[nodiscard]] std::byte* address(plan::RegionIndex region) const;
 
  private:
-  void populate();
+  void populate(const backend::StopFlag& stop);
   // Rows of `part` by tiles of 16, counted from its first.
   void read_tiles(const Rows& part, std::uint64_t first_tile, std::uint64_t end_tile) const noexcept;
 

@@ -53,8 +53,8 @@ const KernelTable& choose() {
 }  // namespace
 
 std::span<const KernelTable* const> available_kernels() {
-  static const std::vector<const KernelTable*> tables = find_available();
-  return tables;
+  static const std::vector<const KernelTable*> kTables = find_available();
+  return kTables;
 }
 
 const KernelTable& kernels() {

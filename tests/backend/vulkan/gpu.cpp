@@ -24,8 +24,8 @@ Found find_gpu() {
 }
 
 const Found& found() {
-  static const Found the_one = find_gpu();
-  return the_one;
+  static const Found kTheOne = find_gpu();
+  return kTheOne;
 }
 
 }  // namespace
