@@ -64,7 +64,7 @@ std::string read_prompt(const Options& options, bool prompt_given, bool demo) {
   if (options.file == "-" || input_is_piped()) {
     std::string text{std::istreambuf_iterator<char>(std::cin), {}};
     if (!text.empty() && text.back() == '\n') text.pop_back();
-    if (!text.empty() || !demo) return text;
+    if (!text.empty() || options.file == "-") return text;
   }
   if (demo) return std::string(kDemoPrompt);
   throw bad_input("there is no prompt", "Give one with -p TEXT or -f FILE, or pipe it in.");
