@@ -58,6 +58,7 @@ class Reader {
  public:
   explicit Reader(int first) : next_byte_(first) {}
   int next_byte() { return next_byte_++; }
+  int and_(int mask) { return next_byte_ & mask; }
   static constexpr int kLimit = 4;
   void (*vkCreateDevice)() = nullptr;
  private:
