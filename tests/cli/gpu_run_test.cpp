@@ -1,0 +1,104 @@
+// `loadline run`, `plan` and `bench` with a GPU, as a user gives it: llvmpipe, watched by the validation layer.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <csignal>
+
+#include "support/process.h"
+#include "support/test_data.h"
+
+namespace loadline::test {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string& model() {
+  static const std::string kPath = source_dir() / "models/demo.gguf";
+  return kPath;
+}
+
+ProcessResult run(std::vector<std::string> more, std::vector<std::string> command = {"run"}) {
+  command.insert(command.end(), {"-m", model(), "-c", "64"});
+  command.insert(command.end(), more.begin(), more.end());
+  ProcessOptions options;
+  options.variables["LOADLINE_VULKAN_VALIDATION"] = "1";
+  return run_loadline(std::move(command), std::move(options));
+}
+ProcessResult tell(std::vector<std::string> more) {
+  more.insert(more.end(), {"-p", "Once upon a time", "--temp", "0", "-n", "12"});
+  return run(std::move(more));
+}
+
+class GpuRun : public testing::Test {
+ protected:
+  void SetUp() override {
+    const ProcessResult devices = run_loadline({"devices"});
+    if (devices.out.find("llvmpipe") == std::string::npos) GTEST_SKIP() << "there is no llvmpipe here";
+  }
+};
+
+TEST_F(GpuRun, TellsTheSameStoryWhereverTheLayersAre) {
+  const std::string story = tell({"--dev", "none"}).out;
+  ASSERT_THAT(story, HasSubstr("Once upon a time"));
+  const std::vector<std::vector<std::string>> places = {
+      {"--ngl", "all"},
+      {"--ngl", "3", "--no-kv-offload"},
+      {"--ot", "ffn_down=GPU0", "--ot", "attn=CPU"},
+  };
+  for (std::vector<std::string> place : places) {
+    place.insert(place.end(), {"--dev", "vulkan0"});
+    const ProcessResult told = tell(place);
+    EXPECT_EQ(told.exit_code, 0) << told.err;
+    EXPECT_EQ(told.out, story) << place[1];
+    EXPECT_THAT(told.err, HasSubstr("GPU 0 (llvmpipe"));
+    EXPECT_THAT(told.err, HasSubstr("busy"));
+  }
+  const ProcessResult two =
+      tell({"--dev", "vulkan0,vulkan0", "--ot", "blk\\.[01]\\.=GPU0", "--ot", "blk\\.[23]\\.=GPU1"});
+  EXPECT_EQ(two.out, story) << two.err;
+  EXPECT_THAT(two.err, HasSubstr("GPU 1 (llvmpipe"));
+}
+
+TEST_F(GpuRun, ABudgetIsExactToTheByte) {
+  const ProcessResult planned = run({"--dev", "vulkan0", "--ngl", "all", "--json"}, {"plan"});
+  ASSERT_EQ(planned.exit_code, 0) << planned.err;
+  const std::uint64_t total = nlohmann::json::parse(planned.out).at("tiers").at(1).at("total");
+  EXPECT_EQ(tell({"--dev", "vulkan0", "--ngl", "all", "--vram", std::to_string(total)}).exit_code, 0);
+  const ProcessResult refused = tell({"--dev", "vulkan0", "--ngl", "all", "--vram", std::to_string(total - 1)});
+  EXPECT_EQ(refused.exit_code, 3);
+  EXPECT_EQ(refused.out, "");
+  EXPECT_THAT(refused.err, HasSubstr(std::to_string(total) + " bytes"));
+}
+
+TEST_F(GpuRun, NamesWhatIsNotThere) {
+  for (const auto& [flag, value] : {std::pair{"--dev", "vulkan7"}, {"--dev", "Voodoo 2"}}) {
+    const ProcessResult result = tell({flag, value});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, HasSubstr(value));
+    EXPECT_THAT(result.err, HasSubstr("vulkan0 (llvmpipe"));
+  }
+  EXPECT_EQ(tell({"--dev", "vulkan0", "--ot", "ffn=GPU3"}).exit_code, 2);
+  EXPECT_EQ(tell({"--dev", "vulkan0", "--vram", "3=1GiB"}).exit_code, 2);
+}
+
+TEST_F(GpuRun, StopsWhenInterruptedAndSaysSo) {
+  Process process({program(), "run", "-m", model(), "--dev", "vulkan0", "--ngl", "all", "-p", "Once upon a time", "-n",
+                   "-1", "--ignore-eos", "-c", "4096"});
+  ASSERT_TRUE(process.wait_for_out("Once upon a time "));
+  process.signal(SIGINT);
+  const ProcessResult result = process.finish();
+  EXPECT_EQ(result.exit_code, 130);
+  EXPECT_THAT(result.err, HasSubstr("stopped after"));
+}
+
+TEST_F(GpuRun, BenchHasARowForEachDeviceAtWork) {
+  const ProcessResult result =
+      run({"--dev", "vulkan0", "--ngl", "2", "--n-prompt", "16", "--n-gen", "2", "--repetitions", "1"}, {"bench"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("\n  CPU "));
+  EXPECT_THAT(result.out, HasSubstr("\n  GPU 0 "));
+}
+
+}  // namespace
+}  // namespace loadline::test
