@@ -30,6 +30,7 @@ struct ProductArguments {  // product.glsl
   std::uint32_t result_stride = 0;
   std::uint32_t flags = 0;
   float epsilon = 0;
+  std::uint32_t first_token = 0;
 };
 
 struct EmbedArguments {  // embed.comp

@@ -63,7 +63,7 @@ void Operations::product(CommandList& list, quant::TensorType format, const Prod
   const std::uint32_t doubled = (arguments.flags & kGated) != 0 ? 2 : 1;
   const std::uint32_t rows = (arguments.end_row - arguments.first_row) * doubled;
   PipelineKey key{Shader::Matmul, format, {0, ragged(arguments.columns)}};
-  if (most > kMostVectorRows) {
+  if (most > kMostVectorRows || arguments.first_token > 0) {
     assert(arguments.norm == 0);
     return dispatch(list, key, arguments, {divide_up(rows, kTile), divide_up(most, kTile)});
   }

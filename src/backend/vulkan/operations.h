@@ -40,7 +40,7 @@ class Operations {
  public:
   Operations(Context& context, Pipelines& pipelines) : context_(context), pipelines_(pipelines) {}
 
-  // Rows [first_row, end_row) of the product for passes of at most `most` rows.
+  // Rows [first_row, end_row) of the product with at most `most` rows of activations, from `first_token` on.
   void product(CommandList& list, quant::TensorType format, const ProductArguments& arguments, std::uint32_t most);
   void embed(CommandList& list, quant::TensorType format, const EmbedArguments& arguments, std::uint32_t most);
   void rms_norm(CommandList& list, const NormArguments& arguments, std::uint32_t most);

@@ -257,18 +257,33 @@ void Recorder::prepare(const Op& op, ProductArguments& arguments) {
   operations_.rms_norm(step(0), separate, rows(op.after_select));
 }
 
-// In ranges of rows where all at once would keep the device from looking up for too long.
+// In ranges of rows, and of tokens where that is not enough, so that the device does not go without looking up for
+// long.
 void Recorder::product(const ProductArguments& whole, quant::TensorType format, std::uint32_t most, bool beside) {
-  constexpr std::uint64_t kGranule = 64;  // a tile of matmul.comp
-  const std::uint64_t doubled = (whole.flags & kGated) != 0 ? 2 : 1;
-  const std::uint64_t row_work = std::uint64_t{whole.columns} * (most + limit_.decode) * doubled;
-  const std::uint64_t fitting = limit_.most / row_work / kGranule * kGranule;
-  const auto rows_each = static_cast<std::uint32_t>(std::clamp(fitting, kGranule, std::uint64_t{1} << 30));
-  for (std::uint32_t first = whole.first_row; first < whole.end_row; first += rows_each) {
+  constexpr std::uint64_t kTile = 64;  // of matmul.comp, both ways
+  const std::uint64_t columns = std::uint64_t{whole.columns} * ((whole.flags & kGated) != 0 ? 2 : 1);
+  const auto whole_tiles = [&](std::uint64_t count, std::uint64_t most_of_it) {
+    return static_cast<std::uint32_t>(std::clamp(count / kTile * kTile, kTile, std::max(kTile, most_of_it)));
+  };
+  const std::uint64_t row_work = columns * (most + limit_.decode);
+  const std::uint32_t rows_each = whole_tiles(limit_.most / row_work, std::uint64_t{1} << 30);
+  std::uint32_t tokens_each = most;
+  if (most > kTile && rows_each * row_work > limit_.most) {
+    const std::uint64_t fitting = limit_.most / (kTile * columns);
+    tokens_each = whole_tiles(fitting - std::min(fitting, limit_.decode), most);
+  }
+  bool first = true;
+  for (std::uint32_t row = whole.first_row; row < whole.end_row; row += rows_each) {
     ProductArguments part = whole;
-    part.first_row = first;
-    part.end_row = std::min(whole.end_row, first + rows_each);
-    operations_.product(step(row_work * (part.end_row - first), beside || first > whole.first_row), format, part, most);
+    part.first_row = row;
+    part.end_row = std::min(whole.end_row, row + rows_each);
+    for (std::uint32_t token = 0; token < most; token += tokens_each) {
+      part.first_token = token;
+      const std::uint32_t tokens = std::min(tokens_each, most - token);
+      const std::uint64_t work = columns * (tokens + limit_.decode) * (part.end_row - row);
+      operations_.product(step(work, beside || !first), format, part, tokens);
+      first = false;
+    }
   }
 }
 

@@ -210,7 +210,8 @@ bool VulkanDevice::submit_all(const StageRecording& recording, const backend::St
     if (stopped()) break;
     if (entry.slice == StageRecording::kNoSlice) {
       last = timeline_.submit(entry.list, kRunning);
-      const std::uint64_t before = std::exchange(computing, last);
+      // A software device's lists are long, and gain nothing from another in the queue.
+      const std::uint64_t before = context_.limits().software ? last : std::exchange(computing, last);
       if (before != 0) timeline_.wait(before, kRunning);
       continue;
     }

@@ -69,7 +69,7 @@ void multiply(uint row_lane, uint token_lane, inout float sums[kRowsEach][kToken
 
 void main() {
   const uint tokens = pass_rows(arguments.table, flag(kSelected));
-  const uint first_token = gl_WorkGroupID.y * kTileTokens;
+  const uint first_token = arguments.first_token + gl_WorkGroupID.y * kTileTokens;
   if (first_token >= tokens) return;
   const uint row_lane = gl_LocalInvocationID.x % kRowLanes;
   const uint token_lane = gl_LocalInvocationID.x / kRowLanes;

@@ -15,6 +15,7 @@ layout(push_constant, std430) uniform ProductArguments {
   uint result_stride;
   uint flags;
   float epsilon;
+  uint first_token;  // this dispatch computes rows of x from here on (matmul only)
 } arguments;
 
 const uint kAccumulate = 1u;    // add to what is there
