@@ -57,7 +57,8 @@ class Device {
 
   // Runs one stage of the plan over the batch, which is one of those that plan::stages_for names for its size. The
   // hidden state comes from the device's hidden value: left there by the stage before, or written through `hidden_in`.
-  // False if `stop` was set meanwhile; the results are then meaningless.
+  // False if `stop` was set meanwhile or the gate brought no weights; the results are then meaningless, as they are
+  // after an Error(DeviceFailure).
   virtual bool run(std::uint32_t stage, const Batch& batch, const StopFlag& stop) = 0;
 
   // Host-visible memory for [rows][embedding] floats: where the hidden state is put before a stage that follows one of

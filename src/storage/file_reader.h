@@ -12,7 +12,7 @@
 
 namespace loadline::storage {
 
-// Thread-safe. The files must outlive it.
+// Thread-safe; allocates only when constructed. The files must outlive it.
 class FileReader {
  public:
   explicit FileReader(std::span<const File> files);
@@ -25,8 +25,8 @@ class FileReader {
   std::span<std::byte> read(std::uint32_t file, Bytes offset, std::size_t size, std::span<std::byte> buffer) const;
 
  private:
-  [[nodiscard]] bool read_cached(std::uint32_t file, Bytes offset, std::span<std::byte> out) const;
-  void read_direct(std::uint32_t file, Bytes begin, std::span<std::byte> out, std::size_t needed) const;
+  // At least `needed` bytes into `out`.
+  void read_fully(std::uint32_t file, int descriptor, Bytes begin, std::span<std::byte> out, std::size_t needed) const;
 
   std::span<const File> files_;
   Descriptors descriptors_;

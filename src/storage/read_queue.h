@@ -39,7 +39,8 @@ class ReadQueue {
   [[nodiscard]] virtual std::size_t depth() const = 0;      // most reads in flight
   // At most depth() may be in flight.
   virtual void submit(const Read& read) = 0;
-  // The next read that ended, in any order. At least one must be in flight.
+  // The next read that ended, in any order. At least one must be in flight. Throws Error(DeviceFailure) where the
+  // system cannot say what became of them.
   virtual Completion wait() = 0;
 };
 

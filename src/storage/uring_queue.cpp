@@ -1,8 +1,10 @@
+#include <fmt/format.h>
 #include <liburing.h>
 
 #include <cerrno>
-#include <cstdlib>
+#include <cstring>
 
+#include "base/error.h"
 #include "storage/queues.h"
 
 namespace loadline::storage {
@@ -17,6 +19,7 @@ class UringQueue final : public ReadQueue {
     if (::io_uring_queue_init(static_cast<unsigned>(depth), &ring_, 0) != 0) return false;
     open_ = true;
     depth_ = depth;
+    if (!works()) return false;
     const auto& files = descriptors_.all();
     if (::io_uring_register_files(&ring_, files.data(), static_cast<unsigned>(files.size())) != 0) return false;
     // Pinning may exceed the limit on locked memory; reads into ordinary memory then do the same with a little more
@@ -27,7 +30,10 @@ class UringQueue final : public ReadQueue {
   }
 
   ~UringQueue() override {
-    while (in_flight_ > 0) wait();
+    try {
+      while (in_flight_ > 0) wait();
+    } catch (const Error&) {  // the system gives up what is in flight when the ring goes
+    }
     if (open_) ::io_uring_queue_exit(&ring_);
   }
 
@@ -59,8 +65,7 @@ class UringQueue final : public ReadQueue {
       const int status = ::io_uring_wait_cqe(&ring_, &entry);
       if (status == 0) break;
       if (status != -EINTR && status != -EAGAIN) {
-        --in_flight_;
-        return {0, status};
+        throw Error(ErrorCode::DeviceFailure, fmt::format("waiting for the disk failed ({})", std::strerror(-status)));
       }
     }
     const Completion done{entry->user_data, entry->res};
@@ -70,6 +75,15 @@ class UringQueue final : public ReadQueue {
   }
 
  private:
+  // Some sandboxes let a program make a ring and then not use it.
+  bool works() {
+    ::io_uring_prep_nop(::io_uring_get_sqe(&ring_));
+    io_uring_cqe* entry = nullptr;
+    if (::io_uring_submit(&ring_) != 1 || ::io_uring_wait_cqe(&ring_, &entry) != 0) return false;
+    ::io_uring_cqe_seen(&ring_, entry);
+    return true;
+  }
+
   void flush() {
     while (unsubmitted_ > 0) {
       const int taken = ::io_uring_submit(&ring_);

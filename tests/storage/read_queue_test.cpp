@@ -9,6 +9,7 @@
 #include <memory>
 #include <random>
 
+#include "storage/refused_calls.h"
 #include "support/test_data.h"
 
 namespace loadline::storage {
@@ -128,6 +129,41 @@ TEST_P(ReadQueueTest, EndsWithReadsInFlight) {
   const Buffer buffer(1 << 20);
   const auto queue = open_queue(files, buffer.all(), GetParam());
   queue->submit({0, Bytes(0), buffer.all().data(), 1 << 20, 1});
+}
+
+// What a queue became, and whether it brings the right bytes.
+void expect_queue(const std::filesystem::path& folder, std::string_view name) {
+  const auto content = random_file(folder / "a", 16384);
+  std::vector<File> files;
+  files.push_back(File::open(folder / "a"));
+  const Buffer buffer(16384);
+  const auto queue = open_queue(files, buffer.all(), {.depth = 4});
+  EXPECT_EQ(queue->name(), name);
+  for (std::size_t i = 0; i < 4; ++i) queue->submit({0, Bytes(i * 4096), buffer.all().data() + i * 4096, 4096, i});
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(queue->wait().result, 4096);
+  EXPECT_TRUE(std::equal(content.begin(), content.end(), reinterpret_cast<const char*>(buffer.all().data())));
+}
+
+TEST(ReadQueue, UsesThreadsWhereTheSystemRefusesIoUring) {
+  const test::TemporaryFolder folder;
+  // No such call (old kernels), not permitted (containers), and rings that can be made but not used.
+  for (const test::Refusal refusal :
+       {test::Refusal{SYS_io_uring_setup, ENOSYS}, test::Refusal{SYS_io_uring_setup, EPERM},
+        test::Refusal{SYS_io_uring_enter, EPERM}, test::Refusal{SYS_io_uring_register, EPERM}}) {
+    if (!test::run_with_refusals({refusal}, [&] { expect_queue(folder.path(), "threads, direct"); })) {
+      GTEST_SKIP() << "this machine allows no seccomp filters";
+    }
+  }
+}
+
+TEST(ReadQueue, ReadsThroughThePageCacheWhereTheFileSystemRefusesDirectReads) {
+  const test::TemporaryFolder folder;
+  const std::vector<test::Refusal> no_direct = {{SYS_openat, EINVAL, O_DIRECT}};
+  if (!test::run_with_refusals(no_direct, [&] { expect_queue(folder.path(), "io_uring, cached"); })) {
+    GTEST_SKIP() << "this machine allows no seccomp filters";
+  }
+  EXPECT_TRUE(test::run_with_refusals({{SYS_openat, EINVAL, O_DIRECT}, {SYS_io_uring_setup, ENOSYS}},
+                                      [&] { expect_queue(folder.path(), "threads, cached"); }));
 }
 
 TEST(ReadQueue, FallsBackToCachedReadsWhereDirectOnesAreRefused) {

@@ -80,7 +80,8 @@ bool CpuDevice::run(std::uint32_t stage, const backend::Batch& batch, const back
   Recording& schedule = schedules_[stage];
   for (WorkQueue& queue : schedule.queues) queue.reset();
   std::atomic<bool> failed{false};
-  const Pass pass{&batch, &stop, &kernels_, pool_.threads(), gate_, &failed};
+  std::exception_ptr error;
+  const Pass pass{&batch, &stop, &kernels_, pool_.threads(), gate_, &failed, &error};
   pool_.run([&](int thread) noexcept {
     for (std::size_t i = 0; i < schedule.steps.size(); ++i) {
       run_step(schedule.steps[i], pass, schedule.queues[i], thread);
@@ -88,6 +89,7 @@ bool CpuDevice::run(std::uint32_t stage, const backend::Batch& batch, const back
       pool_.barrier().wait();
     }
   });
+  if (error) std::rethrow_exception(error);
   return !pass.ending();
 }
 

@@ -66,7 +66,8 @@ class Recorder {
     const TensorIndex tensor = op.tensors[0];
     if (plan_.embedding_rows != plan::kNoRegion) {
       const gguf::TensorInfo& t = info(tensor);
-      recording_.steps.emplace_back(EmbedFromDiskStep{&model_.files[t.file], t.offset, t.type, t.columns(),
+      recording_.reader = std::make_unique<storage::FileReader>(model_.files);
+      recording_.steps.emplace_back(EmbedFromDiskStep{recording_.reader.get(), t.file, t.offset, t.type, t.columns(),
                                                       address_(plan_.embedding_rows), value(op.outputs[0])});
       return;
     }

@@ -1,0 +1,96 @@
+#include "storage/file_reader.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <random>
+
+#include "base/error.h"
+#include "support/test_data.h"
+
+namespace loadline::storage {
+namespace {
+
+constexpr std::size_t kSize = (std::size_t{3} << 20) + 1000;
+
+class FileReaderTest : public testing::Test {
+ protected:
+  FileReaderTest() {
+    std::mt19937 random(3);
+    content_.resize(kSize);
+    std::ranges::generate(content_, [&] { return static_cast<std::byte>(random()); });
+    std::ofstream(path_, std::ios::binary).write(reinterpret_cast<const char*>(content_.data()), kSize);
+    files_.push_back(File::open(path_));
+  }
+
+  // Writes the file out and drops it from the page cache.
+  void drop() {
+    const int descriptor = ::open(path_.c_str(), O_RDONLY);
+    ::fsync(descriptor);
+    ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+    ::close(descriptor);
+  }
+
+  std::size_t cached_pages() {
+    void* map = ::mmap(nullptr, kSize, PROT_READ, MAP_SHARED, files_[0].descriptor(), 0);
+    std::vector<unsigned char> pages((kSize + 4095) / 4096);
+    ::mincore(map, kSize, pages.data());
+    ::munmap(map, kSize);
+    return static_cast<std::size_t>(std::ranges::count_if(pages, [](unsigned char bits) { return (bits & 1) != 0; }));
+  }
+
+  void expect_content(std::size_t offset, std::size_t size) {
+    const std::size_t capacity = FileReader::buffer_size(size);
+    const std::unique_ptr<std::byte[], decltype(&std::free)> buffer(
+        static_cast<std::byte*>(std::aligned_alloc(4096, capacity)), &std::free);
+    const auto got = FileReader(files_).read(0, Bytes(offset), size, {buffer.get(), capacity});
+    ASSERT_EQ(got.size(), size);
+    EXPECT_TRUE(std::equal(got.begin(), got.end(), content_.begin() + static_cast<std::ptrdiff_t>(offset)))
+        << size << " bytes at " << offset;
+  }
+
+  test::TemporaryFolder folder_;
+  std::filesystem::path path_ = folder_.path() / "file";
+  std::vector<std::byte> content_;
+  std::vector<File> files_;
+};
+
+TEST_F(FileReaderTest, BringsAnyRangeWhetherItIsCachedOrNot) {
+  std::mt19937 random(9);
+  for (int i = 0; i < 60; ++i) {
+    if (i % 3 == 0) drop();
+    const std::size_t offset = random() % kSize;
+    expect_content(offset, 1 + random() % (kSize - offset));
+  }
+  drop();
+  expect_content(0, kSize);
+  expect_content(kSize - 1, 1);
+}
+
+TEST_F(FileReaderTest, LeavesThePageCacheAsItIs) {
+  drop();
+  if (cached_pages() != 0) GTEST_SKIP() << "this file system keeps its files in memory";
+  for (std::size_t offset = 0; offset + kSize / 10 <= kSize; offset += kSize / 10) expect_content(offset, kSize / 10);
+  EXPECT_EQ(cached_pages(), 0U);
+}
+
+TEST_F(FileReaderTest, AFileThatWasCutIsAClearError) {
+  std::filesystem::resize_file(path_, 5000);
+  try {
+    expect_content(4000, 2000);
+    FAIL() << "bytes that are not there were read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::DeviceFailure);
+    EXPECT_THAT(error.what(), testing::HasSubstr("ended early at byte 5000"));
+  }
+}
+
+}  // namespace
+}  // namespace loadline::storage
