@@ -15,6 +15,11 @@ struct TokenRun {
   const std::uint32_t* pages;
 };
 
+// Sums of floats depend on their order, so the last bits of a token's results may depend on how many others there are
+// in its batch. AsAlone: where the device can, they are what they would be in a batch of its own, if slower. (The CPU
+// can.)
+enum class Rounding : std::uint8_t { Fastest, AsAlone };
+
 // Views of the executor's memory; valid during one pass. Checked by the executor: ids within the vocabulary, counts
 // within the plan's shape, outputs ascending.
 struct Batch {
@@ -23,6 +28,7 @@ struct Batch {
   std::span<const std::uint32_t> outputs;  // token indices that want logits
   const float* cosines;                    // [tokens][rope.dimensions / 2]
   const float* sines;
+  Rounding rounding = Rounding::Fastest;
 };
 
 }  // namespace loadline::backend

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/model_source.h"
 #include "cli/plan_options.h"
+#include "cli/speculate_options.h"
 #include "cli/terminal.h"
 #include "plan/json.h"
 #include "plan/planner.h"
@@ -25,6 +26,7 @@ struct Options {
   bool json = false;
   bool verbose = false;
   PlanOptions plan;
+  SpeculateOptions speculation;
 };
 
 // Beside the target and renamed, so that a failure leaves no half file.
@@ -46,7 +48,8 @@ int run(const Options& options) {
   const ModelSource source = open_source(options.model);
   const std::optional<plan::Plan> stored = options.plan.stored_plan(source.model, source.program);
   const hardware::Profile profile = options.plan.profile(source.model);
-  const plan::Options wanted = options.plan.options();
+  plan::Options wanted = options.plan.options();
+  wanted.outputs = options.speculation.outputs();
   const plan::Attempt attempt =
       stored ? plan::Attempt{true, *stored, {}} : plan::try_plan(source.model, source.program, profile, wanted);
   if (!attempt.fits) throw plan::refusal(source.model, source.program, profile, wanted, attempt.plan);
@@ -77,6 +80,7 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_flag("--json", options->json, "Print the plan as JSON");
   command->add_flag("-v,--verbose", options->verbose, "Print every region");
   options->plan.add_to(*command);
+  options->speculation.add_to(*command);
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

@@ -109,7 +109,10 @@ void PlanOptions::add_to(CLI::App& command) {
                   "fits; 0: what the model was trained for)")
       ->group(kShapeGroup);
   command.add_option("--np,--parallel", sequences_, "Sequences that share the context")->group(kShapeGroup);
-  command.add_option("-b,--batch-size", batch_, "Most tokens of the prompt in one pass")->group(kShapeGroup);
+  command
+      .add_option("-b,--batch-size", batch_,
+                  "Most tokens of the prompt in one pass (default 512; more where the disk makes it worth while)")
+      ->group(kShapeGroup);
   command.add_option("--ub,--ubatch-size", micro_batch_, "The same; the smaller of the two counts")->group(kShapeGroup);
   command.add_option("--ctk,--cache-type-k", k_type_, "Type of the keys in the cache: f32, f16 or q8_0")
       ->group(kShapeGroup);
@@ -176,7 +179,8 @@ plan::Options PlanOptions::options() const {
     }
   }
   options.sequences = parse_count(sequences_, "-np", 1);
-  options.batch = parse_count(batch_, "-b", 1);
+  options.batch_named = !batch_.empty() || !micro_batch_.empty();
+  if (!batch_.empty()) options.batch = parse_count(batch_, "-b", 1);
   if (!micro_batch_.empty()) options.batch = std::min(options.batch, parse_count(micro_batch_, "-ub", 1));
   if (!threads_.empty()) options.threads = parse_count(threads_, "-t", 1);
   options.k_type = parse_kv_type(k_type_, "-ctk");
@@ -210,13 +214,18 @@ std::optional<plan::Plan> PlanOptions::stored_plan(const gguf::Model& model, con
   return plan;
 }
 
-plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program& program) const {
+plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program& program,
+                                  std::uint32_t outputs) const {
   if (describes_another_machine()) {
     throw bad_input("--gpu describes another machine, on which nothing can run here", "`loadline plan` plans for it.");
   }
   const hardware::Profile machine = this_machine(model);
   std::optional<plan::Plan> plan = stored_plan(model, program);
-  if (!plan) plan = plan::make_plan(model, program, hardware_.empty() ? machine : profile(model), options());
+  if (!plan) {
+    plan::Options wanted = options();
+    wanted.outputs = outputs;
+    plan = plan::make_plan(model, program, hardware_.empty() ? machine : profile(model), wanted);
+  }
   plan::require_available(*plan, machine);
   return std::move(*plan);
 }

@@ -32,8 +32,9 @@ class PlanOptions {
   // The plan of --plan FILE, checked against the model; nullopt where the flag is not given.
   [[nodiscard]] std::optional<plan::Plan> stored_plan(const gguf::Model& model, const model::Program& program) const;
   // What `run` executes: the plan of --plan FILE, else one made from the options; this machine has free what it takes.
-  // Throws as plan::make_plan does.
-  [[nodiscard]] plan::Plan make_plan(const gguf::Model& model, const model::Program& program) const;
+  // `outputs` as in plan::Options; a stored plan has its own. Throws as plan::make_plan does.
+  [[nodiscard]] plan::Plan make_plan(const gguf::Model& model, const model::Program& program,
+                                     std::uint32_t outputs = 0) const;
 
  private:
   [[nodiscard]] hardware::Profile this_machine(const gguf::Model& model) const;
@@ -46,7 +47,7 @@ class PlanOptions {
   std::string disk_ = "auto";
   std::string gpu_layers_ = "auto";
   std::vector<std::string> overrides_;
-  std::string context_, sequences_ = "1", batch_ = "512", micro_batch_, threads_;
+  std::string context_, sequences_ = "1", batch_, micro_batch_, threads_;
   std::string k_type_ = "f16", v_type_ = "f16";
   bool no_kv_offload_ = false;
   bool no_prompt_offload_ = false;

@@ -1,5 +1,6 @@
 // `loadline run`: text in, text out, as it comes.
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "cli/model_source.h"
 #include "cli/plan_options.h"
 #include "cli/sample_options.h"
+#include "cli/speculate_options.h"
 #include "cli/terminal.h"
 #include "engine/engine.h"
 #include "hardware/probe.h"
@@ -39,10 +41,12 @@ struct Options {
   std::string file;
   std::int64_t predict = -1;
   bool quiet = false;
+  bool json = false;
   bool special = false;
   bool ignore_eos = false;
   bool hide_prompt = false;
   PlanOptions plan;
+  SpeculateOptions speculation;
   SampleOptions sampling;
 };
 
@@ -74,17 +78,26 @@ std::string read_prompt(const Options& options, bool prompt_given, bool demo) {
 // ends the program by SIGPIPE, as it does others.
 class Output {
  public:
+  // `collect`: keep the text instead.
+  explicit Output(bool collect) : collect_(collect) {}
   void write(std::string_view text) {
+    if (collect_) {
+      text_ += text;
+      return;
+    }
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
       throw bad_input(fmt::format("standard output cannot be written ({})", std::strerror(errno)));
     }
     if (!text.empty()) ends_line_ = text.back() == '\n';
   }
   void end_line() {
-    if (!ends_line_) write("\n");
+    if (!ends_line_ && !collect_) write("\n");
   }
+  [[nodiscard]] const std::string& text() const { return text_; }
 
  private:
+  bool collect_;
+  std::string text_;
   bool ends_line_ = true;
 };
 
@@ -94,15 +107,40 @@ std::string rate(std::size_t tokens, double seconds) {
   return fmt::format("{:.{}f} tok/s", per_second, per_second < 10 ? 2 : per_second < 100 ? 1 : 0);
 }
 
+// How many passes guessing left; empty where nothing was guessed.
+std::string pass_figures(const engine::Figures& figures) {
+  if (figures.drafted_tokens == 0) return {};
+  return fmt::format(" in {} passes ({} of {} guessed tokens right)", figures.passes, figures.accepted_tokens,
+                     figures.drafted_tokens);
+}
+
 void print_figures(const engine::Figures& figures, double load_seconds, double predicted) {
   if (figures.ending == engine::Ending::Stopped)
     fmt::print(stderr, "stopped after {} tokens\n", figures.generated_tokens);
   if (figures.ending == engine::Ending::ContextFull) fmt::print(stderr, "the context is full; -c gives more\n");
-  // The first token comes with the prompt's pass, so the passes after it made one token less.
-  const std::size_t passes = figures.generated_tokens > 0 ? figures.generated_tokens - 1 : 0;
-  fmt::print(stderr, "prompt {} tokens, {} · generated {} tokens, {} (predicted {}) · loaded in {:.2f} s\n",
+  // The first token comes with the prompt's pass.
+  const std::size_t after_first = figures.generated_tokens > 0 ? figures.generated_tokens - 1 : 0;
+  const std::string disk =
+      figures.streamed.value > 0 ? fmt::format(" · read {} from disk", to_string(figures.streamed)) : std::string();
+  fmt::print(stderr, "prompt {} tokens, {} · generated {} tokens{}, {} (predicted {}){} · loaded in {:.2f} s\n",
              figures.prompt_tokens, rate(figures.prompt_tokens, figures.prompt_seconds), figures.generated_tokens,
-             rate(passes, figures.generation_seconds), rate(1, predicted > 0 ? 1 / predicted : 0), load_seconds);
+             pass_figures(figures), rate(after_first, figures.generation_seconds),
+             rate(1, predicted > 0 ? 1 / predicted : 0), disk, load_seconds);
+}
+
+void print_json(const std::string& text, const engine::Figures& figures, double load_seconds, const plan::Plan& plan) {
+  nlohmann::ordered_json result;
+  result["text"] = text;
+  result["prompt"] = {{"tokens", figures.prompt_tokens}, {"seconds", figures.prompt_seconds}};
+  result["generation"] = {{"tokens", figures.generated_tokens},
+                          {"seconds", figures.generation_seconds},
+                          {"passes", figures.passes},
+                          {"drafted", figures.drafted_tokens},
+                          {"accepted", figures.accepted_tokens}};
+  result["predicted"] = {{"prompt", plan.prediction.prompt_rate}, {"generation", plan.prediction.generation_rate}};
+  result["load_seconds"] = load_seconds;
+  result["streamed_bytes"] = figures.streamed.value;
+  fmt::print("{}\n", result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 // Where there is a GPU: what each device holds, and how much of the time it was the one at work.
@@ -146,7 +184,15 @@ int run(const Options& options, bool prompt_given) {
   if (tokens.empty()) throw bad_input("the prompt is empty", "Give some text with -p TEXT, -f FILE or standard input.");
   sample::Sampler sampler(options.sampling.options(), source.program.config.vocabulary);
 
-  const plan::Plan plan = options.plan.make_plan(source.model, source.program);
+  const plan::Plan plan = options.plan.make_plan(source.model, source.program, options.speculation.outputs());
+  std::optional<speculate::NgramDrafter> drafter;
+  if (const auto speculation = options.speculation.options()) {
+    if (plan.shape.outputs < 2) {
+      throw bad_input("the plan has no room to verify guesses: it was made for one row of logits",
+                      "Make it with the same --speculate and --draft-max.");
+    }
+    drafter.emplace(*speculation, plan.shape.context + 1);
+  }
   if (tokens.size() > plan.shape.context) {
     throw bad_input(
         fmt::format("the prompt has {} tokens, but the context holds {}", tokens.size(), plan.shape.context),
@@ -167,7 +213,7 @@ int run(const Options& options, bool prompt_given) {
   const Bytes held = hardware::held_memory();
   plan::require_held(plan, held - std::min(held, of_prompt));
 
-  Output output;
+  Output output(options.json);
   if (!options.hide_prompt) output.write(prompt);
   tokenizer::StreamDecoder decoder(*tokenizer, options.special);
   // The prompt's last bytes decide how the first word continues; feeding it keeps the decoder's leading-space rule
@@ -175,6 +221,7 @@ int run(const Options& options, bool prompt_given) {
   for (const std::int32_t token : tokens) (void)decoder.push(token);
   engine::GenerateOptions generate;
   generate.most_tokens = options.predict;
+  if (drafter) generate.drafter = &*drafter;
   for (const std::int32_t token : tokens) sampler.accept(token);
   generate.draw = [&](std::span<const float> logits) {
     const std::int32_t token = sampler.sample(logits);
@@ -192,6 +239,7 @@ int run(const Options& options, bool prompt_given) {
   bar.reset();
   output.write(decoder.finish());
   output.end_line();
+  if (options.json) print_json(output.text(), figures, load_seconds, plan);
   if (!options.quiet) {
     print_figures(figures, load_seconds, plan.prediction.generation_rate);
     print_devices(*engine);
@@ -215,8 +263,10 @@ void add_run(CLI::App& app, Action& action) {
   command->add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
   command->add_flag("--special", options->special, "Read and print control tokens such as <|eot_id|> as text");
   command->add_flag("--no-display-prompt", options->hide_prompt, "Print only what is generated");
+  command->add_flag("--json", options->json, "Print text and figures as one JSON object at the end");
   command->add_flag("-q,--quiet", options->quiet, "Print the text alone, without plan and figures");
   options->plan.add_to(*command);
+  options->speculation.add_to(*command);
   options->sampling.add_to(*command);
   command->callback(
       [options, prompt, &action] { action = [options, given = prompt->count() > 0] { return run(*options, given); }; });

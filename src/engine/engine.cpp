@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 
 #include "backend/cpu/cpu_device.h"
 #include "backend/vulkan/vulkan_device.h"
@@ -32,7 +33,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 }  // namespace
 
 Engine::Engine(gguf::Model model, model::Program program, plan::Plan plan)
-    : model_(std::move(model)), program_(std::move(program)), plan_(std::move(plan)) {}
+    : model_(std::move(model)), program_(std::move(program)), plan_(std::move(plan)), next_(plan_.shape.outputs) {}
 
 Engine::~Engine() = default;
 
@@ -68,8 +69,8 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
 
   if (!p.stream.empty()) {
     const std::span<std::byte> buffer = memory(p.stream_buffer);
-    auto queue = storage::open_queue(engine->model_.files, buffer, {.depth = plan::kStreamParts});
-    if (hooks.wrap_queue) queue = hooks.wrap_queue(std::move(queue));
+    const auto open_queue = hooks.open_queue ? hooks.open_queue : storage::open_queue;
+    auto queue = open_queue(engine->model_.files, buffer, {.depth = plan::kStreamParts});
     engine->stream_ = std::make_unique<WeightStream>(engine->model_, p, cpu, buffer, std::move(queue));
     cpu.set_gate(engine->stream_.get());
   }
@@ -109,9 +110,9 @@ Engine::GpuPeaks Engine::measure_gpu(plan::DeviceIndex device) {
   return {peaks.read_bandwidth, peaks.float_ops};
 }
 
-bool Engine::forward(std::span<const exec::Input> inputs, const StopFlag& stop) {
+bool Engine::forward(std::span<const exec::Input> inputs, const StopFlag& stop, exec::Rounding rounding) {
   if (stream_) stream_->begin_pass();
-  if (executor_->forward(inputs, stop)) return true;
+  if (executor_->forward(inputs, stop, rounding)) return true;
   if (stream_) stream_->rethrow();
   if (!stop.load(std::memory_order_relaxed)) {
     throw Error(ErrorCode::DeviceFailure, "the model's file could not be read while generating");
@@ -120,14 +121,23 @@ bool Engine::forward(std::span<const exec::Input> inputs, const StopFlag& stop) 
 }
 
 Figures Engine::generate(std::span<const Token> prompt, const GenerateOptions& options, const StopFlag& stop) {
-  exec::Executor& executor = *executor_;
-  const std::uint32_t room = executor.cache().room(options.sequence);
+  const std::uint32_t room = executor_->cache().room(options.sequence);
   if (prompt.size() > room) {
     throw bad_input(fmt::format("the prompt has {} tokens, but the context has room for {}", prompt.size(), room),
                     "Give more context with -c, or a shorter prompt.");
   }
   Figures figures;
   figures.ending = Ending::Stopped;
+  const Bytes streamed_before = streamed_bytes();
+  if (read_prompt(prompt, options, stop, figures)) generate_tokens(options, stop, figures);
+  figures.streamed = streamed_bytes() - streamed_before;
+  return figures;
+}
+
+// False if stopped.
+bool Engine::read_prompt(std::span<const Token> prompt, const GenerateOptions& options, const StopFlag& stop,
+                         Figures& figures) {
+  if (options.drafter != nullptr) options.drafter->append(prompt);
   const auto start = Clock::now();
   while (figures.prompt_tokens < prompt.size()) {
     const std::size_t count = std::min<std::size_t>(plan_.shape.batch, prompt.size() - figures.prompt_tokens);
@@ -136,33 +146,70 @@ Figures Engine::generate(std::span<const Token> prompt, const GenerateOptions& o
                             last ? exec::Want::Last : exec::Want::None};
     const bool completed = forward({&input, 1}, stop);
     figures.prompt_seconds = seconds_since(start);
-    if (!completed) return figures;
+    if (!completed) return false;
     figures.prompt_tokens += count;
     if (options.on_prompt) options.on_prompt(figures.prompt_tokens, prompt.size());
   }
-  const auto generation_start = Clock::now();
-  while (!stop.load(std::memory_order_relaxed)) {
-    if (options.most_tokens >= 0 && static_cast<std::int64_t>(figures.generated_tokens) >= options.most_tokens) {
-      figures.ending = Ending::Length;
-      return figures;
-    }
-    const Token token = options.draw(executor.logits(0));
-    if (options.is_end && options.is_end(token)) {
-      figures.ending = Ending::EndOfGeneration;
-      return figures;
-    }
-    ++figures.generated_tokens;
-    options.on_token(token);
-    if (executor.cache().room(options.sequence) == 0) {
-      figures.ending = Ending::ContextFull;
-      return figures;
-    }
-    const exec::Input input{options.sequence, {&token, 1}, exec::Want::Last};
-    const bool completed = forward({&input, 1}, stop);
-    figures.generation_seconds = seconds_since(generation_start);
-    if (!completed) break;
+  return true;
+}
+
+// Each round draws from the rows of the last pass as long as its guesses prove right, and then makes the next pass: the
+// last token drawn, which no row has followed yet, and guesses at what comes after it.
+void Engine::generate_tokens(const GenerateOptions& options, const StopFlag& stop, Figures& figures) {
+  exec::Executor& executor = *executor_;
+  const auto left = [&] {
+    if (options.most_tokens < 0) return std::numeric_limits<std::uint64_t>::max();
+    return static_cast<std::uint64_t>(options.most_tokens) - figures.generated_tokens;
+  };
+  if (left() == 0) {
+    figures.ending = Ending::Length;
+    return;
   }
-  return figures;
+  const std::size_t most_drafts = std::min(plan_.shape.outputs, plan_.shape.batch) - 1;
+  std::span<const Token> drafts;  // of the last pass
+  // True when the generation goes on; `token` is then the one that the next pass begins with.
+  const auto draw_rows = [&](Token& token) {
+    const std::uint32_t begin = executor.cache().length(options.sequence) - static_cast<std::uint32_t>(drafts.size());
+    for (std::size_t row = 0;; ++row) {
+      token = options.draw(executor.logits(row));
+      const bool right = row < drafts.size() && token == drafts[row];
+      const bool end = options.is_end && options.is_end(token);
+      if (!end) {
+        ++figures.generated_tokens;
+        options.on_token(token);
+        if (options.drafter != nullptr) options.drafter->append(token);
+      }
+      const bool enough = !end && left() == 0;
+      if (right && !end && !enough && !stop.load(std::memory_order_relaxed)) continue;
+      figures.accepted_tokens += row;
+      if (options.drafter != nullptr) options.drafter->judge(row);
+      executor.truncate(options.sequence, begin + static_cast<std::uint32_t>(row));
+      if (end) figures.ending = Ending::EndOfGeneration;
+      if (enough) figures.ending = Ending::Length;
+      if (end || enough) return false;
+      if (executor.cache().room(options.sequence) > 0) return true;
+      figures.ending = Ending::ContextFull;
+      return false;
+    }
+  };
+  const auto start = Clock::now();
+  Token token = 0;
+  while (!stop.load(std::memory_order_relaxed) && draw_rows(token)) {
+    next_[0] = token;
+    drafts = {};
+    if (options.drafter != nullptr) {
+      const std::uint64_t room = executor.cache().room(options.sequence) - 1;
+      drafts = options.drafter->draft(std::min<std::uint64_t>({most_drafts, room, left() - 1}));
+      std::ranges::copy(drafts, next_.begin() + 1);
+    }
+    const exec::Input input{
+        options.sequence, {next_.data(), 1 + drafts.size()}, drafts.empty() ? exec::Want::Last : exec::Want::All};
+    const bool completed = forward({&input, 1}, stop, exec::Rounding::AsAlone);
+    figures.generation_seconds = seconds_since(start);
+    if (!completed) return;
+    ++figures.passes;
+    figures.drafted_tokens += drafts.size();
+  }
 }
 
 bool Engine::score(std::span<const Token> tokens, std::uint32_t sequence,

@@ -15,6 +15,7 @@
 #include "gguf/gguf.h"
 #include "model/program.h"
 #include "plan/plan.h"
+#include "speculate/ngram_drafter.h"
 
 namespace loadline::engine {
 
@@ -31,13 +32,21 @@ struct GenerateOptions {
   std::function<bool(Token)> is_end;                        // end-of-generation tokens; such a token is not reported
   std::function<void(Token)> on_token;                      // as each is drawn
   std::function<void(std::size_t, std::size_t)> on_prompt;  // tokens of the prompt done, and in all; may be empty
+  // Guesses that are verified several at once, up to shape.outputs - 1 a pass; null: none. It is told the prompt and
+  // every token. `draw` is still asked for every token in turn, with the logits that follow the token before: the
+  // draws are the same as without guesses, only fewer passes lie between them.
+  speculate::NgramDrafter* drafter = nullptr;
 };
 
 struct Figures {
   std::size_t prompt_tokens = 0;
   double prompt_seconds = 0;  // until the first token's logits
   std::size_t generated_tokens = 0;
-  double generation_seconds = 0;  // of all passes after the prompt's
+  double generation_seconds = 0;    // of all passes after the prompt's
+  std::size_t passes = 0;           // those passes
+  std::size_t drafted_tokens = 0;   // guessed and verified in them
+  std::size_t accepted_tokens = 0;  // guessed right
+  Bytes streamed;                   // weights read from disk meanwhile, what was read ahead included
   Ending ending = Ending::Length;
 };
 
@@ -47,7 +56,7 @@ class Engine {
  public:
   // What tests put between the engine and the system. Empty: nothing.
   struct Hooks {
-    std::function<std::unique_ptr<storage::ReadQueue>(std::unique_ptr<storage::ReadQueue>)> wrap_queue;
+    std::function<decltype(storage::open_queue)> open_queue;
   };
 
   // Allocates exactly the plan's arenas, loads, and compares what is held with what was planned. Throws Error; null if
@@ -72,7 +81,8 @@ class Engine {
   [[nodiscard]] Bytes streamed_bytes() const { return stream_ ? stream_->bytes_read() : Bytes(); }
 
   // One pass, see exec::Executor::forward. Throws also where streamed weights could not be read.
-  bool forward(std::span<const exec::Input> inputs, const StopFlag& stop);
+  bool forward(std::span<const exec::Input> inputs, const StopFlag& stop,
+               exec::Rounding rounding = exec::Rounding::Fastest);
 
   // Appends the prompt to the sequence in batches, then draws tokens until something ends it.
   // Throws Error(BadInput) if the prompt alone does not fit the context.
@@ -84,6 +94,9 @@ class Engine {
 
  private:
   Engine(gguf::Model model, model::Program program, plan::Plan plan);
+  bool read_prompt(std::span<const Token> prompt, const GenerateOptions& options, const StopFlag& stop,
+                   Figures& figures);
+  void generate_tokens(const GenerateOptions& options, const StopFlag& stop, Figures& figures);
   void verify() const;
 
   gguf::Model model_;
@@ -93,6 +106,7 @@ class Engine {
   std::vector<std::unique_ptr<backend::Device>> devices_;  // per device of the plan; null where it has no tier in use
   std::unique_ptr<WeightStream> stream_;                   // null where nothing is streamed; goes before the devices
   std::unique_ptr<exec::Executor> executor_;
+  std::vector<Token> next_;  // the tokens of one pass of a generation
 };
 
 }  // namespace loadline::engine

@@ -1,6 +1,7 @@
 #include "engine/weight_stream.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
@@ -35,6 +36,7 @@ WeightStream::WeightStream(const gguf::Model& model, const plan::Plan& plan, bac
   // A part holds the rows and up to a page before and after them.
   cut_pieces(Bytes(part_size_ - 2 * storage::kDirectAlignment.value));
   for (std::uint32_t i = 0; i < plan.stream.size(); ++i) slot_of_group_[plan.stream[i].group] = i;
+  for (const File& file : model.files) stamps_.push_back(stamp_of(file));
   thread_ = std::thread([this] { work(); });
 }
 
@@ -45,6 +47,12 @@ WeightStream::~WeightStream() {
   }
   changed_.notify_all();
   thread_.join();
+}
+
+WeightStream::Stamp WeightStream::stamp_of(const File& file) {
+  struct stat status{};
+  if (::fstat(file.descriptor(), &status) != 0) return {};
+  return {static_cast<std::uint64_t>(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
 }
 
 void WeightStream::cut_pieces(Bytes limit) {
@@ -72,13 +80,20 @@ void WeightStream::submit(std::uint64_t piece) {
   const std::uint64_t begin = down_to_page(p.offset.value);
   const std::uint64_t end = align_up(p.offset.value + p.size, storage::kDirectAlignment.value);
   arrived_[piece % queue_->depth()] = false;
+  ++in_flight_;
   queue_->submit({p.file, Bytes(begin), part(piece), end - begin, piece});
+}
+
+storage::Completion WeightStream::wait() {
+  const storage::Completion done = queue_->wait();
+  --in_flight_;
+  return done;
 }
 
 // Takes completions until this piece's read has ended. False, with failure_ set, if it did not bring the whole piece.
 bool WeightStream::await_piece(std::uint64_t piece) {
   while (!arrived_[piece % queue_->depth()]) {
-    const storage::Completion done = queue_->wait();
+    const storage::Completion done = wait();
     const Piece& p = pieces_[done.tag % pieces_.size()];
     const File& file = model_.files[p.file];
     const std::uint64_t needed = p.offset.value + p.size - down_to_page(p.offset.value);
@@ -123,25 +138,27 @@ bool WeightStream::place(std::uint64_t piece) {
   return true;
 }
 
-void WeightStream::work() {
-  while (true) {
-    std::uint64_t submitted = 0;
-    std::uint64_t placed = 0;
-    bool going = true;
-    while (going) {
+// Until a restart, the end or a failure. False if nobody can say any more what is in flight.
+bool WeightStream::read_pass_after_pass() {
+  std::uint64_t submitted = 0;
+  std::uint64_t placed = 0;
+  try {
+    while (true) {
       while (submitted - placed < queue_->depth()) submit(submitted++);
-      try {
-        going = await_piece(placed) && place(placed);
-      } catch (...) {
-        fail(std::current_exception());
-        going = false;
-      }
-      if (going) ++placed;
+      if (!await_piece(placed) || !place(placed)) break;
+      ++placed;
     }
     // The buffer is reused only once nothing is in flight into it.
-    for (std::uint64_t piece = placed; piece < submitted; ++piece) {
-      while (!arrived_[piece % queue_->depth()]) arrived_[queue_->wait().tag % queue_->depth()] = true;
-    }
+    while (in_flight_ > 0) wait();
+  } catch (...) {
+    fail(std::current_exception());
+    return false;
+  }
+  return true;
+}
+
+void WeightStream::work() {
+  while (read_pass_after_pass()) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return closing_ || restart_; });
     if (closing_) return;
@@ -161,6 +178,12 @@ void WeightStream::fail(std::exception_ptr failure) {
 }
 
 void WeightStream::begin_pass() {
+  for (std::size_t i = 0; i < stamps_.size(); ++i) {
+    if (stamp_of(model_.files[i]) == stamps_[i]) continue;
+    throw Error(ErrorCode::DeviceFailure,
+                fmt::format("{}: the file changed while it was in use", model_.files[i].path().string()),
+                "Its weights are read again for every token; load it again.");
+  }
   std::unique_lock lock(mutex_);
   if (failure_) std::rethrow_exception(failure_);
   const bool interrupted = computed_slots_ % plan_.stream.size() != 0;

@@ -29,7 +29,7 @@ class WeightStream final : public backend::WeightGate {
   WeightStream& operator=(const WeightStream&) = delete;
 
   // A pass starts at the first slot. After one that was not completed, what was read ahead is dropped.
-  // Throws the Error of a read that failed.
+  // Throws the Error of a read that failed, or Error(DeviceFailure) where a file changed since this was made.
   void begin_pass();
   bool acquire(std::uint32_t group, const backend::StopFlag& stop) noexcept override;
   void release(std::uint32_t group) noexcept override;
@@ -52,10 +52,21 @@ class WeightStream final : public backend::WeightGate {
     std::size_t size;  // of the rows
   };
 
+  // When a file was written last.
+  struct Stamp {
+    std::uint64_t size = 0;
+    std::int64_t seconds = 0;
+    std::int64_t nanoseconds = 0;
+    bool operator==(const Stamp&) const = default;
+  };
+
+  static Stamp stamp_of(const File& file);
   void cut_pieces(Bytes limit);
   void work();
   void submit(std::uint64_t piece);
+  storage::Completion wait();
   bool await_piece(std::uint64_t piece);
+  bool read_pass_after_pass();
   bool place(std::uint64_t piece);
   void fail(std::exception_ptr failure);
   [[nodiscard]] std::byte* part(std::uint64_t piece) const;
@@ -68,16 +79,17 @@ class WeightStream final : public backend::WeightGate {
   std::size_t part_size_;
   std::vector<Piece> pieces_;                 // of one pass, in order
   std::vector<std::uint32_t> slot_of_group_;  // kNoSlot where the group is not streamed
+  std::vector<Stamp> stamps_;                 // per file of the model
 
-  // Counted from the last restart: piece and slot numbers go on over the passes.
-  std::vector<bool> arrived_;  // per part of the buffer: its read has ended. Reading thread only.
+  // Of the reading thread. Counted from the last restart: piece and slot numbers go on over the passes.
+  std::vector<bool> arrived_;  // per part of the buffer: its read has ended
+  std::size_t in_flight_ = 0;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::uint64_t loaded_slots_ = 0;    // slots whose weights are in place
   std::uint64_t computed_slots_ = 0;  // slots that were released
   std::uint64_t bytes_read_ = 0;
-  bool in_pass_ = false;
   bool restart_ = false;
   bool closing_ = false;
   std::exception_ptr failure_;

@@ -79,8 +79,8 @@ void Executor::assemble(std::span<const Input> inputs) {
   assert(outputs_.size() <= plan_.shape.outputs);
 }
 
-bool Executor::run_stages(const StopFlag& stop) {
-  const backend::Batch batch{tokens_, runs_, outputs_, cosines_.data(), sines_.data()};
+bool Executor::run_stages(const StopFlag& stop, Rounding rounding) {
+  const backend::Batch batch{tokens_, runs_, outputs_, cosines_.data(), sines_.data(), rounding};
   const std::size_t row = std::size_t{program_.config.embedding} * sizeof(float);
   const plan::StageRange stages = plan::stages_for(plan_, tokens_.size());
   for (std::uint32_t i = stages.first; i < stages.end; ++i) {
@@ -100,14 +100,22 @@ bool Executor::run_stages(const StopFlag& stop) {
   return true;
 }
 
-bool Executor::forward(std::span<const Input> inputs, const StopFlag& stop) {
+bool Executor::forward(std::span<const Input> inputs, const StopFlag& stop, Rounding rounding) {
   check(inputs);
   assemble(inputs);
-  if (run_stages(stop)) return true;
-  for (const Input& input : inputs) {
-    cache_.truncate(input.sequence, cache_.length(input.sequence) - static_cast<std::uint32_t>(input.tokens.size()));
+  const auto take_back = [&] {
+    for (const Input& input : inputs) {
+      cache_.truncate(input.sequence, cache_.length(input.sequence) - static_cast<std::uint32_t>(input.tokens.size()));
+    }
+    outputs_.clear();
+  };
+  try {
+    if (run_stages(stop, rounding)) return true;
+  } catch (...) {
+    take_back();
+    throw;
   }
-  outputs_.clear();
+  take_back();
   return false;
 }
 

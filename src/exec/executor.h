@@ -13,6 +13,7 @@
 
 namespace loadline::exec {
 
+using backend::Rounding;
 using backend::StopFlag;
 
 // Which rows of logits are wanted from an input.
@@ -35,8 +36,8 @@ class Executor {
 
   // One pass. All inputs together hold at most shape.batch tokens and want at most shape.outputs rows; each sequence
   // appears once. Throws Error(BadInput) for a token outside the vocabulary or a sequence without room, before anything
-  // has changed. False if stopped: every sequence is then as it was before.
-  bool forward(std::span<const Input> inputs, const StopFlag& stop);
+  // has changed, and what a device throws. False if stopped. After both every sequence is as it was before.
+  bool forward(std::span<const Input> inputs, const StopFlag& stop, Rounding rounding = Rounding::Fastest);
 
   // Row `index` of the logits of the last pass, in the order of the inputs.
   [[nodiscard]] std::span<const float> logits(std::size_t index) const;
@@ -51,7 +52,7 @@ class Executor {
  private:
   void check(std::span<const Input> inputs) const;
   void assemble(std::span<const Input> inputs);
-  bool run_stages(const StopFlag& stop);
+  bool run_stages(const StopFlag& stop, Rounding rounding);
 
   const model::Program& program_;
   const plan::Plan& plan_;

@@ -110,7 +110,46 @@ struct Streams {
   std::uint64_t begin, end, length;
 };
 
+// As many tokens as the few have, group after group while the tile is in the cache: the sums of each are those it would
+// have alone, which the other way adds up in another order.
+void matmul_as_alone(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
+  const Products products = products_for(task.weights.type);
+  alignas(64) float sums[kFew * kTileRows];
+  for (std::uint64_t i = begin_tile; i < end_tile; ++i) {
+    if (stopped(stop)) return;
+    const Tile tile = tile_of(task.weights, i);
+    for (std::uint32_t first = 0; first < task.tokens; first += kFew) {
+      const std::uint32_t now = smaller(task.tokens - first, kFew);
+      products.few[now - 1](&tile, 1, task.activations, task.tokens, first, sums);
+      for (std::uint32_t t = 0; t < now; ++t) {
+        finish(task, i * kTileRows, tile.rows, first + t, sums + t * kTileRows);
+      }
+    }
+  }
+}
+
+void gated_as_alone(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
+  const Products of_gate = products_for(task.gate.type);
+  const Products of_up = products_for(task.up.type);
+  alignas(64) float gates[kFew * kTileRows];
+  alignas(64) float ups[kFew * kTileRows];
+  for (std::uint64_t i = begin_tile; i < end_tile; ++i) {
+    if (stopped(stop)) return;
+    const Tile gate = tile_of(task.gate, i);
+    const Tile up = tile_of(task.up, i);
+    for (std::uint32_t first = 0; first < task.tokens; first += kFew) {
+      const std::uint32_t now = smaller(task.tokens - first, kFew);
+      of_gate.few[now - 1](&gate, 1, task.gate_activations, task.tokens, first, gates);
+      of_up.few[now - 1](&up, 1, task.up_activations, task.tokens, first, ups);
+      for (std::uint32_t t = 0; t < now; ++t) {
+        finish_gated(task, i * kTileRows, gate.rows, first + t, gates + t * kTileRows, ups + t * kTileRows);
+      }
+    }
+  }
+}
+
 void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
+  if (task.as_alone && task.tokens > kFew) return matmul_as_alone(task, begin_tile, end_tile, stop);
   const Products products = products_for(task.weights.type);
   if (task.tokens <= kFew) {
     alignas(64) float sums[kStreams * kFew * kTileRows];
@@ -152,6 +191,7 @@ void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_
 }
 
 void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
+  if (task.as_alone && task.tokens > kFew) return gated_as_alone(task, begin_tile, end_tile, stop);
   const Products of_gate = products_for(task.gate.type);
   const Products of_up = products_for(task.up.type);
   if (task.tokens <= kFew) {

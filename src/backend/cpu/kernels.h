@@ -42,6 +42,7 @@ struct MatmulTask {
   std::uint64_t out_stride;  // in floats
   const float* bias;         // [rows] or null
   bool accumulate;
+  bool as_alone = false;  // backend::Rounding::AsAlone
 };
 
 // out[t * out_stride + r] = silu(gate[r] . x[t]) * (up[r] . x[t]): both products in one pass over the activations.
@@ -52,6 +53,7 @@ struct GatedTask {
   std::uint32_t tokens;
   float* out;
   std::uint64_t out_stride;
+  bool as_alone = false;  // backend::Rounding::AsAlone
 };
 
 // Largest head dimension of K and V that the kernels take.

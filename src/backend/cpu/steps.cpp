@@ -38,10 +38,13 @@ void run(const EmbedFromDiskStep& step, const Pass& pass, int thread) {
   const Bytes row_size = quant::size_of(step.type, step.columns);
   try {
     for (std::size_t t = 0; t < tokens.size() && !pass.ending(); ++t) {
-      step.file->read_at(step.offset + row_size * static_cast<std::uint64_t>(tokens[t]), {step.buffer, row_size.value});
-      quant::decode_row(step.type, step.buffer, step.out + t * step.columns, step.columns);
+      const Bytes offset = step.offset + row_size * static_cast<std::uint64_t>(tokens[t]);
+      const std::span<const std::byte> row = step.reader->read(
+          step.file, offset, row_size.value, {step.buffer, storage::FileReader::buffer_size(row_size.value)});
+      quant::decode_row(step.type, row.data(), step.out + t * step.columns, step.columns);
     }
-  } catch (const std::exception&) {
+  } catch (...) {
+    *pass.error = std::current_exception();
     pass.failed->store(true, std::memory_order_relaxed);
   }
 }
@@ -153,6 +156,7 @@ void run(const LinearStep& step, const Pass& pass, WorkQueue& queue) {
       if (from < to) {
         MatmulTask task = step.parts[i];
         task.tokens = rows;
+        task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
         pass.kernels->matmul(task, from - part_begin, to - part_begin, pass.stop);
       }
       part_begin = part_end;
@@ -163,6 +167,7 @@ void run(const LinearStep& step, const Pass& pass, WorkQueue& queue) {
 void run(const GatedStep& step, const Pass& pass, WorkQueue& queue) {
   GatedTask task = step.task;
   task.tokens = pass.rows(step.after_select);
+  task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
   if (task.tokens == 0) return;
   while (!pass.ending()) {
     const auto [begin, end] = queue.claim(task.gate.tiles(), pass.threads, least_tiles(task.tokens));

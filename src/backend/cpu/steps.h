@@ -4,14 +4,15 @@
 
 #include <array>
 #include <cstdint>
+#include <exception>
 #include <variant>
 
 #include "backend/batch.h"
 #include "backend/cpu/kernels.h"
 #include "backend/device.h"
-#include "base/file.h"
 #include "base/thread_pool.h"
 #include "model/config.h"
+#include "storage/file_reader.h"
 
 namespace loadline::cpu {
 
@@ -23,6 +24,7 @@ struct Pass {
   int threads;
   backend::WeightGate* gate;  // null where nothing is streamed
   std::atomic<bool>* failed;  // set when a step could not be done; the pass is then meaningless
+  std::exception_ptr* error;  // why, where the step knows; written by thread 0 only
 
   [[nodiscard]] bool ending() const {
     return stop->load(std::memory_order_relaxed) || failed->load(std::memory_order_relaxed);
@@ -41,9 +43,10 @@ struct EmbedStep {
   float* out;
 };
 
-// The same with the table left on disk: one thread reads each row into `buffer`.
+// The same with the table left on disk: one thread reads each row into `buffer`, FileReader::buffer_size of a row.
 struct EmbedFromDiskStep {
-  const File* file;
+  const storage::FileReader* reader;
+  std::uint32_t file;
   Bytes offset;
   TensorType type;
   std::uint64_t columns;
