@@ -43,6 +43,7 @@ struct Options {
   bool largest_context = false;          // -c max
   std::uint32_t sequences = 1;
   std::uint32_t batch = 512;
+  bool batch_named = false;   // by the user; else a plan that streams may take a larger one
   std::uint32_t outputs = 0;  // most rows of logits of one pass; 0: one per sequence
   std::uint32_t threads = 0;  // 0: one per core
   quant::TensorType k_type = quant::TensorType::F16;

@@ -34,8 +34,8 @@ class Planner {
         rates_(make_rates(profile, shape_.threads)) {}
 
   Attempt run() const {
-    if (!options_.largest_context) return attempt(shape_);
-    return largest_context();
+    Attempt result = options_.largest_context ? largest_context() : attempt(shape_);
+    return options_.batch_named ? result : with_larger_batch(std::move(result));
   }
 
  private:
@@ -48,6 +48,25 @@ class Planner {
     result.plan.model_name = model_name(model_);
     result.plan.model_fingerprint = fingerprint(model_);
     return result;
+  }
+
+  // A prompt pays for the stream once for every batch. Where that is what takes its time, a larger batch is worth the
+  // scratch it takes, as long as the weights that make room for it cost a token no more than a few hundredths.
+  [[nodiscard]] Attempt with_larger_batch(Attempt best) const {
+    constexpr double kWorth = 1.1;
+    constexpr double kMostLoss = 0.03;
+    const double least_rate = best.plan.prediction.generation_rate * (1 - kMostLoss);
+    while (best.fits && !best.plan.stream.empty() && best.plan.prediction.prompt_bound == kDiskBound) {
+      Shape shape = best.plan.shape;
+      shape.batch = std::min(2 * shape.batch, shape.context / shape.sequences);
+      if (shape.batch <= best.plan.shape.batch) break;
+      Attempt larger = attempt(shape);
+      const Prediction& found = larger.plan.prediction;
+      if (!larger.fits || found.prompt_rate < kWorth * best.plan.prediction.prompt_rate) break;
+      if (found.generation_rate < least_rate) break;
+      best = std::move(larger);
+    }
+    return best;
   }
 
   // Up to what the model was trained for. More context never needs less memory, so halving finds the most that fits.

@@ -51,7 +51,7 @@ Pass pass_of(const Plan& plan, const CostModel& costs, std::uint64_t tokens, std
 
 // What takes most of the time, in words.
 std::string bound_of(const Plan& plan, const Pass& pass) {
-  if (pass.streaming > pass.computing()) return "disk bandwidth";
+  if (pass.streaming > pass.computing()) return std::string(kDiskBound);
   double most = pass.operations + pass.crossing;
   std::string bound = pass.crossing > pass.operations ? "changes of device" : "fixed costs";
   if (pass.transfer > most) {

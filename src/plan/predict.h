@@ -7,6 +7,9 @@
 
 namespace loadline::plan {
 
+// Prediction::prompt_bound and generation_bound of a plan whose stream takes longer than its arithmetic.
+inline constexpr std::string_view kDiskBound = "disk bandwidth";
+
 // What is assumed. Generation: one sequence, its context half full. Prompt: one batch of shape.batch tokens from an
 // empty context. Loading: the file is not in the page cache, and all threads read and lay out. Reading streamed weights overlaps with computing.
 Prediction predict(const gguf::Model& model, const Plan& plan, const CostModel& costs);

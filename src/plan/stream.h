@@ -26,8 +26,9 @@ Bytes ring_bytes(const std::vector<Bytes>& slots);
 // Bytes of a slot with its tensors aligned.
 Bytes slot_bytes(const gguf::Model& model, const StreamSlot& slot);
 
-// Direct reads in flight: eight parts of at least 1 MiB, each large enough for 16 rows of every streamed matrix with
-// the alignment of a direct read around it.
+// Direct reads in flight: eight parts, together an eighth of what is streamed but of no more than 1 MiB, beyond which a
+// disk gains nothing. Each is large enough for 16 rows of every streamed matrix with the alignment of a direct read
+// around it.
 inline constexpr std::uint32_t kStreamParts = 8;
 Bytes stream_buffer_bytes(const gguf::Model& model, const std::vector<bool>& streamed);
 

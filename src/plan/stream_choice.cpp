@@ -25,10 +25,8 @@ class StreamChoice {
     collect();
     const Plan resident = task.lay_out(placement_);
     const Bytes others = tier_total(resident, kCpu) - tier_total(resident, kCpu, Purpose::Weights);
-    // Reading the rows of a tied embedding, and what shares an arena with the buffer, round up once more.
-    const Bytes rounding = 2 * kMiB + 64 * kKiB;
     const Bytes budget = task.tiers[kCpu].budget;
-    room_ = budget > others + rounding ? budget - others - rounding : Bytes(0);
+    room_ = budget > others ? budget - others : Bytes(0);
     for (const Region& region : resident.regions) {
       if (region.purpose != Purpose::Weights || resident.arenas[region.arena].tier != kCpu) continue;
       weights_ = std::max(weights_, region.offset + region.size);
@@ -37,7 +35,11 @@ class StreamChoice {
     for (const Candidate& candidate : candidates_) {
       for (const model::TensorIndex index : candidate.tensors) all[static_cast<std::size_t>(index)] = true;
     }
-    buffer_ = arena_size(TierKind::Ram, stream_buffer_bytes(task.model, all));
+    // Where the embedding stays on disk, a row of it is read into the same arena.
+    const gguf::TensorInfo& table =
+        task.model.tensors[static_cast<std::size_t>(task.program.groups.front().tensors().front())];
+    const Bytes row = align_up(Bytes(table.size.value / table.rows()), Bytes(4096)) + Bytes(4096);
+    buffer_ = arena_size(TierKind::Ram, stream_buffer_bytes(task.model, all) + row);
   }
 
   std::optional<Placement> run() {
@@ -136,13 +138,17 @@ class StreamChoice {
   }
 
   // Resident weights, the ring and the buffer of direct reads, each as its arena.
-  [[nodiscard]] Bytes needed(const Choice& choice) const {
-    std::vector<Bytes> slots;
-    for (std::size_t c = 0; c < choice.size(); ++c) slots.push_back(bytes_of(candidates_[c], choice[c]));
+  [[nodiscard]] Bytes needed(const Choice& choice) const { return needed(weights_ - total(choice), slots_of(choice)); }
+  [[nodiscard]] Bytes needed(Bytes resident, const std::vector<Bytes>& slots) const {
     const Bytes ring = ring_bytes(slots);
-    Bytes sum = arena_size(TierKind::Ram, weights_ - total(choice));
+    Bytes sum = arena_size(TierKind::Ram, resident);
     if (ring.value > 0) sum += arena_size(TierKind::Ram, ring) + buffer_;
     return sum;
+  }
+  [[nodiscard]] std::vector<Bytes> slots_of(const Choice& choice) const {
+    std::vector<Bytes> slots;
+    for (std::size_t c = 0; c < choice.size(); ++c) slots.push_back(bytes_of(candidates_[c], choice[c]));
+    return slots;
   }
 
   // Makes tensors resident again as long as there is room: the largest that fit first, evenly over the layers.
@@ -162,13 +168,18 @@ class StreamChoice {
     std::ranges::sort(order, [](const Streamed& a, const Streamed& b) {
       return a.bytes != b.bytes ? a.bytes > b.bytes : a.place < b.place;
     });
-    // As long as the ring stays as it is, only the resident weights grow; it may shrink at the end, so once more then.
+    std::vector<Bytes> slots = slots_of(choice);
+    Bytes resident = weights_ - total(choice);
+    // The ring may shrink with what becomes resident, so that more fits; or grow, as turns that one between them kept
+    // apart come to follow each other.
     for (int round = 0; round < 2; ++round) {
-      const Bytes ring_and_buffer = needed(choice) - arena_size(TierKind::Ram, weights_ - total(choice));
-      Bytes resident = weights_ - total(choice);
       for (const Streamed& one : order) {
         if ((choice[one.candidate] & one.bit) == 0) continue;
-        if (arena_size(TierKind::Ram, resident + one.bytes) + ring_and_buffer > room_) continue;
+        slots[one.candidate] -= one.bytes;
+        if (needed(resident + one.bytes, slots) > room_) {
+          slots[one.candidate] += one.bytes;
+          continue;
+        }
         choice[one.candidate] &= ~one.bit;
         resident += one.bytes;
       }

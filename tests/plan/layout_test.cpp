@@ -157,6 +157,7 @@ TEST(Layout, the_load_buffer_begins_on_a_page_and_holds_sixteen_rows_of_every_ma
 TEST(Layout, one_byte_less_than_the_total_is_refused) {
   Planned planned = plan_on_cpu(test::tiny(), test::all_of(TensorType::Q8_0));
   Options options;
+  options.disk = false;
   options.ram_budget = tier_total(planned.plan, kCpu);
   EXPECT_NO_THROW(make_plan(planned.model, planned.program, machine(kGiB), options));
   options.ram_budget = *options.ram_budget - Bytes(1);
