@@ -1,5 +1,6 @@
 // llama.cpp's prompt and generation speed: one process, one JSON object on standard output.
 //   node llama.mjs '{"model": PATH, "threads": N, "prompt": N, "generate": N, "repeats": N, "variant": NAME or null}'
+// With "endless": true it generates until it is stopped, a line for each token.
 //
 // The native library of node-llama-cpp is called directly, so that what is timed is llama_decode() and its
 // synchronisation: no sampling, no text, and per call one hop to a worker thread (about 0.05 ms). As in llama-bench,
@@ -82,6 +83,13 @@ async function rates(count, run) {
     if (i > 0) result.push((count / (performance.now() - start)) * 1000);
   }
   return result;
+}
+
+// For memory_limit.mjs, which counts lines until it has had enough: one token after the other, a line for each.
+for (let i = 0; options.endless; i = (i + 1) % options.generate) {
+  if (i === 0) context.disposeSequence(0);
+  await decode(i, 1, true);
+  await new Promise((done) => process.stdout.write("token\n", done));
 }
 
 const result = {
