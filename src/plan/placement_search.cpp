@@ -234,6 +234,28 @@ class SeveralSearch {
   std::vector<std::vector<std::vector<Step>>> history_;  // [item][device][label]
 };
 
+// Small problems are solved by trying everything: with several GPUs the search below is only near the optimum.
+constexpr std::uint64_t kFewAssignments = 1U << 14;
+bool is_small(const PlacementProblem& problem) {
+  std::uint64_t count = 1;
+  for (std::size_t i = 0; i < problem.items.size() && count <= kFewAssignments; ++i) count *= problem.devices();
+  return count <= kFewAssignments;
+}
+Assignment best_of_all(const PlacementProblem& problem) {
+  Assignment best;
+  double least = kNever;
+  Assignment tried(problem.items.size(), 0);
+  while (true) {
+    if (is_feasible(problem, tried) && seconds_of(problem, tried) < least) {
+      least = seconds_of(problem, tried);
+      best = tried;
+    }
+    std::size_t at = 0;
+    while (at < tried.size() && ++tried[at] == problem.devices()) tried[at++] = 0;
+    if (at == tried.size()) return best;
+  }
+}
+
 }  // namespace
 
 double seconds_of(const PlacementProblem& problem, const Assignment& assignment) {
@@ -273,6 +295,8 @@ Assignment search_placement(const PlacementProblem& problem, double limit, Effor
     // The quick answer's time lets the thorough search drop most of what it meets.
     take(SingleSearch(problem, relaxed.prices(), known, 100).run());
     if (effort == Effort::Thorough) take(SingleSearch(problem, relaxed.prices(), known, 4000).run());
+  } else if (problem.devices() > 2 && is_small(problem)) {
+    take(best_of_all(problem));
   } else if (problem.devices() > 2) {
     take(SeveralSearch(problem, relaxed.prices(), known).run());
   }

@@ -31,7 +31,7 @@ double seconds_of(const PlacementProblem& problem, const Assignment& assignment)
 bool is_feasible(const PlacementProblem& problem, const Assignment& assignment);
 
 // Quick: near the optimum. Thorough: with one GPU the optimum itself (in the rare case of more candidates than can be
-// looked at, within a thousandth); with several near it, too.
+// looked at, within a thousandth); with several the optimum of small problems, and near it of others.
 enum class Effort : std::uint8_t { Quick, Thorough };
 
 // The assignment of least time if that is less than `limit`; else, or where none is feasible, empty. At most eight

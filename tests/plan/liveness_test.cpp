@@ -28,7 +28,7 @@ TEST(Liveness, an_operation_s_input_and_output_do_not_overlap) {
 }
 
 TEST(Liveness, any_buffers_are_packed_without_overlap_aligned_and_below_their_sum) {
-  rc::check([] {
+  EXPECT_TRUE(rc::check([] {
     std::vector<Buffer> buffers;
     const int count = *rc::gen::inRange(1, 9);
     for (int i = 0; i < count; ++i) {
@@ -55,7 +55,7 @@ TEST(Liveness, any_buffers_are_packed_without_overlap_aligned_and_below_their_su
     }
     RC_ASSERT(end == last);
     RC_ASSERT(end <= sum);
-  });
+  }));
 }
 
 }  // namespace
