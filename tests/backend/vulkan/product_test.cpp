@@ -43,6 +43,7 @@ struct Request {
   std::vector<float> bias = {};
   float prior = kUntouched;
   std::uint32_t first_row = 0;
+  std::uint32_t first_token = 0;
 };
 
 Result run(Gpu& gpu, const Request& request) {
@@ -66,6 +67,7 @@ Result run(Gpu& gpu, const Request& request) {
   arguments.result_stride = result.stride;
   arguments.flags = request.flags;
   arguments.epsilon = 1e-5F;
+  arguments.first_token = request.first_token;
   gpu.run([&](CommandList& list) { gpu.operations.product(list, m.type, arguments, request.most); });
   result.values.assign(as<float>(out), as<float>(out) + std::size_t{request.tokens + 1} * result.stride);
   return result;
@@ -133,6 +135,25 @@ TEST_P(Products, ComputeOnlyTheRowsAskedFor) {
     request.first_row = 128;
     expect_plain_product(gpu(), request);
     EXPECT_EQ(run(gpu(), request).at(0, 127), kUntouched);
+  }
+}
+
+TEST_P(Products, ComputeOnlyTheTokensAskedFor) {
+  Random random(8);
+  const TestMatrix m(GetParam(), 70, 256, Style::Normal, random);
+  const std::vector<float> x = cpu::test::random_activations(70, 256, Style::Normal, random);
+  for (const std::uint32_t most : {6U, 64U}) {
+    Request request{m, nullptr, x, 70, most};
+    request.first_token = 64;
+    const Result result = run(gpu(), request);
+    expect_untouched(result, request);
+    for (std::uint32_t r = 0; r < m.rows; ++r) {
+      ASSERT_EQ(result.at(63, r), kUntouched);
+      for (std::uint32_t t = 64; t < 70; ++t) {
+        const auto expected = cpu::test::expected_product(m, x, r, t);
+        ASSERT_NEAR(result.at(t, r), expected.value, expected.tolerance) << "row " << r << " token " << t;
+      }
+    }
   }
 }
 
