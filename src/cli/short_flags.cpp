@@ -7,7 +7,8 @@
 namespace loadline::cli {
 namespace {
 
-constexpr std::array<std::string_view, 9> kFlags = {"ngl", "ot", "np", "ub", "ctk", "ctv", "nkvo", "nopo", "dev"};
+constexpr std::array<std::string_view, 10> kFlags = {"ngl", "ot",  "np",   "npl",  "ub",
+                                                     "ctk", "ctv", "nkvo", "nopo", "dev"};
 
 }  // namespace
 

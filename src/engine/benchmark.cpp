@@ -43,9 +43,9 @@ class Bench {
         tokens_(random_tokens(options.depth + std::max(options.prompt, options.generate) + 1,
                               engine.program().config.vocabulary)) {}
 
-  // Every sequence is put back to `depth` tokens.
-  bool rewind() {
-    for (std::uint32_t s = 0; s < options_.sequences; ++s) {
+  // The first sequences are put back to `depth` tokens.
+  bool rewind(std::uint32_t sequences) {
+    for (std::uint32_t s = 0; s < sequences; ++s) {
       engine_.executor().truncate(s, options_.depth);
       if (!append(s, options_.depth - engine_.executor().cache().length(s), exec::Want::None)) return false;
     }
@@ -54,7 +54,7 @@ class Bench {
 
   // Tokens per second, or nothing when stopped.
   std::optional<double> prompt() {
-    if (!rewind()) return std::nullopt;
+    if (!rewind(1)) return std::nullopt;
     begin_busy();
     const auto start = Clock::now();
     if (!append(0, options_.prompt, exec::Want::Last)) return std::nullopt;
@@ -63,18 +63,18 @@ class Bench {
     return options_.prompt / seconds;
   }
 
-  std::optional<double> generation() {
-    if (!rewind()) return std::nullopt;
-    std::vector<exec::Input> inputs(options_.sequences);
+  std::optional<double> generation(std::uint32_t sequences) {
+    if (!rewind(sequences)) return std::nullopt;
+    std::vector<exec::Input> inputs(sequences);
     begin_busy();
     const auto start = Clock::now();
     for (std::uint32_t i = 0; i < options_.generate; ++i) {
-      for (std::uint32_t s = 0; s < options_.sequences; ++s) inputs[s] = {s, {&tokens_[i], 1}, exec::Want::Last};
+      for (std::uint32_t s = 0; s < sequences; ++s) inputs[s] = {s, {&tokens_[i], 1}, exec::Want::Last};
       if (!engine_.forward(inputs, stop_)) return std::nullopt;
     }
     const double seconds = seconds_since(start);
     end_busy(seconds);
-    return options_.generate * options_.sequences / seconds;
+    return static_cast<double>(options_.generate) * sequences / seconds;
   }
 
   // The share of the last run's time that the device was at work.
@@ -108,10 +108,10 @@ class Bench {
   std::vector<double> busy_ = std::vector<double>(engine_.plan().scratch.size(), 0.0);  // per device
 };
 
-std::string test_name(const char* kind, std::uint32_t count, const BenchmarkOptions& options, bool generation) {
+std::string test_name(const char* kind, std::uint32_t count, std::uint32_t depth, std::uint32_t sequences) {
   std::string name = fmt::format("{}{}", kind, count);
-  if (options.depth > 0) name += fmt::format(" @ d{}", options.depth);
-  if (generation && options.sequences > 1) name += fmt::format(" x{}", options.sequences);
+  if (depth > 0) name += fmt::format(" @ d{}", depth);
+  if (sequences > 1) name += fmt::format(" x{}", sequences);
   return name;
 }
 
@@ -144,8 +144,11 @@ std::vector<BenchmarkRow::Part> parts_of(Engine& engine, std::uint32_t tokens, d
 
 }  // namespace
 
+std::uint32_t most_sequences(const BenchmarkOptions& options) { return std::ranges::max(options.sequences); }
+
 std::uint32_t context_needed(const BenchmarkOptions& options) {
-  return (options.depth + std::max(options.prompt, options.generate)) * options.sequences;
+  const std::uint32_t most = options.generate > 0 ? most_sequences(options) : 1;
+  return (options.depth + std::max(options.prompt, options.generate)) * most;
 }
 
 Bytes weight_bytes_per_pass(const gguf::Model& model, const model::Program& program) {
@@ -197,7 +200,7 @@ std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& opti
   };
   if (options.prompt > 0) {
     BenchmarkRow row;
-    row.test = test_name("pp", options.prompt, options, false);
+    row.test = test_name("pp", options.prompt, options.depth, 1);
     const std::uint32_t batch = engine.plan().shape.batch;
     const std::uint32_t passes = (options.prompt + batch - 1) / batch;
     row.bytes_per_token = weights * passes / options.prompt;
@@ -206,14 +209,15 @@ std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& opti
     row.parts = parts_of(engine, std::min(batch, options.prompt), 0, false);
     measure(std::move(row), [&] { return bench.prompt(); });
   }
-  if (options.generate > 0) {
+  for (const std::uint32_t sequences : options.sequences) {
+    if (options.generate == 0) break;
     BenchmarkRow row;
-    row.test = test_name("tg", options.generate, options, true);
+    row.test = test_name("tg", options.generate, options.depth, sequences);
     const Bytes kv = kv_bytes_at(engine.program(), engine.plan(), options.depth + options.generate / 2);
-    row.bytes_per_token = weights / options.sequences + static_cast<double>(kv.value);
+    row.bytes_per_token = weights / sequences + static_cast<double>(kv.value);
     row.ops_per_token = matmul_ops_per_token(engine.model(), engine.program(), true);
-    row.parts = parts_of(engine, options.sequences, options.depth + options.generate / 2.0, true);
-    measure(std::move(row), [&] { return bench.generation(); });
+    row.parts = parts_of(engine, sequences, options.depth + options.generate / 2.0, true);
+    measure(std::move(row), [&] { return bench.generation(sequences); });
   }
   return rows;
 }

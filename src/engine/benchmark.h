@@ -10,10 +10,10 @@
 namespace loadline::engine {
 
 struct BenchmarkOptions {
-  std::uint32_t prompt = 512;    // tokens of the prompt test; 0: none
-  std::uint32_t generate = 128;  // tokens of the generation test; 0: none
-  std::uint32_t depth = 0;       // tokens in the context before each test
-  std::uint32_t sequences = 1;   // generated side by side, one batch a step
+  std::uint32_t prompt = 512;                  // tokens of the prompt test; 0: none
+  std::uint32_t generate = 128;                // tokens of the generation test; 0: none
+  std::uint32_t depth = 0;                     // tokens in the context before each test
+  std::vector<std::uint32_t> sequences = {1};  // numbers generated side by side, one batch a step; a test for each
   std::uint32_t repeats = 5;
 };
 
@@ -33,6 +33,9 @@ struct BenchmarkRow {
   };
   std::vector<Part> parts;
 };
+
+// The largest of options.sequences, which must not be empty.
+std::uint32_t most_sequences(const BenchmarkOptions& options);
 
 // Cells of context the options need.
 std::uint32_t context_needed(const BenchmarkOptions& options);

@@ -86,14 +86,17 @@ void read_plain(const std::byte* data, std::size_t size) {
 }
 
 #if defined(__x86_64__)
+// How far ahead of its use memory is fetched: of 256 bytes to 64 KiB the fastest on the processors tried.
+constexpr std::size_t kAhead = 1024;
+
 __attribute__((target("avx512f"))) void read_avx512(const std::byte* data, std::size_t size) {
   __m512i a = _mm512_setzero_si512();
   __m512i b = a;
   for (const std::byte* end = data + size; data != end; data += 256) {
-    _mm_prefetch(reinterpret_cast<const char*>(data + 4096), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(data + 4096 + 64), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(data + 4096 + 128), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(data + 4096 + 192), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(data + kAhead), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(data + kAhead + 64), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(data + kAhead + 128), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(data + kAhead + 192), _MM_HINT_T0);
     a = _mm512_xor_si512(a, _mm512_loadu_si512(data));
     b = _mm512_xor_si512(b, _mm512_loadu_si512(data + 64));
     a = _mm512_xor_si512(a, _mm512_loadu_si512(data + 128));
@@ -108,7 +111,7 @@ __attribute__((target("avx2"))) void read_avx2(const std::byte* data, std::size_
   __m256i b = a;
   for (const std::byte* end = data + size; data != end; data += 256) {
     for (int i = 0; i < 256; i += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(data + 4096 + i), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(data + kAhead + i), _MM_HINT_T0);
       a = _mm256_xor_si256(a, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i)));
       b = _mm256_xor_si256(b, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i + 32)));
     }

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "engine/benchmark.h"
 #include "engine/loaded.h"
 #include "support/test_data.h"
 
@@ -193,6 +194,29 @@ TEST(Engine, AFileThatShrankAfterItWasPlannedIsAClearError) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("ended early"));
   }
+}
+
+TEST(Benchmark, GeneratesATestForEachNumberOfSequencesAndSharesTheWeightsAmongThem) {
+  LOADLINE_REQUIRE_SHARED(file, "golden/llama-Q4_K_M.gguf");
+  BenchmarkOptions wanted;
+  wanted.prompt = 4;
+  wanted.generate = 2;
+  wanted.depth = 32;
+  wanted.sequences = {1, 3};
+  wanted.repeats = 1;
+  plan::Options options = small(context_needed(wanted));
+  options.sequences = most_sequences(wanted);
+  options.outputs = options.sequences;
+  const auto engine = load(file, options);
+  const auto rows = benchmark(*engine, wanted, kNeverStop);
+  ASSERT_EQ(rows.size(), 3U);
+  EXPECT_EQ(rows[0].test, "pp4 @ d32");
+  EXPECT_EQ(rows[1].test, "tg2 @ d32");
+  EXPECT_EQ(rows[2].test, "tg2 @ d32 x3");
+  const auto weights = static_cast<double>(weight_bytes_per_pass(engine->model(), engine->program()).value);
+  EXPECT_DOUBLE_EQ(rows[1].bytes_per_token - rows[2].bytes_per_token, weights - weights / 3);
+  // Every sequence holds the depth and what it generated itself.
+  for (const std::uint32_t sequence : {0U, 1U, 2U}) EXPECT_EQ(engine->executor().cache().length(sequence), 34U);
 }
 
 }  // namespace
