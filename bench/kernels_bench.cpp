@@ -1,9 +1,9 @@
 // kernels_bench [--set NAME] [--filter TEXT] [--threads N]: every row of the kernel table against what the machine can
 // do at best, both measured in the same run. A table on standard output, one row per line:
-//   generate FORMAT   one token times matrices of 512 MiB together: bytes of weights per second, share of the read
-//   bandwidth batch4 FORMAT     four tokens, likewise prompt FORMAT     512 tokens times a matrix of 4096 columns:
-//   operations per second, share of the 8-bit peak (float
-//                     peak for the float formats)
+//   generate FORMAT   one token times matrices of 512 MiB together: weights per second, share of the read bandwidth
+//   batch4 FORMAT     four tokens, likewise
+//   prompt FORMAT     512 tokens times a matrix of 4096 columns (prompt14k: of 14336): operations per second, share of
+//                     the 8-bit peak (float peak for the float formats)
 //   decode K/V        one token's attention over 8192 cells: bytes of cache per second, share of the read bandwidth
 //   attend K/V        512 tokens' attention after 1536 cells: operations per second, share of the float peak
 // Each figure is the median of at least five runs.
