@@ -1,6 +1,7 @@
 // Headers that are wrong in what they mean: small models with hostile edits of their metadata and tensors, as a reader
 // of the format lets them through. Describing, planning and tokenising must each end in an answer or in an Error that
 // is the file's fault.
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -36,7 +37,13 @@ class Choices {
   std::size_t left_;
 };
 
-gguf::Model make_base(const std::string& architecture, const gguf::Metadata& vocabulary) {
+// A model less its files, which cannot be copied.
+struct Base {
+  gguf::Metadata metadata;
+  std::vector<gguf::TensorInfo> tensors;
+};
+
+Base make_base(const std::string& architecture, const gguf::Metadata& vocabulary) {
   gguf::Model model = test::small_model(architecture);
   for (const auto& [key, value] : vocabulary.entries()) model.metadata.set(key, value);
   // Keys that the small model does without.
@@ -51,11 +58,11 @@ gguf::Model make_base(const std::string& architecture, const gguf::Metadata& voc
   add(".rope.scaling.type", {std::string("yarn")});
   add(".rope.scaling.factor", {2.0F});
   add(".rope.scaling.original_context_length", {std::uint32_t{64}});
-  return model;
+  return {std::move(model.metadata), std::move(model.tensors)};
 }
 
-const std::vector<gguf::Model>& bases() {
-  static const std::vector<gguf::Model> kAll = {
+const std::vector<Base>& bases() {
+  static const std::vector<Base> kAll = {
       make_base("llama", test::varied_sentence_piece_metadata()),
       make_base("qwen2", test::varied_byte_pair_metadata("qwen2")),
       make_base("qwen3", test::varied_byte_pair_metadata("llama-bpe")),
@@ -154,7 +161,10 @@ void edit_tensor(gguf::Model& model, Choices& choices) {
 }
 
 gguf::Model damaged(Choices& choices) {
-  gguf::Model model = bases()[choices.next() % bases().size()];
+  const Base& base = bases()[choices.next() % bases().size()];
+  gguf::Model model;
+  model.metadata = base.metadata;
+  model.tensors = base.tensors;
   while (!choices.ended()) {
     if (choices.next() % 3 == 0) {
       edit_tensor(model, choices);

@@ -51,7 +51,7 @@ Case make_case(Bytes ram, const std::vector<std::string>& cards, const plan::Opt
   made.program = model::build_program(made.model);
   const plan::Plan plan = plan::make_plan(made.model, made.program, test::machine(ram, cards), options);
   made.plan = json::parse(plan::to_json(made.model, made.program, plan));
-  list_places(made.plan, {}, made.places);
+  list_places(made.plan, json::json_pointer(), made.places);
   return made;
 }
 
