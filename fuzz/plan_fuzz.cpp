@@ -45,11 +45,11 @@ void list_places(const json& value, const json::json_pointer& at, std::vector<js
   }
 }
 
-Case make_case(Bytes ram, const std::vector<std::string>& cards, const plan::Options& options) {
+Case make_case(const test::ModelShape& shape, const std::vector<std::string>& cards, const plan::Options& options) {
   Case made;
-  made.model = test::make_model(test::tiny(), test::q4_k_m(2));
+  made.model = test::make_model(shape, test::q4_k_m(shape.layers));
   made.program = model::build_program(made.model);
-  const plan::Plan plan = plan::make_plan(made.model, made.program, test::machine(ram, cards), options);
+  const plan::Plan plan = plan::make_plan(made.model, made.program, test::machine(kRam, cards), options);
   made.plan = json::parse(plan::to_json(made.model, made.program, plan));
   list_places(made.plan, json::json_pointer(), made.places);
   return made;
@@ -58,17 +58,20 @@ Case make_case(Bytes ram, const std::vector<std::string>& cards, const plan::Opt
 const std::vector<Case>& cases() {
   static const std::vector<Case> kAll = [] {
     std::vector<Case> all;
+    test::ModelShape shape = test::tiny();
     plan::Options options;
     options.context = 64;
     options.batch = 16;
-    all.push_back(make_case(kRam, {}, options));
+    all.push_back(make_case(shape, {}, options));
     options.gpu_layers = {plan::GpuLayers::Kind::Count, 1};
-    all.push_back(make_case(kRam, {"RTX 3060"}, options));
+    all.push_back(make_case(shape, {"RTX 3060"}, options));
     options.gpu_layers = {};
-    // One that streams from disk: with ever less RAM, until it must.
+    // One that streams from disk: layers of some MiB, and ever less RAM, until it must.
+    shape.layers = 6;
+    shape.feed_forward = 8192;
     for (std::uint64_t mebibytes = 64; all.back().plan["stream"].empty(); --mebibytes) {
       options.ram_budget = Bytes(mebibytes << 20);
-      Case made = make_case(kRam, {}, options);
+      Case made = make_case(shape, {}, options);
       if (!made.plan["stream"].empty()) all.push_back(std::move(made));
     }
     return all;
