@@ -76,7 +76,7 @@ TEST(Stream, ASlowDiskMakesTheBatchLargerUnlessTheUserNamedIt) {
   options.batch_named = true;
   const Attempt named = planned.attempt(options, 0.2e9);
   EXPECT_EQ(named.plan.shape.batch, 512U);
-  EXPECT_GT(slow.plan.prediction.prompt_rate, 1.5 * named.plan.prediction.prompt_rate);
+  EXPECT_GT(slow.plan.prediction.prompt_rate, 1.3 * named.plan.prediction.prompt_rate);  // then arithmetic bounds it
   EXPECT_GT(slow.plan.prediction.generation_rate, 0.96 * named.plan.prediction.generation_rate);
 }
 
