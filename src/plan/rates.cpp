@@ -23,8 +23,8 @@ constexpr std::array kShares = {
     ShareRow{TensorType::Q4_1, {0.88, 0.53}},   ShareRow{TensorType::Q5_0, {0.86, 0.48}},
     ShareRow{TensorType::Q5_1, {0.86, 0.48}},   ShareRow{TensorType::Q8_0, {0.80, 0.52}},
     ShareRow{TensorType::Q2_K, {0.86, 0.55}},   ShareRow{TensorType::Q3_K, {0.84, 0.47}},
-    ShareRow{TensorType::Q4_K, {0.91, 0.54}},   ShareRow{TensorType::Q5_K, {0.88, 0.48}},
-    ShareRow{TensorType::Q6_K, {0.85, 0.45}},   ShareRow{TensorType::IQ4_NL, {0.88, 0.52}},
+    ShareRow{TensorType::Q4_K, {0.85, 0.56}},   ShareRow{TensorType::Q5_K, {0.88, 0.48}},
+    ShareRow{TensorType::Q6_K, {0.82, 0.45}},   ShareRow{TensorType::IQ4_NL, {0.88, 0.52}},
     ShareRow{TensorType::IQ4_XS, {0.90, 0.52}},
 };
 
