@@ -28,6 +28,9 @@ constexpr const char* kSizes = "Sizes: 11.5GiB, 11.5G and 11776M are binary, 12G
 std::uint32_t parse_count(const std::string& text, const char* flag, std::uint32_t least) {
   std::uint32_t value = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem == std::errc::result_out_of_range && end == text.data() + text.size()) {
+    throw bad_input(fmt::format("{} is too large: {}", flag, text));
+  }
   if (problem != std::errc() || end != text.data() + text.size() || value < least) {
     throw bad_input(fmt::format("{} is not a whole number{}: \"{}\"", flag,
                                 least > 0 ? fmt::format(" of at least {}", least) : std::string(), text));

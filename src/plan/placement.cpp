@@ -332,6 +332,10 @@ std::vector<std::vector<bool>> allowed_devices(const model::Program& program, co
                                                const Options& options, std::size_t devices) {
   using Kind = GpuLayers::Kind;
   const std::uint32_t layers = program.config.layers;
+  if (devices == 1 && (options.gpu_layers.kind == Kind::All || options.gpu_layers.count > 0)) {
+    throw bad_input("-ngl asks for layers on a GPU, and there is none to use",
+                    "Leave -ngl out for the CPU alone; a software GPU is used only where -dev names it.");
+  }
   std::vector<std::vector<bool>> allowed;
   for (const model::Group& group : program.groups) {
     std::vector<bool> devices_of_group(devices, true);
