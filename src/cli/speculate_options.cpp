@@ -9,17 +9,16 @@
 namespace loadline::cli {
 
 void SpeculateOptions::add_to(CLI::App& command) {
-  CLI::Option_group& group =
-      *command.add_option_group("Guessing ahead (the text stays what it is, passes become fewer)");
-  group.add_option("--speculate", kind_, "none, or ngram: guess what followed the same few tokens earlier in the text")
-      ->capture_default_str();
-  group.add_option("--draft-max,--draft,--draft-n", values_.draft_max, "Most tokens to guess for one pass")
-      ->capture_default_str();
-  group.add_option("--draft-min,--draft-n-min", values_.draft_min, "Make no guess shorter than this")
-      ->capture_default_str();
-  group.add_option("--ngram-max", values_.ngram_max, "Look for as many of the last tokens together ...")
-      ->capture_default_str();
-  group.add_option("--ngram-min", values_.ngram_min, "... but not for fewer than these")->capture_default_str();
+  const auto add = [&](const char* names, auto& value, const char* description) {
+    command.add_option(names, value, description)
+        ->capture_default_str()
+        ->group("Guessing ahead (the text stays what it is, passes become fewer)");
+  };
+  add("--speculate", kind_, "none, or ngram: guess what followed the same few tokens earlier in the text");
+  add("--draft-max,--draft,--draft-n", values_.draft_max, "Most tokens to guess for one pass");
+  add("--draft-min,--draft-n-min", values_.draft_min, "Make no guess shorter than this");
+  add("--ngram-max", values_.ngram_max, "Look for as many of the last tokens together ...");
+  add("--ngram-min", values_.ngram_min, "... but not for fewer than these");
 }
 
 std::optional<speculate::NgramOptions> SpeculateOptions::options() const {

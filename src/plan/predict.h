@@ -11,7 +11,8 @@ namespace loadline::plan {
 inline constexpr std::string_view kDiskBound = "disk bandwidth";
 
 // What is assumed. Generation: one sequence, its context half full. Prompt: one batch of shape.batch tokens from an
-// empty context. Loading: the file is not in the page cache, and all threads read and lay out. Reading streamed weights overlaps with computing.
+// empty context. Loading: the file is not in the page cache, and all threads read and lay out. Reading streamed weights
+// overlaps with computing.
 Prediction predict(const gguf::Model& model, const Plan& plan, const CostModel& costs);
 
 // Seconds of a pass of so many tokens from an empty context, one row of logits wanted.
