@@ -177,6 +177,8 @@ Profile profile_from_json(std::string_view text, std::string_view source) {
     document = json::parse(text);
   } catch (const json::parse_error& problem) {
     throw bad_input(fmt::format("{} is not JSON (byte {})", source, problem.byte));
+  } catch (const json::out_of_range&) {  // 1e999
+    throw bad_input(fmt::format("{}: a number in it is too large for any machine", source));
   }
   Profile profile;
   const Reader reader(document, "", source);

@@ -267,6 +267,8 @@ Plan plan_from_json(std::string_view text, std::string_view source) {
     parsed = json::parse(text);
   } catch (const json::parse_error& problem) {
     throw bad_input(fmt::format("{} is not JSON (byte {})", source, problem.byte));
+  } catch (const json::out_of_range&) {  // 1e999
+    throw bad_input(fmt::format("{}: a number in it is too large for any machine", source));
   }
   const Reader document(parsed, "", source);
   if (document.member("loadline_plan").number(kMostIndex) != kVersion) {

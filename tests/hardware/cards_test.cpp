@@ -113,6 +113,7 @@ TEST(ProfileJson, refuses_what_is_no_machine) {
   };
   EXPECT_THAT(refused("{"), HasSubstr("pc.json is not JSON"));
   EXPECT_THAT(refused("{}"), HasSubstr("ram"));
+  EXPECT_THAT(refused(R"({"ram": {"total": 1e999}})"), HasSubstr("too large"));
   EXPECT_THAT(refused(R"({"ram": {"total": -1}})"), HasSubstr("ram.total"));
   EXPECT_THAT(refused(R"({"ram": {"total": 1000, "available": "much"}})"), HasSubstr("ram.available"));
   EXPECT_THAT(refused(R"({"ram": {"total": 1000, "available": 10}, "gpus": 3})"), HasSubstr("gpus"));

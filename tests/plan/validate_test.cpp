@@ -113,6 +113,7 @@ TEST_F(PlanFile, above_a_budget_is_refused) {
 TEST_F(PlanFile, that_is_no_plan_is_refused_naming_what_is_wrong) {
   EXPECT_THAT(test::refusal([] { return plan_from_json("{]", "plan.json"); }).sentence, HasSubstr("plan.json"));
   EXPECT_THAT(test::refusal([] { return plan_from_json("[]", "plan.json"); }).sentence, HasSubstr("plan.json"));
+  EXPECT_THAT(test::refusal([] { return plan_from_json("[1e999]", "plan.json"); }).sentence, HasSubstr("too large"));
   for (const char* member : {"shape", "tiers", "arenas", "regions", "groups", "weights", "kv", "scratch", "stream"}) {
     EXPECT_THAT(refused([&](json& file) { file.erase(member); }), HasSubstr(member));
     EXPECT_THAT(refused([&](json& file) { file[member] = "x"; }), HasSubstr(member));
