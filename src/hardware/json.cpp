@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "hardware/parse_json.h"
 
 namespace loadline::hardware {
 namespace {
@@ -172,14 +173,7 @@ std::string to_json(const Profile& profile) {
 }
 
 Profile profile_from_json(std::string_view text, std::string_view source) {
-  json document;
-  try {
-    document = json::parse(text);
-  } catch (const json::parse_error& problem) {
-    throw bad_input(fmt::format("{} is not JSON (byte {})", source, problem.byte));
-  } catch (const json::out_of_range&) {  // 1e999
-    throw bad_input(fmt::format("{}: a number in it is too large for any machine", source));
-  }
+  const json document = parse_json(text, source);
   Profile profile;
   const Reader reader(document, "", source);
   if (const json* cpu = reader.find("cpu")) read_cpu(Reader(*cpu, "cpu", source), profile.cpu);

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "hardware/parse_json.h"
 
 namespace loadline::plan {
 namespace {
@@ -262,14 +263,7 @@ std::string to_json(const gguf::Model& model, const model::Program& program, con
 }
 
 Plan plan_from_json(std::string_view text, std::string_view source) {
-  json parsed;
-  try {
-    parsed = json::parse(text);
-  } catch (const json::parse_error& problem) {
-    throw bad_input(fmt::format("{} is not JSON (byte {})", source, problem.byte));
-  } catch (const json::out_of_range&) {  // 1e999
-    throw bad_input(fmt::format("{}: a number in it is too large for any machine", source));
-  }
+  const json parsed = hardware::parse_json(text, source);
   const Reader document(parsed, "", source);
   if (document.member("loadline_plan").number(kMostIndex) != kVersion) {
     throw bad_input(fmt::format("{} is a plan of another version of loadline", source),
