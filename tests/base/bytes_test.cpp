@@ -83,7 +83,8 @@ RC_GTEST_PROP(BytesProperty, WhatIsPrintedParsesToWithinItsPrecision, ()) {
   const auto value = *rc::gen::inRange<std::uint64_t>(0, std::uint64_t{1} << shift);
   const double back = static_cast<double>(parsed(to_string(Bytes(value))));
   const double truth = static_cast<double>(value);
-  RC_ASSERT(std::abs(back - truth) <= 0.0052 * truth);
+  // Half of the third digit, and less than a byte more: a fraction of a byte is dropped when parsed.
+  RC_ASSERT(std::abs(back - truth) < 0.0052 * truth + 1);
 }
 
 RC_GTEST_PROP(BytesProperty, AlignUpIsTheLeastMultipleNotBelow, ()) {
