@@ -194,8 +194,8 @@ plan::Options PlanOptions::options() const {
 hardware::Profile PlanOptions::this_machine(const gguf::Model& model) const {
   hardware::Profile profile =
       hardware::probe(model.files.empty() ? std::filesystem::path() : model.files.front().path());
-  hardware::recall(profile, hardware::measurements_path());
   if (cards_.empty()) profile.gpus = hardware::probe_gpus(devices_);
+  hardware::recall(profile, hardware::measurements_path());
   return profile;
 }
 

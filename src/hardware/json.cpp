@@ -131,6 +131,7 @@ void read_gpu(const Reader& reader, Gpu& gpu) {
   reader.read("int8_ops", gpu.int8_ops);
   reader.read("half_ops", gpu.half_ops);
   reader.read("host_bandwidth", gpu.host_bandwidth);
+  reader.read("float_ops", gpu.float_ops);
   reader.read("context_memory", gpu.context_memory);
   reader.read("context_host_memory", gpu.context_host_memory);
   if (gpu.free > gpu.total) reader.fail(reader.full("free"), "is more than the card's total");
@@ -164,6 +165,7 @@ std::string to_json(const Profile& profile) {
                                 {"int8_ops", gpu.int8_ops},
                                 {"half_ops", gpu.half_ops},
                                 {"host_bandwidth", gpu.host_bandwidth},
+                                {"float_ops", gpu.float_ops},
                                 {"context_memory", gpu.context_memory.value},
                                 {"context_host_memory", gpu.context_host_memory.value}});
   }

@@ -50,6 +50,21 @@ double rate_of(const json& object, const std::string& key) {
   return found == object.end() ? 0 : rate_of(*found);
 }
 
+// Its place among the machine's devices tells two of one name apart.
+std::string gpu_key(const Gpu& gpu) { return fmt::format("{}: {}", gpu.id, gpu.name); }
+
+void recall_gpu(Gpu& gpu, const json& gpus) {
+  const auto found = gpus.find(gpu_key(gpu));
+  if (found == gpus.end() || !found->is_object()) return;
+  const double memory = rate_of(*found, "memory_bandwidth");
+  const double host = rate_of(*found, "host_bandwidth");
+  const double floats = rate_of(*found, "float_ops");
+  if (memory <= 0 || host <= 0 || floats <= 0) return;
+  gpu.memory_bandwidth = memory;
+  gpu.host_bandwidth = host;
+  gpu.float_ops = floats;
+}
+
 std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::localtime(std::time(nullptr))); }
 
 }  // namespace
@@ -102,6 +117,9 @@ void recall(Profile& profile, const fs::path& file) {
   if (const auto disks = entry.find("disks"); disks != entry.end() && disks->is_object()) {
     profile.disk.read_bandwidth = rate_of(*disks, profile.disk.name);
   }
+  if (const auto gpus = entry.find("gpus"); gpus != entry.end() && gpus->is_object()) {
+    for (Gpu& gpu : profile.gpus) recall_gpu(gpu, *gpus);
+  }
   if (const auto date = entry.find("measured"); date != entry.end() && date->is_string()) {
     profile.measured = date->get<std::string>();
   }
@@ -120,6 +138,13 @@ void remember(const Profile& profile, const fs::path& file) {
   entry["measured"] = profile.measured;
   if (!entry.contains("disks") || !entry["disks"].is_object()) entry["disks"] = json::object();
   if (profile.disk.read_bandwidth > 0) entry["disks"][profile.disk.name] = profile.disk.read_bandwidth;
+  if (!entry.contains("gpus") || !entry["gpus"].is_object()) entry["gpus"] = json::object();
+  for (const Gpu& gpu : profile.gpus) {
+    if (gpu.float_ops <= 0) continue;
+    entry["gpus"][gpu_key(gpu)] = {{"memory_bandwidth", gpu.memory_bandwidth},
+                                   {"host_bandwidth", gpu.host_bandwidth},
+                                   {"float_ops", gpu.float_ops}};
+  }
 
   // Written beside and renamed, so that another process never reads half of it.
   std::error_code problem;

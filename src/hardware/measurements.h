@@ -16,8 +16,8 @@ using MeasureProgress = std::function<void(std::string_view what, double done)>;
 
 // Fills in the measured figures of a probed profile: read bandwidth of RAM with 1 .. cores threads, int8 and float32
 // peaks with all cores, and direct reads of the disk. `place` is on that disk: a file (the model), or a folder, in
-// which a nameless file of 256 MiB is written and read. A few seconds. GPUs are measured by the backend that drives
-// them, which sets Gpu's figures the same way.
+// which a nameless file of 256 MiB is written and read. A few seconds. GPUs are measured through the backend that
+// drives them: engine/measure_gpu.h.
 void measure(Profile& profile, const std::filesystem::path& place, const MeasureProgress& progress);
 
 // Bytes/s of direct reads of up to 1 GiB of a file, several in flight, past the page cache; of a file made in `place`
@@ -28,8 +28,9 @@ std::optional<double> measure_direct_read(const std::filesystem::path& place);
 // $XDG_CACHE_HOME/loadline/hardware.json, or under ~/.cache; empty where neither is known.
 std::filesystem::path measurements_path();
 
-// One entry for each machine (processor, cores, RAM) in the file; its disks by name. A file that is missing or damaged
-// holds nothing. `remember` throws Error(BadInput) where the file cannot be written.
+// One entry for each machine (processor, cores, RAM) in the file; in it, disks by name and GPUs by id and name. A file
+// that is missing or damaged holds nothing, and what it does not hold stays as it is in the profile. `remember` throws
+// Error(BadInput) where the file cannot be written.
 void recall(Profile& profile, const std::filesystem::path& file);
 void remember(const Profile& profile, const std::filesystem::path& file);
 

@@ -40,6 +40,9 @@ struct Gpu {
   double int8_ops = 0;
   double half_ops = 0;        // float16 with the matrix units, operations/s
   double host_bandwidth = 0;  // bytes/s from RAM to the device
+  // float32 operations/s (a multiply-add counts two), measured: where it is not 0, so are memory_bandwidth and
+  // host_bandwidth; else these are a data sheet's.
+  double float_ops = 0;
   // What a context costs before anything is allocated in it: of the device's memory, and of RAM (the driver's part).
   Bytes context_memory;
   Bytes context_host_memory;

@@ -11,7 +11,9 @@
 namespace loadline::test {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
+using testing::Not;
 
 const std::string& model() {
   static const std::string kPath = source_dir() / "models/demo.gguf";
@@ -98,6 +100,26 @@ TEST_F(GpuRun, BenchHasARowForEachDeviceAtWork) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("\n  CPU "));
   EXPECT_THAT(result.out, HasSubstr("\n  GPU 0 "));
+}
+
+// A software device is measured only where it is named; plans then know it.
+TEST_F(GpuRun, IsMeasuredWhenItIsNamedAndRememberedForPlans) {
+  const TemporaryFolder cache;
+  ProcessOptions own_cache;
+  own_cache.variables = {{"XDG_CACHE_HOME", cache.path().string()}};
+  const ProcessResult unnamed = run_loadline({"devices", "--measure"}, own_cache);
+  ASSERT_EQ(unnamed.exit_code, 0) << unnamed.err;
+  EXPECT_THAT(unnamed.out, HasSubstr("measured 20"));
+  EXPECT_THAT(unnamed.out, Not(HasSubstr("from RAM")));
+  const std::vector<std::string> plan = {"plan", "-m", model(), "-dev", "llvmpipe"};
+  EXPECT_THAT(run_loadline(plan, own_cache).out, HasSubstr("assumed: llvmpipe"));
+  const ProcessResult named = run_loadline({"devices", "--measure", "-dev", "llvmpipe"}, own_cache);
+  ASSERT_EQ(named.exit_code, 0) << named.err;
+  EXPECT_THAT(named.out, ContainsRegex("llvmpipe.* read .* from RAM .* float32"));
+  const ProcessResult later = run_loadline({"devices"}, own_cache);
+  EXPECT_THAT(later.out, ContainsRegex("llvmpipe.* read .* from RAM .* float32"));
+  EXPECT_THAT(run_loadline(plan, own_cache).out, Not(HasSubstr("assumed")));
+  EXPECT_EQ(run_loadline({"devices", "-dev", "Voodoo 2"}, own_cache).exit_code, 2);
 }
 
 }  // namespace

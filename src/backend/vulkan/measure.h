@@ -1,6 +1,9 @@
-// What a GPU can do at most, for benchmarks to compare with: measured through the same queue, with shaders of two
-// lines.
+// What a GPU can do at most, for predictions and for benchmarks to compare with: measured through the same queue, with
+// shaders of two lines.
 #pragma once
+
+#include <functional>
+#include <string_view>
 
 #include "backend/vulkan/commands.h"
 #include "backend/vulkan/context.h"
@@ -18,5 +21,17 @@ struct Peaks {
 // word at `word`. Takes about a tenth of a second. Throws Error(DeviceFailure).
 Peaks measure_peaks(Context& context, Pipelines& pipelines, Timeline& timeline, const Place& memory, Bytes size,
                     const Place& word);
+
+// The same of a GPU that nothing uses yet, and what copies from system memory to it reach.
+struct DevicePeaks {
+  Peaks peaks;
+  double host_bandwidth = 0;  // bytes/s
+};
+
+// Opens the GPU and takes, for as long as it measures, a quarter of its free memory (at most 1 GiB) and up to 64 MiB of
+// system memory. About a second. `progress`, which may be empty, is told what is measured and the share done, from 0 to
+// 1; what it throws ends the measurement. Throws Error(DeviceFailure).
+DevicePeaks measure_device(const DeviceOptions& options,
+                           const std::function<void(std::string_view what, double done)>& progress = {});
 
 }  // namespace loadline::vulkan
