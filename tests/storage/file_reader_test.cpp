@@ -39,10 +39,11 @@ class FileReaderTest : public testing::Test {
   }
 
   std::size_t cached_pages() {
-    void* map = ::mmap(nullptr, kSize, PROT_READ, MAP_SHARED, files_[0].descriptor(), 0);
-    std::vector<unsigned char> pages((kSize + 4095) / 4096);
-    ::mincore(map, kSize, pages.data());
-    ::munmap(map, kSize);
+    const std::size_t size = content_.size();
+    void* map = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, files_[0].descriptor(), 0);
+    std::vector<unsigned char> pages((size + 4095) / 4096);
+    ::mincore(map, size, pages.data());
+    ::munmap(map, size);
     return static_cast<std::size_t>(std::ranges::count_if(pages, [](unsigned char bits) { return (bits & 1) != 0; }));
   }
 
@@ -79,6 +80,22 @@ TEST_F(FileReaderTest, LeavesThePageCacheAsItIs) {
   if (cached_pages() != 0) GTEST_SKIP() << "this file system keeps its files in memory";
   for (std::size_t offset = 0; offset + kSize / 10 <= kSize; offset += kSize / 10) expect_content(offset, kSize / 10);
   EXPECT_EQ(cached_pages(), 0U);
+}
+
+// Reading on from where the system's own read-ahead ended would make it read ahead again, through the whole file.
+TEST_F(FileReaderTest, DoesNotGoOnWithAReadAheadThatAnotherBegan) {
+  constexpr std::size_t kLarge = std::size_t{32} << 20;
+  content_.resize(kLarge);
+  std::ofstream(path_, std::ios::binary).write(reinterpret_cast<const char*>(content_.data()), kLarge);
+  drop();
+  if (cached_pages() != 0) GTEST_SKIP() << "this file system keeps its files in memory";
+  std::vector<std::byte> header(128 << 10);
+  files_[0].read_at(Bytes(0), header);
+  files_[0].read_at(Bytes(header.size()), header);
+  for (std::size_t offset = 0; offset + kLarge / 64 <= kLarge; offset += kLarge / 64) {
+    expect_content(offset, kLarge / 64);
+  }
+  EXPECT_LT(cached_pages(), kLarge / 4096 / 2) << "more than the system reads ahead of a header";
 }
 
 TEST_F(FileReaderTest, AFileThatWasCutIsAClearError) {
