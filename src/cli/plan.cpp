@@ -59,9 +59,10 @@ int run(const Options& options) {
     fmt::print("{}", plan::to_json(source.model, source.program, attempt.plan));
     return 0;
   }
+  const std::vector<std::string> notes = options.plan.notes(attempt.plan);
   const bool terminal = stdout_is_terminal();
   const plan::RenderOptions look{terminal, terminal && std::getenv("NO_COLOR") == nullptr};
-  fmt::print("{}", plan::plan_table(source.model, source.program, attempt.plan, attempt.assumed, look));
+  fmt::print("{}", plan::plan_table(source.model, source.program, attempt.plan, notes, attempt.assumed, look));
   if (options.verbose)
     fmt::print("\nregions: tier, purpose, offset, bytes, name\n{}", plan::region_lines(attempt.plan));
   if (stored) return 0;  // what it was made with is not known

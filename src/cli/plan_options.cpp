@@ -12,6 +12,7 @@
 #include "hardware/measurements.h"
 #include "hardware/probe.h"
 #include "hardware/what_if.h"
+#include "plan/budgets.h"
 #include "plan/json.h"
 #include "plan/planner.h"
 #include "plan/refusal.h"
@@ -123,9 +124,12 @@ void PlanOptions::add_to(CLI::App& command) {
       ->group(kShapeGroup);
   command.add_option("-t,--threads", threads_, "Threads (default: one per core)")->group(kShapeGroup);
 
-  command.add_option("--vram", vram_, std::string("Most GPU memory to take: 11.5GiB, or 0=11.5GiB,1=6GiB. ") + kSizes)
+  command
+      .add_option("--vram", vram_,
+                  std::string("Most GPU memory to take, if that is free: 11.5GiB, or 0=11.5GiB,1=6GiB. ") + kSizes)
       ->group(kGroup);
-  command.add_option("--ram", ram_, "Most RAM to take (with --gpu: the RAM that machine has)")->group(kGroup);
+  command.add_option("--ram", ram_, "Most RAM to take, if that is available (with --gpu: the RAM that machine has)")
+      ->group(kGroup);
   command.add_option("--headroom", headroom_, "Left free on each tier whose budget is not named")->group(kGroup);
   command.add_option("--disk", disk_, "on, off or auto: read what does not fit in RAM from disk for every token")
       ->group(kGroup);
@@ -231,6 +235,10 @@ plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program
   }
   plan::require_available(*plan, machine);
   return std::move(*plan);
+}
+
+std::vector<std::string> PlanOptions::notes(const plan::Plan& plan) const {
+  return plan_file_.empty() ? plan::lowered_budgets(options(), plan.tiers) : std::vector<std::string>();
 }
 
 }  // namespace loadline::cli

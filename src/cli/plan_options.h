@@ -35,6 +35,8 @@ class PlanOptions {
   // `outputs` as in plan::Options; a stored plan has its own. Throws as plan::make_plan does.
   [[nodiscard]] plan::Plan make_plan(const gguf::Model& model, const model::Program& program,
                                      std::uint32_t outputs = 0) const;
+  // What the user is told of a plan that was made from the options: budgets that were lowered.
+  [[nodiscard]] std::vector<std::string> notes(const plan::Plan& plan) const;
 
  private:
   [[nodiscard]] hardware::Profile this_machine(const gguf::Model& model) const;

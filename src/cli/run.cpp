@@ -199,7 +199,10 @@ int run(const Options& options, bool prompt_given) {
         fmt::format("Give more context with -c {}, or a shorter prompt.", tokens.size() + 256));
   }
   const StopOnInterrupt interrupt;
-  if (!options.quiet) fmt::print(stderr, "{}\n", plan::summary_line(plan, source.title));
+  if (!options.quiet) {
+    fmt::print(stderr, "{}\n", plan::summary_line(plan, source.title));
+    for (const std::string& note : options.plan.notes(plan)) fmt::print(stderr, "{}\n", note);
+  }
 
   const auto start = std::chrono::steady_clock::now();
   const auto engine = load(std::move(source), plan, interrupt.flag());

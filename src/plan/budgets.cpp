@@ -19,12 +19,18 @@ Tier make_tier(TierKind kind, std::string name, Bytes capacity, Bytes available,
                Bytes headroom) {
   Tier tier{kind, std::move(name), capacity, available, Bytes(0), Bytes(0)};
   if (budget) {
-    tier.budget = *budget;
+    tier.budget = std::min(*budget, available);
   } else {
     tier.headroom = headroom;
     tier.budget = available > headroom ? available - headroom : Bytes(0);
   }
   return tier;
+}
+
+// What the user named for GPU `index`.
+std::optional<Bytes> named_budget(const Options& options, std::uint32_t index) {
+  const auto named = options.gpu_budgets.find(index);
+  return named != options.gpu_budgets.end() ? std::optional(named->second) : options.gpu_budget;
 }
 
 void check_kv_type(quant::TensorType type, std::uint32_t head_dim, const char* option) {
@@ -77,15 +83,26 @@ std::vector<Tier> make_tiers(const hardware::Profile& profile, const Options& op
                             headroom(TierKind::Ram, ram_capacity, ram_capacity < ram.total)));
   for (std::uint32_t i = 0; i < profile.gpus.size(); ++i) {
     const hardware::Gpu& gpu = profile.gpus[i];
-    const auto named = options.gpu_budgets.find(i);
-    const std::optional<Bytes> budget =
-        named != options.gpu_budgets.end() ? std::optional(named->second) : options.gpu_budget;
-    tiers.push_back(
-        make_tier(TierKind::Gpu, gpu.name, gpu.total, gpu.free, budget, headroom(TierKind::Gpu, gpu.total, false)));
+    tiers.push_back(make_tier(TierKind::Gpu, gpu.name, gpu.total, gpu.free, named_budget(options, i),
+                              headroom(TierKind::Gpu, gpu.total, false)));
     tiers.back().device = gpu.id;
   }
   tiers.push_back(make_tier(TierKind::Disk, profile.disk.name, Bytes(0), Bytes(0), std::nullopt, Bytes(0)));
   return tiers;
+}
+
+std::vector<std::string> lowered_budgets(const Options& options, const std::vector<Tier>& tiers) {
+  std::vector<std::string> sentences;
+  for (std::uint32_t i = 0; i < tiers.size(); ++i) {
+    if (tiers[i].kind == TierKind::Disk) continue;
+    const std::optional<Bytes> named = i == kCpu ? options.ram_budget : named_budget(options, i - 1);
+    if (!named || *named <= tiers[i].budget) continue;
+    sentences.push_back(fmt::format("{} {} is more than is available{}: the budget is {} ({} bytes)",
+                                    i == kCpu ? "--ram" : "--vram", to_string(*named),
+                                    i == kCpu ? "" : fmt::format(" on GPU {}", i - 1), to_string(tiers[i].budget),
+                                    tiers[i].budget.value));
+  }
+  return sentences;
 }
 
 std::vector<ContextOverhead> context_overheads(const hardware::Profile& profile) {

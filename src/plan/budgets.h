@@ -1,6 +1,7 @@
 // The tiers of a machine with what may be used of each, and the shape of the run, from what the user asked for.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "hardware/profile.h"
@@ -11,8 +12,12 @@
 
 namespace loadline::plan {
 
-// RAM, each GPU, the disk. Throws Error(BadInput) for a budget of a GPU that is not there.
+// RAM, each GPU, the disk. A budget that the user names is the most to take, and is lowered to what is available.
+// Throws Error(BadInput) for a budget of a GPU that is not there.
 std::vector<Tier> make_tiers(const hardware::Profile& profile, const Options& options);
+
+// What to tell a user whose budget was lowered: a sentence for each tier that it happened to.
+std::vector<std::string> lowered_budgets(const Options& options, const std::vector<Tier>& tiers);
 
 // What a GPU's context costs, per tier (zero for RAM and the disk).
 std::vector<ContextOverhead> context_overheads(const hardware::Profile& profile);

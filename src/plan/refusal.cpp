@@ -25,8 +25,9 @@ std::string parts_of(const Plan& plan, std::uint32_t tier) {
 }
 
 std::string may_be_used(const Tier& tier) {
-  if (tier.headroom.value == 0 && tier.budget != tier.available) {
-    return fmt::format("the budget is {}", exact(tier.budget));
+  if (tier.headroom.value == 0) {
+    return tier.budget < tier.available ? fmt::format("the budget is {}", exact(tier.budget))
+                                        : fmt::format("only {} are available", exact(tier.budget));
   }
   return fmt::format("{} may be used ({} available less {} headroom)", exact(tier.budget), to_string(tier.available),
                      to_string(tier.headroom));

@@ -188,16 +188,18 @@ std::string summary_line(const Plan& plan, std::string_view title) {
 }
 
 std::string plan_table(const gguf::Model& model, const model::Program& program, const Plan& plan,
-                       const std::vector<std::string>& assumed, const RenderOptions& options) {
+                       const std::vector<std::string>& notes, const std::vector<std::string>& assumed,
+                       const RenderOptions& options) {
   const Shape& shape = plan.shape;
   const std::string k = lower_case(quant::name_of(shape.k_type));  // as -ctk and -ctv are written
   const std::string v = lower_case(quant::name_of(shape.v_type));
   std::string text = model_line(model, program) + "\n";
   text +=
-      fmt::format("context {}{} · batch {} · KV cache {} · {} thread{}\n\n", shape.context,
+      fmt::format("context {}{} · batch {} · KV cache {} · {} thread{}\n", shape.context,
                   shape.sequences > 1 ? fmt::format(" for {} sequences", shape.sequences) : std::string(), shape.batch,
                   k == v ? k : fmt::format("{} and {}", k, v), shape.threads, shape.threads == 1 ? "" : "s");
-  text += memory_table(model, program, plan, options) + "\n";
+  for (const std::string& note : notes) text += note + "\n";
+  text += "\n" + memory_table(model, program, plan, options) + "\n";
   text += placement_line(program, plan);
   text += prompt_line(plan);
   text += prediction_lines(plan);

@@ -19,10 +19,11 @@ struct RenderOptions {
   bool colours = false;  // ANSI colours: for a terminal, unless NO_COLOR is set
 };
 
-// What a person reads at a glance: a column for each tier, where the layers are, predicted speeds, and what was
-// assumed.
+// What a person reads at a glance: `notes` (a line each) below the heading, a column for each tier, where the layers
+// are, predicted speeds, and what was assumed.
 std::string plan_table(const gguf::Model& model, const model::Program& program, const Plan& plan,
-                       const std::vector<std::string>& assumed, const RenderOptions& options);
+                       const std::vector<std::string>& notes, const std::vector<std::string>& assumed,
+                       const RenderOptions& options);
 
 // A line for every region: tier, purpose, offset, size, name.
 std::string region_lines(const Plan& plan);

@@ -156,17 +156,20 @@ class Suggester {
     }
   }
 
-  // As if RAM had no end: what that plan takes is what is needed, in whole MiB so that it can be written.
+  // On a machine whose RAM has no end: what that plan takes is what is needed, in whole MiB so that it can be written.
   void more_ram() {
+    hardware::Profile roomy = profile_;
+    roomy.ram.total = roomy.ram.available = Bytes(std::uint64_t{1} << 56);
+    roomy.ram.cgroup_limit.reset();
     Options options = options_;
-    options.ram_budget = Bytes(std::uint64_t{1} << 56);
+    options.ram_budget = roomy.ram.total;
     options.disk = false;
-    const Attempt attempt = try_plan(model_, program_, profile_, options);
+    const Attempt attempt = try_plan(model_, program_, roomy, options);
     if (!attempt.fits) return;
     const Bytes needed = align_up(tier_total(attempt.plan, kCpu), kMiB);
     options.ram_budget = needed;
     options.disk = options_.disk;
-    const Attempt exact = try_plan(model_, program_, profile_, options);
+    const Attempt exact = try_plan(model_, program_, roomy, options);
     if (!exact.fits || !exact.plan.stream.empty()) return;
     const bool is_there = needed <= profile_.ram.available;
     add(exact.plan, fmt::format("{} of RAM for this", to_string(needed)),

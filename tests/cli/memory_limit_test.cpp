@@ -1,6 +1,7 @@
 // A model three times as large as the memory it is given, in a control group of that size, measured from outside: it
 // runs, the system never has to take memory back, and the disk is read as planned.
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
@@ -147,6 +148,22 @@ TEST(MemoryLimit, AModelThreeTimesAsLargeRunsWithinTheLimitAndReadsWhatWasPlanne
   const double planned = passes * static_cast<double>(per_pass) + loaded;
   EXPECT_GT(read, planned * 0.97 - loaded);  // the resident part may have been in the page cache
   EXPECT_LT(read, planned * 1.03 + static_cast<double>(kLimit.value) / 2);
+}
+
+// As in a container: the limit is named as the budget, and another process holds some of it.
+TEST(MemoryLimit, TheWholeLimitMayBeNamedAsTheBudget) {
+  constexpr Bytes kLimit = 64 * kMiB;
+  const MemoryGroup group(kLimit);
+  if (!group.made()) GTEST_SKIP() << "no control group with a limit on memory can be made here";
+  // The context takes what there is. The shell stays, and holds a few MiB.
+  const ProcessResult result = run_process(
+      {"/bin/sh", "-c", "echo $$ > \"$0\"; v=$(head -c 3000000 /dev/zero | tr '\\0' x); \"$@\"; echo ${#v} >&2",
+       group.processes(), program().string(), "run", "-m", (source_dir() / "models/demo.gguf").string(), "-p",
+       "Once upon a time", "-n", "3", "-np", "64", "-c", "max", "--ram", std::to_string(kLimit.value)});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, testing::HasSubstr("--ram 64.0 MiB is more than is available: the budget is "));
+  EXPECT_THAT(result.err, testing::HasSubstr("3000000"));
+  EXPECT_LE(group.peak(), kLimit);
 }
 
 }  // namespace

@@ -106,6 +106,31 @@ TEST_F(PlanCommand, LeavesTheHeadroomItIsTold) {
   EXPECT_EQ(file["tiers"][0]["budget"], 15032385536U - 3221225472U);
 }
 
+// What is named is the most to take; there may be less, and then the plan says so.
+TEST_F(PlanCommand, ABudgetAboveWhatIsAvailableIsLoweredAndSaysSo) {
+  const ProcessResult result = plan({"--ram", "16GiB"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, HasSubstr("\n--ram 16.0 GiB is more than is available: the budget is 14.0 GiB (15032385536 "
+                                    "bytes)\n"));
+  EXPECT_EQ(json::parse(plan({"--ram", "16GiB", "--json"}).out)["tiers"][0]["budget"], 15032385536U);
+  EXPECT_THAT(plan({"--ram", "14GiB"}).out, Not(HasSubstr("is more than")));
+  // A profile's GPU with a budget: that one is lowered, by index.
+  std::ofstream(path("two.json")) << R"({"ram": {"total": 17179869184}, "gpus": [
+      {"name": "A", "id": "vulkan0", "total": 4294967296, "free": 3221225472},
+      {"name": "B", "id": "vulkan1", "total": 8589934592, "free": 8589934592}]})";
+  const Arguments two = {"plan", "-m", model("llama-3-8b"), "--hardware", path("two.json"), "--vram", "4GiB"};
+  EXPECT_THAT(run_loadline(two).out,
+              AllOf(HasSubstr("--vram 4.00 GiB is more than is available on GPU 0: the budget is 3.00 GiB"),
+                    Not(HasSubstr("on GPU 1:"))));
+  const json file = json::parse(run_loadline(joined(two, {"--json"})).out);
+  EXPECT_EQ(file["tiers"][1]["budget"], 3221225472U);
+  EXPECT_EQ(file["tiers"][2]["budget"], 4294967296U);
+  // And what does not fit even so is told what there is.
+  const ProcessResult refused = plan({"--ram", "16GiB", "--disk", "off", "-c", "131072"});
+  EXPECT_EQ(refused.exit_code, 3);
+  EXPECT_THAT(refused.err, HasSubstr("and only 14.0 GiB (15032385536 bytes) are available"));
+}
+
 TEST_F(PlanCommand, BadInputIsOneSentenceAndTwo) {
   for (const auto& [arguments, says] : std::vector<std::pair<Arguments, std::string>>{
            {{"--vram", "12parsecs"}, "--vram is not a size: \"12parsecs\""},

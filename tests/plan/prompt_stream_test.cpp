@@ -55,7 +55,7 @@ TEST(PromptStream, takes_the_feed_forwards_in_ram_where_the_gpu_is_faster) {
   EXPECT_EQ(plan.prompt.groups, expected);
   EXPECT_EQ(plan.regions.at(plan.scratch.at(1).ring).arena, plan.regions.at(plan.scratch.at(1).staging).arena);
   for (std::uint32_t tier = 0; tier < 2; ++tier) EXPECT_LE(tier_total(plan, tier), plan.tiers[tier].budget);
-  EXPECT_NE(plan_table(planned.model, planned.program, plan, {}, {}).find("tokens and more: the feed-forward of"),
+  EXPECT_NE(plan_table(planned.model, planned.program, plan, {}, {}, {}).find("tokens and more: the feed-forward of"),
             std::string::npos);
 }
 
