@@ -254,8 +254,8 @@ Gpu make_gpu(const Card& card) {
   gpu.half_ops = card.half_ops * 1e12;
   gpu.int8_ops = card.int8_ops * 1e12;
   gpu.host_bandwidth = card.link * 1e9;
-  gpu.context_memory = 112 * kMiB;
-  gpu.context_host_memory = 64 * kMiB;
+  gpu.context_memory = kAssumedContextMemory;
+  gpu.context_host_memory = kAssumedContextHostMemory;
   return gpu;
 }
 

@@ -134,6 +134,7 @@ void read_gpu(const Reader& reader, Gpu& gpu) {
   reader.read("float_ops", gpu.float_ops);
   reader.read("context_memory", gpu.context_memory);
   reader.read("context_host_memory", gpu.context_host_memory);
+  reader.read("context_measured", gpu.context_measured);
   if (gpu.free > gpu.total) reader.fail(reader.full("free"), "is more than the card's total");
 }
 
@@ -167,7 +168,8 @@ std::string to_json(const Profile& profile) {
                                 {"host_bandwidth", gpu.host_bandwidth},
                                 {"float_ops", gpu.float_ops},
                                 {"context_memory", gpu.context_memory.value},
-                                {"context_host_memory", gpu.context_host_memory.value}});
+                                {"context_host_memory", gpu.context_host_memory.value},
+                                {"context_measured", gpu.context_measured}});
   }
   document["disk"] = {{"name", profile.disk.name}, {"read_bandwidth", profile.disk.read_bandwidth}};
   document["measured"] = profile.measured;

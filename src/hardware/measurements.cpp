@@ -65,6 +65,23 @@ void recall_gpu(Gpu& gpu, const json& gpus) {
   gpu.float_ops = floats;
 }
 
+// Of the device's memory only where it was measured, which not every driver allows.
+void recall_context(Gpu& gpu, const json& gpus) {
+  const auto found = gpus.find(gpu_key(gpu));
+  if (found == gpus.end() || !found->is_object()) return;
+  const auto bytes = [&](const char* key, Bytes most) -> std::optional<Bytes> {
+    const auto value = found->find(key);
+    if (value == found->end() || !value->is_number_unsigned()) return std::nullopt;
+    const Bytes size(value->get<std::uint64_t>());
+    return size <= most ? std::optional(size) : std::nullopt;
+  };
+  if (const auto host = bytes("context_host_memory", 64 * kGiB)) gpu.context_host_memory = *host;
+  if (const auto device = bytes("context_memory", gpu.total)) {
+    gpu.context_memory = *device;
+    gpu.context_measured = true;
+  }
+}
+
 std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::localtime(std::time(nullptr))); }
 
 }  // namespace
@@ -118,7 +135,10 @@ void recall(Profile& profile, const fs::path& file) {
     profile.disk.read_bandwidth = rate_of(*disks, profile.disk.name);
   }
   if (const auto gpus = entry.find("gpus"); gpus != entry.end() && gpus->is_object()) {
-    for (Gpu& gpu : profile.gpus) recall_gpu(gpu, *gpus);
+    for (Gpu& gpu : profile.gpus) {
+      recall_gpu(gpu, *gpus);
+      recall_context(gpu, *gpus);
+    }
   }
   if (const auto date = entry.find("measured"); date != entry.end() && date->is_string()) {
     profile.measured = date->get<std::string>();
@@ -141,9 +161,12 @@ void remember(const Profile& profile, const fs::path& file) {
   if (!entry.contains("gpus") || !entry["gpus"].is_object()) entry["gpus"] = json::object();
   for (const Gpu& gpu : profile.gpus) {
     if (gpu.float_ops <= 0) continue;
-    entry["gpus"][gpu_key(gpu)] = {{"memory_bandwidth", gpu.memory_bandwidth},
-                                   {"host_bandwidth", gpu.host_bandwidth},
-                                   {"float_ops", gpu.float_ops}};
+    json& known = entry["gpus"][gpu_key(gpu)];
+    known = {{"memory_bandwidth", gpu.memory_bandwidth},
+             {"host_bandwidth", gpu.host_bandwidth},
+             {"float_ops", gpu.float_ops},
+             {"context_host_memory", gpu.context_host_memory.value}};
+    if (gpu.context_measured) known["context_memory"] = gpu.context_memory.value;
   }
 
   // Written beside and renamed, so that another process never reads half of it.

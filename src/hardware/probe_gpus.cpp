@@ -30,10 +30,6 @@ bool contains(std::string_view text, std::string_view part) {
   return !std::ranges::search(text, part, same).empty();
 }
 
-// What a device context costs before anything is allocated in it: the device's own part and the driver's part in RAM.
-constexpr Bytes kContextMemory = 112 * kMiB;
-constexpr Bytes kContextHostMemory = 64 * kMiB;
-
 // The data sheet's rates where the driver's name is one of the table's; of several sizes the nearest one's.
 void add_rates(Gpu& gpu) {
   const std::vector<const Card*> cards = matching_cards(gpu.name.substr(0, gpu.name.find(" (")));
@@ -56,9 +52,9 @@ Gpu describe(const VulkanDeviceInfo& device) {
   gpu.total = device.memory;
   gpu.free = std::min(device.free.value_or(device.memory), device.memory);
   // A software device's memory is RAM, and its context hardly anything of its own.
-  gpu.context_host_memory = kContextHostMemory;
+  gpu.context_host_memory = kAssumedContextHostMemory;
   if (gpu.software) return gpu;
-  gpu.context_memory = kContextMemory;
+  gpu.context_memory = kAssumedContextMemory;
   if (const auto free = nvml_free_memory(device)) gpu.free = std::min(gpu.free, *free);
   add_rates(gpu);
   return gpu;

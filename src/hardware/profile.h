@@ -29,6 +29,10 @@ struct Ram {
   std::vector<double> read_bandwidth;  // bytes/s with 1, 2, ... threads; empty: not measured
 };
 
+// What a context is taken to cost where nobody measured it: what drivers of current cards take, and their part in RAM.
+inline constexpr Bytes kAssumedContextMemory = 112 * kMiB;
+inline constexpr Bytes kAssumedContextHostMemory = 64 * kMiB;
+
 struct Gpu {
   std::string name;
   std::string id;         // "vulkan0": which one of this machine; empty for a card that is only assumed
@@ -46,6 +50,7 @@ struct Gpu {
   // What a context costs before anything is allocated in it: of the device's memory, and of RAM (the driver's part).
   Bytes context_memory;
   Bytes context_host_memory;
+  bool context_measured = false;  // false: assumed
 };
 
 struct Disk {

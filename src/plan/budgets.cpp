@@ -107,7 +107,9 @@ std::vector<std::string> lowered_budgets(const Options& options, const std::vect
 
 std::vector<ContextOverhead> context_overheads(const hardware::Profile& profile) {
   std::vector<ContextOverhead> overheads(1);
-  for (const hardware::Gpu& gpu : profile.gpus) overheads.push_back({gpu.context_memory, gpu.context_host_memory});
+  for (const hardware::Gpu& gpu : profile.gpus) {
+    overheads.push_back({gpu.context_memory, gpu.context_host_memory, gpu.context_measured});
+  }
   overheads.emplace_back();
   return overheads;
 }

@@ -216,7 +216,7 @@ void LayoutBuilder::runtime(const std::vector<ContextOverhead>& overheads, const
     }
     if (overheads[device].device.value == 0) continue;
     ArenaBuilder gpu(plan_, device, Purpose::Runtime);
-    gpu.append("device context", overheads[device].device);
+    gpu.append(overheads[device].measured ? "device context" : "device context (assumed)", overheads[device].device);
     gpu.close();
   }
   ram.close();

@@ -25,6 +25,7 @@ Placement placement_of(const gguf::Model& model, const Plan& plan);
 struct ContextOverhead {
   Bytes device;
   Bytes host;
+  bool measured = false;  // else assumed, as the region's name then says
 };
 Plan lay_out(const gguf::Model& model, const model::Program& program, const std::vector<Tier>& tiers,
              const std::vector<ContextOverhead>& overheads, const Shape& shape, const Placement& placement);

@@ -128,7 +128,12 @@ FormatShare format_share(TensorType type) {
 Rates make_rates(const hardware::Profile& profile, std::uint32_t threads) {
   Rates rates;
   rates.devices.push_back(cpu_rates(profile, threads, rates.assumed));
-  for (const hardware::Gpu& gpu : profile.gpus) rates.devices.push_back(gpu_rates(gpu, rates.assumed));
+  for (const hardware::Gpu& gpu : profile.gpus) {
+    rates.devices.push_back(gpu_rates(gpu, rates.assumed));
+    // Nobody can measure a card that is only thought of.
+    if (gpu.id.empty() || gpu.context_measured || gpu.context_memory.value == 0) continue;
+    rates.assumed.push_back(fmt::format("{} context {}", gpu.name, to_string(gpu.context_memory)));
+  }
   rates.disk_bandwidth = profile.disk.read_bandwidth;
   if (rates.disk_bandwidth <= 0) {
     rates.disk_bandwidth = kDiskBandwidth;

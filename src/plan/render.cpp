@@ -205,7 +205,7 @@ std::string plan_table(const gguf::Model& model, const model::Program& program, 
   text += prediction_lines(plan);
   if (!assumed.empty()) {
     text += "assumed: ";
-    for (std::size_t i = 0; i < assumed.size(); ++i) text += (i > 0 ? ", " : "") + assumed[i];
+    for (std::size_t i = 0; i < assumed.size(); ++i) text += (i > 0 ? ", " : "") + printable(assumed[i], 80);
     text += " (`loadline devices --measure` measures)\n";
   }
   return text;

@@ -82,6 +82,25 @@ TEST_F(PlanCommand, PrintsJsonWhoseSumsAreTheBudgets) {
   EXPECT_GT(totals[1], 0U);
 }
 
+TEST_F(PlanCommand, SaysWhetherTheCostOfAContextIsMeasured) {
+  for (const bool measured : {true, false}) {
+    json machine = json::parse(std::ifstream(path("pc.json")));
+    machine["gpus"] = {{{"name", "Test GPU"},
+                        {"id", "vulkan0"},
+                        {"total", 8ULL << 30},
+                        {"memory_bandwidth", 2e11},
+                        {"context_memory", 200ULL << 20},
+                        {"context_measured", measured}}};
+    std::ofstream(folder_->path() / "gpu.json") << machine;
+    const ProcessResult result =
+        run_loadline({"plan", "-m", model("llama-3-8b"), "--hardware", path("gpu.json"), "-v"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("209715200  device context"));
+    EXPECT_EQ(result.out.find("Test GPU context 200 MiB") == std::string::npos, measured);
+    EXPECT_EQ(result.out.find("device context (assumed)") == std::string::npos, measured);
+  }
+}
+
 TEST_F(PlanCommand, ListsEveryRegionWhenAsked) {
   const ProcessResult result = plan({"--verbose"}, "tiny-llama3");
   EXPECT_THAT(result.out, AllOf(HasSubstr("blk.2.ffn_down.weight"), HasSubstr("blk.2.k"), HasSubstr("allocator slack"),

@@ -96,6 +96,7 @@ TEST(WhatIf, replaces_gpus_and_ram_and_leaves_the_rest) {
 
 TEST(ProfileJson, says_what_was_written) {
   Profile profile = what_if({}, {"RTX 3060", "RX 7900 XTX"}, 32 * kGiB);
+  profile.gpus[0].context_measured = true;
   profile.cpu.model = "Test \"CPU\"";
   profile.cpu.instruction_sets = {"avx2", "fma"};
   profile.cpu.int8_ops = 1.5e12;
@@ -104,7 +105,10 @@ TEST(ProfileJson, says_what_was_written) {
   profile.disk = {"ext4 on vda", 2e9};
   profile.measured = "2026-01-02";
   const std::string text = to_json(profile);
-  EXPECT_EQ(to_json(profile_from_json(text, "test")), text);
+  const Profile read = profile_from_json(text, "test");
+  EXPECT_EQ(to_json(read), text);
+  EXPECT_TRUE(read.gpus[0].context_measured);
+  EXPECT_FALSE(read.gpus[1].context_measured);
 }
 
 TEST(ProfileJson, refuses_what_is_no_machine) {

@@ -30,6 +30,9 @@ Profile probed() {
     gpu.id = id;
     gpu.memory_bandwidth = 360e9;
     gpu.host_bandwidth = 24e9;
+    gpu.total = 12 * kGiB;
+    gpu.context_memory = kAssumedContextMemory;
+    gpu.context_host_memory = kAssumedContextHostMemory;
   }
   return profile;
 }
@@ -45,6 +48,9 @@ Profile measured() {
   profile.gpus[0].memory_bandwidth = 330e9;
   profile.gpus[0].host_bandwidth = 11e9;
   profile.gpus[0].float_ops = 1.2e13;
+  profile.gpus[0].context_memory = 250 * kMiB;
+  profile.gpus[0].context_measured = true;
+  profile.gpus[0].context_host_memory = 90 * kMiB;
   return profile;
 }
 
@@ -95,6 +101,19 @@ TEST_F(Measurements, of_another_machine_are_not_ours) {
   EXPECT_EQ(other.measured, "");
   EXPECT_TRUE(other.ram.read_bandwidth.empty());
   EXPECT_EQ(other.gpus[0].float_ops, 0);
+}
+
+TEST_F(Measurements, of_a_context_stay_assumed_where_the_driver_does_not_tell) {
+  Profile profile = measured();
+  profile.gpus[0].context_measured = false;
+  remember(profile, file());
+  EXPECT_EQ(recalled(probed()).gpus[0].context_memory, kAssumedContextMemory);
+  EXPECT_FALSE(recalled(probed()).gpus[0].context_measured);
+  EXPECT_EQ(recalled(probed()).gpus[0].context_host_memory, 90 * kMiB);
+  Profile small = probed();
+  remember(measured(), file());
+  small.gpus[0].total = 200 * kMiB;
+  EXPECT_FALSE(recalled(small).gpus[0].context_measured) << "more than there is";
 }
 
 TEST_F(Measurements, that_cannot_be_are_not_believed) {

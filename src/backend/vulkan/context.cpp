@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "hardware/nvml.h"
 
 namespace loadline::vulkan {
 namespace {
@@ -43,6 +44,7 @@ Context::Context(const DeviceOptions& options) : options_(options) {
   instance_ = hardware::VulkanInstance::open(why, std::move(sink));
   if (!instance_) throw failure(fmt::format("no GPU can be used: {}", why));
   choose();
+  free_before_ = free_memory();
   query();
   create_device();
   resolve();
@@ -205,6 +207,17 @@ void Context::submit(const VkSubmitInfo& info, const char* doing) {
   check(result, doing);
 }
 
-std::optional<Bytes> Context::free_memory() const { return hardware::free_device_memory(*instance_, info_.handle); }
+std::optional<Bytes> Context::free_memory() const {
+  if (options_.free_memory) return options_.free_memory();
+  const std::optional<Bytes> budget = hardware::free_device_memory(*instance_, info_.handle);
+  const std::optional<Bytes> free = info_.software() ? std::nullopt : hardware::nvml_free_memory(info_);
+  return budget && free ? std::min(*budget, *free) : budget ? budget : free;
+}
+
+std::optional<Bytes> Context::taken() const {
+  const std::optional<Bytes> now = free_memory();
+  if (!now || !free_before_) return std::nullopt;
+  return *free_before_ - std::min(*free_before_, *now);
+}
 
 }  // namespace loadline::vulkan

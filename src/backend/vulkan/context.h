@@ -34,6 +34,8 @@ struct DeviceOptions {
   std::function<void(const std::string&)> on_message;  // also told of each, those of the end included; may be empty
   // Asked before each such call; anything but VK_SUCCESS is taken for the call's result, and the call is not made.
   std::function<VkResult(Call)> fault;
+  // Tests: what the driver would say is free now. Empty: the driver is asked.
+  std::function<std::optional<Bytes>()> free_memory;
   std::filesystem::path cache_folder;    // of the pipeline cache; empty: none is kept
   std::uint64_t largest_allocation = 0;  // less than the device's own limit, for tests; 0: the device's
 };
@@ -74,8 +76,12 @@ class Context {
 
   // Submits to the one queue. Thread-safe. Throws as `check`.
   void submit(const VkSubmitInfo& info, const char* doing);
-  // What is free on the device now, where it can tell.
+  // What is free on the device now, other processes' use included, where its driver can tell.
   [[nodiscard]] std::optional<Bytes> free_memory() const;
+  // What was free before the device was opened, and how much less it is now; what others took meanwhile is taken for
+  // ours.
+  [[nodiscard]] std::optional<Bytes> free_before() const { return free_before_; }
+  [[nodiscard]] std::optional<Bytes> taken() const;
 
 // NOLINTBEGIN(readability-identifier-naming): the names are Vulkan's.
 #define LOADLINE_DECLARE(name) PFN_##name name = nullptr;
@@ -94,6 +100,7 @@ class Context {
   std::vector<std::string> messages_;
   std::shared_ptr<hardware::VulkanInstance> instance_;
   hardware::VulkanDeviceInfo info_;
+  std::optional<Bytes> free_before_;
   VkPhysicalDeviceMemoryProperties memory_{};
   Limits limits_;
   std::string cache_name_;

@@ -43,13 +43,27 @@ VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& progr
   context_.check_messages();
 }
 
+// After the context was made and before anything is allocated in it. What the context has not taken yet of the plan's
+// row for it is kept for what it still takes, the shaders' code above all.
 void VulkanDevice::check_free_memory() const {
   const std::optional<Bytes> free = context_.free_memory();
   if (!free) return;
-  const Bytes needed = plan::tier_total(plan_, index_) - plan::tier_total(plan_, index_, plan::Purpose::Runtime);
-  if (needed <= *free) return;
+  const plan::Tier& tier = plan_.tiers[index_];
+  const Bytes planned = plan::tier_total(plan_, index_, plan::Purpose::Runtime);
+  const Bytes arenas = plan::tier_total(plan_, index_) - planned;
+  const Bytes taken = context_.taken().value_or(Bytes(0));
+  const Bytes left_to_take = planned - std::min(planned, taken);
+  const bool fits = arenas + left_to_take <= *free && taken + arenas <= tier.budget + tier.headroom;
+  if (fits) return;
+  if (taken > planned) {
+    throw Error(ErrorCode::DoesNotFit,
+                fmt::format("opening the GPU {} took {} of its memory where the plan has {}, and the {} of the plan no "
+                            "longer fit",
+                            context_.info().name, to_string(taken), to_string(planned), to_string(arenas)),
+                "`loadline devices --measure` measures it for the next plan, unless another program took it just now.");
+  }
   throw Error(ErrorCode::DoesNotFit,
-              fmt::format("the plan wants {} of the GPU {}, but only {} are free now", to_string(needed),
+              fmt::format("the plan wants {} of the GPU {}, but only {} are free now", to_string(arenas + left_to_take),
                           context_.info().name, to_string(*free)),
               "Another program has taken memory since the plan was made; plan again, or end it.");
 }

@@ -225,6 +225,59 @@ TEST_F(Device, HoldsWhatIsPlannedUnderABudgetAndABudgetIsExact) {
   }
 }
 
+// The context takes its part before the arenas are allocated: what then no longer fits, or exceeds the budget, is
+// refused.
+TEST_F(Device, RefusesWhatNoLongerFitsBesideTheContext) {
+  constexpr Bytes kPlanned = 32 * kMiB;
+  Loaded setup(one_layer(), TensorType::Q8_0, shape_of(32, 1));
+  std::vector<plan::ContextOverhead> overheads(3);
+  overheads[kGpu] = {kPlanned, Bytes(0), true};
+  setup.plan = plan::lay_out(setup.model, setup.program, setup.plan.tiers, overheads, setup.plan.shape,
+                             plan::placement_of(setup.model, setup.plan));
+  const Bytes total = plan::tier_total(setup.plan, kGpu);
+  EXPECT_EQ(total - kPlanned,
+            planned_bytes(setup.plan, kGpu) -
+                setup.plan.arenas[setup.plan.regions[setup.plan.scratch[kGpu].host_staging].arena].size);
+  struct Case {
+    Bytes free;   // before
+    Bytes taken;  // by the context
+    Bytes budget, headroom;
+    std::string refusal;  // a part of it; empty: it fits
+  };
+  const Case cases[] = {
+      {total, kPlanned, total, Bytes(0), ""},
+      {total, 20 * kMiB, total, Bytes(0), ""},
+      {total - Bytes(1), 20 * kMiB, total, Bytes(0), "are free now"},
+      {total, kPlanned + Bytes(1), total, Bytes(0), "took 32.0 MiB of its memory where the plan has 32.0 MiB"},
+      {kGiB, 40 * kMiB, total, Bytes(0), "took 40.0 MiB"},
+      {kGiB, 40 * kMiB, total, 8 * kMiB, ""},
+      {kGiB, 40 * kMiB, total + 8 * kMiB, Bytes(0), ""},
+      {total + 8 * kMiB, 41 * kMiB, 2 * kGiB, Bytes(0), "took 41.0 MiB"},
+  };
+  for (const Case& c : cases) {
+    setup.plan.tiers[kGpu].budget = c.budget;
+    setup.plan.tiers[kGpu].headroom = c.headroom;
+    DeviceOptions told = options();
+    int asked = 0;
+    told.free_memory = [&] { return asked++ == 0 ? c.free : c.free - c.taken; };
+    int allocations = 0;
+    told.fault = [&](Call call) {
+      if (call == Call::AllocateMemory) ++allocations;
+      return VK_SUCCESS;
+    };
+    std::string refusal;
+    try {
+      const VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, told);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::DoesNotFit);
+      EXPECT_EQ(allocations, 0);
+      refusal = error.what();
+    }
+    EXPECT_EQ(refusal.empty(), c.refusal.empty()) << refusal;
+    EXPECT_NE(refusal.find(c.refusal), std::string::npos) << refusal;
+  }
+}
+
 TEST_F(Device, MeasuresWhatItCanDoAndComputesOn) {
   const Loaded setup(one_layer(), TensorType::Q8_0, shape_of(32, 1));
   VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, options());

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "backend/vulkan/context_cost.h"
 #include "backend/vulkan/gpu.h"
 #include "support/refusal.h"
 
@@ -35,6 +36,16 @@ TEST_F(Measure, gives_every_figure_and_says_how_far_it_is) {
   EXPECT_TRUE(std::ranges::is_sorted(done));
   ASSERT_FALSE(done.empty());
   EXPECT_EQ(done.back(), 1);
+}
+
+TEST_F(Measure, knows_what_a_context_costs) {
+  DeviceOptions told = options();
+  EXPECT_GT(measure_context(told).host, Bytes(0));
+  int asked = 0;
+  told.free_memory = [&] { return asked++ == 0 ? kGiB : kGiB - 77 * kMiB; };
+  EXPECT_EQ(measure_context(told).device, 77 * kMiB);
+  told.free_memory = [] { return std::optional<Bytes>(); };
+  EXPECT_EQ(measure_context(told).device, std::nullopt);
 }
 
 TEST_F(Measure, fails_with_a_sentence_and_leaves_nothing_behind) {

@@ -1,0 +1,59 @@
+#include "backend/vulkan/context_cost.h"
+
+#include <algorithm>
+
+#include "backend/vulkan/commands.h"
+#include "backend/vulkan/operations.h"
+#include "backend/vulkan/pipelines.h"
+#include "hardware/probe.h"
+
+namespace loadline::vulkan {
+namespace {
+
+// What a model of today needs: two formats of weights, and heads of a usual size.
+constexpr quant::TensorType kFormats[] = {quant::TensorType::Q4_K, quant::TensorType::Q6_K};
+constexpr AttentionShape kAttention = {32, 8, 128, 128, quant::TensorType::F16, quant::TensorType::F16, 128, false};
+// Passes of one token, of a few and of many are made of different shaders.
+constexpr std::uint32_t kPasses[] = {1, kMostVectorRows, 2 * kMostVectorRows};
+
+// Recorded to have the shaders made; never submitted.
+void record_all(Operations& operations, CommandList& list) {
+  ProductArguments product;
+  product.columns = 256;
+  product.end_row = 1;
+  EmbedArguments embed;
+  embed.columns = 256;
+  for (const quant::TensorType format : kFormats) {
+    for (const std::uint32_t most : kPasses) operations.product(list, format, product, most);
+    operations.embed(list, format, embed, 1);
+  }
+  operations.rms_norm(list, {}, 1);
+  SelectArguments select;
+  select.columns = 1;
+  operations.select_rows(list, select);
+  operations.heads(list, kAttention, {}, 1);
+  for (const std::uint32_t most : kPasses) {
+    operations.attention(list, kAttention, operations.attention_tile(kAttention, most), most == 1 ? 4 : 1, {}, 1);
+  }
+  operations.merge_attention(list, {}, 1);
+}
+
+}  // namespace
+
+ContextCost measure_context(DeviceOptions options) {
+  options.cache_folder.clear();
+  const Bytes held_before = hardware::held_memory();
+  Context context(options);
+  Pipelines pipelines(context);
+  const Timeline timeline(context);
+  Operations operations(context, pipelines);
+  CommandList list(context);
+  list.begin(true);
+  record_all(operations, list);
+  list.end();
+  context.check_messages();
+  const Bytes held = hardware::held_memory();
+  return {context.taken(), held - std::min(held, held_before)};
+}
+
+}  // namespace loadline::vulkan
