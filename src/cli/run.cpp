@@ -211,6 +211,9 @@ int run(const Options& options, bool prompt_given) {
     if (!options.quiet) fmt::print(stderr, "stopped after {:.2f} s of loading\n", load_seconds);
     return static_cast<int>(ErrorCode::Interrupted);
   }
+  if (!options.quiet) {
+    for (const std::string& remark : engine->remarks()) fmt::print(stderr, "{}\n", printable(remark, 200));
+  }
   // The prompt is the one thing whose size no plan knows: its text, its tokens, and what cutting it took.
   const Bytes of_prompt(4 * prompt.size() + 16 * tokens.size());
   const Bytes held = hardware::held_memory();

@@ -110,6 +110,15 @@ Engine::GpuPeaks Engine::measure_gpu(plan::DeviceIndex device) {
   return {peaks.read_bandwidth, peaks.float_ops};
 }
 
+std::vector<std::string> Engine::remarks() const {
+  std::vector<std::string> all;
+  for (const auto& device : devices_) {
+    const auto* gpu = dynamic_cast<const vulkan::VulkanDevice*>(device.get());
+    if (gpu != nullptr && !gpu->remark().empty()) all.push_back(gpu->remark());
+  }
+  return all;
+}
+
 bool Engine::forward(std::span<const exec::Input> inputs, const StopFlag& stop, exec::Rounding rounding) {
   if (stream_) stream_->begin_pass();
   if (executor_->forward(inputs, stop, rounding)) return true;

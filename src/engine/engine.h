@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "backend/device.h"
@@ -77,6 +78,8 @@ class Engine {
     double float_ops = 0;       // float32 operations/s
   };
   GpuPeaks measure_gpu(plan::DeviceIndex device);
+  // What a user should know of the devices, a sentence each.
+  [[nodiscard]] std::vector<std::string> remarks() const;
   // Bytes of weights read from disk for the passes so far.
   [[nodiscard]] Bytes streamed_bytes() const { return stream_ ? stream_->bytes_read() : Bytes(); }
 

@@ -20,15 +20,6 @@ VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT
   return VK_FALSE;
 }
 
-bool has_extension(const VulkanInstance& instance, VkPhysicalDevice device, const char* name) {
-  std::uint32_t count = 0;
-  instance.vkEnumerateDeviceExtensionProperties(device, nullptr, &count, nullptr);
-  std::vector<VkExtensionProperties> all(count);
-  instance.vkEnumerateDeviceExtensionProperties(device, nullptr, &count, all.data());
-  return std::ranges::any_of(all,
-                             [&](const VkExtensionProperties& e) { return std::strcmp(e.extensionName, name) == 0; });
-}
-
 VulkanDeviceKind kind_of(VkPhysicalDeviceType type) {
   switch (type) {
     case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return VulkanDeviceKind::Discrete;
@@ -91,7 +82,7 @@ VulkanDeviceInfo describe(const VulkanInstance& instance, VkPhysicalDevice devic
 
   VulkanDeviceInfo info;
   info.handle = device;
-  info.has_pci = has_extension(instance, device, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME);
+  info.has_pci = instance.has_extension(device, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME);
   if (info.has_pci) two.pNext = &pci;
   properties.pNext = &one;
   instance.vkGetPhysicalDeviceProperties2(device, &properties);
@@ -214,6 +205,15 @@ std::vector<VkPhysicalDevice> VulkanInstance::physical_devices() const {
   return devices;
 }
 
+bool VulkanInstance::has_extension(VkPhysicalDevice device, const char* name) const {
+  std::uint32_t count = 0;
+  vkEnumerateDeviceExtensionProperties(device, nullptr, &count, nullptr);
+  std::vector<VkExtensionProperties> all(count);
+  vkEnumerateDeviceExtensionProperties(device, nullptr, &count, all.data());
+  return std::ranges::any_of(all,
+                             [&](const VkExtensionProperties& e) { return std::strcmp(e.extensionName, name) == 0; });
+}
+
 std::vector<VulkanDeviceInfo> list_vulkan_devices(const VulkanInstance& instance) {
   std::vector<VulkanDeviceInfo> devices;
   for (VkPhysicalDevice device : instance.physical_devices()) devices.push_back(describe(instance, device));
@@ -223,7 +223,7 @@ std::vector<VulkanDeviceInfo> list_vulkan_devices(const VulkanInstance& instance
 }
 
 std::optional<Bytes> free_device_memory(const VulkanInstance& instance, VkPhysicalDevice device) {
-  if (!has_extension(instance, device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME)) return std::nullopt;
+  if (!instance.has_extension(device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME)) return std::nullopt;
   VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{};
   budget.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT;
   VkPhysicalDeviceMemoryProperties2 memory{};

@@ -85,6 +85,9 @@ class VulkanInstance {
 
   [[nodiscard]] VkInstance handle() const { return instance_; }
   [[nodiscard]] std::vector<VkPhysicalDevice> physical_devices() const;
+  [[nodiscard]] bool has_extension(VkPhysicalDevice device, const char* name) const;
+  // An entry point that is not in the lists above; null where there is none.
+  [[nodiscard]] PFN_vkVoidFunction find(const char* name) const { return get_(instance_, name); }
 
 // NOLINTBEGIN(readability-identifier-naming): the names are Vulkan's.
 #define LOADLINE_DECLARE(name) PFN_##name name = nullptr;

@@ -22,6 +22,11 @@ bool wants_validation(const DeviceOptions& options) {
   return options.validate || (variable != nullptr && std::string_view(variable) != "0" && *variable != '\0');
 }
 
+bool wants_matrix_units(const DeviceOptions& options) {
+  const char* variable = std::getenv("LOADLINE_VULKAN_MATRIX_UNITS");
+  return options.matrix_units && (variable == nullptr || std::string_view(variable) != "0");
+}
+
 bool contains(std::string_view text, std::string_view part) {
   const auto same = [](char a, char b) {
     return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
@@ -110,6 +115,18 @@ void Context::query() {
 
 std::string Context::cache_name() const { return cache_name_; }
 
+// Where the device has them, and what matmul_units.glsl needs besides: all lanes of a subgroup at work, and room for
+// its tiles.
+void Context::find_matrix_units(const VkPhysicalDeviceVulkan12Features& features) {
+  constexpr std::uint32_t kSharedBytes = 2 * 64 * 40 * 2 + 64 * 64 * 4 + 64 * 4;
+  if (options_.emulated_units) {
+    if (features.shaderFloat16 != VK_FALSE) matrix_units_ = options_.emulated_units;
+    return;
+  }
+  if (!wants_matrix_units(options_) || !limits_.fixed_lanes || limits_.shared_memory < kSharedBytes) return;
+  matrix_units_ = find_matrix_shape(*instance_, info_.handle);
+}
+
 void Context::create_device() {
   std::uint32_t count = 0;
   instance_->vkGetPhysicalDeviceQueueFamilyProperties(info_.handle, &count, nullptr);
@@ -122,21 +139,29 @@ void Context::create_device() {
 
   VkPhysicalDeviceVulkan13Features three{};
   three.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
+  VkPhysicalDeviceVulkan12Features two{};
+  two.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+  two.pNext = vulkan13_ ? &three : nullptr;
   VkPhysicalDeviceFeatures2 features{};
   features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
-  if (vulkan13_) {
-    features.pNext = &three;
-    instance_->vkGetPhysicalDeviceFeatures2(info_.handle, &features);
-    limits_.fixed_lanes = limits_.fixed_lanes && three.subgroupSizeControl != 0 && three.computeFullSubgroups != 0;
-  }
+  features.pNext = &two;
+  instance_->vkGetPhysicalDeviceFeatures2(info_.handle, &features);
+  limits_.fixed_lanes = limits_.fixed_lanes && three.subgroupSizeControl != 0 && three.computeFullSubgroups != 0;
+  find_matrix_units(two);
+  const bool real_units = matrix_units_ && !options_.emulated_units;
   VkPhysicalDeviceVulkan13Features enable13{};
   enable13.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
   enable13.subgroupSizeControl = limits_.fixed_lanes ? VK_TRUE : VK_FALSE;
   enable13.computeFullSubgroups = enable13.subgroupSizeControl;
   enable13.maintenance4 = three.maintenance4;
+  MatrixFeatures matrices;
+  matrices.next = vulkan13_ ? &enable13 : nullptr;
+  matrices.matrices = VK_TRUE;
   VkPhysicalDeviceVulkan12Features enable12{};
   enable12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
-  enable12.pNext = vulkan13_ ? &enable13 : nullptr;
+  enable12.pNext = real_units ? &matrices : matrices.next;
+  enable12.shaderFloat16 = matrix_units_ ? VK_TRUE : VK_FALSE;
+  enable12.vulkanMemoryModel = real_units ? VK_TRUE : VK_FALSE;
   enable12.bufferDeviceAddress = VK_TRUE;
   enable12.timelineSemaphore = VK_TRUE;
   enable12.storageBuffer8BitAccess = VK_TRUE;
@@ -160,6 +185,8 @@ void Context::create_device() {
   create.pNext = &enable;
   create.queueCreateInfoCount = 1;
   create.pQueueCreateInfos = &queue;
+  create.enabledExtensionCount = real_units ? 1 : 0;
+  create.ppEnabledExtensionNames = &kMatrixExtension;
   VkResult result = fault(Call::CreateDevice);
   if (result == VK_SUCCESS) result = instance_->vkCreateDevice(info_.handle, &create, nullptr, &device_);
   if (result != VK_SUCCESS) device_ = VK_NULL_HANDLE;

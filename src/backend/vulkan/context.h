@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/vulkan/matrix_units.h"
 #include "hardware/vulkan_api.h"
 
 namespace loadline::vulkan {
@@ -36,6 +37,10 @@ struct DeviceOptions {
   std::function<VkResult(Call)> fault;
   // Tests: what the driver would say is free now. Empty: the driver is asked.
   std::function<std::optional<Bytes>()> free_memory;
+  // False: plain arithmetic only. Also by LOADLINE_VULKAN_MATRIX_UNITS=0.
+  bool matrix_units = true;
+  // Tests: take the device for one with matrix units of this shape, and do what they do in loops.
+  std::optional<MatrixShape> emulated_units;
   std::filesystem::path cache_folder;    // of the pipeline cache; empty: none is kept
   std::uint64_t largest_allocation = 0;  // less than the device's own limit, for tests; 0: the device's
 };
@@ -61,6 +66,10 @@ class Context {
   [[nodiscard]] VkDevice device() const { return device_; }
   [[nodiscard]] const hardware::VulkanDeviceInfo& info() const { return info_; }
   [[nodiscard]] const Limits& limits() const { return limits_; }
+  // What large products are multiplied with; nullopt: plain arithmetic.
+  [[nodiscard]] std::optional<MatrixShape> matrix_units() const { return matrix_units_; }
+  // They proved wrong.
+  void do_without_matrix_units() { matrix_units_.reset(); }
   [[nodiscard]] std::uint32_t queue_family() const { return queue_family_; }
   [[nodiscard]] const VkPhysicalDeviceMemoryProperties& memory_properties() const { return memory_; }
   [[nodiscard]] const DeviceOptions& options() const { return options_; }
@@ -92,6 +101,7 @@ class Context {
  private:
   void choose();
   void query();
+  void find_matrix_units(const VkPhysicalDeviceVulkan12Features& features);
   void create_device();
   void resolve();
 
@@ -103,6 +113,7 @@ class Context {
   std::optional<Bytes> free_before_;
   VkPhysicalDeviceMemoryProperties memory_{};
   Limits limits_;
+  std::optional<MatrixShape> matrix_units_;
   std::string cache_name_;
   bool vulkan13_ = false;
   std::uint32_t queue_family_ = 0;

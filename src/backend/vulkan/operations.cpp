@@ -19,6 +19,8 @@ constexpr std::uint32_t kVectorRows = 4;
 constexpr std::uint32_t kFewTokensRows = 2;
 // matmul.comp
 constexpr std::uint32_t kTile = 64;
+// matmul_units.glsl: a subgroup for each.
+constexpr std::uint32_t kQuarters = 4;
 // attention.comp
 constexpr std::uint32_t kAttentionRows = 16;
 // Of the small shaders.
@@ -46,6 +48,10 @@ std::uint64_t attention_shared_bytes(const AttentionShape& shape, const Attentio
 
 }  // namespace
 
+bool suits_matrix_units(quant::TensorType format) {
+  return format != quant::TensorType::F32 && format != quant::TensorType::BF16;
+}
+
 template <class Arguments>
 void Operations::dispatch(CommandList& list, const PipelineKey& key, const Arguments& arguments, Workgroups groups) {
   if (groups.x == 0 || groups.y == 0 || groups.z == 0) return;
@@ -58,13 +64,19 @@ void Operations::dispatch(CommandList& list, const PipelineKey& key, const Argum
 }
 
 void Operations::product(CommandList& list, quant::TensorType format, const ProductArguments& arguments,
-                         std::uint32_t most) {
+                         std::uint32_t most, Arithmetic arithmetic) {
   // A gated product takes two rows of weights, one of each matrix, for each row of the result.
   const std::uint32_t doubled = (arguments.flags & kGated) != 0 ? 2 : 1;
   const std::uint32_t rows = (arguments.end_row - arguments.first_row) * doubled;
   PipelineKey key{Shader::Matmul, format, {0, ragged(arguments.columns)}};
   if (most > kMostVectorRows || arguments.first_token > 0) {
     assert(arguments.norm == 0);
+    const std::optional<MatrixShape> units = context_.matrix_units();
+    if (units && arithmetic == Arithmetic::Best && suits_matrix_units(format)) {
+      key.shader = context_.options().emulated_units ? Shader::MatmulEmulated : Shader::MatmulUnits;
+      key.constants = {context_.limits().lanes * kQuarters, ragged(arguments.columns), units->rows, units->tokens,
+                       units->depth};
+    }
     return dispatch(list, key, arguments, {divide_up(rows, kTile), divide_up(most, kTile)});
   }
   const std::uint32_t lanes = context_.limits().lanes;

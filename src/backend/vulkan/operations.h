@@ -15,6 +15,9 @@ namespace loadline::vulkan {
 // Passes of up to this many rows multiply with matvec.comp, larger ones with matmul.comp.
 inline constexpr std::uint32_t kMostVectorRows = plan::kFewRows;
 
+// Whether matrix units multiply this format: float16 does not hold what a wider format holds.
+bool suits_matrix_units(quant::TensorType format);
+
 // What attention is specialised on.
 struct AttentionShape {
   std::uint32_t heads = 0;
@@ -40,8 +43,11 @@ class Operations {
  public:
   Operations(Context& context, Pipelines& pipelines) : context_(context), pipelines_(pipelines) {}
 
-  // Rows [first_row, end_row) of the product with at most `most` rows of activations, from `first_token` on.
-  void product(CommandList& list, quant::TensorType format, const ProductArguments& arguments, std::uint32_t most);
+  enum class Arithmetic : std::uint8_t { Best, Plain };
+  // Rows [first_row, end_row) of the product with at most `most` rows of activations, from `first_token` on. Plain: not
+  // with the device's matrix units.
+  void product(CommandList& list, quant::TensorType format, const ProductArguments& arguments, std::uint32_t most,
+               Arithmetic arithmetic = Arithmetic::Best);
   void embed(CommandList& list, quant::TensorType format, const EmbedArguments& arguments, std::uint32_t most);
   void rms_norm(CommandList& list, const NormArguments& arguments, std::uint32_t most);
   void select_rows(CommandList& list, const SelectArguments& arguments);

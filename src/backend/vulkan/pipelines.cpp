@@ -68,8 +68,11 @@ VkPipeline Pipelines::create(const PipelineKey& key) {
   const std::string doing = fmt::format("preparing its shader {}", name_of(key.shader));
   VkShaderModuleCreateInfo module_info{};
   module_info.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
-  module_info.codeSize = code.words.size_bytes();
-  module_info.pCode = code.words.data();
+  std::vector<std::uint32_t> rewritten;
+  if (key.shader == Shader::MatmulUnits) rewritten = with_khr_matrices(code.words);
+  const std::span<const std::uint32_t> words = rewritten.empty() ? code.words : rewritten;
+  module_info.codeSize = words.size_bytes();
+  module_info.pCode = words.data();
   VkShaderModule shader = VK_NULL_HANDLE;
   VkResult result = context_.fault(Call::CreatePipeline);
   if (result == VK_SUCCESS) result = context_.vkCreateShaderModule(context_.device(), &module_info, nullptr, &shader);
@@ -93,7 +96,8 @@ VkPipeline Pipelines::create(const PipelineKey& key) {
   info.stage.pSpecializationInfo = &special;
   info.layout = layout_;
   // Those that sum over a subgroup share their work by the number of lanes, which must be what they were told.
-  const bool counts_lanes = key.shader == Shader::Matvec || key.shader == Shader::RmsNorm;
+  const bool counts_lanes = key.shader == Shader::Matvec || key.shader == Shader::RmsNorm ||
+                            key.shader == Shader::MatmulUnits || key.shader == Shader::MatmulEmulated;
   if (counts_lanes && context_.limits().fixed_lanes) {
     info.stage.pNext = &lanes;
     info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;

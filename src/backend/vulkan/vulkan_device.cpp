@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cstring>
+#include <set>
 
+#include "backend/vulkan/units_check.h"
 #include "base/error.h"
 #include "plan/prompt_stream.h"
 #include "quant/kv_page.h"
@@ -138,8 +141,29 @@ void VulkanDevice::upload_part(UploadSlot& slot, const Place& target, std::span<
   timeline_.wait(timeline_.submit(slot.list, kUploading), kUploading);
 }
 
+// Where the matrix units are wrong in one format, they are used for none.
+void VulkanDevice::check_matrix_units() {
+  if (!context_.matrix_units() || plan_.shape.batch <= kMostVectorRows) return;
+  const plan::RegionIndex staging = plan_.scratch[index_].host_staging;
+  assert(plan_.regions[staging].size >= kUnitsCheckMemory);
+  std::set<quant::TensorType> formats;
+  for (const plan::Region& region : plan_.regions) {
+    if (region.tensor == model::kNoTensor) continue;
+    const bool here = plan_.arenas[region.arena].tier == index_ || plan_.prompt.device == index_;
+    const quant::TensorType type = model_.tensors[static_cast<std::size_t>(region.tensor)].type;
+    if (here && suits_matrix_units(type)) formats.insert(type);
+  }
+  for (const quant::TensorType format : formats) {
+    if (matrix_units_agree(context_, pipelines_, timeline_, place(staging), format)) continue;
+    remark_ = fmt::format("the matrix units of the GPU {} multiply {} wrongly and are not used", context_.info().name,
+                          quant::name_of(format));
+    return context_.do_without_matrix_units();
+  }
+}
+
 void VulkanDevice::prepare() {
   slots_.clear();
+  check_matrix_units();
   std::vector<std::uint32_t> sizes;
   for (const std::uint32_t most : kClasses) {
     if (most < plan_.shape.batch) sizes.push_back(most);

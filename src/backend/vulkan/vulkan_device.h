@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "backend/device.h"
@@ -45,6 +46,8 @@ class VulkanDevice final : public backend::Device {
   Peaks measure();
 
   [[nodiscard]] const Context& context() const { return context_; }
+  // What a user should know of this device, in a sentence; mostly empty. After `prepare`.
+  [[nodiscard]] const std::string& remark() const { return remark_; }
   [[nodiscard]] std::size_t pipelines_made() const { return pipelines_.made(); }
 
  private:
@@ -63,6 +66,7 @@ class VulkanDevice final : public backend::Device {
 
   void check_free_memory() const;
   void allocate();
+  void check_matrix_units();
   [[nodiscard]] Place place(plan::RegionIndex region) const;
   std::size_t take_slot();
   void give_slot(std::size_t slot, bool failed) noexcept;
@@ -80,6 +84,7 @@ class VulkanDevice final : public backend::Device {
   Context context_;
   std::vector<Arena> arenas_;  // per arena of the plan; empty where not ours
   Pipelines pipelines_;
+  std::string remark_;
   std::vector<PassClass> classes_;  // ascending
   std::mutex slots_lock_;
   std::condition_variable slot_free_;

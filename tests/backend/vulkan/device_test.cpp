@@ -1,6 +1,7 @@
 // A GPU as a device: it holds exactly the plan's bytes, survives every failure, stops between command lists and keeps
 // its pipeline cache. The models are made up; whether the figures are right is the golden logits' affair.
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <numeric>
@@ -328,6 +329,34 @@ TEST_F(Device, ComputesTheSameWithWeightsThatPassThrough) {
     }
     EXPECT_GE(in_ram.reads(), 3 * 4) << "the matrices were not cut";
   }
+}
+
+// With matrix units, done in loops here, and with units that are wrong, which are found out and not used.
+TEST_F(Device, UsesMatrixUnitsUnlessTheyAreWrong) {
+  const Loaded setup(loadline::test::tiny(), TensorType::Q4_K, shape_of(64, 40));
+  const auto pass = [&](std::optional<MatrixShape> units, std::string& remark) {
+    VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, options_for_tests(messages_, units));
+    upload_all(device, setup);
+    device.prepare();
+    remark = device.remark();
+    EXPECT_EQ(device.allocated(), planned_bytes(setup.plan, kGpu));
+    return run_pass(device, setup, 40);
+  };
+  std::string remark;
+  const std::vector<float> plain = pass(std::nullopt, remark);
+  EXPECT_EQ(remark, "");
+  EXPECT_EQ(pass(MatrixShape{16, 16, 24}, remark), plain);
+  EXPECT_NE(remark.find("multiply Q4_K wrongly"), std::string::npos) << remark;
+  const std::vector<float> units = pass(MatrixShape{}, remark);
+  EXPECT_EQ(remark, "");
+  EXPECT_NE(units, plain) << "they were not used";
+  double square = 0;
+  double difference = 0;
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    square += double{plain[i]} * plain[i];
+    difference += (double{units[i]} - plain[i]) * (double{units[i]} - plain[i]);
+  }
+  EXPECT_LT(std::sqrt(difference), 5e-3 * std::sqrt(square));
 }
 
 TEST_F(Device, StopsBetweenTwoSlices) {

@@ -42,10 +42,11 @@ std::vector<std::string> Messages::take() {
 
 const std::string& no_gpu() { return found().why; }
 
-DeviceOptions options_for_tests(Messages& messages) {
+DeviceOptions options_for_tests(Messages& messages, std::optional<MatrixShape> units) {
   DeviceOptions options;
   options.device = found().device;
   options.validate = true;
+  options.emulated_units = units;
   options.on_message = [&messages](const std::string& message) { messages.add(message); };
   return options;
 }

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,12 +31,17 @@ class Messages {
 // Why there is no GPU for tests; empty where there is one.
 const std::string& no_gpu();
 // The test GPU with the validation layer on. Messages go to `messages`, which must outlive the context.
-DeviceOptions options_for_tests(Messages& messages);
+DeviceOptions options_for_tests(Messages& messages, std::optional<MatrixShape> units = std::nullopt);
 
 // Everything it takes to run single dispatches. Buffers are in host memory, so that tests can look into them.
 class Gpu {
  public:
-  Gpu() : context(options_for_tests(messages)), pipelines(context), operations(context, pipelines), timeline(context) {}
+  // `units`: taken for a device with matrix units of this shape.
+  explicit Gpu(std::optional<MatrixShape> units = std::nullopt)
+      : context(options_for_tests(messages, units)),
+        pipelines(context),
+        operations(context, pipelines),
+        timeline(context) {}
 
   // At least one byte, rounded up; filled with `fill`.
   Buffer buffer(std::size_t bytes, int fill = 0);

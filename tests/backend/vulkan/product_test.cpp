@@ -2,16 +2,10 @@
 #include <cmath>
 #include <cstring>
 
-#include "backend/cpu/kernel_cases.h"
-#include "backend/vulkan/gpu.h"
+#include "backend/vulkan/products.h"
 
 namespace loadline::vulkan::test {
 namespace {
-
-using cpu::test::Random;
-using cpu::test::Style;
-using cpu::test::TestMatrix;
-using quant::TensorType;
 
 class Products : public GpuTest, public testing::WithParamInterface<TensorType> {
  protected:
@@ -20,67 +14,6 @@ class Products : public GpuTest, public testing::WithParamInterface<TensorType> 
 
 INSTANTIATE_TEST_SUITE_P(Formats, Products, testing::ValuesIn(cpu::test::weight_types()),
                          [](const auto& row) { return std::string(quant::name_of(row.param)); });
-
-constexpr float kUntouched = -12345.0F;
-
-double silu(double x) { return x / (1 + std::exp(-x)); }
-
-// What the GPU makes of the product, [tokens][stride].
-struct Result {
-  std::vector<float> values;
-  std::uint32_t stride;
-  [[nodiscard]] float at(std::uint32_t token, std::uint32_t row) const { return values[token * stride + row]; }
-};
-
-struct Request {
-  const TestMatrix& weights;
-  const TestMatrix* second = nullptr;
-  const std::vector<float>& x;
-  std::uint32_t tokens;
-  std::uint32_t most;  // the class of passes that is recorded
-  std::uint32_t flags = 0;
-  std::vector<float> norm = {};
-  std::vector<float> bias = {};
-  float prior = kUntouched;
-  std::uint32_t first_row = 0;
-  std::uint32_t first_token = 0;
-};
-
-Result run(Gpu& gpu, const Request& request) {
-  const TestMatrix& m = request.weights;
-  Result result{{}, m.rows + 3};
-  const Buffer weights = gpu.buffer(m.file);
-  const Buffer second = request.second != nullptr ? gpu.buffer(request.second->file) : Buffer();
-  const Buffer x = gpu.buffer(request.x);
-  const Buffer norm = request.norm.empty() ? Buffer() : gpu.buffer(request.norm);
-  const Buffer bias = request.bias.empty() ? Buffer() : gpu.buffer(request.bias);
-  const Buffer out = gpu.buffer(std::vector<float>(std::size_t{request.tokens + 1} * result.stride, request.prior));
-  const bool selected = (request.flags & kSelected) != 0;
-  const Buffer table = gpu.buffer(selected ? std::vector<std::uint32_t>{request.tokens + 9, request.tokens}
-                                           : std::vector<std::uint32_t>{request.tokens, 0});
-  ProductArguments arguments{weights.address(), second.address(), x.address(),    norm.address(),
-                             bias.address(),    out.address(),    table.address()};
-  arguments.columns = m.columns;
-  arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(m.type, m.columns).value);
-  arguments.first_row = request.first_row;
-  arguments.end_row = m.rows;
-  arguments.result_stride = result.stride;
-  arguments.flags = request.flags;
-  arguments.epsilon = 1e-5F;
-  arguments.first_token = request.first_token;
-  gpu.run([&](CommandList& list) { gpu.operations.product(list, m.type, arguments, request.most); });
-  result.values.assign(as<float>(out), as<float>(out) + std::size_t{request.tokens + 1} * result.stride);
-  return result;
-}
-
-// Everything past the rows and past the tokens must be as it was.
-void expect_untouched(const Result& result, const Request& request) {
-  for (std::uint32_t t = 0; t <= request.tokens; ++t) {
-    for (std::uint32_t r = t == request.tokens ? 0 : request.weights.rows; r < result.stride; ++r) {
-      ASSERT_EQ(result.at(t, r), request.prior) << "row " << r << " token " << t;
-    }
-  }
-}
 
 void expect_plain_product(Gpu& gpu, const Request& request) {
   const Result result = run(gpu, request);

@@ -1,0 +1,118 @@
+#include "backend/vulkan/units_check.h"
+
+#include <cmath>
+#include <cstring>
+#include <span>
+
+#include "backend/vulkan/operations.h"
+
+namespace loadline::vulkan {
+namespace {
+
+// Not whole tiles, so that edges are seen too.
+constexpr std::uint32_t kRows = 100;
+constexpr std::uint32_t kTokens = 70;
+constexpr std::uint32_t kColumns = 768;
+constexpr const char* kChecking = "checking its matrix units";
+
+// float16 keeps eleven bits of each side: of a sum of hundreds of products, an error of 3e-4 of a token's results in
+// the mean. What is wrong is wrong by as much as the results themselves.
+constexpr double kMeanError = 4e-3;
+constexpr double kMostError = 5e-2;
+
+// Numbers between -1 and 1 that any implementation makes alike.
+class Numbers {
+ public:
+  float next() {
+    state_ = state_ * 1664525U + 1013904223U;
+    return static_cast<float>(static_cast<std::int32_t>(state_)) * 0x1p-31F;
+  }
+
+ private:
+  std::uint32_t state_ = 12345;
+};
+
+bool agree(std::span<const float> plain, std::span<const float> units) {
+  double square = 0;
+  double difference = 0;
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    square += double{plain[i]} * plain[i];
+    difference += (double{units[i]} - plain[i]) * (double{units[i]} - plain[i]);
+  }
+  const double mean = std::sqrt(square / static_cast<double>(plain.size()));
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    // Written so that what is not a number disagrees.
+    if (!(std::fabs(double{units[i]} - plain[i]) <= kMostError * mean)) return false;
+  }
+  return std::sqrt(difference) <= kMeanError * std::sqrt(square);
+}
+
+}  // namespace
+
+bool matrix_units_agree(Context& context, Pipelines& pipelines, Timeline& timeline, const Place& memory,
+                        quant::TensorType format) {
+  Bytes used;
+  const auto take = [&](Bytes size) {
+    Place place = memory;
+    place.address += used.value;
+    place.data += used.value;
+    used = align_up(used + size, Bytes(256));
+    return place;
+  };
+  const Bytes row_bytes = quant::size_of(format, kColumns);
+  const Place table = take(Bytes(16));
+  const Place weights = take(row_bytes * kRows);
+  const Place x = take(Bytes(kTokens * kColumns * sizeof(float)));
+  const Bytes result_bytes(kTokens * kRows * sizeof(float));
+  const Place plain = take(result_bytes);
+  const Place units = take(result_bytes);
+
+  const std::uint32_t counts[4] = {kTokens, 0, 0, 0};
+  std::memcpy(table.data, counts, sizeof counts);
+  Numbers numbers;
+  std::vector<float> row(kColumns);
+  for (std::uint32_t r = 0; r < kRows; ++r) {
+    for (float& value : row) value = 0.05F * numbers.next();
+    quant::encode_row(format, row.data(), weights.data + row_bytes.value * r, row.size());
+  }
+  for (std::uint32_t t = 0; t < kTokens; ++t) {
+    // Beyond float16's range and far below it, as well as what is usual.
+    const float scale = t % 3 == 0 ? 1.0F : t % 3 == 1 ? 3e5F : 1e-6F;
+    for (float& value : row) value = scale * numbers.next();
+    std::memcpy(x.data + t * kColumns * sizeof(float), row.data(), kColumns * sizeof(float));
+  }
+  std::memset(units.data, 0xFF, result_bytes.value);  // not numbers
+
+  ProductArguments arguments;
+  arguments.weights = weights.address;
+  arguments.x = x.address;
+  arguments.table = table.address;
+  arguments.columns = kColumns;
+  arguments.row_bytes = static_cast<std::uint32_t>(row_bytes.value);
+  arguments.end_row = kRows;
+  arguments.result_stride = kRows;
+  Operations operations(context, pipelines);
+  CommandList list(context);
+  list.begin(false);
+  arguments.result = plain.address;
+  operations.product(list, format, arguments, kTokens, Operations::Arithmetic::Plain);
+  arguments.result = units.address;
+  operations.product(list, format, arguments, kTokens);
+  list.barrier_to_host();
+  list.end();
+  try {
+    timeline.wait(timeline.submit(list, kChecking), kChecking);
+  } catch (...) {
+    timeline.drain();  // the list must not go before its work
+    throw;
+  }
+  for (std::size_t t = 0; t < kTokens; ++t) {
+    const auto results = [&](const Place& place) {
+      return std::span(reinterpret_cast<const float*>(place.data) + t * kRows, kRows);
+    };
+    if (!agree(results(plain), results(units))) return false;
+  }
+  return true;
+}
+
+}  // namespace loadline::vulkan
