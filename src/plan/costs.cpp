@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plan/prompt_stream.h"
 #include "quant/activation.h"
 
 namespace loadline::plan {
@@ -95,10 +96,14 @@ double CostModel::finish(DeviceIndex output_device, std::uint64_t outputs) const
   return copied + logits * kSecondsPerLogit;
 }
 
-double CostModel::transfer(std::size_t group, DeviceIndex device) const {
+double CostModel::transfer(std::size_t group, DeviceIndex device, Bytes slice) const {
   double bytes = 0;
   for (const Matrix& matrix : groups_[group].matrices) bytes += matrix.bytes;
-  return bytes / std::min(rates_.devices[device].host_bandwidth, rates_.devices[kCpu].bandwidth / kTransferCrossings);
+  // Handing over a slice of the usual length takes no time beside its way; shorter ones are more of them.
+  const auto slices = [&](Bytes size) { return bytes / static_cast<double>(size.value); };
+  const double more = std::max(0.0, slices(slice) - slices(kUsualSlice));
+  return bytes / std::min(rates_.devices[device].host_bandwidth, rates_.devices[kCpu].bandwidth / kTransferCrossings) +
+         more * rates_.devices[device].switch_seconds;
 }
 
 std::uint64_t CostModel::generation_depth() const { return generation_depth_; }

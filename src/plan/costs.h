@@ -35,8 +35,8 @@ class CostModel {
   // What follows the last group: logits to the CPU where it is not there, and drawing a token.
   [[nodiscard]] double finish(DeviceIndex output_device, std::uint64_t outputs) const;
 
-  // Bringing the group's weights from RAM into a GPU's memory.
-  [[nodiscard]] double transfer(std::size_t group, DeviceIndex device) const;
+  // Bringing the group's weights from RAM into a GPU's memory, in slices of about so much.
+  [[nodiscard]] double transfer(std::size_t group, DeviceIndex device, Bytes slice) const;
 
   [[nodiscard]] std::uint64_t generation_depth() const;
   [[nodiscard]] const Rates& rates() const { return rates_; }

@@ -70,6 +70,17 @@ class Placer {
     }
   }
 
+  [[nodiscard]] bool whole_layers_beat(double limit) const {
+    if (devices_ != 2) return true;
+    const std::uint32_t most = task_.program.config.layers;
+    for (std::uint32_t layers = 0; layers <= most + 1; ++layers) {
+      const Assignment assignment = whole_layers(1, std::min(layers, most), layers > most);
+      if (seconds(assignment) >= limit || bytes_at_least(assignment, 1) > task_.tiers[1].budget) continue;
+      if (within_budgets(task_.lay_out(placement_of(assignment)))) return true;
+    }
+    return false;
+  }
+
   Placed run() {
     attempt(0.0);
     if (!best_ && worth_saving_ram()) attempt_saving_ram();
@@ -230,34 +241,39 @@ class Placer {
     return true;
   }
 
-  // The last N layers on a GPU, with and without the output, for every N: what -ngl can say. The search is never worse
-  // where bytes are counted as it counts them; this makes it so for the real sums.
+  // The last `layers` layers on a GPU, with or without the output; everything else where it must be.
+  [[nodiscard]] Assignment whole_layers(DeviceIndex device, std::uint32_t layers, bool output) const {
+    Assignment assignment = everything_where_it_must();
+    for (std::size_t g = 0; g < items_.size(); ++g) {
+      const model::Group& group = task_.program.groups[g];
+      const bool wanted = group.kind == GroupKind::Output      ? output
+                          : group.kind == GroupKind::Embedding ? false
+                                                               : group.layer + layers >= task_.program.config.layers;
+      if (wanted && items_[g].allowed[device]) assignment[g] = device;
+    }
+    return assignment;
+  }
+
+  // With and without the output, for every number of layers: what -ngl can say. The search is never worse where bytes
+  // are counted as it counts them; this makes it so for the real sums.
   void offer_whole_layers() {
-    const std::size_t groups = items_.size();
     for (DeviceIndex device = 1; device < devices_; ++device) {
       for (const bool output : {true, false}) {
         for (std::uint32_t layers = 0; layers <= task_.program.config.layers; ++layers) {
-          Assignment assignment = everything_where_it_must();
-          for (std::size_t g = 0; g < groups; ++g) {
-            const model::Group& group = task_.program.groups[g];
-            const bool wanted = group.kind == GroupKind::Output ? output
-                                : group.kind == GroupKind::Embedding
-                                    ? false
-                                    : group.layer + layers >= task_.program.config.layers;
-            if (wanted && items_[g].allowed[device]) assignment[g] = device;
-          }
-          if (best_seconds_ <= seconds(assignment) || ram_at_least(assignment) > task_.tiers[kCpu].budget) continue;
+          const Assignment assignment = whole_layers(device, layers, output);
+          if (best_seconds_ <= seconds(assignment) || bytes_at_least(assignment, kCpu) > task_.tiers[kCpu].budget)
+            continue;
           offer(assignment);
         }
       }
     }
   }
 
-  // What groups on the CPU take by themselves.
-  [[nodiscard]] Bytes ram_at_least(const Assignment& assignment) const {
+  // What the groups on a device take by themselves.
+  [[nodiscard]] Bytes bytes_at_least(const Assignment& assignment, DeviceIndex device) const {
     Bytes bytes;
     for (std::size_t g = 0; g < assignment.size(); ++g) {
-      if (assignment[g] == kCpu) bytes += Bytes(items_[g].bytes[kCpu]);
+      if (assignment[g] == device) bytes += Bytes(items_[g].bytes[device]);
     }
     return bytes;
   }
@@ -386,5 +402,7 @@ bool within_budgets(const Plan& plan) {
 }
 
 Placed choose_placement(const PlacementTask& task) { return Placer(task).run(); }
+
+bool whole_layers_beat(const PlacementTask& task, double seconds) { return Placer(task).whole_layers_beat(seconds); }
 
 }  // namespace loadline::plan

@@ -37,6 +37,10 @@ struct Placed {
 // Throws Error(BadInput) for overrides that name a device that is not there or match no tensor.
 Placed choose_placement(const PlacementTask& task);
 
+// Whether -ngl N, for some N, gives what generates a token in less than `seconds` and fits without the disk. With one
+// GPU; with several it is not looked into, and the answer is yes.
+bool whole_layers_beat(const PlacementTask& task, double seconds);
+
 // Which devices each group may run on, by -ngl and -ot: [group][device].
 std::vector<std::vector<bool>> allowed_devices(const model::Program& program, const gguf::Model& model,
                                                const Options& options, std::size_t devices);

@@ -34,7 +34,7 @@ Pass pass_of(const Plan& plan, const CostModel& costs, std::uint64_t tokens, std
   for (std::size_t g = 0; g < plan.groups.size(); ++g) {
     const DeviceIndex device = device_for(plan, g, tokens);
     const Seconds seconds = costs.group(g, device, plan.groups[g].kv_on_cpu, tokens, outputs, depth);
-    const double transfer = device == plan.groups[g].device ? 0.0 : costs.transfer(g, device);
+    const double transfer = device == plan.groups[g].device ? 0.0 : costs.transfer(g, device, plan.prompt.slice);
     if (transfer > seconds.weights) {  // the two go on at the same time
       pass.transfer += transfer;
     } else {

@@ -1,6 +1,7 @@
 #include "plan/prompt_choice.h"
 
 #include <algorithm>
+#include <array>
 
 #include "plan/gpu_staging.h"
 #include "plan/predict.h"
@@ -17,18 +18,23 @@ constexpr double kGenerationKept = 0.97;
 // Passes as large as this must be faster than on the CPU, predictions being what they are.
 constexpr double kClearly = 0.95;
 constexpr std::uint32_t kTokenStep = 16;
+// Shorter ones where there is little room.
+constexpr std::array kSlices = {kUsualSlice, kUsualSlice / 2, kUsualSlice / 4};
 
 class PromptChoice {
  public:
   PromptChoice(const PlacementTask& task, const Placed& placed) : task_(task), placed_(placed) {}
 
-  // The plan with the ring in room that is left; nullopt where there is none or it is not worth it.
+  // The plan with the ring in room that is left; nullopt where there is none or it is not worth it. Of the slices that
+  // find room, the longest: it costs least.
   [[nodiscard]] std::optional<Plan> in_what_is_left() const {
     std::optional<Plan> best;
-    for (DeviceIndex device = 1; device < devices(); ++device) {
-      std::optional<Plan> plan = through(placed_.plan, device);
-      if (!plan || !within_budgets(*plan) || gain(placed_.plan, *plan) < kWorthwhile) continue;
-      if (!best || batch_seconds(*plan) < batch_seconds(*best)) best = std::move(plan);
+    for (const Bytes slice : kSlices) {
+      for (DeviceIndex device = 1; device < devices(); ++device) {
+        std::optional<Plan> plan = through(placed_.plan, device, slice);
+        if (plan && within_budgets(*plan) && gain(placed_.plan, *plan) >= kWorthwhile) take(std::move(*plan), best);
+      }
+      if (best) break;
     }
     return best;
   }
@@ -36,21 +42,12 @@ class PromptChoice {
   // The same with fewer groups on the GPU.
   [[nodiscard]] std::optional<Plan> with_room_made() const {
     std::optional<Plan> best;
-    for (DeviceIndex device = 1; device < devices(); ++device) {
-      const std::optional<Plan> wanted = through(placed_.plan, device);
-      if (!wanted || gain(placed_.plan, *wanted) < kWorthGeneration) continue;
-      // What is given up may be what the ring would have shared scratch with: room for all of it, then.
-      const Bytes needed = tier_total(*wanted, device) - tier_total(placed_.plan, device) + 4 * kMiB;
-      std::vector<Tier> tiers = task_.tiers;
-      if (tiers[device].budget <= needed) continue;
-      tiers[device].budget = tiers[device].budget - needed;
-      const Placed smaller = choose_placement(
-          {task_.model, task_.program, tiers, task_.overheads, task_.shape, task_.options, task_.costs});
-      if (!smaller.fits || !smaller.plan.stream.empty()) continue;
-      std::optional<Plan> plan = through(smaller.plan, device);
-      if (!plan || !within_budgets(*plan) || gain(placed_.plan, *plan) < kWorthGeneration) continue;
-      if (generation(*plan) < kGenerationKept * generation(placed_.plan)) continue;
-      if (!best || batch_seconds(*plan) < batch_seconds(*best)) best = std::move(plan);
+    for (const Bytes slice : kSlices) {
+      for (DeviceIndex device = 1; device < devices(); ++device) {
+        std::optional<Plan> plan = with_room_made(device, slice);
+        if (plan) take(std::move(*plan), best);
+      }
+      if (best) break;
     }
     return best;
   }
@@ -68,13 +65,41 @@ class PromptChoice {
     return predict(task_.model, plan, task_.costs).generation_rate;
   }
 
+  void take(Plan plan, std::optional<Plan>& best) const {
+    if (!best || batch_seconds(plan) < batch_seconds(*best)) best = std::move(plan);
+  }
+
+  [[nodiscard]] std::optional<Plan> with_room_made(DeviceIndex device, Bytes slice) const {
+    const std::optional<Plan> wanted = through(placed_.plan, device, slice);
+    if (!wanted || gain(placed_.plan, *wanted) < kWorthGeneration) return std::nullopt;
+    // What is given up may be what the ring would have shared scratch with: room for all of it, then.
+    const Bytes needed = tier_total(*wanted, device) - tier_total(placed_.plan, device) + 4 * kMiB;
+    std::vector<Tier> tiers = task_.tiers;
+    if (tiers[device].budget <= needed) return std::nullopt;
+    tiers[device].budget = tiers[device].budget - needed;
+    const Placed smaller =
+        choose_placement({task_.model, task_.program, tiers, task_.overheads, task_.shape, task_.options, task_.costs});
+    if (!smaller.fits || !smaller.plan.stream.empty()) return std::nullopt;
+    std::optional<Plan> plan = through(smaller.plan, device, slice);
+    if (!plan || !within_budgets(*plan) || gain(placed_.plan, *plan) < kWorthGeneration) return std::nullopt;
+    if (!keeps_generation(*plan)) return std::nullopt;
+    return plan;
+  }
+
+  // Hardly slower than without the ring, and no slower than anything that -ngl can say.
+  [[nodiscard]] bool keeps_generation(const Plan& plan) const {
+    const double rate = generation(plan);
+    const double without = generation(placed_.plan);
+    return rate >= without || (rate >= kGenerationKept * without && !whole_layers_beat(task_, 1.0 / rate));
+  }
+
   // `plan` with every feed-forward of the CPU going through the device, from the number of tokens on at which that is
   // faster. Its budgets are the task's; whether it keeps them is not asked.
-  [[nodiscard]] std::optional<Plan> through(const Plan& plan, DeviceIndex device) const {
+  [[nodiscard]] std::optional<Plan> through(const Plan& plan, DeviceIndex device, Bytes slice) const {
     Placement placement = placement_of(task_.model, plan);
     PromptStream& prompt = placement.prompt;
     prompt.device = device;
-    prompt.slice = kUsualSlice;
+    prompt.slice = slice;
     for (std::uint32_t g = 0; g < plan.groups.size(); ++g) {
       const bool here = plan.groups[g].device == kCpu && !plan.groups[g].streamed;
       if (here && can_pass_through(task_.program.groups[g])) prompt.groups.push_back(g);

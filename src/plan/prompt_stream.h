@@ -14,7 +14,8 @@
 namespace loadline::plan {
 
 // Long enough that handing a slice over costs nothing beside its way over the bus (over a millisecond at 12 GB/s), and
-// enough rows to fill a large card; still little of a small card's memory.
+// enough rows to fill a large card; still little of a small card's memory. Where there is less room the planner takes
+// shorter ones.
 inline constexpr Bytes kUsualSlice = 16 * kMiB;
 
 // One slot is filled while the other is multiplied with.

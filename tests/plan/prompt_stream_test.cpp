@@ -66,6 +66,27 @@ TEST(PromptStream, makes_prompts_faster_and_generation_hardly_slower) {
   EXPECT_GE(with.generation_rate, 0.97 * without.generation_rate);
 }
 
+// What is left of a full GPU is often enough for shorter slices: generation then costs nothing.
+TEST(PromptStream, has_shorter_slices_where_there_is_little_room) {
+  const gguf::Model model = test::make_model(test::llama_3_2_1b(), test::q4_k_m(16));
+  const model::Program program = model::build_program(model);
+  const hardware::Profile profile = test::machine(32 * kGiB, {"RTX 3050 Ti Mobile"});
+  std::size_t shorter = 0;
+  for (std::uint64_t mib = 250; mib < 900; mib += 50) {
+    Options options;
+    options.gpu_budget = Bytes(mib << 20);
+    const Plan with = make_plan(model, program, profile, options);
+    options.prompt_offload = false;
+    const Plan without = make_plan(model, program, profile, options);
+    if (with.prompt.tokens == 0 || with.prompt.slice == kUsualSlice) continue;
+    EXPECT_GE(with.prompt.slice, kUsualSlice / 4);
+    EXPECT_GT(with.prediction.prompt_rate, 1.1 * without.prediction.prompt_rate) << mib;
+    EXPECT_LE(tier_total(with, 1), *options.gpu_budget);
+    if (with.prediction.generation_rate == without.prediction.generation_rate) ++shorter;
+  }
+  EXPECT_GT(shorter, 0U);
+}
+
 TEST(PromptStream, is_not_there_where_nothing_passes_or_nobody_wants_it) {
   EXPECT_EQ(plan_8b("RTX 3050 Ti Mobile", without_prompts()).plan.prompt, PromptStream());
   EXPECT_EQ(plan_8b("RTX 4090").plan.prompt, PromptStream());  // all of the model is on the card

@@ -1,5 +1,6 @@
 // A table of plans, models by machines by contexts, and what holds for all of them.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include "plan/budgets.h"
@@ -107,8 +108,8 @@ double rate(const NamedModel& model, const hardware::Profile& profile, const Opt
   return attempt.fits ? attempt.plan.prediction.generation_rate : 0;
 }
 
-// What follows is about where groups lie for generation. For the sake of prompts a plan may give up a little of it
-// (plan/prompt_choice.h), so that is asked for apart.
+// Where groups lie for generation alone. For the sake of prompts a plan may give up a little of it
+// (plan/prompt_choice.h), so where steps are compared that is left out.
 Options for_generation() {
   Options options;
   options.prompt_offload = false;
@@ -148,19 +149,36 @@ TEST(Table, more_ram_is_never_slower) {
   }
 }
 
-// What -ngl can say, tried for every number of layers.
+// What -ngl can say, tried for every number of layers: none is predicted to generate faster than what is placed
+// automatically, whatever prompts would like, with RAM to spare and without.
+void expect_no_whole_layers_faster(const NamedModel& model, const hardware::Profile& profile, Options options) {
+  options.gpu_layers = {};
+  const double automatic = rate(model, profile, options);
+  for (std::uint32_t layers = 0; layers <= model.program.config.layers + 1; ++layers) {
+    options.gpu_layers = {GpuLayers::Kind::Count, layers};
+    EXPECT_LE(rate(model, profile, options), automatic * 1.000001) << "-ngl " << layers;
+  }
+}
+
 TEST(Table, automatic_placement_is_never_slower_than_any_number_of_whole_layers) {
   for (const NamedModel* model : {&models()[0], &models()[1], &models()[2]}) {
+    const Bytes size = model->model.tensor_bytes();
     for (const std::vector<std::string>& cards :
          {std::vector<std::string>{"RTX 3050 Ti Mobile"}, {"RTX 3060"}, {"RTX 3050 Ti Mobile", "RTX 3060"}}) {
       const hardware::Profile profile = test::machine(16 * kGiB, cards);
-      const double automatic = rate(*model, profile, for_generation());
-      EXPECT_GE(rate(*model, profile, {}), automatic * 0.97) << "what prompts may cost";
-      for (std::uint32_t layers = 0; layers <= model->program.config.layers + 1; ++layers) {
-        Options options = for_generation();
-        options.gpu_layers = {GpuLayers::Kind::Count, layers};
-        EXPECT_LE(rate(*model, profile, options), automatic * 1.000001)
-            << model->name << " on " << cards.back() << ", -ngl " << layers;
+      for (const bool prompts : {true, false}) {
+        for (const std::uint64_t share : {2, 5, 9, 20}) {
+          for (const bool scarce : {false, true}) {
+            Options options;
+            options.prompt_offload = prompts;
+            options.gpu_budget = size * share / 10 + 100 * kMiB;
+            if (scarce) options.ram_budget = size / 4 + 100 * kMiB;
+            SCOPED_TRACE(fmt::format("{} on {} with {} each{}{}", model->name, fmt::join(cards, " and "),
+                                     to_string(*options.gpu_budget), scarce ? ", little RAM" : "",
+                                     prompts ? ", prompts too" : ""));
+            expect_no_whole_layers_faster(*model, profile, options);
+          }
+        }
       }
     }
   }
