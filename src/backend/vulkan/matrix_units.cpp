@@ -39,31 +39,29 @@ bool has_features(const hardware::VulkanInstance& instance, VkPhysicalDevice dev
 }
 
 // SPIR-V: instructions of SPV_NV_cooperative_matrix and SPV_KHR_cooperative_matrix, and others that are looked at.
-enum Instruction : std::uint32_t {
-  kUndef = 1,
-  kExtension = 10,
-  kCapability = 17,
-  kTypeInt = 21,
-  kConstantTrue = 41,
-  kConstant = 43,
-  kParameter = 55,
-  kCall = 57,
-  kLoad = 61,
-  kConstruct = 80,
-  kExtract = 81,
-  kCopy = 83,
-  kPhi = 245,
-  kTypeNv = 5358,
-  kLoadNv = 5359,
-  kStoreNv = 5360,
-  kMultiplyAddNv = 5361,
-  kLengthNv = 5362,
-  kTypeKhr = 4456,
-  kLoadKhr = 4457,
-  kStoreKhr = 4458,
-  kMultiplyAddKhr = 4459,
-  kLengthKhr = 4460,
-};
+constexpr std::uint32_t kUndef = 1;
+constexpr std::uint32_t kExtension = 10;
+constexpr std::uint32_t kCapability = 17;
+constexpr std::uint32_t kTypeInt = 21;
+constexpr std::uint32_t kConstantTrue = 41;
+constexpr std::uint32_t kConstant = 43;
+constexpr std::uint32_t kParameter = 55;
+constexpr std::uint32_t kCall = 57;
+constexpr std::uint32_t kLoad = 61;
+constexpr std::uint32_t kConstruct = 80;
+constexpr std::uint32_t kExtract = 81;
+constexpr std::uint32_t kCopy = 83;
+constexpr std::uint32_t kPhi = 245;
+constexpr std::uint32_t kTypeNv = 5358;
+constexpr std::uint32_t kLoadNv = 5359;
+constexpr std::uint32_t kStoreNv = 5360;
+constexpr std::uint32_t kMultiplyAddNv = 5361;
+constexpr std::uint32_t kLengthNv = 5362;
+constexpr std::uint32_t kTypeKhr = 4456;
+constexpr std::uint32_t kLoadKhr = 4457;
+constexpr std::uint32_t kStoreKhr = 4458;
+constexpr std::uint32_t kMultiplyAddKhr = 4459;
+constexpr std::uint32_t kLengthKhr = 4460;
 constexpr std::uint32_t kMagic = 0x07230203;
 constexpr std::uint32_t kCapabilityNv = 5357;
 constexpr std::uint32_t kCapabilityKhr = 6022;
