@@ -81,7 +81,8 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
     factors.resize(info.elements());
     engine->model_.files[info.file].read_at(info.offset, std::as_writable_bytes(std::span(factors)));
   }
-  engine->executor_ = std::make_unique<exec::Executor>(engine->program_, p, std::move(devices), factors);
+  engine->executor_ = std::make_unique<exec::Executor>(engine->program_, p, std::move(devices), factors,
+                                                       hooks.overlap_from.value_or(exec::kOverlapFrom));
   engine->verify();
   return engine;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -55,9 +56,10 @@ struct Figures {
 // from any other.
 class Engine {
  public:
-  // What tests put between the engine and the system. Empty: nothing.
+  // What tests put between the engine and the system, and what they set. Empty: nothing.
   struct Hooks {
     std::function<decltype(storage::open_queue)> open_queue;
+    std::optional<std::uint32_t> overlap_from;  // exec::kOverlapFrom
   };
 
   // Allocates exactly the plan's arenas, loads, and compares what is held with what was planned. Throws Error; null if

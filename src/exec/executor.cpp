@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cassert>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
 #include "model/rope.h"
@@ -21,18 +23,38 @@ std::uint32_t pages_of(const model::ModelConfig& config, const plan::Plan& plan)
 }  // namespace
 
 Executor::Executor(const model::Program& program, const plan::Plan& plan, std::vector<backend::Device*> devices,
-                   std::span<const float> rope_factors)
+                   std::span<const float> rope_factors, std::uint32_t overlap_from)
     : program_(program),
       plan_(plan),
       devices_(std::move(devices)),
       busy_seconds_(devices_.size(), 0.0),
       cache_(pages_of(program.config, plan), plan.shape.sequences, plan.shape.context / plan.shape.sequences),
-      frequencies_(model::rope_frequencies(program.config.rope, rope_factors)) {
-  tokens_.reserve(plan.shape.batch);
-  runs_.reserve(plan.shape.sequences);
-  outputs_.reserve(plan.shape.outputs);
-  cosines_.resize(plan.shape.batch * frequencies_.size());
-  sines_.resize(plan.shape.batch * frequencies_.size());
+      frequencies_(model::rope_frequencies(program.config.rope, rope_factors)),
+      overlap_from_(overlap_from) {
+  const bool halves = can_overlap();
+  for (int i = 0; i < (halves ? 2 : 1); ++i) passes_.push_back(make_pass());
+  if (halves) two_.emplace(2);
+  last_ = &passes_.front();
+}
+
+Executor::Pass Executor::make_pass() const {
+  Pass pass;
+  pass.inputs.reserve(plan_.shape.sequences);
+  pass.tokens.reserve(plan_.shape.batch);
+  pass.runs.reserve(plan_.shape.sequences);
+  pass.outputs.reserve(plan_.shape.outputs);
+  pass.cosines.resize(plan_.shape.batch * frequencies_.size());
+  pass.sines.resize(plan_.shape.batch * frequencies_.size());
+  return pass;
+}
+
+// Where some passes are large enough and the plan has stages of several devices for them. Weights that come from disk
+// come once for each pass, in its order.
+bool Executor::can_overlap() const {
+  if (!plan_.stream.empty() || plan_.shape.batch < overlap_from_) return false;
+  if (plan_.prompt.tokens > 0 && plan_.prompt.tokens <= overlap_from_) return false;  // see `divide`
+  const plan::StageRange stages = plan::stages_for(plan_, overlap_from_);
+  return stages.end - stages.first > 1;
 }
 
 void Executor::check(std::span<const Input> inputs) const {
@@ -46,76 +68,183 @@ void Executor::check(std::span<const Input> inputs) const {
   }
 }
 
-void Executor::assemble(std::span<const Input> inputs) {
-  tokens_.clear();
-  runs_.clear();
-  outputs_.clear();
+void Executor::assemble(std::span<const Input> inputs, Pass& pass) {
+  pass.tokens.clear();
+  pass.runs.clear();
+  pass.outputs.clear();
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Input& input = inputs[i];
     const std::uint32_t position = cache_.length(input.sequence);
     const auto count = static_cast<std::uint32_t>(input.tokens.size());
     if (count == 0) continue;
     if (!cache_.extend(input.sequence, count)) {
-      for (std::size_t done = 0; done < i; ++done) {
-        const std::uint32_t sequence = inputs[done].sequence;
-        cache_.truncate(sequence, cache_.length(sequence) - static_cast<std::uint32_t>(inputs[done].tokens.size()));
-      }
+      take_back(inputs.first(i));
       throw bad_input(fmt::format("the context is full: {} tokens more do not fit after {}", count, position),
                       "Give more context with -c.");
     }
-    const auto first = static_cast<std::uint32_t>(tokens_.size());
+    const auto first = static_cast<std::uint32_t>(pass.tokens.size());
     assert(first + count <= plan_.shape.batch);
-    runs_.push_back({first, count, position, cache_.pages(input.sequence)});
-    tokens_.insert(tokens_.end(), input.tokens.begin(), input.tokens.end());
-    if (input.want == Want::Last) outputs_.push_back(first + count - 1);
+    pass.runs.push_back({first, count, position, cache_.pages(input.sequence)});
+    pass.tokens.insert(pass.tokens.end(), input.tokens.begin(), input.tokens.end());
+    if (input.want == Want::Last) pass.outputs.push_back(first + count - 1);
     if (input.want == Want::All) {
-      for (std::uint32_t t = 0; t < count; ++t) outputs_.push_back(first + t);
+      for (std::uint32_t t = 0; t < count; ++t) pass.outputs.push_back(first + t);
     }
     for (std::uint32_t t = 0; t < count; ++t) {
       const std::size_t at = (first + t) * frequencies_.size();
-      model::rope_table(program_.config.rope, frequencies_, position + t, cosines_.data() + at, sines_.data() + at);
+      model::rope_table(program_.config.rope, frequencies_, position + t, pass.cosines.data() + at,
+                        pass.sines.data() + at);
     }
   }
-  assert(outputs_.size() <= plan_.shape.outputs);
+  assert(pass.outputs.size() <= plan_.shape.outputs);
+}
+
+void Executor::take_back(std::span<const Input> inputs) {
+  for (const Input& input : inputs) {
+    cache_.truncate(input.sequence, cache_.length(input.sequence) - static_cast<std::uint32_t>(input.tokens.size()));
+  }
+}
+
+// The rows of the hidden state that a stage begins with: one that begins after the last attention sees only those that
+// were selected there.
+std::size_t Executor::hidden_rows(std::uint32_t stage, const Pass& pass) const {
+  const bool selected = program_.groups[plan_.stages[stage].first_group].ops.front().after_select;
+  return selected ? pass.outputs.size() : pass.tokens.size();
+}
+
+bool Executor::run_stage(std::uint32_t stage, const Pass& pass, const StopFlag& stop, Rounding rounding) {
+  const backend::Batch batch{pass.tokens, pass.runs, pass.outputs, pass.cosines.data(), pass.sines.data(), rounding};
+  const auto start = std::chrono::steady_clock::now();
+  const bool done = device_of(stage).run(stage, batch, stop);
+  busy_seconds_[plan_.stages[stage].device] +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return done;
 }
 
 bool Executor::run_stages(const StopFlag& stop, Rounding rounding) {
-  const backend::Batch batch{tokens_, runs_, outputs_, cosines_.data(), sines_.data(), rounding};
+  const Pass& pass = passes_.front();
   const std::size_t row = std::size_t{program_.config.embedding} * sizeof(float);
-  const plan::StageRange stages = plan::stages_for(plan_, tokens_.size());
+  const plan::StageRange stages = plan::stages_for(plan_, pass.tokens.size());
   for (std::uint32_t i = stages.first; i < stages.end; ++i) {
-    backend::Device& device = *devices_[plan_.stages[i].device];
     if (i > stages.first) {
-      // A stage that begins after the last attention sees only the rows that were selected there.
-      const bool selected = program_.groups[plan_.stages[i].first_group].ops.front().after_select;
-      const std::size_t rows = selected ? outputs_.size() : tokens_.size();
-      std::memcpy(device.hidden_in(), devices_[plan_.stages[i - 1].device]->hidden_out(), rows * row);
+      std::memcpy(device_of(i).hidden_in(), device_of(i - 1).hidden_out(), hidden_rows(i, pass) * row);
     }
-    const auto start = std::chrono::steady_clock::now();
-    const bool done = device.run(i, batch, stop);
-    busy_seconds_[plan_.stages[i].device] +=
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (!done) return false;
+    if (!run_stage(i, pass, stop, rounding)) return false;
+  }
+  return true;
+}
+
+// Divides the inputs among the two passes, each about half of the tokens. False where the pass goes as a whole: where
+// it is small, where the first half would want logits too (a device keeps those of one pass only), or where its weights
+// pass through a GPU: each half would bring them again, and the CPU's threads are needed for that.
+bool Executor::divide(std::span<const Input> inputs) {
+  std::size_t tokens = 0;
+  for (const Input& input : inputs) tokens += input.tokens.size();
+  if (passes_.size() < 2 || tokens < overlap_from_) return false;
+  if (plan_.prompt.tokens > 0 && tokens >= plan_.prompt.tokens) return false;
+  // Both halves by the same list of stages, and the first in whole pages where it is one sequence from the beginning.
+  const std::size_t half =
+      std::max<std::size_t>(1, (tokens / 2 + quant::kKvPageCells - 1) / quant::kKvPageCells * quant::kKvPageCells);
+  std::size_t left = half < tokens ? half : tokens / 2;
+  passes_[0].inputs.clear();
+  passes_[1].inputs.clear();
+  for (const Input& input : inputs) {
+    const std::size_t first = std::min(left, input.tokens.size());
+    left -= first;
+    const bool whole = first == input.tokens.size();
+    if (first > 0) {
+      if (whole ? input.want != Want::None : input.want == Want::All) return false;
+      passes_[0].inputs.push_back({input.sequence, input.tokens.first(first), Want::None});
+    }
+    if (!whole) passes_[1].inputs.push_back({input.sequence, input.tokens.subspan(first), input.want});
+  }
+  return true;
+}
+
+// In step: the first half is one stage ahead of the second. Two stages after one another are always of different
+// devices.
+bool Executor::run_halves(const StopFlag& stop, Rounding rounding) {
+  Pass& ahead = passes_[0];
+  Pass& behind = passes_[1];
+  for (Pass* pass : {&ahead, &behind}) {
+    pass->ok = true;
+    pass->error = nullptr;
+  }
+  const std::size_t row = program_.config.embedding;
+  const plan::StageRange stages = plan::stages_for(plan_, ahead.tokens.size());
+  const auto attempt = [&](std::uint32_t stage, Pass& pass) noexcept {
+    try {
+      pass.ok = run_stage(stage, pass, stop, rounding);
+    } catch (...) {
+      pass.ok = false;
+      pass.error = std::current_exception();
+    }
+  };
+  const auto copy = [&](std::uint32_t stage, const Pass& pass) {
+    std::memcpy(device_of(stage).hidden_in(), device_of(stage - 1).hidden_out(),
+                hidden_rows(stage, pass) * row * sizeof(float));
+  };
+  for (std::uint32_t i = stages.first; i <= stages.end; ++i) {
+    const bool one = i < stages.end;           // the half ahead runs stage i
+    const bool other = i > stages.first;       // the half behind runs the stage before
+    const bool moves = i >= stages.first + 2;  // and its hidden state comes from the one before that
+    if (one && other) {
+      if (moves && &device_of(i) == &device_of(i - 2)) {
+        // They change places: each takes what the other leaves.
+        const std::size_t rows = std::max(hidden_rows(i, ahead), hidden_rows(i - 1, behind));
+        float* here = device_of(i).hidden_in();
+        std::swap_ranges(here, here + rows * row, device_of(i - 1).hidden_in());
+      } else {
+        copy(i, ahead);
+        if (moves) copy(i - 1, behind);
+      }
+    } else if (moves) {
+      copy(i - 1, behind);
+    }
+    // The CPU's team is led by the thread that calls.
+    const bool behind_here = other && (!one || plan_.stages[i - 1].device == plan::kCpu);
+    two_->run([&](int thread) noexcept {
+      const bool for_behind = (thread == 0) == behind_here;
+      if (for_behind && other) attempt(i - 1, behind);
+      if (!for_behind && one) attempt(i, ahead);
+    });
+    for (const Pass* pass : {&ahead, &behind}) {
+      if (pass->error) std::rethrow_exception(pass->error);
+    }
+    if (!ahead.ok || !behind.ok) return false;
   }
   return true;
 }
 
 bool Executor::forward(std::span<const Input> inputs, const StopFlag& stop, Rounding rounding) {
   check(inputs);
-  assemble(inputs);
-  const auto take_back = [&] {
-    for (const Input& input : inputs) {
-      cache_.truncate(input.sequence, cache_.length(input.sequence) - static_cast<std::uint32_t>(input.tokens.size()));
+  const bool halves = divide(inputs);
+  last_ = halves ? &passes_[1] : &passes_[0];
+  if (halves) {
+    assemble(passes_[0].inputs, passes_[0]);
+    try {
+      assemble(passes_[1].inputs, passes_[1]);
+    } catch (...) {
+      take_back(passes_[0].inputs);
+      throw;
     }
-    outputs_.clear();
+  } else {
+    assemble(inputs, passes_[0]);
+  }
+  const auto undo = [&] {
+    take_back(inputs);
+    last_->outputs.clear();
   };
   try {
-    if (run_stages(stop, rounding)) return true;
+    if (halves ? run_halves(stop, rounding) : run_stages(stop, rounding)) {
+      if (halves) ++overlapped_passes_;
+      return true;
+    }
   } catch (...) {
-    take_back();
+    undo();
     throw;
   }
-  take_back();
+  undo();
   return false;
 }
 

@@ -1,12 +1,20 @@
 // The batch executor: runs the stages of a plan over batches of tokens from several sequences, and keeps their KV
 // cache. It moves the hidden state between devices; what happens inside a device is the device's.
+//
+// Passes of many tokens, of which only the last half wants logits, go as two halves where the plan has more than one
+// device: while one device runs a stage for the first half, another runs the stage before for the second. A stage sees
+// the first half before the second, and so the cache is written in order; every device is asked for one stage at a
+// time.
 #pragma once
 
 #include <cstdint>
+#include <exception>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "backend/device.h"
+#include "base/thread_pool.h"
 #include "exec/kv_cache.h"
 #include "model/program.h"
 #include "plan/plan.h"
@@ -26,13 +34,16 @@ struct Input {
   Want want;
 };
 
+// A pass of fewer tokens is not halved: its halves would be multiplied less efficiently than is gained.
+inline constexpr std::uint32_t kOverlapFrom = 128;
+
 // Owns the bookkeeping, not the devices. Allocates only when constructed. Not thread-safe; `stop` may be set by anyone.
 class Executor {
  public:
   // `devices` has an entry per device of the plan, null where the plan has no stage there. `rope_factors` is the
-  // content of rope_freqs.weight, or empty.
+  // content of rope_freqs.weight, or empty. `overlap_from`: passes of at least so many tokens are halved.
   Executor(const model::Program& program, const plan::Plan& plan, std::vector<backend::Device*> devices,
-           std::span<const float> rope_factors);
+           std::span<const float> rope_factors, std::uint32_t overlap_from = kOverlapFrom);
 
   // One pass. All inputs together hold at most shape.batch tokens and want at most shape.outputs rows; each sequence
   // appears once. Throws Error(BadInput) for a token outside the vocabulary or a sequence without room, before anything
@@ -41,18 +52,41 @@ class Executor {
 
   // Row `index` of the logits of the last pass, in the order of the inputs.
   [[nodiscard]] std::span<const float> logits(std::size_t index) const;
-  [[nodiscard]] std::size_t logits_rows() const { return outputs_.size(); }
+  [[nodiscard]] std::size_t logits_rows() const { return last_->outputs.size(); }
+  // Passes that went as two halves.
+  [[nodiscard]] std::size_t overlapped_passes() const { return overlapped_passes_; }
 
-  // Seconds that the device has spent on its stages so far, what it waited for inside them included. They take turns.
+  // Seconds that the device has spent on its stages so far, what it waited for inside them included. Devices take turns
+  // but where passes are halved.
   [[nodiscard]] double busy_seconds(plan::DeviceIndex device) const { return busy_seconds_[device]; }
 
   [[nodiscard]] const KvCache& cache() const { return cache_; }
   void truncate(std::uint32_t sequence, std::uint32_t length) { cache_.truncate(sequence, length); }
 
  private:
+  // The batch of a pass, or of half of one; capacities are the plan's.
+  struct Pass {
+    std::vector<Input> inputs;
+    std::vector<std::int32_t> tokens;
+    std::vector<backend::TokenRun> runs;
+    std::vector<std::uint32_t> outputs;
+    std::vector<float> cosines;
+    std::vector<float> sines;
+    bool ok = true;  // the stage that ran last was not stopped
+    std::exception_ptr error;
+  };
+
+  [[nodiscard]] Pass make_pass() const;
+  [[nodiscard]] bool can_overlap() const;
+  [[nodiscard]] bool divide(std::span<const Input> inputs);
   void check(std::span<const Input> inputs) const;
-  void assemble(std::span<const Input> inputs);
+  void assemble(std::span<const Input> inputs, Pass& pass);
+  void take_back(std::span<const Input> inputs);
   bool run_stages(const StopFlag& stop, Rounding rounding);
+  bool run_halves(const StopFlag& stop, Rounding rounding);
+  bool run_stage(std::uint32_t stage, const Pass& pass, const StopFlag& stop, Rounding rounding);
+  [[nodiscard]] std::size_t hidden_rows(std::uint32_t stage, const Pass& pass) const;
+  [[nodiscard]] backend::Device& device_of(std::uint32_t stage) const { return *devices_[plan_.stages[stage].device]; }
 
   const model::Program& program_;
   const plan::Plan& plan_;
@@ -60,12 +94,11 @@ class Executor {
   std::vector<double> busy_seconds_;  // per device
   KvCache cache_;
   std::vector<float> frequencies_;
-  // The batch of the current pass; capacities are the plan's.
-  std::vector<std::int32_t> tokens_;
-  std::vector<backend::TokenRun> runs_;
-  std::vector<std::uint32_t> outputs_;
-  std::vector<float> cosines_;
-  std::vector<float> sines_;
+  const std::uint32_t overlap_from_;
+  std::vector<Pass> passes_;       // one, and where passes may be halved a second
+  Pass* last_;                     // whose logits there are
+  std::optional<ThreadPool> two_;  // the thread that calls and one more, where passes may be halved
+  std::size_t overlapped_passes_ = 0;
 };
 
 }  // namespace loadline::exec

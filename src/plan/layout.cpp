@@ -206,7 +206,8 @@ void LayoutBuilder::staging(const std::vector<bool>& used) {
 void LayoutBuilder::runtime(const std::vector<ContextOverhead>& overheads, const std::vector<bool>& used) {
   const Bytes arenas = tier_total(plan_, kCpu);
   ArenaBuilder ram(plan_, kCpu, Purpose::Runtime);
-  for (RuntimePart& part : runtime_parts(model_, program_, plan_.shape, arenas)) {
+  const bool has_gpu = std::find(used.begin() + 1, used.end(), true) != used.end();
+  for (RuntimePart& part : runtime_parts(model_, program_, plan_.shape, arenas, has_gpu)) {
     ram.append(std::move(part.name), part.size);
   }
   for (DeviceIndex device = 1; device < used.size(); ++device) {

@@ -88,15 +88,17 @@ Bytes page_tables(Bytes mapped) { return align_up(Bytes(mapped.value / 512 + map
 }  // namespace
 
 std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape,
-                                       Bytes arenas) {
-  // Tokens, cosines and sines of the batch, and the page tables of the sequences.
+                                       Bytes arenas, bool has_gpu) {
+  // Tokens, cosines and sines of the batch, and the page tables of the sequences. With a GPU passes may go as two
+  // halves at the same time, with a thread and tables for each.
+  const std::uint64_t halves = has_gpu ? 2 : 1;
   const std::uint64_t token = 16 + program.config.rope.dimensions * sizeof(float);
-  const Bytes tables(shape.batch * token + std::uint64_t{shape.context} / quant::kKvPageCells * 8 + 64 * 1024);
+  const Bytes tables(halves * shape.batch * token + std::uint64_t{shape.context} / quant::kKvPageCells * 8 + 64 * 1024);
   return {
       {"code", kCode},
       {"metadata", metadata_bytes(model)},
       {"vocabulary", vocabulary_bytes(model.metadata)},
-      {"thread stacks", kThread * shape.threads},
+      {"thread stacks", kThread * (shape.threads + halves - 1)},
       {"page tables", page_tables(arenas)},
       {"batch tables", tables},
       {"allocator slack", kSlack},

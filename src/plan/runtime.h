@@ -18,8 +18,8 @@ struct RuntimePart {
 };
 
 // Of the process, in RAM. Measured from outside on models of all sizes; the constants are in runtime.cpp.
-// `arenas`: all that is allocated in RAM.
+// `arenas`: all that is allocated in RAM; `has_gpu`: some of the model is on one.
 std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape,
-                                       Bytes arenas);
+                                       Bytes arenas, bool has_gpu);
 
 }  // namespace loadline::plan

@@ -8,6 +8,7 @@
 
 #include "backend/reference/reference.h"
 #include "backend/vulkan/gpu.h"
+#include "base/error.h"
 #include "engine/benchmark.h"
 #include "engine/engine.h"
 #include "engine/golden.h"
@@ -93,11 +94,11 @@ plan::Plan divided_plan(const gguf::Model& model, const model::Program& program,
 }
 
 std::unique_ptr<Engine> load(const fs::path& file, std::size_t tokens, const Division& division,
-                             const Settings& settings) {
+                             const Settings& settings, const Engine::Hooks& hooks = {}) {
   gguf::Model model = gguf::open_model(file);
   model::Program program = model::build_program(model);
   plan::Plan plan = divided_plan(model, program, file, division, tokens, settings);
-  return Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
+  return Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop, hooks);
 }
 
 std::vector<float> logits(const fs::path& file, const std::vector<std::int32_t>& tokens, const Division& division,
@@ -190,6 +191,68 @@ TEST_F(GpuLogits, AgreeWithTheGoldenLogitsUnderTensorOverrides) {
       tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }, kNeverStop);
   const auto golden = std::ranges::find(test::golden_files(), "llama-F32", &Golden::name);
   test::expect_within(test::compare(test::golden_logits(folder, *golden), all, tokens.size()), *golden);
+}
+
+std::vector<std::int32_t> sixty_tokens(const fs::path& folder) {
+  std::vector<std::int32_t> tokens = test::golden_tokens(folder);
+  while (tokens.size() < 60) tokens.push_back(tokens[tokens.size() % 32]);
+  tokens.resize(60);
+  return tokens;
+}
+
+// Two halves of a pass on two devices at a time are what they are one after the other: to the last bit, since no row's
+// arithmetic depends on how the pass is divided here.
+class OverlappedHalves : public GpuLogits, public testing::WithParamInterface<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Divisions, OverlappedHalves,
+                         testing::Values("LastLayer", "FirstLayer", "AttentionOnly", "FeedForwardOnly", "TwoGpus",
+                                         "TwoGpusAndTheCpu", "OutputOnTheCpu"));
+
+TEST_P(OverlappedHalves, GiveTheSameLogits) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const Division& division = division_named(GetParam());
+  const fs::path file = folder / "llama-F32.gguf";
+  const std::vector<std::int32_t> repeated = sixty_tokens(folder);
+  const std::span<const std::int32_t> tokens = repeated;
+  Engine::Hooks hooks;
+  hooks.overlap_from = 1000;
+  const auto apart = load(file, 128, division, {}, hooks);
+  hooks.overlap_from = 40;
+  const auto together = load(file, 128, division, {}, hooks);
+  const auto last_logits = [&](Engine& engine, std::span<const std::int32_t> part, exec::Want want) {
+    const exec::Input input{0, part, want};
+    EXPECT_TRUE(engine.forward({&input, 1}, kNeverStop));
+    const auto row = engine.executor().logits(0);
+    return std::vector<float>(row.begin(), row.end());
+  };
+  // The reference takes the halves, 32 tokens and 28, in passes of their own.
+  last_logits(*apart, tokens.first(32), exec::Want::None);
+  const auto expected = last_logits(*apart, tokens.subspan(32), exec::Want::Last);
+  EXPECT_EQ(last_logits(*together, tokens, exec::Want::Last), expected);
+  EXPECT_EQ(apart->executor().overlapped_passes(), 0U);
+  EXPECT_EQ(together->executor().overlapped_passes(), 1U);
+  // What both left in the cache is the same: the next token's logits are.
+  EXPECT_EQ(last_logits(*together, tokens.first(1), exec::Want::Last),
+            last_logits(*apart, tokens.first(1), exec::Want::Last));
+  // A pass that wants logits of all its tokens goes as a whole.
+  const exec::Input every{0, tokens.first(40), exec::Want::All};
+  EXPECT_TRUE(together->forward({&every, 1}, kNeverStop));
+  EXPECT_EQ(together->executor().overlapped_passes(), 1U);
+}
+
+TEST_F(GpuLogits, OfHalvesThatWereStoppedLeaveTheCacheAsItWas) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const std::vector<std::int32_t> tokens = sixty_tokens(folder);
+  Engine::Hooks hooks;
+  hooks.overlap_from = 40;
+  const auto engine = load(folder / "llama-F32.gguf", 128, division_named("AttentionOnly"), {}, hooks);
+  const exec::Input input{0, tokens, exec::Want::Last};
+  const std::atomic<bool> stopped{true};
+  EXPECT_FALSE(engine->forward({&input, 1}, stopped));
+  EXPECT_EQ(engine->executor().cache().length(0), 0U);
+  EXPECT_EQ(engine->executor().logits_rows(), 0U);
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(engine->forward({&input, 1}, kNeverStop));
+  EXPECT_THROW(engine->forward({&input, 1}, kNeverStop), Error) << "the context holds 128 tokens";
+  EXPECT_EQ(engine->executor().cache().length(0), 120U);
 }
 
 TEST_F(GpuLogits, AreMeasuredDeviceByDevice) {
