@@ -193,6 +193,44 @@ TEST_F(GpuLogits, AgreeWithTheGoldenLogitsUnderTensorOverrides) {
   test::expect_within(test::compare(test::golden_logits(folder, *golden), all, tokens.size()), *golden);
 }
 
+// --vram with less than the model: the planner itself divides it, weights and cache on both sides, to the last group.
+TEST_F(GpuLogits, AgreeWithTheGoldenLogitsUnderABudget) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const auto tokens = test::golden_tokens(folder);
+  for (const char* name : {"llama-F32", "qwen3-Q4_K_M"}) {
+    const fs::path file = folder / (std::string(name) + ".gguf");
+    gguf::Model model = gguf::open_model(file);
+    model::Program program = model::build_program(model);
+    hardware::Profile machine = machine_with_gpus(file, 1);
+    // So slow a CPU that the GPU is filled, whatever the fixed costs of such a small model.
+    machine.ram.read_bandwidth = {1e6, 1e6};
+    machine.gpus[0].memory_bandwidth = 1e12;
+    plan::Options options;
+    options.context = static_cast<std::uint32_t>(tokens.size());
+    options.outputs = options.batch;
+    options.threads = 2;
+    options.k_type = options.v_type = quant::TensorType::F32;
+    const Bytes all = plan::tier_total(plan::make_plan(model, program, machine, options), kGpu);
+    options.gpu_budget = all / 5 * 2;
+    plan::Plan plan = plan::make_plan(model, program, machine, options);
+    const Bytes held = plan::tier_total(plan, kGpu);
+    EXPECT_LE(held, *options.gpu_budget);
+    bool kv_on_both = true;
+    for (const std::uint32_t tier : {kCpu, kGpu}) {
+      EXPECT_GT(plan::tier_total(plan, tier, plan::Purpose::Weights), Bytes(0)) << name;
+      kv_on_both = kv_on_both && plan::tier_total(plan, tier, plan::Purpose::KvCache) > Bytes(0);
+    }
+    EXPECT_TRUE(kv_on_both || name != std::string("llama-F32"));
+    const auto engine = Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
+    std::vector<float> logits;
+    engine->score(
+        tokens, 0, [&](std::span<const float> row) { logits.insert(logits.end(), row.begin(), row.end()); },
+        kNeverStop);
+    const auto golden = std::ranges::find(test::golden_files(), name, &Golden::name);
+    test::expect_within(test::compare(test::golden_logits(folder, *golden), logits, tokens.size()), *golden);
+  }
+}
+
 std::vector<std::int32_t> sixty_tokens(const fs::path& folder) {
   std::vector<std::int32_t> tokens = test::golden_tokens(folder);
   while (tokens.size() < 60) tokens.push_back(tokens[tokens.size() % 32]);

@@ -60,10 +60,13 @@ class WatchedQueue final : public ReadQueue {
 };
 
 Engine::Hooks watched(Watch watch, QueueOptions how = {}) {
-  return {[watch, how](std::span<const File> files, std::span<std::byte> memory, const QueueOptions& options) {
+  Engine::Hooks hooks;
+  hooks.open_queue = [watch, how](std::span<const File> files, std::span<std::byte> memory,
+                                  const QueueOptions& options) {
     return std::make_unique<WatchedQueue>(storage::open_queue(files, memory, {options.depth, how.direct, how.uring}),
                                           watch);
-  }};
+  };
+  return hooks;
 }
 
 class Streaming : public testing::Test {
