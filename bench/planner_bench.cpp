@@ -21,7 +21,8 @@ void plan_model(benchmark::State& state, const test::ModelShape& shape, Bytes ra
   state.SetLabel(fits ? "fits" : "does not fit");
 }
 
-const std::vector<std::string> kNone, kOne = {"RTX 3060"}, kTwo = {"RTX 3060", "RTX 4090"};
+const std::vector<std::string> kNone, kOne = {"RTX 3060"}, kTwo = {"RTX 3060", "RTX 4090"},
+                                      kThree = {"RTX 3060", "RTX 4090", "RTX 3090"};
 
 BENCHMARK_CAPTURE(plan_model, 8b_ram, test::llama_3_8b(), 64 * kGiB, kNone)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(plan_model, 8b_one_gpu, test::llama_3_8b(), 64 * kGiB, {"RTX 3050 Ti Mobile"})
@@ -29,8 +30,12 @@ BENCHMARK_CAPTURE(plan_model, 8b_one_gpu, test::llama_3_8b(), 64 * kGiB, {"RTX 3
 BENCHMARK_CAPTURE(plan_model, 405b_ram, test::llama_3_1_405b(), 512 * kGiB, kNone)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(plan_model, 405b_one_gpu, test::llama_3_1_405b(), 512 * kGiB, kOne)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(plan_model, 405b_two_gpus, test::llama_3_1_405b(), 512 * kGiB, kTwo)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(plan_model, 405b_three_gpus, test::llama_3_1_405b(), 512 * kGiB, kThree)
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(plan_model, 405b_from_disk, test::llama_3_1_405b(), 64 * kGiB, kNone)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(plan_model, 405b_one_gpu_from_disk, test::llama_3_1_405b(), 64 * kGiB, kOne)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(plan_model, 405b_two_gpus_from_disk, test::llama_3_1_405b(), 64 * kGiB, kTwo)
     ->Unit(benchmark::kMillisecond);
 
 }  // namespace

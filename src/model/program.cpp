@@ -53,6 +53,7 @@ std::string Group::name() const {
 
 std::vector<TensorIndex> Group::tensors() const {
   std::vector<TensorIndex> all;
+  all.reserve(2 * ops.size());
   const auto note = [&](TensorIndex index) {
     if (index != kNoTensor && std::ranges::find(all, index) == all.end()) all.push_back(index);
   };

@@ -347,6 +347,8 @@ Plan lay_out(const gguf::Model& model, const model::Program& program, const std:
   plan.stages = stages_of(plan.groups, plan.prompt);
   plan.weights.assign(model.tensors.size(), kNoRegion);
   plan.kv.resize(program.config.layers);
+  // Planning lays out dozens of plans, of a thousand regions each.
+  plan.regions.reserve(model.tensors.size() + 2 * plan.kv.size() + 64 * tiers.size());
   const auto devices = static_cast<DeviceIndex>(tiers.size() - 1);  // the disk computes nothing
   plan.scratch.resize(devices);
   std::vector<bool> used(devices, false);

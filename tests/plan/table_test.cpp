@@ -184,6 +184,26 @@ TEST(Table, automatic_placement_is_never_slower_than_any_number_of_whole_layers)
   }
 }
 
+// With several GPUs the search is exact for small problems only; these are larger. -ngl may spread its layers over the
+// GPUs group by group.
+TEST(Table, automatic_placement_over_several_gpus_is_never_slower_than_whole_layers) {
+  for (const NamedModel* model : {&models()[1], &models()[2]}) {
+    const Bytes size = model->model.tensor_bytes();
+    for (const std::vector<std::string>& cards :
+         {std::vector<std::string>{"RTX 4090", "GTX 1660 Super"}, {"RTX 3060", "RTX 3060", "RTX 2060 6GB"}}) {
+      const hardware::Profile profile = test::machine(16 * kGiB, cards);
+      for (const auto& [first, second] : {std::pair{1, 3}, {4, 2}, {6, 5}}) {
+        Options options;
+        for (std::uint32_t i = 0; i < cards.size(); ++i) {
+          options.gpu_budgets[i] = size * static_cast<std::uint64_t>(i == 1 ? second : first) / 10 + 90 * kMiB;
+        }
+        SCOPED_TRACE(fmt::format("{} on {} with {}0 and {}0 %", model->name, fmt::join(cards, ", "), first, second));
+        expect_no_whole_layers_faster(*model, profile, options);
+      }
+    }
+  }
+}
+
 // One group more on the GPU does not fit, or would not be faster: a group that costs two changes of device, say.
 TEST(Table, a_gpu_is_filled_to_the_last_group_that_pays) {
   for (const NamedModel* model : {&models()[1], &models()[2]}) {
