@@ -21,7 +21,6 @@
 #include "cli/speculate_options.h"
 #include "cli/terminal.h"
 #include "engine/engine.h"
-#include "hardware/probe.h"
 #include "plan/planner.h"
 #include "plan/refusal.h"
 #include "plan/render.h"
@@ -216,8 +215,13 @@ int run(const Options& options, bool prompt_given) {
   }
   // The prompt is the one thing whose size no plan knows: its text, its tokens, and what cutting it took.
   const Bytes of_prompt(4 * prompt.size() + 16 * tokens.size());
-  const Bytes held = hardware::held_memory();
-  plan::require_held(plan, held - std::min(held, of_prompt));
+  plan::Held held = engine->held();
+  held.process -= std::min(held.process, of_prompt);
+  if (const std::string why = plan::why_not_verified(plan); why.empty()) {
+    plan::require_held(plan, held);
+  } else if (!options.quiet) {
+    fmt::print(stderr, "{}\n", why);
+  }
 
   Output output(options.json);
   if (!options.hide_prompt) output.write(prompt);

@@ -11,6 +11,7 @@
 #include "backend/cpu/cpu_device.h"
 #include "backend/vulkan/vulkan_device.h"
 #include "base/error.h"
+#include "hardware/probe.h"
 #include "plan/stream.h"
 #include "storage/read_queue.h"
 
@@ -27,6 +28,22 @@ std::filesystem::path user_cache_folder() {
   if (home != nullptr && *home == '/') return std::filesystem::path(home) / ".cache/loadline";
   return {};
 }
+
+// Adds to `bytes` what the process comes to hold of RAM while this lives.
+class DriverShare {
+ public:
+  explicit DriverShare(Bytes& bytes) : bytes_(bytes), before_(hardware::held_memory()) {}
+  ~DriverShare() {
+    const Bytes now = hardware::held_memory();
+    bytes_ += now - std::min(now, before_);
+  }
+  DriverShare(const DriverShare&) = delete;
+  DriverShare& operator=(const DriverShare&) = delete;
+
+ private:
+  Bytes& bytes_;
+  Bytes before_;
+};
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -55,6 +72,7 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
     vulkan::DeviceOptions options;
     options.device = p.tiers[i].device;
     options.cache_folder = user_cache_folder();
+    const DriverShare share(engine->drivers_held_);
     auto gpu = std::make_unique<vulkan::VulkanDevice>(engine->model_, engine->program_, p, i, options);
     gpu->set_source(&cpu);
     engine->devices_[i] = std::move(gpu);
@@ -63,8 +81,11 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
   std::vector<backend::Device*> devices;
   for (const auto& device : engine->devices_) devices.push_back(device.get());
   if (!load_weights(engine->model_, p, devices, *engine->pool_, memory(p.load_buffer), progress, stop)) return nullptr;
-  for (backend::Device* device : devices) {
-    if (device != nullptr) device->prepare();
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    if (devices[i] == nullptr) continue;
+    std::optional<DriverShare> share;
+    if (i != plan::kCpu) share.emplace(engine->drivers_held_);
+    devices[i]->prepare();
   }
 
   if (!p.stream.empty()) {
@@ -102,6 +123,17 @@ void Engine::verify() const {
                                                    held.value, planned.value));
     }
   }
+}
+
+plan::Held Engine::held() const {
+  plan::Held held{hardware::held_memory(), drivers_held_, {}};
+  for (std::size_t i = 0; i < devices_.size(); ++i) {
+    const auto* gpu = dynamic_cast<const vulkan::VulkanDevice*>(devices_[i].get());
+    if (gpu == nullptr || !gpu->context().limits().software) continue;
+    const auto tier = static_cast<std::uint32_t>(i);
+    held.software += plan::tier_total(plan_, tier) - plan::tier_total(plan_, tier, plan::Purpose::Runtime);
+  }
+  return held;
 }
 
 Engine::GpuPeaks Engine::measure_gpu(plan::DeviceIndex device) {

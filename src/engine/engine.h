@@ -17,6 +17,7 @@
 #include "gguf/gguf.h"
 #include "model/program.h"
 #include "plan/plan.h"
+#include "plan/refusal.h"
 #include "speculate/ngram_drafter.h"
 
 namespace loadline::engine {
@@ -82,6 +83,8 @@ class Engine {
   GpuPeaks measure_gpu(plan::DeviceIndex device);
   // What a user should know of the devices, a sentence each.
   [[nodiscard]] std::vector<std::string> remarks() const;
+  // What the process holds of RAM now, for plan::require_held.
+  [[nodiscard]] plan::Held held() const;
   // Bytes of weights read from disk for the passes so far.
   [[nodiscard]] Bytes streamed_bytes() const { return stream_ ? stream_->bytes_read() : Bytes(); }
 
@@ -109,6 +112,7 @@ class Engine {
   plan::Plan plan_;
   std::unique_ptr<ThreadPool> pool_;
   std::vector<std::unique_ptr<backend::Device>> devices_;  // per device of the plan; null where it has no tier in use
+  Bytes drivers_held_;                                     // of RAM, by opening GPUs and making their shaders
   std::unique_ptr<WeightStream> stream_;                   // null where nothing is streamed; goes before the devices
   std::unique_ptr<exec::Executor> executor_;
   std::vector<Token> next_;  // the tokens of one pass of a generation

@@ -108,7 +108,8 @@ std::vector<std::string> lowered_budgets(const Options& options, const std::vect
 std::vector<ContextOverhead> context_overheads(const hardware::Profile& profile) {
   std::vector<ContextOverhead> overheads(1);
   for (const hardware::Gpu& gpu : profile.gpus) {
-    overheads.push_back({gpu.context_memory, gpu.context_host_memory, gpu.context_measured});
+    // A software device's context is of RAM alone, and measured as it is opened (Engine::held).
+    overheads.push_back({gpu.context_memory, gpu.context_host_memory, gpu.context_measured || gpu.software});
   }
   overheads.emplace_back();
   return overheads;

@@ -213,7 +213,9 @@ void LayoutBuilder::runtime(const std::vector<ContextOverhead>& overheads, const
   for (DeviceIndex device = 1; device < used.size(); ++device) {
     if (!used[device]) continue;
     if (overheads[device].host.value > 0) {
-      ram.append(fmt::format("driver of {}", plan_.tiers[device].name), overheads[device].host);
+      ram.append(
+          fmt::format("driver of {}{}", plan_.tiers[device].name, overheads[device].measured ? "" : " (assumed)"),
+          overheads[device].host);
     }
     if (overheads[device].device.value == 0) continue;
     ArenaBuilder gpu(plan_, device, Purpose::Runtime);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/text.h"
 #include "plan/suggest.h"
 
 namespace loadline::plan {
@@ -12,6 +13,18 @@ namespace {
 
 // With the bytes, since what is missing may be less than the rounding hides.
 std::string exact(Bytes size) { return fmt::format("{} ({} bytes)", to_string(size), size.value); }
+
+constexpr std::string_view kAssumed = " (assumed)";
+
+// Of RAM's runtime arena, as layout.cpp names it.
+bool is_driver(const Region& region) {
+  return region.purpose == Purpose::Runtime && region.name.starts_with("driver of ");
+}
+Bytes driver_memory(const Plan& plan) {
+  Bytes bytes;
+  for (const Region& region : plan.regions) bytes += is_driver(region) ? region.size : Bytes(0);
+  return bytes;
+}
 
 std::string parts_of(const Plan& plan, std::uint32_t tier) {
   std::string parts;
@@ -77,13 +90,30 @@ void require_available(const Plan& plan, const hardware::Profile& profile) {
   }
 }
 
-void require_held(const Plan& plan, Bytes held) {
-  const bool uses_gpu =
-      std::ranges::any_of(plan.groups, [](const GroupPlacement& group) { return group.device != kCpu; });
+void require_held(const Plan& plan, const Held& held) {
+  const Bytes for_drivers = driver_memory(plan);
+  const Bytes excess = held.drivers - std::min(held.drivers, for_drivers);
   const Bytes planned = tier_total(plan, kCpu);
-  if (uses_gpu || held <= planned) return;
-  throw Error(ErrorCode::Internal,
-              fmt::format("the process holds {} of RAM where the plan says {}", exact(held), exact(planned)));
+  if (held.process > planned + held.software + excess) {
+    throw Error(ErrorCode::Internal, fmt::format("the process holds {} of RAM where the plan says {}",
+                                                 exact(held.process), exact(planned + held.software + excess)));
+  }
+  const Tier& ram = plan.tiers[kCpu];
+  if (excess.value > 0 && held.process > ram.budget + ram.headroom + held.software) {
+    throw Error(ErrorCode::DoesNotFit,
+                fmt::format("opening the GPUs took {} of RAM where the plan has {}, and the budget does not hold that",
+                            exact(held.drivers), exact(for_drivers)),
+                "Give more with --ram, or plan for a smaller context.");
+  }
+}
+
+std::string why_not_verified(const Plan& plan) {
+  for (const Region& region : plan.regions) {
+    if (!is_driver(region) || !region.name.ends_with(kAssumed)) continue;
+    return fmt::format("RAM is not verified: nobody measured what the {} takes (`loadline devices --measure` does)",
+                       printable(region.name.substr(0, region.name.size() - kAssumed.size()), 60));
+  }
+  return {};
 }
 
 Error refusal(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,

@@ -55,6 +55,7 @@ TEST_F(GpuRun, TellsTheSameStoryWhereverTheLayersAre) {
     EXPECT_EQ(told.out, story) << place[1];
     EXPECT_THAT(told.err, HasSubstr("GPU 0 (llvmpipe"));
     EXPECT_THAT(told.err, HasSubstr("busy"));
+    EXPECT_THAT(told.err, Not(HasSubstr("not verified"))) << "a software GPU's driver is measured";
   }
   const ProcessResult two =
       tell({"--dev", "vulkan0,vulkan0", "--ot", "blk\\.[01]\\.=GPU0", "--ot", "blk\\.[23]\\.=GPU1"});

@@ -196,8 +196,62 @@ TEST(Refusals, a_process_that_holds_more_than_was_planned_is_an_error) {
   const model::Program program = model::build_program(model);
   const Plan plan = make_plan(model, program, test::machine(16 * kGiB), {});
   const Bytes planned = tier_total(plan, kCpu);
-  EXPECT_NO_THROW(require_held(plan, planned));
-  EXPECT_THROW(require_held(plan, planned + Bytes(1)), Error);
+  EXPECT_NO_THROW(require_held(plan, {planned}));
+  EXPECT_THROW(require_held(plan, {planned + Bytes(1)}), Error);
+}
+
+// A plan for a software GPU: its memory is RAM, and its driver's part is measured as it is opened.
+struct OnSoftware {
+  OnSoftware() {
+    hardware::Profile profile = test::machine(16 * kGiB);
+    hardware::Gpu& gpu = profile.gpus.emplace_back();
+    gpu.name = "llvmpipe";
+    gpu.id = "vulkan0";
+    gpu.software = true;
+    gpu.total = gpu.free = 2 * kGiB;
+    gpu.context_host_memory = 64 * kMiB;
+    Options options;
+    options.gpu_layers.kind = GpuLayers::Kind::All;
+    options.ram_budget = kGiB;
+    const gguf::Model model = test::make_model(test::tiny(), test::all_of(TensorType::F16));
+    plan = make_plan(model, model::build_program(model), profile, options);
+  }
+  Plan plan;
+};
+
+TEST(Refusals, a_driver_may_hold_what_was_planned_or_what_opening_it_took) {
+  const Plan plan = OnSoftware().plan;
+  EXPECT_EQ(why_not_verified(plan), "");
+  const Bytes planned = tier_total(plan, kCpu);
+  const Bytes gpu = tier_total(plan, 1);
+  ASSERT_GT(planned, 64 * kMiB);
+  EXPECT_NO_THROW(require_held(plan, {planned + gpu, 64 * kMiB, gpu}));
+  EXPECT_NO_THROW(require_held(plan, {planned + gpu, Bytes(0), gpu}));
+  const auto refused = [&](const Held& held, ErrorCode code) {
+    return test::refusal([&] { return require_held(plan, held); }, code).sentence;
+  };
+  EXPECT_THAT(refused({planned + gpu + Bytes(1), 64 * kMiB, gpu}, ErrorCode::Internal), HasSubstr("the process holds"));
+  // A driver that took 100 MiB more than planned explains those, and not a byte more.
+  EXPECT_NO_THROW(require_held(plan, {planned + gpu + 100 * kMiB, 164 * kMiB, gpu}));
+  refused({planned + gpu + 100 * kMiB + Bytes(1), 164 * kMiB, gpu}, ErrorCode::Internal);
+  // Unless the budget does not hold it.
+  const Bytes most = plan.tiers[kCpu].budget + gpu;
+  EXPECT_NO_THROW(require_held(plan, {most, kGiB, gpu}));
+  EXPECT_THAT(refused({most + Bytes(1), kGiB, gpu}, ErrorCode::DoesNotFit),
+              HasSubstr("opening the GPUs took 1.00 GiB"));
+}
+
+TEST(Refusals, a_driver_nobody_measured_is_named) {
+  const gguf::Model model = test::make_model(test::tiny(), test::all_of(TensorType::F16));
+  const model::Program program = model::build_program(model);
+  hardware::Profile profile = test::machine(16 * kGiB, {"RTX 3060"});
+  Options options;
+  options.gpu_layers.kind = GpuLayers::Kind::All;
+  EXPECT_THAT(why_not_verified(make_plan(model, program, profile, options)),
+              HasSubstr("what the driver of RTX 3060 takes (`loadline devices"));
+  profile.gpus[0].context_measured = true;
+  EXPECT_EQ(why_not_verified(make_plan(model, program, profile, options)), "");
+  EXPECT_EQ(why_not_verified(make_plan(model, program, test::machine(16 * kGiB), {})), "");
 }
 
 }  // namespace
