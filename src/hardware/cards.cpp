@@ -23,12 +23,13 @@ constexpr double kGen4x16 = 25;
 constexpr double kGen5x8 = 25;
 constexpr double kGen5x16 = 50;
 
-// Memory and bandwidth: the makers' specification pages (nvidia.com GeForce, RTX and data-centre products; amd.com
-// Radeon; intel.com Arc). Rates: NVIDIA's architecture papers (Turing, Ampere GA102, Ada, Blackwell), where a GeForce
-// sums in float32 at half the advertised tensor rate, that is 4 (Turing) or 2 (later) times its float32 rate, and
-// multiplies int8 at 16 or 8 times; before Turing the float32 rate (int8 four times that with DP4A); AMD's and Intel's
-// pages for the rest (packed float16 before RDNA 3, matrix instructions after, XMX on Arc). Mobile parts at their usual
-// power.
+// What the makers state of each card (nvidia.com GeForce, RTX and data-centre; amd.com Radeon; intel.com Arc), written
+// down from general knowledge of those figures and not copied from the pages: for desktop GeForce and Radeon cards a
+// test works them out again from bus width, memory rate, units and clock. Mobile parts are at their usual power, and
+// workstation and data-centre figures have been looked over only. Not measured; `loadline devices --measure` measures.
+// half_ops: for GeForce from Turing on what the tensor cores do when they sum in float32, half of what is advertised;
+// for workstation and data-centre cards all of it, without sparsity; before that float32's rate; Radeon packed float16,
+// matrix instructions from RDNA 3 on; Arc XMX. int8_ops likewise; 0 where none is stated or it is emulated.
 constexpr std::array kCards = {
     // NVIDIA GeForce, Pascal and Turing without tensor cores
     Card{"GTX 1050 Ti", 4, 112, 2.1, 8.5, kGen3x16},
