@@ -39,7 +39,7 @@ void SampleOptions::add_to(CLI::App& command) {
   };
   add("--temp,--temperature", values_.temperature, "Randomness; 0: always the most likely token")
       ->capture_default_str();
-  add("--top-k", values_.top_k, "Only the K most likely tokens (0: all)")->capture_default_str();
+  add("--top-k", values_.top_k, "Only the K most likely tokens (0 or -1: all)")->capture_default_str();
   add("--top-p", values_.top_p, "Only the most likely tokens that together reach P (1: all)")->capture_default_str();
   add("--min-p", values_.min_p, "Only tokens at least P times as likely as the most likely (0: all)")
       ->capture_default_str();

@@ -28,7 +28,7 @@ void require_between(float value, float low, float high, std::string_view flag) 
 void validate(const Options& options, std::uint32_t vocabulary) {
   require(std::isfinite(options.temperature) && options.temperature >= 0, "--temp", options.temperature,
           "0 (always the likeliest token) or more");
-  require(options.top_k >= -1, "--top-k", options.top_k, "0 (off) or more");
+  require(options.top_k >= -1, "--top-k", options.top_k, "a number of tokens, or 0 or -1 for all");
   require_between(options.top_p, 0, 1, "--top-p");
   require_between(options.min_p, 0, 1, "--min-p");
   require_between(options.typical_p, 0, 1, "--typical");

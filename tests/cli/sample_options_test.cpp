@@ -45,6 +45,16 @@ TEST(SampleFlags, EachReachesItsOption) {
   EXPECT_EQ(options.seed, 42U);
 }
 
+// As other programs write it, too; the help says so.
+TEST(SampleFlags, ATopKOfMinusOneIsOff) {
+  EXPECT_EQ(parsed("--top-k -1").top_k, -1);
+  EXPECT_THROW(parsed("--top-k -2"), Error);
+  CLI::App app;
+  SampleOptions options;
+  options.add_to(app);
+  EXPECT_NE(app.help().find("(0 or -1: all)"), std::string::npos);
+}
+
 TEST(SampleFlags, ASeedOfMinusOneLeavesItOpen) {
   EXPECT_FALSE(parsed("-s -1").seed.has_value());
   EXPECT_EQ(parsed("-s 0").seed, 0U);

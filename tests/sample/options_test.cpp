@@ -56,7 +56,7 @@ TEST(SampleOptions, AcceptsTheEndsOfEveryRange) {
 
 TEST(SampleOptions, RefusesValuesOutsideNamingTheFlagAndTheValue) {
   expect_refused([](Options& o) { o.temperature = -0.5F; }, "--temp", "-0.5");
-  expect_refused([](Options& o) { o.top_k = -2; }, "--top-k", "-2");
+  expect_refused([](Options& o) { o.top_k = -2; }, "--top-k", "-2", "0 or -1 for all");
   expect_refused([](Options& o) { o.top_p = 1.5F; }, "--top-p", "1.5", "between 0 and 1");
   expect_refused([](Options& o) { o.top_p = -0.25F; }, "--top-p");
   expect_refused([](Options& o) { o.min_p = 2; }, "--min-p", "between 0 and 1");

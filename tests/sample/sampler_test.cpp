@@ -270,7 +270,7 @@ TEST(Order, TheTemperatureComesLast) {
 // ---- what is no number
 
 TEST(BadLogits, NanAndMinusInfinityAreNeverCandidates) {
-  for (const std::int32_t top_k : {0, 3}) {
+  for (const std::int32_t top_k : {0, -1, 3}) {
     Options options = plain();
     options.top_k = top_k;
     EXPECT_THAT(survivors(options, {NAN, 1, -INFINITY, -NAN, 2}), UnorderedElementsAre(1, 4)) << top_k;
