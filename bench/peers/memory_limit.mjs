@@ -2,12 +2,9 @@
 // control group with the same limit: `./dev bench limit -m MODEL --limit 3GiB`, see README.md. Linux, as root.
 import { spawn } from "node:child_process";
 import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { complaints, here, read_options } from "./options.mjs";
 
-const here = path.dirname(fileURLToPath(import.meta.url));
 const usage = `Usage: ./dev bench limit -m MODEL --limit SIZE [options]
   -m, --model FILE      GGUF file, or the first file of a split model
       --limit SIZE      memory that each may take: 3GiB, 1536MiB
@@ -21,10 +18,7 @@ const kContext = 512;
 // them into a layout of their own, in memory that cannot be dropped. Arithmetic is not what bounds either side here.
 const kMapped = "ivybridge";
 
-function fail(message) {
-  console.error(`limit: ${message}`);
-  process.exit(2);
-}
+const { fail, number } = complaints("limit");
 
 function bytes_of(text) {
   const [, number, unit] = /^([\d.]+)\s*([GM])i?B?$/i.exec(text ?? "") ?? [];
@@ -32,36 +26,12 @@ function bytes_of(text) {
   return Math.round(Number(number) * (unit.toUpperCase() === "G" ? 2 ** 30 : 2 ** 20));
 }
 
-function read_options() {
-  let values;
-  try {
-    ({ values } = parseArgs({
-      options: {
-        model: { type: "string", short: "m" },
-        limit: { type: "string" },
-        seconds: { type: "string", default: "100" },
-        threads: { type: "string", short: "t", default: String(os.availableParallelism()) },
-        loadline: { type: "string", default: path.join(here, "../../build/release/loadline") },
-        json: { type: "boolean", default: false },
-        help: { type: "boolean", short: "h", default: false },
-      },
-    }));
-  } catch (error) {
-    fail(`${error.message}\n${usage}`);
-  }
-  if (values.help) {
-    process.stdout.write(usage);
-    process.exit(0);
-  }
-  if (!values.model || !fs.existsSync(values.model)) fail(`there is no file ${values.model}\n${usage}`);
-  return {
-    model: path.resolve(values.model),
-    limit: bytes_of(values.limit),
-    seconds: Number(values.seconds),
-    threads: Number(values.threads),
-    program: values.loadline,
-    json: values.json,
-  };
+function options_of_both() {
+  const { common, values } = read_options({ fail, number }, usage, {
+    limit: { type: "string" },
+    seconds: { type: "string", default: "100" },
+  });
+  return { ...common, limit: bytes_of(values.limit), seconds: number(values.seconds, "--seconds", 1) };
 }
 
 // A new control group with a limit on memory, version 1 or 2.
@@ -163,7 +133,7 @@ function row(name, result) {
   };
 }
 
-const options = read_options();
+const options = options_of_both();
 const rows = [row("loadline", await run_loadline(options)), row("llama.cpp, memory map", await run_llama(options))];
 if (options.json) {
   console.log(JSON.stringify({ ...options, rows }, null, 2));

@@ -1,12 +1,8 @@
 // Loadline and llama.cpp side by side on one file: `./dev bench peers -m MODEL`, see README.md.
 import { spawnSync } from "node:child_process";
-import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { complaints, here, read_options } from "./options.mjs";
 
-const here = path.dirname(fileURLToPath(import.meta.url));
 const usage = `Usage: ./dev bench peers -m MODEL [options]
   -m, --model FILE      GGUF file, or the first file of a split model
   -p, --n-prompt N      tokens of the prompt test (default 512; 0: none)
@@ -22,54 +18,24 @@ const usage = `Usage: ./dev bench peers -m MODEL [options]
 // ggml's library for the same instructions as our sets.
 const kVariants = { avx2: "haswell", avxvnni: "alderlake", avx512: "icelake" };
 
-function fail(message) {
-  console.error(`peers: ${message}`);
-  process.exit(2);
-}
+const { fail, number } = complaints("peers");
 
-function number(text, name, least) {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < least) fail(`${name} is not a whole number of at least ${least}: "${text}"`);
-  return value;
-}
-
-function read_options() {
-  let values;
-  try {
-    ({ values } = parseArgs({
-      options: {
-        model: { type: "string", short: "m" },
-        "n-prompt": { type: "string", short: "p", default: "512" },
-        "n-gen": { type: "string", short: "n", default: "128" },
-        threads: { type: "string", short: "t", default: String(os.availableParallelism()) },
-        repetitions: { type: "string", short: "r", default: "1" },
-        rounds: { type: "string", default: "5" },
-        isa: { type: "string" },
-        loadline: { type: "string", default: path.join(here, "../../build/release/loadline") },
-        json: { type: "boolean", default: false },
-        help: { type: "boolean", short: "h", default: false },
-      },
-    }));
-  } catch (error) {
-    fail(`${error.message}\n${usage}`);
-  }
-  if (values.help) {
-    process.stdout.write(usage);
-    process.exit(0);
-  }
-  if (!values.model) fail(`no model given\n${usage}`);
-  if (!fs.existsSync(values.model)) fail(`there is no file ${values.model}`);
+function options_of_both() {
+  const { common, values } = read_options({ fail, number }, usage, {
+    "n-prompt": { type: "string", short: "p", default: "512" },
+    "n-gen": { type: "string", short: "n", default: "128" },
+    repetitions: { type: "string", short: "r", default: "1" },
+    rounds: { type: "string", default: "5" },
+    isa: { type: "string" },
+  });
   if (values.isa && !kVariants[values.isa]) fail(`--isa is none of ${Object.keys(kVariants).join(", ")}`);
   return {
-    model: path.resolve(values.model),
+    ...common,
     prompt: number(values["n-prompt"], "--n-prompt", 0),
     generate: number(values["n-gen"], "--n-gen", 0),
-    threads: number(values.threads, "--threads", 1),
     repeats: number(values.repetitions, "--repetitions", 1),
     rounds: number(values.rounds, "--rounds", 1),
     isa: values.isa ?? null,
-    program: values.loadline,
-    json: values.json,
   };
 }
 
@@ -133,7 +99,7 @@ function table(o, result) {
          row(`pp${o.prompt}`, "prompt") + row(`tg${o.generate}`, "generation");
 }
 
-const options = read_options();
+const options = options_of_both();
 const rounds = [];
 for (let i = 0; i < options.rounds; ++i) {
   // Who goes first alternates, so that neither always finds the machine as the other left it.
