@@ -56,15 +56,15 @@ class Device {
   virtual void prepare() = 0;
 
   // Runs one stage of the plan over the batch, which is one of those that plan::stages_for names for its size. The
-  // hidden state comes from the device's hidden value: left there by the stage before, or written through `hidden_in`.
+  // values it begins with (plan::crossing_values) were left there by the stage before, or written through `crossing`.
   // False if `stop` was set meanwhile or the gate brought no weights; the results are then meaningless, as they are
   // after an Error(DeviceFailure).
   virtual bool run(std::uint32_t stage, const Batch& batch, const StopFlag& stop) = 0;
 
-  // Host-visible memory for [rows][embedding] floats: where the hidden state is put before a stage that follows one of
-  // another device, and found after one. The same memory for both may be the hidden value itself.
-  virtual float* hidden_in() = 0;
-  virtual const float* hidden_out() = 0;
+  // Host-visible memory for [rows][width] floats of a value that crosses between devices: where it is put before a
+  // stage that begins with it and follows one of another device, and found after one that such a stage follows. It may
+  // be the value itself.
+  virtual float* crossing(model::ValueId value) = 0;
   // [outputs][vocabulary] floats, after the stage that holds the output group.
   virtual const float* logits() = 0;
 

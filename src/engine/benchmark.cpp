@@ -134,7 +134,9 @@ std::vector<BenchmarkRow::Part> parts_of(Engine& engine, std::uint32_t tokens, d
         if (is_matrix_product(op.kind)) part.ops_per_token += 2.0 * static_cast<double>(info.elements());
       }
     }
-    if (group.kind == model::GroupKind::Attention) part.bytes_per_token += static_cast<double>(cell.value) * cells;
+    if (group.kind == model::GroupKind::Attention) {
+      parts[plan.groups[g].device].bytes_per_token += static_cast<double>(cell.value) * cells;
+    }
   }
   const auto idle = [](const BenchmarkRow::Part& part) { return part.bytes_per_token == 0; };
   if (std::all_of(parts.begin() + 1, parts.end(), idle)) return {};

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "model/rope.h"
+#include "plan/gpu_staging.h"
 #include "quant/kv_page.h"
 
 namespace loadline::exec {
@@ -112,6 +113,16 @@ std::size_t Executor::hidden_rows(std::uint32_t stage, const Pass& pass) const {
   return selected ? pass.outputs.size() : pass.tokens.size();
 }
 
+// What a stage begins with, from the device of the stage before.
+void Executor::hand_over(std::uint32_t stage, const Pass& pass) {
+  const plan::Stage& next = plan_.stages[stage];
+  const std::size_t rows = hidden_rows(stage, pass);
+  for (const model::ValueId value : plan::crossing_values(program_.groups[next.first_group], next.first_op)) {
+    std::memcpy(device_of(stage).crossing(value), device_of(stage - 1).crossing(value),
+                rows * program_.values[value].width * sizeof(float));
+  }
+}
+
 bool Executor::run_stage(std::uint32_t stage, const Pass& pass, const StopFlag& stop, Rounding rounding) {
   const backend::Batch batch{pass.tokens, pass.runs, pass.outputs, pass.cosines.data(), pass.sines.data(), rounding};
   const auto start = std::chrono::steady_clock::now();
@@ -123,12 +134,9 @@ bool Executor::run_stage(std::uint32_t stage, const Pass& pass, const StopFlag& 
 
 bool Executor::run_stages(const StopFlag& stop, Rounding rounding) {
   const Pass& pass = passes_.front();
-  const std::size_t row = std::size_t{program_.config.embedding} * sizeof(float);
   const plan::StageRange stages = plan::stages_for(plan_, pass.tokens.size());
   for (std::uint32_t i = stages.first; i < stages.end; ++i) {
-    if (i > stages.first) {
-      std::memcpy(device_of(i).hidden_in(), device_of(i - 1).hidden_out(), hidden_rows(i, pass) * row);
-    }
+    if (i > stages.first) hand_over(i, pass);
     if (!run_stage(i, pass, stop, rounding)) return false;
   }
   return true;
@@ -180,10 +188,6 @@ bool Executor::run_halves(const StopFlag& stop, Rounding rounding) {
       pass.error = std::current_exception();
     }
   };
-  const auto copy = [&](std::uint32_t stage, const Pass& pass) {
-    std::memcpy(device_of(stage).hidden_in(), device_of(stage - 1).hidden_out(),
-                hidden_rows(stage, pass) * row * sizeof(float));
-  };
   for (std::uint32_t i = stages.first; i <= stages.end; ++i) {
     const bool one = i < stages.end;           // the half ahead runs stage i
     const bool other = i > stages.first;       // the half behind runs the stage before
@@ -192,14 +196,14 @@ bool Executor::run_halves(const StopFlag& stop, Rounding rounding) {
       if (moves && &device_of(i) == &device_of(i - 2)) {
         // They change places: each takes what the other leaves.
         const std::size_t rows = std::max(hidden_rows(i, ahead), hidden_rows(i - 1, behind));
-        float* here = device_of(i).hidden_in();
-        std::swap_ranges(here, here + rows * row, device_of(i - 1).hidden_in());
+        float* here = device_of(i).crossing(model::kHidden);
+        std::swap_ranges(here, here + rows * row, device_of(i - 1).crossing(model::kHidden));
       } else {
-        copy(i, ahead);
-        if (moves) copy(i - 1, behind);
+        hand_over(i, ahead);
+        if (moves) hand_over(i - 1, behind);
       }
     } else if (moves) {
-      copy(i - 1, behind);
+      hand_over(i - 1, behind);
     }
     // The CPU's team is led by the thread that calls.
     const bool behind_here = other && (!one || plan_.stages[i - 1].device == plan::kCpu);

@@ -86,6 +86,7 @@ class Executor {
   bool run_halves(const StopFlag& stop, Rounding rounding);
   bool run_stage(std::uint32_t stage, const Pass& pass, const StopFlag& stop, Rounding rounding);
   [[nodiscard]] std::size_t hidden_rows(std::uint32_t stage, const Pass& pass) const;
+  void hand_over(std::uint32_t stage, const Pass& pass);
   [[nodiscard]] backend::Device& device_of(std::uint32_t stage) const { return *devices_[plan_.stages[stage].device]; }
 
   const model::Program& program_;

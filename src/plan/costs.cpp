@@ -38,6 +38,7 @@ CostModel::CostModel(const gguf::Model& model, const model::Program& program, co
   cell_bytes_ = row(shape.k_type, config.k_width()) + row(shape.v_type, config.v_width());
   attention_flops_ = 2.0 * config.heads * (config.head_dim_k + config.head_dim_v);
   hidden_bytes_ = 4.0 * config.embedding;
+  attention_bytes_ = 4.0 * (config.q_width() + config.k_width() + config.v_width() + config.heads * config.head_dim_v);
   vocabulary_ = config.vocabulary;
   generation_depth_ = std::max(1U, shape.context / shape.sequences / 2);
 }
@@ -86,6 +87,11 @@ double CostModel::change(DeviceIndex from, DeviceIndex to, std::uint64_t tokens)
     seconds += rates_.devices[device].switch_seconds + bytes / rates_.devices[device].host_bandwidth;
   }
   return seconds;
+}
+
+double CostModel::visit_cache(DeviceIndex gpu, std::uint64_t tokens) const {
+  const DeviceRates& rates = rates_.devices[gpu];
+  return 2 * rates.switch_seconds + attention_bytes_ * static_cast<double>(tokens) / rates.host_bandwidth;
 }
 
 double CostModel::finish(DeviceIndex output_device, std::uint64_t outputs) const {

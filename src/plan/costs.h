@@ -32,6 +32,8 @@ class CostModel {
                               std::uint64_t outputs, std::uint64_t depth) const;
   // Handing the hidden state of `tokens` tokens from one device to another.
   [[nodiscard]] double change(DeviceIndex from, DeviceIndex to, std::uint64_t tokens) const;
+  // The same of q, k and v from a GPU to the CPU, and of what attention makes of them back.
+  [[nodiscard]] double visit_cache(DeviceIndex gpu, std::uint64_t tokens) const;
   // What follows the last group: logits to the CPU where it is not there, and drawing a token.
   [[nodiscard]] double finish(DeviceIndex output_device, std::uint64_t outputs) const;
 
@@ -60,6 +62,7 @@ class CostModel {
   double cell_bytes_ = 0;       // of one layer's cache
   double attention_flops_ = 0;  // of one token and one cell
   double hidden_bytes_ = 0;     // of one token
+  double attention_bytes_ = 0;  // of one token: what goes into an attention and comes out of it
   double vocabulary_ = 0;
   std::uint64_t generation_depth_ = 1;
 };

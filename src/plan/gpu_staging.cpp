@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plan/prompt_stream.h"
 #include "quant/kv_page.h"
 
 namespace loadline::plan {
@@ -27,7 +28,51 @@ class Ranges {
   Bytes end_;
 };
 
+Bytes value_bytes(const model::Program& program, const Shape& shape, model::ValueId value) {
+  return align_up(Bytes(std::uint64_t{shape.batch} * program.values[value].width * sizeof(float)), Bytes(256));
+}
+
+// Of all that crosses together, at its most.
+Bytes crossing_bytes(const model::Program& program, const Plan& plan, DeviceIndex device) {
+  Bytes most = value_bytes(program, plan.shape, model::kHidden);
+  if (plan.prompt.tokens == 0 || plan.prompt.device != device) return most;
+  for (const std::uint32_t index : plan.prompt.groups) {
+    const model::Group& group = program.groups[index];
+    const OpRange stay = cache_ops(group);
+    if (stay.end == 0) continue;
+    for (const std::uint32_t op : {stay.first, stay.end}) {
+      Bytes total;
+      for (const model::ValueId value : crossing_values(group, op)) total += value_bytes(program, plan.shape, value);
+      most = std::max(most, total);
+    }
+  }
+  return most;
+}
+
 }  // namespace
+
+std::span<const model::ValueId> crossing_values(const model::Group& group, std::uint32_t op) {
+  static constexpr model::ValueId kWhole[] = {model::kHidden};
+  const OpRange stay = cache_ops(group);
+  if (op == 0 || stay.end == 0) return kWhole;
+  const model::Op& attention = group.ops[stay.end - 1];
+  return op < stay.end ? attention.inputs : attention.outputs;
+}
+
+Bytes staged_offset(const model::Program& program, const Shape& shape, model::ValueId value) {
+  for (const model::Group& group : program.groups) {
+    const OpRange stay = cache_ops(group);
+    if (stay.end == 0) continue;
+    // Every layer has the same values.
+    Bytes offset;
+    for (const model::ValueId input : group.ops[stay.end - 1].inputs) {
+      if (input == value) return offset;
+      offset += value_bytes(program, shape, input);
+    }
+    break;
+  }
+  return Bytes(0);
+}
 
 PassTable pass_table(const Shape& shape) {
   constexpr std::uint64_t kWord = 4;
@@ -51,7 +96,7 @@ HostStaging host_staging(const model::Program& program, const Plan& plan, Device
   const RegionIndex ring = plan.scratch[device].ring;
   Ranges ranges;
   HostStaging staging;
-  staging.hidden = ranges.take(batch * program.config.embedding * sizeof(float));
+  staging.crossing = ranges.take(crossing_bytes(program, plan, device).value);
   staging.logits =
       ranges.take(makes_logits ? std::uint64_t{shape.outputs} * program.config.vocabulary * sizeof(float) : 0);
   staging.table = ranges.take(pass_table(shape).total.value);

@@ -2,6 +2,8 @@
 // and the device speak. Shared by the planner, which reserves the bytes, and the Vulkan backend, which fills them.
 #pragma once
 
+#include <span>
+
 #include "base/bytes.h"
 #include "model/program.h"
 #include "plan/plan.h"
@@ -27,15 +29,21 @@ PassTable pass_table(const Shape& shape);
 // The `host_staging` region: system memory that the device reads and writes. While loading, weights pass through all of
 // it.
 struct HostStaging {
-  Bytes hidden;  // [batch][embedding] floats, into the device's stages and out of them
-  Bytes logits;  // [outputs][vocabulary] floats, on the device that makes them
-  Bytes table;   // a PassTable
-  Bytes angles;  // cosines, then sines, each [batch][rope.dimensions / 2] floats
-  Bytes slots;   // as many bytes as the device's `ring` has, on their way there
+  Bytes crossing;  // values on their way into the device's stages and out of them: see staged_offset
+  Bytes logits;    // [outputs][vocabulary] floats, on the device that makes them
+  Bytes table;     // a PassTable
+  Bytes angles;    // cosines, then sines, each [batch][rope.dimensions / 2] floats
+  Bytes slots;     // as many bytes as the device's `ring` has, on their way there
   Bytes total;
 };
 // Of a device whose stages and ring the plan has already.
 HostStaging host_staging(const model::Program& program, const Plan& plan, DeviceIndex device);
+
+// The values that cross from one device to another before operation `op` of a group: the hidden state before a whole
+// group, q, k and v before what works on an attention's cache, and its result after that.
+std::span<const model::ValueId> crossing_values(const model::Group& group, std::uint32_t op);
+// Where such a value lies among those that cross together, [batch][width] floats.
+Bytes staged_offset(const model::Program& program, const Shape& shape, model::ValueId value);
 
 // Into how many parts the attention of a few rows splits the cells; 1 where the context is short.
 std::uint32_t attention_splits(const Shape& shape);

@@ -302,26 +302,46 @@ StageRange stages_for(const Plan& plan, std::size_t tokens) {
   return tokens >= plan.prompt.tokens ? StageRange{ordinary, all} : StageRange{0, ordinary};
 }
 
-std::vector<Stage> stages_of(const std::vector<GroupPlacement>& groups, const PromptStream& prompt) {
+std::span<const model::Op> stage_ops(const model::Program& program, const Stage& stage, std::uint32_t group) {
+  const std::vector<model::Op>& all = program.groups[group].ops;
+  const std::size_t first = group == stage.first_group ? stage.first_op : 0;
+  const bool last = group + 1 == stage.first_group + stage.group_count;
+  const std::size_t end = last ? std::min<std::size_t>(stage.end_op, all.size()) : all.size();
+  return std::span(all).subspan(first, end - first);
+}
+
+std::vector<Stage> stages_of(const model::Program& program, const std::vector<GroupPlacement>& groups,
+                             const PromptStream& prompt) {
   std::vector<Stage> stages;
-  const auto append = [&](auto&& device_of) {
-    for (std::uint32_t g = 0; g < groups.size(); ++g) {
-      if (g == 0 || stages.back().device != device_of(g)) stages.push_back({device_of(g), g, 0});
-      ++stages.back().group_count;
-    }
+  const auto append = [&](DeviceIndex device, std::uint32_t group, std::uint32_t first_op, std::uint32_t end_op) {
+    const bool begins = group == 0 && first_op == 0;
+    if (begins || stages.back().device != device) stages.push_back({device, group, 0, first_op, end_op});
+    Stage& stage = stages.back();
+    stage.group_count = group + 1 - stage.first_group;
+    stage.end_op = end_op;
   };
-  append([&](std::uint32_t g) { return groups[g].device; });
+  for (std::uint32_t g = 0; g < groups.size(); ++g) append(groups[g].device, g, 0, kAllOps);
   if (prompt.tokens == 0) return stages;
-  append(
-      [&](std::uint32_t g) { return std::ranges::binary_search(prompt.groups, g) ? prompt.device : groups[g].device; });
+  for (std::uint32_t g = 0; g < groups.size(); ++g) {
+    const OpRange stay = cache_ops(program.groups[g]);
+    if (!std::ranges::binary_search(prompt.groups, g)) {
+      append(groups[g].device, g, 0, kAllOps);
+    } else if (stay.end == 0) {
+      append(prompt.device, g, 0, kAllOps);
+    } else {
+      append(prompt.device, g, 0, stay.first);
+      append(groups[g].device, g, stay.first, stay.end);
+      append(prompt.device, g, stay.end, kAllOps);
+    }
+  }
   return stages;
 }
 
-std::vector<bool> runs_on(DeviceIndex device, const std::vector<GroupPlacement>& groups, const PromptStream& prompt) {
-  std::vector<bool> runs;
-  for (const GroupPlacement& group : groups) runs.push_back(group.device == device);
+std::vector<Runs> runs_on(DeviceIndex device, const std::vector<GroupPlacement>& groups, const PromptStream& prompt) {
+  std::vector<Runs> runs;
+  for (const GroupPlacement& group : groups) runs.push_back(group.device == device ? Runs::All : Runs::Nothing);
   if (prompt.tokens > 0 && prompt.device == device) {
-    for (const std::uint32_t group : prompt.groups) runs[group] = true;
+    for (const std::uint32_t group : prompt.groups) runs[group] = Runs::Projections;
   }
   return runs;
 }
@@ -346,7 +366,7 @@ Plan lay_out(const gguf::Model& model, const model::Program& program, const std:
   plan.groups = placement.groups;
   for (GroupPlacement& group : plan.groups) group.streamed = false;
   plan.prompt = placement.prompt;
-  plan.stages = stages_of(plan.groups, plan.prompt);
+  plan.stages = stages_of(program, plan.groups, plan.prompt);
   plan.weights.assign(model.tensors.size(), kNoRegion);
   plan.kv.resize(program.config.layers);
   // Planning lays out dozens of plans, of a thousand regions each.

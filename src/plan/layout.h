@@ -7,6 +7,7 @@
 #include "gguf/gguf.h"
 #include "model/program.h"
 #include "plan/plan.h"
+#include "plan/scratch.h"
 
 namespace loadline::plan {
 
@@ -41,9 +42,10 @@ Bytes kv_region_bytes(quant::TensorType type, std::uint32_t kv_heads, std::uint3
 std::vector<bool> multiplied_tensors(const gguf::Model& model, const model::Program& program);
 
 // The maximal runs of groups on one device, as Plan::stages lists them.
-std::vector<Stage> stages_of(const std::vector<GroupPlacement>& groups, const PromptStream& prompt);
+std::vector<Stage> stages_of(const model::Program& program, const std::vector<GroupPlacement>& groups,
+                             const PromptStream& prompt);
 
 // Which groups the device runs in any pass, per group.
-std::vector<bool> runs_on(DeviceIndex device, const std::vector<GroupPlacement>& groups, const PromptStream& prompt);
+std::vector<Runs> runs_on(DeviceIndex device, const std::vector<GroupPlacement>& groups, const PromptStream& prompt);
 
 }  // namespace loadline::plan

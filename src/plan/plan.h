@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -75,6 +76,7 @@ struct GroupPlacement {
 
 // Prompts with weights in RAM: in passes of at least `tokens` tokens these groups run on a GPU, and their weights pass
 // through a ring in its memory, slice after slice (prompt_stream.h). In smaller passes they run where they are placed.
+// Of an attention only the projections do; what works on the cache stays with it on the CPU.
 struct PromptStream {
   std::uint32_t tokens = 0;  // 0: there is none
   DeviceIndex device = kCpu;
@@ -84,11 +86,15 @@ struct PromptStream {
   bool operator==(const PromptStream&) const = default;
 };
 
-// A maximal run of consecutive groups on one device.
+// A maximal run of consecutive operations on one device: whole groups, but that the first group's may begin later and
+// the last group's end earlier, where the projections of an attention pass through a GPU and its cache stays.
+inline constexpr std::uint32_t kAllOps = 0xFFFFFFFFU;
 struct Stage {
   DeviceIndex device;
   std::uint32_t first_group;
   std::uint32_t group_count;
+  std::uint32_t first_op = 0;      // of the first group
+  std::uint32_t end_op = kAllOps;  // of the last group
 
   bool operator==(const Stage&) const = default;
 };
@@ -183,7 +189,10 @@ struct StageRange {
 };
 StageRange stages_for(const Plan& plan, std::size_t tokens);
 
-// Where group g runs in a pass of so many tokens.
+// The operations of a group that a stage runs.
+std::span<const model::Op> stage_ops(const model::Program& program, const Stage& stage, std::uint32_t group);
+
+// Where group g's matrices are multiplied in a pass of so many tokens.
 DeviceIndex device_for(const Plan& plan, std::size_t group, std::size_t tokens);
 
 // The device that allocates an arena: the tier's own, but for RAM that a GPU's driver must give because the GPU works

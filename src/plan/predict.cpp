@@ -40,7 +40,13 @@ Pass pass_of(const Plan& plan, const CostModel& costs, std::uint64_t tokens, std
     } else {
       (seconds.by_arithmetic ? pass.arithmetic : pass.reading)[device] += seconds.weights;
     }
-    pass.reading[device] += seconds.cache;
+    const DeviceIndex cache = plan.groups[g].device;
+    if (seconds.cache > 0 && cache != device) {  // only its projections pass through
+      pass.reading[cache] += costs.group(g, cache, false, tokens, outputs, depth).cache;
+      pass.crossing += costs.visit_cache(device, tokens);
+    } else {
+      pass.reading[device] += seconds.cache;
+    }
     pass.operations += seconds.operations;
     if (g > 0) pass.crossing += costs.change(device_for(plan, g - 1, tokens), device, tokens);
   }

@@ -31,8 +31,11 @@ class PromptChoice {
     std::optional<Plan> best;
     for (const Bytes slice : kSlices) {
       for (DeviceIndex device = 1; device < devices(); ++device) {
-        std::optional<Plan> plan = through(placed_.plan, device, slice);
-        if (plan && within_budgets(*plan) && gain(placed_.plan, *plan) >= kWorthwhile) take(std::move(*plan), best);
+        for (const Attention attention : {Attention::Stays, Attention::Passes}) {
+          std::optional<Plan> plan = through(placed_.plan, device, slice, attention);
+          if (!plan || !within_budgets(*plan) || gain(placed_.plan, *plan) < kWorthwhile) break;
+          take(std::move(*plan), best);
+        }
       }
       if (best) break;
     }
@@ -44,8 +47,11 @@ class PromptChoice {
     std::optional<Plan> best;
     for (const Bytes slice : kSlices) {
       for (DeviceIndex device = 1; device < devices(); ++device) {
-        std::optional<Plan> plan = with_room_made(device, slice);
-        if (plan) take(std::move(*plan), best);
+        for (const Attention attention : {Attention::Stays, Attention::Passes}) {
+          std::optional<Plan> plan = with_room_made(device, slice, attention);
+          if (!plan) break;
+          take(std::move(*plan), best);
+        }
       }
       if (best) break;
     }
@@ -53,6 +59,9 @@ class PromptChoice {
   }
 
  private:
+  // Whether the projections of attentions pass too. Looked at only where the feed-forwards alone are worth it.
+  enum class Attention : std::uint8_t { Stays, Passes };
+
   [[nodiscard]] DeviceIndex devices() const { return static_cast<DeviceIndex>(task_.tiers.size() - 1); }
   [[nodiscard]] std::uint32_t batch() const {
     return std::min(task_.shape.batch, task_.shape.context / task_.shape.sequences);
@@ -69,8 +78,8 @@ class PromptChoice {
     if (!best || batch_seconds(plan) < batch_seconds(*best)) best = std::move(plan);
   }
 
-  [[nodiscard]] std::optional<Plan> with_room_made(DeviceIndex device, Bytes slice) const {
-    const std::optional<Plan> wanted = through(placed_.plan, device, slice);
+  [[nodiscard]] std::optional<Plan> with_room_made(DeviceIndex device, Bytes slice, Attention attention) const {
+    const std::optional<Plan> wanted = through(placed_.plan, device, slice, attention);
     if (!wanted || gain(placed_.plan, *wanted) < kWorthGeneration) return std::nullopt;
     // What is given up may be what the ring would have shared scratch with: room for all of it, then.
     const Bytes needed = tier_total(*wanted, device) - tier_total(placed_.plan, device) + 4 * kMiB;
@@ -80,7 +89,7 @@ class PromptChoice {
     const Placed smaller =
         choose_placement({task_.model, task_.program, tiers, task_.overheads, task_.shape, task_.options, task_.costs});
     if (!smaller.fits || !smaller.plan.stream.empty()) return std::nullopt;
-    std::optional<Plan> plan = through(smaller.plan, device, slice);
+    std::optional<Plan> plan = through(smaller.plan, device, slice, attention);
     if (!plan || !within_budgets(*plan) || gain(placed_.plan, *plan) < kWorthGeneration) return std::nullopt;
     if (!keeps_generation(*plan)) return std::nullopt;
     return plan;
@@ -93,15 +102,19 @@ class PromptChoice {
     return rate >= without || (rate >= kGenerationKept * without && !whole_layers_beat(task_, 1.0 / rate));
   }
 
-  // `plan` with every feed-forward of the CPU going through the device, from the number of tokens on at which that is
-  // faster. Its budgets are the task's; whether it keeps them is not asked.
-  [[nodiscard]] std::optional<Plan> through(const Plan& plan, DeviceIndex device, Bytes slice) const {
+  // `plan` with every feed-forward of the CPU, and the projections of every attention if they pass too, going through
+  // the device, from the number of tokens on at which that is faster. Its budgets are the task's; whether it keeps them
+  // is not asked.
+  [[nodiscard]] std::optional<Plan> through(const Plan& plan, DeviceIndex device, Bytes slice,
+                                            Attention attention) const {
     Placement placement = placement_of(task_.model, plan);
     PromptStream& prompt = placement.prompt;
     prompt.device = device;
     prompt.slice = slice;
     for (std::uint32_t g = 0; g < plan.groups.size(); ++g) {
       const bool here = plan.groups[g].device == kCpu && !plan.groups[g].streamed;
+      const bool attends = task_.program.groups[g].kind == model::GroupKind::Attention;
+      if (attends && attention == Attention::Stays) continue;
       if (here && can_pass_through(task_.program.groups[g])) prompt.groups.push_back(g);
     }
     if (prompt.groups.empty() || batch() <= kFewRows) return std::nullopt;

@@ -1,6 +1,7 @@
 #include "plan/prompt_stream.h"
 
 #include <algorithm>
+#include <span>
 
 #include "quant/format.h"
 
@@ -19,27 +20,37 @@ class Slicer {
   // Vectors that the next operation's first slice takes along.
   void carry(model::TensorIndex tensor) { carried_.push_back(tensor); }
 
-  void cut(std::uint32_t op_index, const model::Op& op) {
-    const std::uint64_t rows = info(op.tensors.front()).rows();
-    Bytes row;
-    for (const model::TensorIndex tensor : op.tensors) row += row_bytes(tensor);
-    const std::uint64_t fitting = size_.value / row.value / kRowMultiple * kRowMultiple;
-    const std::uint64_t rows_each = std::max(fitting, kRowMultiple);
-    for (std::uint64_t first = 0; first < rows; first += rows_each) {
-      slice_ = {op_index, first, std::min(rows_each, rows - first), {}, Bytes()};
-      for (const model::TensorIndex vector : carried_) append(vector, 0, info(vector).rows());
-      carried_.clear();
-      for (const model::TensorIndex bias : op.biases) {
-        if (bias != model::kNoTensor) append(bias, 0, info(bias).rows());
-      }
-      for (const model::TensorIndex matrix : op.tensors) append(matrix, first, slice_.rows);
-      slices_.push_back(std::move(slice_));
+  // All of the operation's matrices side by side.
+  void cut(std::uint32_t op_index, const model::Op& op) { cut(op_index, op.tensors, op.biases); }
+  // One after the other.
+  void cut_each(std::uint32_t op_index, const model::Op& op) {
+    for (std::size_t i = 0; i < op.tensors.size(); ++i) {
+      cut(op_index, std::span(op.tensors).subspan(i, 1), std::span(op.biases).subspan(i, 1));
     }
   }
 
   std::vector<WeightSlice> take() { return std::move(slices_); }
 
  private:
+  void cut(std::uint32_t op_index, std::span<const model::TensorIndex> matrices,
+           std::span<const model::TensorIndex> biases) {
+    const std::uint64_t rows = info(matrices.front()).rows();
+    Bytes row;
+    for (const model::TensorIndex tensor : matrices) row += row_bytes(tensor);
+    const std::uint64_t fitting = size_.value / row.value / kRowMultiple * kRowMultiple;
+    const std::uint64_t rows_each = std::max(fitting, kRowMultiple);
+    for (std::uint64_t first = 0; first < rows; first += rows_each) {
+      slice_ = {op_index, first, std::min(rows_each, rows - first), {}, Bytes()};
+      for (const model::TensorIndex vector : carried_) append(vector, 0, info(vector).rows());
+      carried_.clear();
+      for (const model::TensorIndex bias : biases) {
+        if (bias != model::kNoTensor) append(bias, 0, info(bias).rows());
+      }
+      for (const model::TensorIndex matrix : matrices) append(matrix, first, slice_.rows);
+      slices_.push_back(std::move(slice_));
+    }
+  }
+
   [[nodiscard]] const gguf::TensorInfo& info(model::TensorIndex tensor) const {
     return model_.tensors[static_cast<std::size_t>(tensor)];
   }
@@ -62,20 +73,41 @@ class Slicer {
 }  // namespace
 
 bool can_pass_through(const model::Group& group) {
-  return group.kind == model::GroupKind::FeedForward && std::ranges::all_of(group.ops, [](const model::Op& op) {
-           const bool known =
-               op.kind == OpKind::RmsNorm || op.kind == OpKind::GatedLinear || op.kind == OpKind::LinearAdd;
-           return known && !op.after_select;
-         });
+  if (std::ranges::any_of(group.ops, &model::Op::after_select)) return false;
+  const auto are = [&](std::initializer_list<OpKind> kinds) {
+    return std::ranges::all_of(group.ops,
+                               [&](const model::Op& op) { return std::ranges::find(kinds, op.kind) != kinds.end(); });
+  };
+  switch (group.kind) {
+    case model::GroupKind::FeedForward: return are({OpKind::RmsNorm, OpKind::GatedLinear, OpKind::LinearAdd});
+    case model::GroupKind::Attention:
+      return are(
+          {OpKind::RmsNorm, OpKind::Linear, OpKind::HeadNorm, OpKind::Rope, OpKind::Attention, OpKind::LinearAdd});
+    default: return false;
+  }
+}
+
+OpRange cache_ops(const model::Group& group) {
+  OpRange range{0, 0};
+  for (std::uint32_t i = 0; i < group.ops.size(); ++i) {
+    if (group.ops[i].kind == OpKind::Linear && range.end == 0) range.first = i + 1;
+    if (group.ops[i].kind == OpKind::Attention) range.end = i + 1;
+  }
+  return range.end == 0 ? OpRange{0, 0} : range;
 }
 
 std::vector<WeightSlice> weight_slices(const gguf::Model& model, const model::Group& group, Bytes size) {
   Slicer slicer(model, size);
+  const OpRange stay = cache_ops(group);
   for (std::uint32_t i = 0; i < group.ops.size(); ++i) {
-    if (group.ops[i].kind == OpKind::RmsNorm) {
-      slicer.carry(group.ops[i].tensors.front());
+    if (i >= stay.first && i < stay.end) continue;
+    const model::Op& op = group.ops[i];
+    if (op.kind == OpKind::RmsNorm) {
+      slicer.carry(op.tensors.front());
+    } else if (op.kind == OpKind::Linear) {
+      slicer.cut_each(i, op);
     } else {
-      slicer.cut(i, group.ops[i]);
+      slicer.cut(i, op);
     }
   }
   return slicer.take();

@@ -36,11 +36,21 @@ struct WeightSlice {
   Bytes bytes;
 };
 
-// Whether large passes may run this group on a GPU while its weights stay in RAM: a feed-forward of a whole batch. What
-// comes after the last attention has few rows, and attention belongs where its cache is.
+// Whether large passes may run this group on a GPU while its weights stay in RAM: a feed-forward, or the projections of
+// an attention. What comes after the last attention has few rows.
 bool can_pass_through(const model::Group& group);
 
-// The slices of such a group, in the order of use, of `size` bytes where 64 rows are not more.
+// The operations of an attention that belong where its cache is: head norms, rope, attention itself. Empty for other
+// groups.
+struct OpRange {
+  std::uint32_t first;
+  std::uint32_t end;
+};
+OpRange cache_ops(const model::Group& group);
+
+// The slices of such a group, in the order of use, of `size` bytes where 64 rows are not more. Matrices of one
+// operation that have as many rows are cut together (a gate and what it gates), others one after the other (q, k and
+// v).
 std::vector<WeightSlice> weight_slices(const gguf::Model& model, const model::Group& group, Bytes size);
 
 // The size of a slot: the largest slice of any of the groups, to a multiple of 256.

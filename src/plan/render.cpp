@@ -153,11 +153,20 @@ std::string placement_line(const model::Program& program, const Plan& plan) {
   return line + "\n";
 }
 
-std::string prompt_line(const Plan& plan) {
+std::string prompt_line(const model::Program& program, const Plan& plan) {
   const PromptStream& prompt = plan.prompt;
   if (prompt.tokens == 0) return {};
-  return fmt::format("prompts of {} tokens and more: the feed-forward of {} layer{} in RAM through GPU {}\n",
-                     prompt.tokens, prompt.groups.size(), prompt.groups.size() == 1 ? "" : "s", prompt.device - 1);
+  const auto layers = [&](model::GroupKind kind) {
+    const auto count = static_cast<std::size_t>(
+        std::ranges::count_if(prompt.groups, [&](std::uint32_t group) { return program.groups[group].kind == kind; }));
+    return fmt::format("{} layer{}", count, count == 1 ? "" : "s");
+  };
+  const bool attention = std::ranges::any_of(
+      prompt.groups, [&](std::uint32_t group) { return program.groups[group].kind == model::GroupKind::Attention; });
+  return fmt::format("prompts of {} tokens and more: the feed-forward of {}{} in RAM through GPU {}\n", prompt.tokens,
+                     layers(model::GroupKind::FeedForward),
+                     attention ? " and the attention's projections of " + layers(model::GroupKind::Attention) : "",
+                     prompt.device - 1);
 }
 
 std::string prediction_lines(const Plan& plan) {
@@ -201,7 +210,7 @@ std::string plan_table(const gguf::Model& model, const model::Program& program, 
   for (const std::string& note : notes) text += note + "\n";
   text += "\n" + memory_table(model, program, plan, options) + "\n";
   text += placement_line(program, plan);
-  text += prompt_line(plan);
+  text += prompt_line(program, plan);
   text += prediction_lines(plan);
   if (!assumed.empty()) {
     text += "assumed: ";

@@ -1,8 +1,10 @@
 #include "plan/scratch.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "plan/gpu_staging.h"
+#include "plan/prompt_stream.h"
 #include "plan/workspace.h"
 #include "quant/attention_workspace.h"
 
@@ -77,20 +79,23 @@ bool same_structure(const model::Group& a, const model::Group& b) {
 }  // namespace
 
 ScratchLayout scratch_layout(const gguf::Model& model, const model::Program& program, const Shape& shape,
-                             const std::vector<bool>& runs, DeviceIndex device, Bytes load_buffer) {
+                             const std::vector<Runs>& runs, DeviceIndex device, Bytes load_buffer) {
   Lifetimes lifetimes(program.values.size());
   Needs needs;
   needs.rows.assign(program.values.size(), 0);
   std::uint32_t now = 0;
-  std::vector<const model::Group*> seen;
+  std::vector<std::pair<const model::Group*, Runs>> seen;
   for (std::size_t g = 0; g < program.groups.size(); ++g) {
-    if (!runs[g]) continue;
+    if (runs[g] == Runs::Nothing) continue;
     const model::Group& group = program.groups[g];
-    const bool known =
-        std::ranges::any_of(seen, [&](const model::Group* other) { return same_structure(*other, group); });
-    if (!known) seen.push_back(&group);
+    const bool known = std::ranges::any_of(
+        seen, [&](const auto& other) { return other.second == runs[g] && same_structure(*other.first, group); });
+    if (!known) seen.emplace_back(&group, runs[g]);
+    const OpRange left_out = runs[g] == Runs::All ? OpRange{0, 0} : cache_ops(group);
     const std::uint32_t group_begin = now;
-    for (const model::Op& op : group.ops) {
+    for (std::uint32_t i = 0; i < group.ops.size(); ++i) {
+      const model::Op& op = group.ops[i];
+      if (i >= left_out.first && i < left_out.end) continue;
       note_sizes(model, program, shape, op, device, needs);
       if (known) continue;
       note_lifetimes(op, now, needs);

@@ -26,10 +26,13 @@ struct ScratchLayout {
   std::int32_t load_buffer = -1;
 };
 
-// `runs[g]`: the device runs group g. `load_buffer` bytes (zero: none) overlap everything, since nothing else is alive
-// while the model is loaded.
+// What of a group a device runs: of an attention whose projections pass through it, all but cache_ops.
+enum class Runs : std::uint8_t { Nothing, Projections, All };
+
+// `runs[g]`: what the device runs of group g. `load_buffer` bytes (zero: none) overlap everything, since nothing else
+// is alive while the model is loaded.
 ScratchLayout scratch_layout(const gguf::Model& model, const model::Program& program, const Shape& shape,
-                             const std::vector<bool>& runs, DeviceIndex device, Bytes load_buffer);
+                             const std::vector<Runs>& runs, DeviceIndex device, Bytes load_buffer);
 
 // The buffer the weights are read into while loading: a part for each thread, and two for the first eight; each part
 // large enough for 16 rows of every matrix with the alignment of a direct read around it, and at least 2 MiB; less

@@ -42,7 +42,7 @@ class Validation {
                          printable(plan_.tiers[tier].name), plan_.tiers[tier].budget.value));
       }
     }
-    plan_.stages = stages_of(plan_.groups, plan_.prompt);
+    plan_.stages = stages_of(program_, plan_.groups, plan_.prompt);
   }
 
  private:

@@ -31,8 +31,8 @@ struct Division {
   std::string name;
   std::array<plan::DeviceIndex, 6> devices;
   bool kv_on_cpu = false;
-  // Groups of the CPU whose weights go through the first GPU in passes of 16 tokens and more; the last feed-forward
-  // cannot.
+  // Groups of the CPU whose weights go through the first GPU in passes of 16 tokens and more (of an attention those of
+  // its projections); the last feed-forward cannot.
   std::vector<std::uint32_t> through = {};
 };
 constexpr plan::DeviceIndex kCpu = 0, kGpu = 1, kSecond = 2;
@@ -49,6 +49,8 @@ const Division kDivisions[] = {
     {"TwoGpusAndTheCpu", {kSecond, kGpu, kCpu, kSecond, kGpu, kSecond}},
     {"CacheInRam", {kGpu, kGpu, kGpu, kGpu, kGpu, kGpu}, true},
     {"PromptsThroughTheGpu", {kCpu, kCpu, kCpu, kCpu, kCpu, kCpu}, false, {2}},
+    {"PromptsWithTheirAttentionThroughTheGpu", {kCpu, kCpu, kCpu, kCpu, kCpu, kCpu}, false, {1, 2, 3}},
+    {"OnlyAttentionThroughTheGpu", {kCpu, kCpu, kGpu, kCpu, kCpu, kSecond}, false, {1, 3}},
     {"PromptsThroughAGpuThatHasAttention", {kCpu, kGpu, kCpu, kGpu, kCpu, kSecond}, false, {2}},
 };
 
@@ -154,11 +156,13 @@ std::vector<std::string> other_files() {
   }
   return names;
 }
-INSTANTIATE_TEST_SUITE_P(
-    OtherFiles, DividedModels,
-    testing::Combine(testing::ValuesIn(other_files()),
-                     testing::Values(division_named("TwoGpusAndTheCpu"), division_named("PromptsThroughTheGpu"))),
-    [](const auto& row) { return identifier(std::get<0>(row.param)) + "_" + std::get<1>(row.param).name; });
+INSTANTIATE_TEST_SUITE_P(OtherFiles, DividedModels,
+                         testing::Combine(testing::ValuesIn(other_files()),
+                                          testing::Values(division_named("TwoGpusAndTheCpu"),
+                                                          division_named("PromptsWithTheirAttentionThroughTheGpu"))),
+                         [](const auto& row) {
+                           return identifier(std::get<0>(row.param)) + "_" + std::get<1>(row.param).name;
+                         });
 
 TEST_P(DividedModels, AgreeWithTheGoldenLogits) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");

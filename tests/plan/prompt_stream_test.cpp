@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "plan/gpu_staging.h"
 #include "plan/json.h"
 #include "plan/machines.h"
 #include "plan/models.h"
@@ -46,10 +47,10 @@ TEST(PromptStream, takes_the_feed_forwards_in_ram_where_the_gpu_is_faster) {
   std::vector<std::uint32_t> expected;
   for (std::uint32_t g = 0; g < plan.groups.size(); ++g) {
     const model::Group& group = planned.program.groups[g];
+    if (plan.groups[g].device != kCpu) continue;
     // The last layer's has only the rows that logits are wanted for.
-    if (plan.groups[g].device == kCpu && group.kind == model::GroupKind::FeedForward && group.layer < 31) {
-      expected.push_back(g);
-    }
+    if (group.kind == model::GroupKind::FeedForward && group.layer < 31) expected.push_back(g);
+    if (group.kind == model::GroupKind::Attention) expected.push_back(g);
   }
   ASSERT_FALSE(expected.empty());
   EXPECT_EQ(plan.prompt.groups, expected);
@@ -102,26 +103,63 @@ TEST(PromptStream, runs_smaller_passes_where_the_groups_are_placed) {
   for (const std::uint32_t tokens : {1U, plan.prompt.tokens - 1, plan.prompt.tokens, plan.shape.batch}) {
     const bool through = tokens >= plan.prompt.tokens;
     EXPECT_EQ(device_for(plan, group, tokens), through ? plan.prompt.device : kCpu) << tokens;
-    // The stages say the same, and cover every group once.
+    // The stages say the same, and have every operation once: matrices where their group is, and what works on a cache
+    // where that is.
     const StageRange range = stages_for(plan, tokens);
-    std::uint32_t next = 0;
+    std::vector<const model::Op*> seen;
     for (std::uint32_t i = range.first; i < range.end; ++i) {
       const Stage& stage = plan.stages.at(i);
-      EXPECT_EQ(stage.first_group, next);
-      for (std::uint32_t g = next; g < next + stage.group_count; ++g)
-        EXPECT_EQ(device_for(plan, g, tokens), stage.device);
-      next += stage.group_count;
+      EXPECT_TRUE(i == range.first || plan.stages.at(i - 1).device != stage.device);
+      for (std::uint32_t g = stage.first_group; g < stage.first_group + stage.group_count; ++g) {
+        for (const model::Op& op : stage_ops(planned.program, stage, g)) {
+          using model::OpKind;
+          const bool at_cache = op.kind == OpKind::Rope || op.kind == OpKind::HeadNorm || op.kind == OpKind::Attention;
+          EXPECT_EQ(stage.device, at_cache ? plan.groups.at(g).device : device_for(plan, g, tokens));
+          seen.push_back(&op);
+        }
+      }
     }
-    EXPECT_EQ(next, plan.groups.size());
+    std::vector<const model::Op*> all;
+    for (const model::Group& each : planned.program.groups) {
+      for (const model::Op& op : each.ops) all.push_back(&op);
+    }
+    EXPECT_EQ(seen, all);
+  }
+}
+
+// The projections of an attention that stays in RAM: q, k and v one after the other, what lies between with the cache.
+TEST(PromptStream, cuts_an_attention_around_its_cache) {
+  const gguf::Model model = test::make_model(test::llama_3_8b(), test::q4_k_m(32));
+  const model::Program program = model::build_program(model);
+  const model::Group& group = program.groups.at(1);
+  ASSERT_TRUE(can_pass_through(group));
+  const OpRange stay = cache_ops(group);
+  EXPECT_EQ(group.ops.at(stay.first - 1).kind, model::OpKind::Linear);
+  EXPECT_EQ(group.ops.at(stay.end - 1).kind, model::OpKind::Attention);
+  EXPECT_EQ(group.ops.at(stay.end).kind, model::OpKind::LinearAdd);
+  const auto inputs = crossing_values(group, stay.first);
+  EXPECT_EQ(inputs.size(), 3U);
+  Shape shape;
+  Bytes end;
+  for (const model::ValueId value : inputs) {
+    EXPECT_EQ(staged_offset(program, shape, value), end);
+    end += Bytes(std::uint64_t{shape.batch} * program.values.at(value).width * sizeof(float));
+  }
+  EXPECT_EQ(crossing_values(group, stay.end).size(), 1U);
+  EXPECT_EQ(crossing_values(group, 0).front(), model::kHidden);
+  for (const WeightSlice& slice : weight_slices(model, group, kUsualSlice)) {
+    EXPECT_TRUE(slice.op < stay.first || slice.op >= stay.end);
+    // A norm besides at most: q, k and v have not as many rows.
+    EXPECT_LE(slice.parts.size(), 2U);
   }
 }
 
 TEST(PromptStream, slices_hold_every_row_once_and_vectors_where_they_are_needed) {
   const gguf::Model model = test::make_model(test::llama_3_8b(), test::q4_k_m(32));
   const model::Program program = model::build_program(model);
-  const model::Group& group = program.groups.at(2);
-  ASSERT_TRUE(can_pass_through(group));
-  for (const Bytes size : {64 * kKiB, kMiB, kUsualSlice}) {
+  for (const auto& [index, size] : {std::pair{2U, 64 * kKiB}, {2U, kMiB}, {2U, kUsualSlice}, {1U, kMiB}}) {
+    const model::Group& group = program.groups.at(index);
+    ASSERT_TRUE(can_pass_through(group));
     std::map<model::TensorIndex, std::uint64_t> rows;
     std::uint32_t last_op = 0;
     for (const WeightSlice& slice : weight_slices(model, group, size)) {
@@ -137,10 +175,10 @@ TEST(PromptStream, slices_hold_every_row_once_and_vectors_where_they_are_needed)
         rows[part.tensor] += part.rows;
       }
       EXPECT_EQ(slice.bytes, end);
-      EXPECT_LE(slice.bytes, slot_bytes(model, program, {16, 1, size, {2}}));
+      EXPECT_LE(slice.bytes, slot_bytes(model, program, {16, 1, size, {index}}));
     }
-    for (const model::TensorIndex index : group.tensors()) {
-      EXPECT_EQ(rows[index], model.tensors.at(static_cast<std::size_t>(index)).rows());
+    for (const model::TensorIndex tensor : group.tensors()) {
+      EXPECT_EQ(rows[tensor], model.tensors.at(static_cast<std::size_t>(tensor)).rows());
     }
   }
 }
@@ -158,7 +196,7 @@ TEST(PromptStream, survives_json_and_is_checked) {
     EXPECT_THROW(validate(damaged, planned.model, planned.program, "a test"), Error);
   };
   refused([](Plan& plan) { plan.prompt.groups.push_back(10000); });
-  refused([](Plan& plan) { plan.prompt.groups.insert(plan.prompt.groups.begin(), 1); });  // attention
+  refused([](Plan& plan) { plan.prompt.groups.insert(plan.prompt.groups.begin(), 0); });  // the embedding
   refused([](Plan& plan) { std::ranges::reverse(plan.prompt.groups); });
   refused([](Plan& plan) { plan.prompt.tokens = 8; });
   refused([](Plan& plan) { plan.prompt.tokens = plan.shape.batch + 1; });

@@ -129,11 +129,9 @@ void CpuDevice::read_tiles(const Rows& part, std::uint64_t first_tile, std::uint
   }
 }
 
-float* CpuDevice::hidden_in() {
-  return reinterpret_cast<float*>(address(plan_.scratch[plan::kCpu].values[model::kHidden]));
+float* CpuDevice::crossing(model::ValueId value) {
+  return reinterpret_cast<float*>(address(plan_.scratch[plan::kCpu].values[value]));
 }
-
-const float* CpuDevice::hidden_out() { return hidden_in(); }
 
 const float* CpuDevice::logits() {
   return reinterpret_cast<const float*>(address(plan_.scratch[plan::kCpu].values[program_.logits]));

@@ -26,8 +26,7 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
               std::span<const std::byte> data) override;
   void prepare() override;
   bool run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) override;
-  float* hidden_in() override;
-  const float* hidden_out() override;
+  float* crossing(model::ValueId value) override;
   const float* logits() override;
   [[nodiscard]] Bytes allocated() const override;
   void read(std::span<const Rows> all) noexcept override;

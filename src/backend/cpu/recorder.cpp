@@ -2,8 +2,11 @@
 
 #include <cmath>
 #include <optional>
+#include <utility>
 
+#include "plan/gpu_staging.h"
 #include "plan/workspace.h"
+#include "quant/attention_workspace.h"
 
 namespace loadline::cpu {
 namespace {
@@ -181,13 +184,18 @@ class Recorder {
 
 }  // namespace
 
+// A stage that ends with an attention leaves its product to another device, in passes of many tokens only: those have
+// no partial results, which the product's preparation would put together.
+static_assert(plan::kFewRows >= quant::kSplitTokens);
+
 Recording record_stage(const gguf::Model& model, const model::Program& program, const plan::Plan& plan,
                        const plan::Stage& stage, const AddressOf& address) {
   Recorder recorder(model, program, plan, address);
-  for (std::uint32_t group = stage.first_group; group < stage.first_group + stage.group_count; ++group) {
+  const std::uint32_t end = stage.first_group + stage.group_count;
+  for (std::uint32_t group = stage.first_group; group < end; ++group) {
     const bool streamed = plan.groups[group].streamed;
     if (streamed) recorder.gate(group, true);
-    for (const Op& op : program.groups[group].ops) recorder.record(op);
+    for (const Op& op : plan::stage_ops(program, stage, group)) recorder.record(op);
     if (streamed) recorder.gate(group, false);
   }
   return recorder.finish();

@@ -51,7 +51,7 @@ class Recorder {
   void begin_stage(const plan::Stage& stage);
   void record(const Op& op);
   // A group whose weights pass through the ring.
-  void record_through(const model::Group& group);
+  void record_through(const model::Group& group, std::span<const Op> ops);
   void end_stage(const plan::Stage& stage);
   StageRecording take() { return std::move(recording_); }
 
@@ -91,6 +91,9 @@ class Recorder {
     }
     return region(source_.plan.weights[static_cast<std::size_t>(index)]);
   }
+  [[nodiscard]] bool is_passing(TensorIndex index) const {
+    return std::ranges::any_of(passing_, [&](const auto& one) { return one.first == index; });
+  }
   // The rows of the operation's matrices that are there now.
   void set_rows(ProductArguments& arguments, const gguf::TensorInfo& matrix) const {
     arguments.first_row = slice_ == nullptr ? 0 : static_cast<std::uint32_t>(slice_->first_row);
@@ -103,6 +106,15 @@ class Recorder {
   // Rows an operation has at most.
   [[nodiscard]] std::uint32_t rows(bool after_select) const {
     return after_select ? std::min(most_, source_.plan.shape.outputs) : most_;
+  }
+
+  // Where a value lies on its way from or to another device.
+  [[nodiscard]] Place staged(ValueId id) const {
+    return moved(source_.place(scratch_.host_staging),
+                 staging_.crossing + plan::staged_offset(source_.program, source_.plan.shape, id));
+  }
+  [[nodiscard]] Bytes crossing_bytes(ValueId id, bool after_select) const {
+    return Bytes(std::uint64_t{rows(after_select)} * width(id) * sizeof(float));
   }
 
   void embed(const Op& op);
@@ -147,9 +159,11 @@ void Recorder::begin_stage(const plan::Stage& stage) {
     list.copy(moved(base, staging_.angles + Bytes(half)), moved(rope, Bytes(half)), used);
   }
   if (stage.first_group == 0) return;
-  const bool selected = source_.program.groups[stage.first_group].ops.front().after_select;
-  list.copy(moved(base, staging_.hidden), source_.place(scratch_.values[model::kHidden]),
-            Bytes(std::uint64_t{rows(selected)} * config_.embedding * sizeof(float)));
+  const model::Group& group = source_.program.groups[stage.first_group];
+  for (const ValueId crossing : plan::crossing_values(group, stage.first_op)) {
+    list.copy(staged(crossing), source_.place(scratch_.values[crossing]),
+              crossing_bytes(crossing, group.ops.front().after_select));
+  }
 }
 
 // What the next device or the host wants of it.
@@ -157,14 +171,17 @@ void Recorder::end_stage(const plan::Stage& stage) {
   const std::uint32_t end = stage.first_group + stage.group_count;
   const Place base = source_.place(scratch_.host_staging);
   CommandList& list = step(0);
-  if (end == source_.plan.groups.size()) {
+  if (end == source_.plan.groups.size() && stage.end_op == plan::kAllOps) {
     const ValueId logits = source_.program.logits;
     list.copy(source_.place(scratch_.values[logits]), moved(base, staging_.logits),
               Bytes(std::uint64_t{rows(true)} * width(logits) * sizeof(float)));
   } else {
-    const bool selected = source_.program.groups[end].ops.front().after_select;
-    list.copy(source_.place(scratch_.values[model::kHidden]), moved(base, staging_.hidden),
-              Bytes(std::uint64_t{rows(selected)} * config_.embedding * sizeof(float)));
+    const bool inside = stage.end_op != plan::kAllOps;  // the next stage goes on in the same group
+    const model::Group& next = source_.program.groups[inside ? end - 1 : end];
+    for (const ValueId crossing : plan::crossing_values(next, inside ? stage.end_op : 0)) {
+      list.copy(source_.place(scratch_.values[crossing]), staged(crossing),
+                crossing_bytes(crossing, next.ops.front().after_select));
+    }
   }
   list.barrier_to_host();
   list.end();
@@ -196,10 +213,13 @@ void Recorder::bring(const plan::WeightSlice& slice) {
   }
 }
 
-void Recorder::record_through(const model::Group& group) {
+// `ops`: those of the group that this stage runs.
+void Recorder::record_through(const model::Group& group, std::span<const Op> ops) {
   const std::vector<plan::WeightSlice> slices = plan::weight_slices(source_.model, group, source_.plan.prompt.slice);
-  std::uint32_t next = 0;  // operation
+  const auto first = static_cast<std::uint32_t>(ops.data() - group.ops.data());
+  std::uint32_t next = first;  // operation
   for (const plan::WeightSlice& slice : slices) {
+    if (slice.op < first || slice.op >= first + ops.size()) continue;
     bring(slice);
     for (; next < slice.op; ++next) record(group.ops[next]);  // the norm before it, which came with its first slice
     next = slice.op + 1;
@@ -292,7 +312,9 @@ void Recorder::products(const Op& op) {
   prepare(op, arguments);
   arguments.table = table_address_;
   arguments.flags = (op.kind == OpKind::LinearAdd ? kAccumulate : 0) | (op.after_select ? kSelected : 0);
+  bool beside = false;
   for (std::size_t i = 0; i < op.tensors.size(); ++i) {
+    if (slice_ != nullptr && !is_passing(op.tensors[i])) continue;  // its turn comes with another slice
     const gguf::TensorInfo& t = info(op.tensors[i]);
     arguments.weights = tensor(op.tensors[i]);
     arguments.bias = tensor(op.biases[i]);
@@ -301,7 +323,7 @@ void Recorder::products(const Op& op) {
     arguments.columns = static_cast<std::uint32_t>(t.columns());
     arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(t.type, t.columns()).value);
     set_rows(arguments, t);
-    product(arguments, t.type, rows(op.after_select), i > 0);
+    product(arguments, t.type, rows(op.after_select), std::exchange(beside, true));
   }
 }
 
@@ -396,12 +418,12 @@ StageRecording record_stage(Context& context, Pipelines& pipelines, const StageS
   Recorder recorder(context, pipelines, source, most);
   recorder.begin_stage(stage);
   for (std::uint32_t i = stage.first_group; i < stage.first_group + stage.group_count; ++i) {
-    const model::Group& group = source.program.groups[i];
+    const std::span<const Op> ops = plan::stage_ops(source.program, stage, i);
     if (source.plan.groups[i].device != source.device) {
-      recorder.record_through(group);
+      recorder.record_through(source.program.groups[i], ops);
       continue;
     }
-    for (const Op& op : group.ops) recorder.record(op);
+    for (const Op& op : ops) recorder.record(op);
   }
   recorder.end_stage(stage);
   return recorder.take();

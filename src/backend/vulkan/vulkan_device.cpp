@@ -276,8 +276,9 @@ Peaks VulkanDevice::measure() {
   return measure_peaks(context_, pipelines_, timeline_, memory, size, place(plan_.scratch[index_].staging));
 }
 
-float* VulkanDevice::hidden_in() {
-  return reinterpret_cast<float*>(place(plan_.scratch[index_].host_staging).data + staging_.hidden.value);
+float* VulkanDevice::crossing(model::ValueId value) {
+  const Bytes offset = staging_.crossing + plan::staged_offset(program_, plan_.shape, value);
+  return reinterpret_cast<float*>(place(plan_.scratch[index_].host_staging).data + offset.value);
 }
 
 const float* VulkanDevice::logits() {

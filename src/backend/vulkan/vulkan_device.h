@@ -37,8 +37,7 @@ class VulkanDevice final : public backend::Device {
   void prepare() override;
   // Throws Error(DeviceFailure) where the device fails or is lost; it can then only be destroyed.
   bool run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) override;
-  float* hidden_in() override;
-  const float* hidden_out() override { return hidden_in(); }
+  float* crossing(model::ValueId value) override;
   const float* logits() override;
   [[nodiscard]] Bytes allocated() const override;
 
