@@ -35,13 +35,73 @@ constexpr BlockLayout kLayoutPair = {2, 4, kFieldsBF16};
 constexpr LayoutField kFieldsSingle[] = {{0, 2, 2}};
 constexpr BlockLayout kSingle = {1, 2, kFieldsSingle};
 
+// A square of units in registers, unit c of row r in lane c of vector r, turned so that row and column change places:
+// every round, the halves of vectors that lie half the square apart are zipped.
+template <class Vector, std::uint32_t lanes>
+void transpose(Vector (&square)[lanes]) {
+  constexpr std::uint32_t kHalf = lanes / 2;
+  for (std::uint32_t round = 1; round < lanes; round *= 2) {
+    Vector zipped[lanes];
+    for (std::uint32_t i = 0; i < kHalf; ++i) {
+      const Vector low = square[i];
+      const Vector high = square[i + kHalf];
+      if constexpr (lanes == 4) {
+        zipped[2 * i] = __builtin_shufflevector(low, high, 0, 4, 1, 5);
+        zipped[2 * i + 1] = __builtin_shufflevector(low, high, 2, 6, 3, 7);
+      } else {
+        zipped[2 * i] = __builtin_shufflevector(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
+        zipped[2 * i + 1] = __builtin_shufflevector(low, high, 4, 12, 5, 13, 6, 14, 7, 15);
+      }
+    }
+    std::copy_n(zipped, lanes, square);
+  }
+}
+
 template <std::uint32_t unit>
-void interleave_field(const std::byte* const* rows, std::uint32_t count, std::uint32_t size, std::byte* target) {
-  for (std::uint32_t i = 0; i < size; i += unit) {
-    for (std::uint32_t r = 0; r < count; ++r) std::memcpy(target + r * unit, rows[r] + i, unit);
-    if (count < kTileRows) std::memset(target + count * unit, 0, (kTileRows - count) * unit);
+struct UnitVector;
+template <>
+struct UnitVector<4> {
+  using type = std::uint32_t __attribute__((vector_size(16)));
+};
+template <>
+struct UnitVector<2> {
+  using type = std::uint16_t __attribute__((vector_size(16)));
+};
+
+// 16 bytes of each of 16 rows into their place in the tile.
+template <std::uint32_t unit>
+void interleave_step(const std::byte* rows, std::size_t row_stride, std::byte* target) {
+  constexpr std::uint32_t kLanes = 16 / unit;
+  using Vector = typename UnitVector<unit>::type;
+  for (std::uint32_t r = 0; r < kTileRows; r += kLanes) {
+    Vector square[kLanes];
+    for (std::uint32_t k = 0; k < kLanes; ++k) std::memcpy(&square[k], rows + (r + k) * row_stride, 16);
+    transpose(square);
+    for (std::uint32_t k = 0; k < kLanes; ++k) std::memcpy(target + (k * kTileRows + r) * unit, &square[k], 16);
+  }
+}
+
+// `size` bytes of each of `count` rows, unit by unit; zeros for the rows that are missing.
+void interleave_some(const std::byte* rows, std::size_t row_stride, std::uint32_t count, std::uint64_t size,
+                     std::uint32_t unit, std::byte* target) {
+  for (std::uint64_t i = 0; i < size; i += unit) {
+    for (std::uint32_t r = 0; r < count; ++r) std::memcpy(target + r * unit, rows + r * row_stride + i, unit);
+    std::memset(target + count * unit, 0, (kTileRows - count) * unit);
     target += kTileRows * unit;
   }
+}
+
+// `size` bytes of each of 16 rows. What is left at the end is written again with bytes before it where there are any.
+template <std::uint32_t unit>
+void interleave_field(const std::byte* rows, std::size_t row_stride, std::uint64_t size, std::byte* target) {
+  if (size >= 16) {
+    for (std::uint64_t i = 0; i + 16 <= size; i += 16) {
+      interleave_step<unit>(rows + i, row_stride, target + kTileRows * i);
+    }
+    if (size % 16 != 0) interleave_step<unit>(rows + size - 16, row_stride, target + kTileRows * (size - 16));
+    return;
+  }
+  interleave_some(rows, row_stride, kTileRows, size, unit, target);
 }
 
 // A field of 16 rows out of its tile, `size` bytes of each. Stores are what it costs: rows lie a power of two apart as
@@ -112,19 +172,22 @@ const BlockLayout& block_layout(TensorType type) {
 
 void interleave(const BlockLayout& layout, const std::byte* file_rows, std::size_t row_stride, std::uint32_t rows,
                 std::uint64_t count, std::byte* tile) {
-  for (std::uint64_t block = 0; block < count; ++block) {
+  // Blocks of one field are one long field.
+  const std::uint64_t together = layout.fields.size() == 1 ? count : 1;
+  for (std::uint64_t block = 0; block < count; block += together) {
     for (const LayoutField& field : layout.fields) {
-      const std::byte* sources[kTileRows];
-      for (std::uint32_t r = 0; r < rows; ++r)
-        sources[r] = file_rows + r * row_stride + block * layout.bytes + field.offset;
+      const std::byte* source = file_rows + block * layout.bytes + field.offset;
       std::byte* target = tile + std::size_t{kTileRows} * field.offset;
-      if (field.unit == 4) {
-        interleave_field<4>(sources, rows, field.size, target);
+      const std::uint64_t size = field.size * together;
+      if (rows < kTileRows) {
+        interleave_some(source, row_stride, rows, size, field.unit, target);
+      } else if (field.unit == 4) {
+        interleave_field<4>(source, row_stride, size, target);
       } else {
-        interleave_field<2>(sources, rows, field.size, target);
+        interleave_field<2>(source, row_stride, size, target);
       }
     }
-    tile += std::size_t{kTileRows} * layout.bytes;
+    tile += std::size_t{kTileRows} * layout.bytes * together;
   }
 }
 
