@@ -81,6 +81,8 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
   std::vector<backend::Device*> devices;
   for (const auto& device : engine->devices_) devices.push_back(device.get());
   if (!load_weights(engine->model_, p, devices, *engine->pool_, memory(p.load_buffer), progress, stop)) return nullptr;
+  cpu.populate(stop);
+  if (stop.load(std::memory_order_relaxed)) return nullptr;
   for (std::size_t i = 0; i < devices.size(); ++i) {
     if (devices[i] == nullptr) continue;
     std::optional<DriverShare> share;

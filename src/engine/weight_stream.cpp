@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 
 #include "base/error.h"
+#include "storage/read_errors.h"
 
 namespace loadline::engine {
 namespace {
@@ -98,14 +98,9 @@ bool WeightStream::await_piece(std::uint64_t piece) {
     const File& file = model_.files[p.file];
     const std::uint64_t needed = p.offset.value + p.size - down_to_page(p.offset.value);
     if (done.result < 0) {
-      fail(std::make_exception_ptr(
-          Error(ErrorCode::DeviceFailure, fmt::format("{}: reading failed at byte {} ({})", file.path().string(),
-                                                      p.offset.value, std::strerror(static_cast<int>(-done.result))))));
-    } else if (static_cast<std::uint64_t>(done.result) < needed) {
-      fail(std::make_exception_ptr(
-          Error(ErrorCode::DeviceFailure,
-                fmt::format("{}: ended early at byte {}; the file changed while it was in use", file.path().string(),
-                            down_to_page(p.offset.value) + static_cast<std::uint64_t>(done.result)))));
+      fail(std::make_exception_ptr(storage::reading_failed(file, p.offset, static_cast<int>(-done.result))));
+    } else if (const auto got = static_cast<std::uint64_t>(done.result); got < needed) {
+      fail(std::make_exception_ptr(storage::ended_early(file, Bytes(down_to_page(p.offset.value) + got))));
     }
     arrived_[done.tag % queue_->depth()] = true;
   }

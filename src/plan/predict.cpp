@@ -107,13 +107,15 @@ Prediction predict(const gguf::Model& model, const Plan& plan, const CostModel& 
       loaded += model.tensors[static_cast<std::size_t>(region.tensor)].size;
     }
   }
-  // A thread reads a piece, then lays it out into pages that it brings in: the two take turns. Measured on models of
-  // 0.8 to 5 GB with two threads (bench/predictions.py).
-  constexpr double kLaidOutPerThread = 1.2e9;  // bytes/s
+  // The disk goes on reading while the threads lay out what came before into pages that they bring in: the slower of
+  // the two counts. Bringing in pages is most of the threads' time on a virtual machine whose host has to find them
+  // first (measured there with two threads and models of 0.8 to 5 GB, bench/predictions.py: 0.5 to 0.8 GB/s a thread);
+  // with pages at hand a thread lays out 2.5 GB/s.
+  constexpr double kLaidOutPerThread = 0.6e9;  // bytes/s
   constexpr double kOpening = 0.1;             // s: metadata, threads, the first plan
   const auto bytes = static_cast<double>(loaded.value);
-  prediction.load_seconds =
-      kOpening + bytes / costs.rates().disk_bandwidth + bytes / (kLaidOutPerThread * plan.shape.threads);
+  const double laid_out = kLaidOutPerThread * plan.shape.threads;
+  prediction.load_seconds = kOpening + bytes / std::min(costs.rates().disk_bandwidth, laid_out);
   return prediction;
 }
 

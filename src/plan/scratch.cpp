@@ -144,7 +144,7 @@ Bytes load_buffer_bytes(const gguf::Model& model, std::uint32_t threads) {
   }
   // A direct read begins and ends on a page: up to one page more on each side.
   const auto whole = [](std::uint64_t bytes) { return align_up(Bytes(bytes), kPage) + kPage; };
-  const Bytes part = std::max(whole(rows_together), std::min(whole(largest), 2 * kMiB));
+  const Bytes part = std::max(whole(rows_together), std::min(whole(largest), kMiB));
   return part * load_buffer_parts(threads);
 }
 

@@ -34,11 +34,10 @@ enum class Runs : std::uint8_t { Nothing, Projections, All };
 ScratchLayout scratch_layout(const gguf::Model& model, const model::Program& program, const Shape& shape,
                              const std::vector<Runs>& runs, DeviceIndex device, Bytes load_buffer);
 
-// The buffer the weights are read into while loading: a part for each thread, and two for the first eight; each part
-// large enough for 16 rows of every matrix with the alignment of a direct read around it, and at least 2 MiB; less
-// where the largest tensor is smaller than that.
+// The buffer the weights are read into while loading, in parts that are read into at once: four for each thread, but no
+// more than 32. Each holds 16 rows of every matrix with the alignment of a direct read around it, and at least 1 MiB;
+// less where the largest tensor is smaller than that.
 Bytes load_buffer_bytes(const gguf::Model& model, std::uint32_t threads);
-// The parts of the load buffer.
-constexpr std::uint32_t load_buffer_parts(std::uint32_t threads) { return 2 * (threads < 8 ? threads : 8); }
+constexpr std::uint32_t load_buffer_parts(std::uint32_t threads) { return 4 * (threads < 8 ? threads : 8); }
 
 }  // namespace loadline::plan

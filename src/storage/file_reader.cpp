@@ -1,13 +1,11 @@
 #include "storage/file_reader.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
-#include "base/error.h"
 #include "storage/page_cache.h"
+#include "storage/read_errors.h"
 
 namespace loadline::storage {
 
@@ -20,16 +18,8 @@ void FileReader::read_fully(std::uint32_t file, int descriptor, Bytes begin, std
     const ssize_t got =
         ::pread(descriptor, out.data() + done, out.size() - done, static_cast<off_t>(begin.value + done));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      throw Error(ErrorCode::DeviceFailure,
-                  fmt::format("{}: reading failed at byte {} ({})", files_[file].path().string(), begin.value + done,
-                              std::strerror(errno)));
-    }
-    if (got == 0) {
-      throw Error(ErrorCode::DeviceFailure,
-                  fmt::format("{}: ended early at byte {}; the file changed while it was in use",
-                              files_[file].path().string(), begin.value + done));
-    }
+    if (got < 0) throw reading_failed(files_[file], begin + Bytes(done), errno);
+    if (got == 0) throw ended_early(files_[file], begin + Bytes(done));
     done += static_cast<std::size_t>(got);
   }
 }

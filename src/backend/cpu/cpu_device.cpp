@@ -19,35 +19,42 @@ CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, co
     if (holder != plan::kCpu || arena.purpose == plan::Purpose::Runtime) continue;
     arenas_[i] = HostArena(arena.size, arena.huge_pages, plan::name_of(arena.purpose));
   }
-  populate(stop);
+  for (std::size_t i = 0; i < arenas_.size(); ++i) {
+    const plan::Purpose purpose = plan.arenas[i].purpose;
+    if (purpose != plan::Purpose::Weights && purpose != plan::Purpose::KvCache) populate(arenas_[i], stop);
+  }
+}
+
+void CpuDevice::populate(const backend::StopFlag& stop) {
+  for (HostArena& arena : arenas_) populate(arena, stop);
 }
 
 // All threads together, since most of the time goes into clearing pages.
-void CpuDevice::populate(const backend::StopFlag& stop) {
-  for (const HostArena& arena : arenas_) {
-    WorkQueue queue;
-    std::atomic<bool> refused{false};
-    const std::uint64_t size = arena.size().value;
-    const std::uint64_t steps = (size + HostArena::kPopulateStep - 1) / HostArena::kPopulateStep;
-    pool_.run([&](int /*thread*/) noexcept {
-      while (true) {
-        const auto [begin, end] = queue.claim(steps, pool_.threads(), 1);
-        if (begin == end) return;
-        for (std::uint64_t step = begin; step < end; ++step) {
-          if (refused.load(std::memory_order_relaxed) || stop.load(std::memory_order_relaxed)) return;
-          const std::uint64_t last = std::min(size, (step + 1) * HostArena::kPopulateStep);
-          if (!arena.populate(step * HostArena::kPopulateStep, last)) refused.store(true, std::memory_order_relaxed);
-        }
+void CpuDevice::populate(HostArena& arena, const backend::StopFlag& stop) {
+  WorkQueue queue;
+  std::atomic<bool> refused{false};
+  const std::uint64_t size = arena.size().value;
+  const std::uint64_t steps = (size + HostArena::kStep - 1) / HostArena::kStep;
+  pool_.run([&](int /*thread*/) noexcept {
+    while (true) {
+      const auto [begin, end] = queue.claim(steps, pool_.threads(), 1);
+      if (begin == end) return;
+      for (std::uint64_t step = begin; step < end; ++step) {
+        if (refused.load(std::memory_order_relaxed) || stop.load(std::memory_order_relaxed)) return;
+        const std::uint64_t last = std::min(size, (step + 1) * HostArena::kStep);
+        if (!arena.require(step * HostArena::kStep, last)) refused.store(true, std::memory_order_relaxed);
       }
-    });
-    if (refused) {
-      throw Error(
-          ErrorCode::DoesNotFit,
-          fmt::format("the system has no more memory: {} were planned for RAM, and were free when the plan was made",
-                      to_string(plan::tier_total(plan_, plan::kCpu))),
-          "Another program took memory meanwhile; plan again.");
     }
-  }
+  });
+  if (refused) throw no_memory();
+}
+
+Error CpuDevice::no_memory() const {
+  return Error(
+      ErrorCode::DoesNotFit,
+      fmt::format("the system has no more memory: {} were planned for RAM, and were free when the plan was made",
+                  to_string(plan::tier_total(plan_, plan::kCpu))),
+      "Another program took memory meanwhile; plan again.");
 }
 
 std::byte* CpuDevice::address(plan::RegionIndex region) const {
@@ -59,12 +66,13 @@ void CpuDevice::upload(plan::RegionIndex region, std::uint64_t first_row, std::u
                        std::span<const std::byte> data) {
   const plan::Region& r = plan_.regions[region];
   const gguf::TensorInfo& tensor = model_.tensors[static_cast<std::size_t>(r.tensor)];
+  const std::uint64_t begin = r.offset.value + first_row * quant::size_of(tensor.type, tensor.columns()).value;
+  if (!arenas_[r.arena].require(begin, begin + data.size())) throw no_memory();
   if (r.layout == plan::Layout::Rows16) {
     repack_rows(tensor.type, tensor.columns(), tensor.rows(), first_row, rows, data.data(), address(region));
     return;
   }
-  const Bytes offset = quant::size_of(tensor.type, tensor.columns()) * first_row;
-  std::memcpy(address(region) + offset.value, data.data(), data.size());
+  std::memcpy(arenas_[r.arena].data() + begin, data.data(), data.size());
 }
 
 void CpuDevice::prepare() {

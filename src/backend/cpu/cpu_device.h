@@ -8,6 +8,7 @@
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/recorder.h"
 #include "backend/device.h"
+#include "base/error.h"
 #include "base/thread_pool.h"
 #include "gguf/gguf.h"
 #include "model/program.h"
@@ -17,10 +18,16 @@ namespace loadline::cpu {
 
 class CpuDevice final : public backend::Device, public backend::WeightSource {
  public:
-  // Allocates every arena of the RAM tier. `model`, `program`, `plan` and `pool` must outlive the device. Once `stop`
-  // is set the arenas are left without memory behind them, and the device is good for nothing but destruction.
+  // Reserves every arena of the RAM tier, and brings in the memory of all but those of the weights and the cache:
+  // `upload` brings in what it fills, and `populate` the rest. `model`, `program`, `plan` and `pool` must outlive the
+  // device. Once `stop` is set arenas are left without memory behind them, and the device is good for nothing but
+  // destruction.
   CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
             const backend::StopFlag& stop);
+
+  // After the uploads and before `prepare`: from here on no page is new. Throws Error(DoesNotFit) where the system has
+  // no more memory.
+  void populate(const backend::StopFlag& stop);
 
   void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
               std::span<const std::byte> data) override;
@@ -38,7 +45,8 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
   [[nodiscard]] std::byte* address(plan::RegionIndex region) const;
 
  private:
-  void populate(const backend::StopFlag& stop);
+  void populate(HostArena& arena, const backend::StopFlag& stop);
+  [[nodiscard]] Error no_memory() const;
   // Rows of `part` by tiles of 16, counted from its first.
   void read_tiles(const Rows& part, std::uint64_t first_tile, std::uint64_t end_tile) const noexcept;
 

@@ -4,16 +4,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
-#include <vector>
 
 #include "base/error.h"
 
 namespace loadline::cpu {
 namespace {
 
+// How many steps a thread brings in at once, whichever nobody has yet: more than its caches hold, for writing past the
+// caches is slow where a page was just cleared in them.
+constexpr std::uint64_t kStepsAhead = 4;
 constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
 
 // Reserves `size` bytes at an address that is a multiple of `alignment`, giving back what the alignment cost.
@@ -41,7 +44,41 @@ HostArena::HostArena(Bytes size, bool huge_pages, std::string_view name) : size_
                                                    to_string(size), name, std::strerror(errno)));
   }
   data_ = static_cast<std::byte*>(memory);
+  steps_ = std::make_unique<Steps>(size.value);
   if (huge_pages) ::madvise(memory, size.value, MADV_HUGEPAGE);
+}
+
+bool HostArena::require(std::uint64_t begin, std::uint64_t end) noexcept {
+  for (std::uint64_t step = begin / kStep; step * kStep < end; ++step) {
+    std::atomic<Step>& state = steps_->states[step];
+    for (Step now = state.load(std::memory_order_acquire); now != Step::Present; now = state.load()) {
+      if (now == Step::Refused) return false;
+      if (!bring_in_more(step)) state.wait(Step::InHand);
+    }
+  }
+  return true;
+}
+
+// False if there is nothing left to bring in: others have it in hand.
+bool HostArena::bring_in_more(std::uint64_t step) noexcept {
+  std::uint64_t brought = bring_in(step) ? 1 : 0;
+  while (brought < kStepsAhead) {
+    const std::uint64_t next = steps_->ahead.fetch_add(1);
+    if (next >= steps_->states.size()) break;
+    if (bring_in(next)) ++brought;
+  }
+  return brought > 0;
+}
+
+// False if somebody else has or had it in hand.
+bool HostArena::bring_in(std::uint64_t step) noexcept {
+  std::atomic<Step>& state = steps_->states[step];
+  Step expected = Step::Reserved;
+  if (!state.compare_exchange_strong(expected, Step::InHand)) return false;
+  const bool present = populate(step * kStep, std::min(size_.value, (step + 1) * kStep));
+  state.store(present ? Step::Present : Step::Refused);
+  state.notify_all();
+  return true;
 }
 
 bool HostArena::populate(std::uint64_t begin, std::uint64_t end) const noexcept {
@@ -53,11 +90,14 @@ bool HostArena::populate(std::uint64_t begin, std::uint64_t end) const noexcept 
 }
 
 HostArena::HostArena(HostArena&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, Bytes())) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, Bytes())),
+      steps_(std::move(other.steps_)) {}
 
 HostArena& HostArena::operator=(HostArena&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(steps_, other.steps_);
   return *this;
 }
 

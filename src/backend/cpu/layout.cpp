@@ -6,6 +6,10 @@
 
 #include "quant/format.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace loadline::cpu {
 namespace {
 
@@ -61,23 +65,39 @@ template <std::uint32_t unit>
 struct UnitVector;
 template <>
 struct UnitVector<4> {
-  using type = std::uint32_t __attribute__((vector_size(16)));
+  using Type = std::uint32_t __attribute__((vector_size(16)));
 };
 template <>
 struct UnitVector<2> {
-  using type = std::uint16_t __attribute__((vector_size(16)));
+  using Type = std::uint16_t __attribute__((vector_size(16)));
 };
+
+// 16 bytes, past the caches where the processor can: a tile is written once, and read much later. `target` is a
+// multiple of 16. `streams_done` before anybody else reads it.
+void stream(std::byte* target, const void* source) {
+#if defined(__SSE2__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(target), _mm_loadu_si128(static_cast<const __m128i*>(source)));
+#else
+  std::memcpy(target, source, 16);
+#endif
+}
+
+void streams_done() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
 
 // 16 bytes of each of 16 rows into their place in the tile.
 template <std::uint32_t unit>
 void interleave_step(const std::byte* rows, std::size_t row_stride, std::byte* target) {
   constexpr std::uint32_t kLanes = 16 / unit;
-  using Vector = typename UnitVector<unit>::type;
+  using Vector = typename UnitVector<unit>::Type;
   for (std::uint32_t r = 0; r < kTileRows; r += kLanes) {
     Vector square[kLanes];
     for (std::uint32_t k = 0; k < kLanes; ++k) std::memcpy(&square[k], rows + (r + k) * row_stride, 16);
     transpose(square);
-    for (std::uint32_t k = 0; k < kLanes; ++k) std::memcpy(target + (k * kTileRows + r) * unit, &square[k], 16);
+    for (std::uint32_t k = 0; k < kLanes; ++k) stream(target + (k * kTileRows + r) * unit, &square[k]);
   }
 }
 
@@ -101,7 +121,9 @@ void interleave_field(const std::byte* rows, std::size_t row_stride, std::uint64
     if (size % 16 != 0) interleave_step<unit>(rows + size - 16, row_stride, target + kTileRows * (size - 16));
     return;
   }
-  interleave_some(rows, row_stride, kTileRows, size, unit, target);
+  std::byte small[kTileRows * 16];
+  interleave_some(rows, row_stride, kTileRows, size, unit, small);
+  for (std::uint64_t i = 0; i < kTileRows * size; i += 16) stream(target + i, small + i);
 }
 
 // A field of 16 rows out of its tile, `size` bytes of each. Stores are what it costs: rows lie a power of two apart as
@@ -201,7 +223,7 @@ void repack_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_ro
   for (std::uint64_t row = 0; row < rows; row += kTileRows) {
     if (first_row + row >= tiled_rows) {
       std::memcpy(out, file_rows, (rows - row) * row_bytes);
-      return;
+      break;
     }
     interleave(layout, file_rows, row_bytes, kTileRows, blocks, out);
     if (columns % layout.elements != 0) {
@@ -211,6 +233,7 @@ void repack_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_ro
     file_rows += kTileRows * row_bytes;
     out += kTileRows * row_bytes;
   }
+  streams_done();
 }
 
 void restore_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_rows, std::uint64_t first_row,

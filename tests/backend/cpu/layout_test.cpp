@@ -74,6 +74,31 @@ TEST_P(Layout, restoring_any_rows_gives_the_files_bytes) {
   }
 }
 
+// The header's formula, byte by byte, for rows long enough for every way of copying them.
+TEST_P(Layout, every_byte_is_where_the_formula_says) {
+  Random random(4);
+  const BlockLayout& layout = block_layout(GetParam());
+  for (const std::uint32_t blocks : {1U, 2U, 7U, 33U, 200U}) {
+    const std::uint32_t columns = blocks * layout.elements;
+    const TestMatrix m(GetParam(), 32, columns, Style::Normal, random);
+    const std::size_t row_bytes = quant::size_of(GetParam(), columns).value;
+    for (std::uint32_t row = 0; row < 32; ++row) {
+      const std::byte* tile = m.packed.data() + row / 16 * 16 * row_bytes;
+      for (std::uint32_t block = 0; block < blocks; ++block) {
+        for (const LayoutField& field : layout.fields) {
+          for (std::uint32_t i = 0; i < field.size; ++i) {
+            const std::size_t in_row = std::size_t{block} * layout.bytes + field.offset;
+            const std::size_t packed =
+                16 * in_row + std::size_t{i} / field.unit * 16 * field.unit + row % 16 * field.unit + i % field.unit;
+            ASSERT_EQ(tile[packed], m.file.data()[row * row_bytes + in_row + i])
+                << "row " << row << " of " << blocks << " blocks, block " << block << ", byte " << field.offset + i;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(Layout, units_of_the_rows_alternate) {
   // One block of Q4_0: the scales of the 16 rows, then 4 bytes of each row in turn.
   std::vector<std::byte> file(16 * 18);

@@ -1,0 +1,54 @@
+#include "backend/cpu/host_arena.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <thread>
+#include <vector>
+
+namespace loadline::cpu {
+namespace {
+
+constexpr std::uint64_t kSize = 20 * HostArena::kStep + 5000;
+
+TEST(HostArena, IsOnlyReservedAtFirst) {
+  const HostArena arena(Bytes(kSize), false, "test");
+  EXPECT_EQ(arena.resident(), Bytes(0));
+}
+
+TEST(HostArena, HoldsWhatWasRequiredAndInTheEndExactlyItsSize) {
+  for (const bool huge : {false, true}) {
+    HostArena arena(Bytes(kSize), huge, "test");
+    ASSERT_TRUE(arena.require(3 * HostArena::kStep + 1, 3 * HostArena::kStep + 2));
+    EXPECT_GE(arena.resident(), Bytes(HostArena::kStep));
+    EXPECT_LT(arena.resident(), Bytes(kSize));
+    ASSERT_TRUE(arena.require(0, kSize));
+    EXPECT_EQ(arena.resident(), Bytes(align_up(kSize, 4096)));
+  }
+}
+
+// What one thread wrote is not cleared by another that wants the same pages.
+TEST(HostArena, ManyThreadsMayRequireTheSamePages) {
+  for (unsigned round = 0; round < 10; ++round) {
+    HostArena arena(Bytes(kSize), false, "test");
+    constexpr unsigned kThreads = 4;
+    constexpr std::uint64_t kPiece = HostArena::kStep / 3;
+    std::vector<std::thread> team;
+    for (unsigned t = 0; t < kThreads; ++t) {
+      team.emplace_back([&arena, t] {
+        for (std::uint64_t begin = t * kPiece; begin < kSize; begin += kThreads * kPiece) {
+          const std::uint64_t end = std::min(begin + kPiece, kSize);
+          ASSERT_TRUE(arena.require(begin, end));
+          std::fill(arena.data() + begin, arena.data() + end, static_cast<std::byte>(t + 1));
+        }
+      });
+    }
+    for (std::thread& thread : team) thread.join();
+    for (std::uint64_t i = 0; i < kSize; ++i) {
+      ASSERT_EQ(arena.data()[i], static_cast<std::byte>(i / kPiece % kThreads + 1)) << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace loadline::cpu
