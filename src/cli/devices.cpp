@@ -62,6 +62,7 @@ std::string gpu_line(const hardware::Gpu& gpu) {
   } else if (gpu.memory_bandwidth > 0) {
     line += fmt::format(" · {} by its data sheet", rate(gpu.memory_bandwidth));
   }
+  if (gpu.context_measured) line += fmt::format(" · a context takes {}", to_string(gpu.context_memory));
   return line;
 }
 

@@ -16,6 +16,7 @@
 #include "plan/budgets.h"
 #include "plan/layout.h"
 #include "plan/planner.h"
+#include "support/allocations.h"
 #include "support/test_data.h"
 
 namespace loadline::engine {
@@ -295,6 +296,29 @@ TEST_F(GpuLogits, OfHalvesThatWereStoppedLeaveTheCacheAsItWas) {
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(engine->forward({&input, 1}, kNeverStop));
   EXPECT_THROW(engine->forward({&input, 1}, kNeverStop), Error) << "the context holds 128 tokens";
   EXPECT_EQ(engine->executor().cache().length(0), 120U);
+}
+
+// After loading nothing is allocated, in passes of any size, halved ones and those whose weights pass through included.
+// (Without the validation layer, which does.)
+TEST_F(GpuLogits, TakeNoMemoryAfterLoading) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  ::unsetenv("LOADLINE_VULKAN_VALIDATION");
+  const std::vector<std::int32_t> tokens = sixty_tokens(folder);
+  Engine::Hooks hooks;
+  hooks.overlap_from = 40;
+  for (const char* name : {"AttentionOnly", "PromptsWithTheirAttentionThroughTheGpu"}) {
+    const auto engine = load(folder / "llama-F32.gguf", 512, division_named(name), {}, hooks);
+    const auto passes = [&] {
+      for (const std::size_t count : {60U, 20U, 5U, 1U}) {
+        const exec::Input input{0, std::span(tokens).first(count), exec::Want::Last};
+        ASSERT_TRUE(engine->forward({&input, 1}, kNeverStop));
+      }
+    };
+    passes();
+    const loadline::test::AllocationWatch watch;
+    passes();
+    EXPECT_EQ(watch.count(), 0U) << name;
+  }
 }
 
 TEST_F(GpuLogits, AreMeasuredDeviceByDevice) {

@@ -141,7 +141,7 @@ void VulkanDevice::upload_part(UploadSlot& slot, const Place& target, std::span<
   timeline_.wait(timeline_.submit(slot.list, kUploading), kUploading);
 }
 
-// Where the matrix units are wrong in one format, they are used for none.
+// Where the matrix units are wrong in one format, or the driver refuses their shader, they are used for none.
 void VulkanDevice::check_matrix_units() {
   if (!context_.matrix_units() || plan_.shape.batch <= kMostVectorRows) return;
   const plan::RegionIndex staging = plan_.scratch[index_].host_staging;
@@ -154,9 +154,14 @@ void VulkanDevice::check_matrix_units() {
     if (here && suits_matrix_units(type)) formats.insert(type);
   }
   for (const quant::TensorType format : formats) {
-    if (matrix_units_agree(context_, pipelines_, timeline_, place(staging), format)) continue;
-    remark_ = fmt::format("the matrix units of the GPU {} multiply {} wrongly and are not used", context_.info().name,
-                          quant::name_of(format));
+    try {
+      if (matrix_units_agree(context_, pipelines_, timeline_, place(staging), format)) continue;
+      remark_ = fmt::format("the matrix units of the GPU {} multiply {} wrongly and are not used", context_.info().name,
+                            quant::name_of(format));
+    } catch (const Error& error) {
+      // A device that is lost fails in what follows, too.
+      remark_ = fmt::format("the matrix units of the GPU {} cannot be used: {}", context_.info().name, error.what());
+    }
     return context_.do_without_matrix_units();
   }
 }

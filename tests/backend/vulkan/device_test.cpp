@@ -334,8 +334,15 @@ TEST_F(Device, ComputesTheSameWithWeightsThatPassThrough) {
 // With matrix units, done in loops here, and with units that are wrong, which are found out and not used.
 TEST_F(Device, UsesMatrixUnitsUnlessTheyAreWrong) {
   const Loaded setup(loadline::test::tiny(), TensorType::Q4_K, shape_of(64, 40));
+  bool refused = false;  // the second shader that is made for the check, which is that of the units
   const auto pass = [&](std::optional<MatrixShape> units, std::string& remark) {
-    VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, options_for_tests(messages_, units));
+    DeviceOptions options = options_for_tests(messages_, units);
+    int made = 0;
+    options.fault = [&](Call call) {
+      if (call == Call::CreatePipeline) ++made;
+      return refused && call == Call::CreatePipeline && made == 4 ? VK_ERROR_INITIALIZATION_FAILED : VK_SUCCESS;
+    };
+    VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, options);
     upload_all(device, setup);
     device.prepare();
     remark = device.remark();
@@ -347,6 +354,10 @@ TEST_F(Device, UsesMatrixUnitsUnlessTheyAreWrong) {
   EXPECT_EQ(remark, "");
   EXPECT_EQ(pass(MatrixShape{16, 16, 24}, remark), plain);
   EXPECT_NE(remark.find("multiply Q4_K wrongly"), std::string::npos) << remark;
+  refused = true;
+  EXPECT_EQ(pass(MatrixShape{}, remark), plain);
+  EXPECT_NE(remark.find("cannot be used: the GPU"), std::string::npos) << remark;
+  refused = false;
   const std::vector<float> units = pass(MatrixShape{}, remark);
   EXPECT_EQ(remark, "");
   EXPECT_NE(units, plain) << "they were not used";
