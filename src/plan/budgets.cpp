@@ -93,6 +93,8 @@ std::vector<Tier> make_tiers(const hardware::Profile& profile, const Options& op
 
 std::vector<std::string> lowered_budgets(const Options& options, const std::vector<Tier>& tiers) {
   std::vector<std::string> sentences;
+  const bool gpus = std::ranges::any_of(tiers, [](const Tier& tier) { return tier.kind == TierKind::Gpu; });
+  if (options.gpu_budget && !gpus) sentences.emplace_back("--vram has no effect: there is no GPU to use");
   for (std::uint32_t i = 0; i < tiers.size(); ++i) {
     if (tiers[i].kind == TierKind::Disk) continue;
     const std::optional<Bytes> named = i == kCpu ? options.ram_budget : named_budget(options, i - 1);

@@ -16,7 +16,7 @@ namespace loadline::plan {
 // Throws Error(BadInput) for a budget of a GPU that is not there.
 std::vector<Tier> make_tiers(const hardware::Profile& profile, const Options& options);
 
-// What to tell a user whose budget was lowered: a sentence for each tier that it happened to.
+// What to tell a user whose budget was lowered, or is of nothing: a sentence for each.
 std::vector<std::string> lowered_budgets(const Options& options, const std::vector<Tier>& tiers);
 
 // What a GPU's context costs, per tier (zero for RAM and the disk).

@@ -144,6 +144,7 @@ TEST_F(PlanCommand, ABudgetAboveWhatIsAvailableIsLoweredAndSaysSo) {
   const json file = json::parse(run_loadline(joined(two, {"--json"})).out);
   EXPECT_EQ(file["tiers"][1]["budget"], 3221225472U);
   EXPECT_EQ(file["tiers"][2]["budget"], 4294967296U);
+  EXPECT_THAT(plan({"--vram", "4GiB"}).out, HasSubstr("\n--vram has no effect: there is no GPU to use\n"));
   // And what does not fit even so is told what there is.
   const ProcessResult refused = plan({"--ram", "16GiB", "--disk", "off", "-c", "131072"});
   EXPECT_EQ(refused.exit_code, 3);

@@ -37,7 +37,9 @@ TEST(Stream, EveryBudgetIsFilledAndNoneIsExceeded) {
     EXPECT_LE(taken, budget);
     const Bytes streamed = streamed_bytes(found.plan);
     // What is left over is less than a matrix, or than what the rounding of arenas takes.
-    if (streamed.value > 0) EXPECT_LT(budget - taken, 36 * kMiB) << to_string(budget);
+    if (streamed.value > 0) {
+      EXPECT_LT(budget - taken, 36 * kMiB) << to_string(budget);
+    }
     // More RAM never means more reading, but for what the choice of whole matrices costs.
     EXPECT_LT(streamed, before + 36 * kMiB) << to_string(budget);
     before = std::min(before, streamed);
