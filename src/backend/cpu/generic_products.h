@@ -62,56 +62,96 @@ LOADLINE_INLINE F mins_of(const typename Format::Header& header, const std::byte
   return sum;
 }
 
-// How far ahead of its use a stream of weights is fetched. Within a page the hardware fetches ahead as well, and the
-// two together do best at this distance; two streams side by side keep it busy where one ends a page.
-constexpr std::size_t kAhead = 1024;
+// Streams of weights that a thread reads side by side. They alternate every few hundred bytes: where one stream's scales
+// are decoded, or its page ends, the other keeps memory busy.
 constexpr std::uint32_t kStreams = 2;
-// Fetches share `share` of 64 of the bytes that come kAhead after `p`, so that memory works while weights are
+// How far ahead of its use a stream is fetched, into the cache next to the core and into the one behind it. The far
+// distance keeps memory busy over the end of a page, where the hardware stops fetching ahead; the near one covers that
+// some formats read the end of a block at its beginning. (Best of 0.25 to 6 KiB over Q4_K, Q6_K and Q8_0.)
+constexpr std::size_t kNear = 1536;
+constexpr std::size_t kFar = 3072;
+// Fetches share `share` of 64 of as many bytes as are being multiplied, so that memory works while weights are
 // multiplied and not in bursts between.
 template <std::size_t bytes, int share>
 LOADLINE_INLINE void prefetch_ahead(const std::byte* p) {
   constexpr std::size_t kLines = (bytes + 63) / 64;
   constexpr std::size_t kFirst = kLines * share / 64;
   constexpr std::size_t kLast = kLines * (share + 1) / 64;
-  unrolled<static_cast<int>(kLast - kFirst)>(LOADLINE_EACH(i) { V::prefetch(p + kAhead + (kFirst + i) * 64); });
+  unrolled<static_cast<int>(kLast - kFirst)>(LOADLINE_EACH(i) {
+    V::prefetch(p + kNear + (kFirst + i) * 64);
+    V::prefetch_far(p + kFar + (kFirst + i) * 64);
+  });
 }
 
-// Adds 256 values of 16 rows times those of n tokens to totals[16 * t + r].
-template <class Format, int n>
-void superblock(const std::byte* p, const Int8Block* x, float* totals) {
-  const typename Format::Header header(p);
-  F sums[n];
-  unrolled<n>(LOADLINE_EACH(t) { sums[t] = mins_of<Format>(header, p, x[t]); });
+// Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (n * m + t) + r].
+template <class Format, int n, int streams>
+void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float* totals) {
+  using Header = typename Format::Header;
   constexpr int kGroups = Format::kSegmentGroups;
   constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
   using Dots = V::Dots<Format::kMost>;
-  unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-    Dots products[kGroups][n];
-    unrolled<kGroups>(LOADLINE_EACH(i) {
-      constexpr int kIndex = Format::template group_of<s>(i);
-      unrolled<n>(LOADLINE_EACH(t) { products[i][t] = Dots::from(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
+  [&]<int... m>(std::integer_sequence<int, m...>) __attribute__((always_inline)) {
+    const Header headers[streams] = {Header(p[m])...};
+    F sums[streams][n];
+    unrolled<streams>(LOADLINE_EACH(i) {
+      unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); });
     });
-    Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
-      prefetch_ahead<kRows * Format::kBytes, offset / 4>(p);
-      unrolled<n>(LOADLINE_EACH(t) { products[i][t].add(weights, V::repeat(x[t].values + offset)); });
+    unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+      unrolled<streams>(LOADLINE_EACH(stream) {
+        Dots products[kGroups][n];
+        unrolled<kGroups>(LOADLINE_EACH(i) {
+          constexpr int kIndex = Format::template group_of<s>(i);
+          unrolled<n>(LOADLINE_EACH(t) { products[i][t] = Dots::from(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
+        });
+        Format::template segment<s>(p[stream], [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+          prefetch_ahead<kRows * Format::kBytes, offset / 4>(p[stream]);
+          unrolled<n>(LOADLINE_EACH(t) { products[i][t].add(weights, V::repeat(x[t].values + offset)); });
+        });
+        unrolled<kGroups>(LOADLINE_EACH(i) {
+          constexpr int kIndex = Format::template group_of<s>(i);
+          const F scale = Format::template scale<kIndex>(headers[stream], p[stream]);
+          unrolled<n>(LOADLINE_EACH(t) {
+            sums[stream][t] = V::fma(V::to_float(products[i][t].total()), scale, sums[stream][t]);
+          });
+        });
+      });
     });
-    unrolled<kGroups>(LOADLINE_EACH(i) {
-      constexpr int kIndex = Format::template group_of<s>(i);
-      const F scale = Format::template scale<kIndex>(header, p);
-      unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(products[i][t].total()), scale, sums[t]); });
+    unrolled<streams>(LOADLINE_EACH(i) {
+      unrolled<n>(LOADLINE_EACH(t) {
+        float* total = totals + kRows * (n * i + t);
+        V::store_f(total, V::fma(sums[i][t], V::set(x[t].scale), V::load_f(total)));
+      });
     });
-  });
-  unrolled<n>(LOADLINE_EACH(t) {
-    V::store_f(totals + kRows * t, V::fma(sums[t], V::set(x[t].scale), V::load_f(totals + kRows * t)));
-  });
+  }(std::make_integer_sequence<int, streams>{});
 }
 
-// The same for any n, V::kDirect tokens at a time.
+// The same for one tile and any n, V::kDirect tokens at a time.
 template <class Format, int n>
-LOADLINE_INLINE void superblock_of_few(const std::byte* p, const Int8Block* x, float* totals) {
+void superblock_of_few(const std::byte* p, const Int8Block* x, float* totals) {
   constexpr int kNow = n < V::kDirect ? n : V::kDirect;
-  superblock<Format, kNow>(p, x, totals);
+  const std::byte* const alone[] = {p};
+  superblocks<Format, kNow>(alone, x, totals);
   if constexpr (n > kNow) superblock_of_few<Format, n - kNow>(p, x + kNow, totals + kRows * kNow);
+}
+
+template <class Format, int n, int streams>
+LOADLINE_INLINE void streams_of_few(const Tile* tiles, const Int8Block* x, std::uint32_t tokens, float* sums) {
+  alignas(64) std::byte copies[streams][kRows * Format::kBytes];
+  unrolled<streams * n>(LOADLINE_EACH(i) { V::store_f(sums + kRows * i, V::zero_f()); });
+  for (std::uint32_t b = 0; b < tiles[0].superblocks; ++b, x += tokens) {
+    const std::byte* p[streams];
+    for (int i = 0; i < streams; ++i) {
+      p[i] = tiles[i].data + b * kRows * Format::kBytes;
+      if (b < tiles[i].direct) continue;
+      copy_superblock(tiles[i], b, copies[i]);
+      p[i] = copies[i];
+    }
+    if constexpr (n == 1) {
+      superblocks<Format, 1>(p, x, sums);
+    } else {  // multiplying takes longer than reading, and registers would not do
+      for (int i = 0; i < streams; ++i) superblock_of_few<Format, n>(p[i], x, sums + kRows * n * i);
+    }
+  }
 }
 
 // sums[16 * (n * i + t) + r] = row r of tile i times token first + t, for n tokens and up to kStreams tiles.
@@ -119,18 +159,9 @@ template <class Format, int n>
 void products_of_few(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
                      std::uint32_t first, float* sums) {
   const auto* x = reinterpret_cast<const Int8Block*>(activations) + first;
-  alignas(64) std::byte copy[kRows * Format::kBytes];
-  for (std::uint32_t i = 0; i < count * n; ++i) V::store_f(sums + kRows * i, V::zero_f());
-  for (std::uint32_t b = 0; b < tiles[0].superblocks; ++b, x += tokens) {
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const std::byte* p = tiles[i].data + b * kRows * Format::kBytes;
-      if (b >= tiles[i].direct) {
-        copy_superblock(tiles[i], b, copy);
-        p = copy;
-      }
-      superblock_of_few<Format, n>(p, x, sums + std::size_t{kRows} * n * i);
-    }
-  }
+  static_assert(kStreams == 2);
+  count == 1 ? streams_of_few<Format, n, 1>(tiles, x, tokens, sums)
+             : streams_of_few<Format, n, 2>(tiles, x, tokens, sums);
 }
 
 // ---- Many tokens ----

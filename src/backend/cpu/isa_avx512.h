@@ -151,7 +151,9 @@ struct V {
   static LOADLINE_INLINE I max_ints(I a, I b) { return _mm512_max_epi32(a, b); }
   static LOADLINE_INLINE int largest_int(I v) { return _mm512_reduce_max_epi32(v); }
 
+  // Into the cache next to the core, and into the one behind it.
   static LOADLINE_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  static LOADLINE_INLINE void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 };
 
 }  // namespace

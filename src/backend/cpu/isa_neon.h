@@ -293,7 +293,9 @@ struct V {
     return vmaxvq_s32(vmaxq_s32(vmaxq_s32(v.q[0], v.q[1]), vmaxq_s32(v.q[2], v.q[3])));
   }
 
+  // Into the cache next to the core, and into the one behind it.
   static LOADLINE_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+  static LOADLINE_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 };
 
 }  // namespace
