@@ -1,6 +1,6 @@
 // kernels_bench [--set NAME] [--filter TEXT] [--threads N]: every row of the kernel table against what the machine can
 // do at best, both measured in the same run. A table on standard output, one row per line:
-//   generate FORMAT   one token times matrices of 512 MiB together: weights per second, share of the read bandwidth
+//   generate FORMAT   one token times matrices of 1 GiB together: weights per second, share of the read bandwidth
 //   batch4 FORMAT     four tokens, likewise
 //   prompt FORMAT     512 tokens times a matrix of 4096 columns (prompt14k: of 14336): operations per second, share of
 //                     the 8-bit peak (float peak for the float formats)
@@ -157,11 +157,11 @@ class Runner {
     Region prepared;
   };
 
-  // `tokens` tokens times 512 MiB of matrices [4096][4096].
+  // `tokens` tokens times 1 GiB of matrices [4096][4096].
   void stream(const quant::Format& format, std::uint32_t tokens, const std::string& name) {
     constexpr std::uint64_t kColumns = 4096;
     const std::size_t tile_bytes = quant::size_of(format.type, cpu::kTileRows * kColumns).value;
-    const std::uint64_t tiles = (std::size_t{512} << 20) / tile_bytes / 32 * 32;
+    const std::uint64_t tiles = (std::size_t{1} << 30) / tile_bytes / 32 * 32;
     const Region weights(tiles * tile_bytes);
     fill_random(format.type, weights.data(), tiles * tile_bytes);
     const Input x(table_, format.type, kColumns, tokens);

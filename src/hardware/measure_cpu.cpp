@@ -75,7 +75,7 @@ class Region {
   std::size_t size_;
 };
 
-// Reads a multiple of 256 bytes.
+// Reads a multiple of 512 bytes.
 void read_plain(const std::byte* data, std::size_t size) {
   std::uint64_t sum = 0;
   for (const std::byte* end = data + size; data != end; data += 256) {
@@ -86,21 +86,28 @@ void read_plain(const std::byte* data, std::size_t size) {
 }
 
 #if defined(__x86_64__)
-// How far ahead of its use memory is fetched: of 256 bytes to 64 KiB the fastest on the processors tried.
-constexpr std::size_t kAhead = 1024;
+// The fastest of the ways tried on Intel's server processors: two streams in turn, fetched at two distances, into the first
+// cache and into the one behind it. One distance reads a sixth less: near the core there is room for few lines under
+// way, and further away the hardware stops at the end of a page. Written out as instructions, since the compiler moves
+// its own prefetches to where the loop begins.
+__attribute__((always_inline)) inline void fetch_ahead(const std::byte* p) {
+  asm volatile("prefetcht0 %0" : : "m"(p[1024]));
+  asm volatile("prefetcht1 %0" : : "m"(p[2048]));
+}
 
 __attribute__((target("avx512f"))) void read_avx512(const std::byte* data, std::size_t size) {
   __m512i a = _mm512_setzero_si512();
   __m512i b = a;
-  for (const std::byte* end = data + size; data != end; data += 256) {
-    _mm_prefetch(reinterpret_cast<const char*>(data + kAhead), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(data + kAhead + 64), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(data + kAhead + 128), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(data + kAhead + 192), _MM_HINT_T0);
-    a = _mm512_xor_si512(a, _mm512_loadu_si512(data));
-    b = _mm512_xor_si512(b, _mm512_loadu_si512(data + 64));
-    a = _mm512_xor_si512(a, _mm512_loadu_si512(data + 128));
-    b = _mm512_xor_si512(b, _mm512_loadu_si512(data + 192));
+  const std::size_t half = size / 512 * 256;  // the second stream's beginning
+  for (std::size_t at = 0; at < half; at += 256) {
+    for (const std::byte* p : {data + at, data + half + at}) {
+      for (int i = 0; i < 256; i += 128) {
+        fetch_ahead(p + i);
+        a = _mm512_xor_si512(a, _mm512_loadu_si512(p + i));
+        fetch_ahead(p + i + 64);
+        b = _mm512_xor_si512(b, _mm512_loadu_si512(p + i + 64));
+      }
+    }
   }
   a = _mm512_xor_si512(a, b);
   keep(a);
@@ -109,11 +116,14 @@ __attribute__((target("avx512f"))) void read_avx512(const std::byte* data, std::
 __attribute__((target("avx2"))) void read_avx2(const std::byte* data, std::size_t size) {
   __m256i a = _mm256_setzero_si256();
   __m256i b = a;
-  for (const std::byte* end = data + size; data != end; data += 256) {
-    for (int i = 0; i < 256; i += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(data + kAhead + i), _MM_HINT_T0);
-      a = _mm256_xor_si256(a, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i)));
-      b = _mm256_xor_si256(b, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i + 32)));
+  const std::size_t half = size / 512 * 256;
+  for (std::size_t at = 0; at < half; at += 256) {
+    for (const std::byte* p : {data + at, data + half + at}) {
+      for (int i = 0; i < 256; i += 64) {
+        fetch_ahead(p + i);
+        a = _mm256_xor_si256(a, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i)));
+        b = _mm256_xor_si256(b, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i + 32)));
+      }
     }
   }
   a = _mm256_xor_si256(a, b);

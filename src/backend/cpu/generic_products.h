@@ -68,8 +68,8 @@ constexpr std::uint32_t kStreams = 2;
 // How far ahead of its use a stream is fetched, into the cache next to the core and into the one behind it. The far
 // distance keeps memory busy over the end of a page, where the hardware stops fetching ahead; the near one covers that
 // some formats read the end of a block at its beginning. (Best of 0.25 to 6 KiB over Q4_K, Q6_K and Q8_0.)
-constexpr std::size_t kNear = 1536;
-constexpr std::size_t kFar = 3072;
+constexpr std::size_t kNear = 2048;
+constexpr std::size_t kFar = 4096;
 // Fetches share `share` of 64 of as many bytes as are being multiplied, so that memory works while weights are
 // multiplied and not in bursts between.
 template <std::size_t bytes, int share>
