@@ -21,7 +21,10 @@
 #include "cli/speculate_options.h"
 #include "cli/terminal.h"
 #include "engine/engine.h"
+#include "hardware/measurements.h"
+#include "hardware/probe.h"
 #include "plan/planner.h"
+#include "plan/predict.h"
 #include "plan/refusal.h"
 #include "plan/render.h"
 #include "sample/sampler.h"
@@ -158,6 +161,20 @@ void print_devices(engine::Engine& engine) {
   if (plan.stages.size() > 1 || plan.stages.front().device != plan::kCpu) fmt::print(stderr, "{}\n", line);
 }
 
+// What the disk gave a run that it bounds, for the next plan: disks that others use too vary from hour to hour.
+void remember_disk(const engine::Engine& engine, const engine::Figures& figures) {
+  const auto rate = plan::observed_disk_bandwidth(engine.plan(), figures.passes, figures.generation_seconds);
+  if (!rate) return;
+  const std::filesystem::path file = hardware::measurements_path();
+  hardware::Profile profile = hardware::probe(engine.model().files.front().path());
+  hardware::recall(profile, file);
+  profile.disk.read_bandwidth = *rate;
+  try {
+    hardware::remember(profile, file);
+  } catch (const Error&) {  // nowhere to remember it, which takes nothing from this run
+  }
+}
+
 std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, const std::atomic<bool>& stop) {
   ProgressBar bar("loading");
   return engine::Engine::load(
@@ -254,6 +271,7 @@ int run(const Options& options, bool prompt_given) {
     print_figures(figures, load_seconds, plan.prediction.generation_rate);
     print_devices(*engine);
   }
+  remember_disk(*engine, figures);
   return figures.ending == engine::Ending::Stopped ? static_cast<int>(ErrorCode::Interrupted) : 0;
 }
 

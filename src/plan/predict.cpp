@@ -86,6 +86,12 @@ Bytes streamed_bytes(const Plan& plan) {
   return bytes;
 }
 
+std::optional<double> observed_disk_bandwidth(const Plan& plan, std::uint64_t passes, double seconds) {
+  const Bytes read = streamed_bytes(plan) * passes;
+  if (plan.prediction.generation_bound != kDiskBound || read < 4 * kGiB || seconds <= 0) return std::nullopt;
+  return static_cast<double>(read.value) / seconds;
+}
+
 double prompt_seconds(const Plan& plan, const CostModel& costs, std::uint64_t tokens) {
   return pass_of(plan, costs, tokens, 1, tokens).total();
 }

@@ -1,6 +1,9 @@
 // Predicts how fast a plan will run, and what bounds it.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+
 #include "gguf/gguf.h"
 #include "plan/costs.h"
 #include "plan/plan.h"
@@ -20,5 +23,9 @@ double prompt_seconds(const Plan& plan, const CostModel& costs, std::uint64_t to
 
 // Bytes of weights that are read from disk for every pass.
 Bytes streamed_bytes(const Plan& plan);
+
+// Bytes/s that the disk gave `passes` passes of this plan in so many seconds. nullopt where that says nothing of the
+// disk: the plan is not bound by it, or less than 4 GiB were read.
+std::optional<double> observed_disk_bandwidth(const Plan& plan, std::uint64_t passes, double seconds);
 
 }  // namespace loadline::plan

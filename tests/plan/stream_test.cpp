@@ -46,6 +46,19 @@ TEST(Stream, EveryBudgetIsFilledAndNoneIsExceeded) {
   }
 }
 
+TEST(Stream, WhatTheDiskGaveIsSeenInPassesThatItBounds) {
+  const Planned planned;
+  Options options;
+  options.ram_budget = 3 * kGiB;
+  const Plan slow = planned.attempt(options, 1e9).plan;
+  const Bytes read = streamed_bytes(slow) * 10;
+  ASSERT_GT(read, 4 * kGiB);
+  EXPECT_DOUBLE_EQ(observed_disk_bandwidth(slow, 10, 20).value_or(0), static_cast<double>(read.value) / 20);
+  EXPECT_FALSE(observed_disk_bandwidth(slow, 1, 2)) << "too little to tell";
+  EXPECT_FALSE(observed_disk_bandwidth(slow, 10, 0));
+  EXPECT_FALSE(observed_disk_bandwidth(planned.attempt(options, 1e12).plan, 10, 20)) << "arithmetic is the slower part";
+}
+
 TEST(Stream, TheBufferOfDirectReadsIsSmallBesideWhatIsStreamed) {
   for (const auto& shape : {test::tiny(), test::llama_3_8b()}) {
     const gguf::Model model = test::make_model(shape, test::q4_k_m(shape.layers));
