@@ -14,7 +14,8 @@
 namespace loadline::cpu {
 namespace {
 
-#if defined(__x86_64__)
+#if defined(LOADLINE_SCALAR_ALONE)  // CMakeLists.txt says when
+#elif defined(__x86_64__)
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
@@ -30,9 +31,13 @@ bool has_dot_product() { return (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 
 std::vector<const KernelTable*> find_available() {
   std::vector<const KernelTable*> tables;
+#if defined(LOADLINE_SCALAR_ALONE)
+  tables.push_back(&kScalarKernels);
+#else
 #define LOADLINE_SET(name, Name, runs) \
   if (runs) tables.push_back(&k##Name##Kernels);
 #include "backend/cpu/kernels.inc"
+#endif
   return tables;
 }
 

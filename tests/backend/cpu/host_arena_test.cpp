@@ -2,14 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
+#include <cstring>
 #include <thread>
 #include <vector>
 
 namespace loadline::cpu {
 namespace {
 
-constexpr std::uint64_t kSize = 20 * HostArena::kStep + 5000;
+constexpr std::uint64_t kSize = 8 * HostArena::kStep + 5000;
 
 TEST(HostArena, IsOnlyReservedAtFirst) {
   const HostArena arena(Bytes(kSize), false, "test");
@@ -29,7 +29,7 @@ TEST(HostArena, HoldsWhatWasRequiredAndInTheEndExactlyItsSize) {
 
 // What one thread wrote is not cleared by another that wants the same pages.
 TEST(HostArena, ManyThreadsMayRequireTheSamePages) {
-  for (unsigned round = 0; round < 10; ++round) {
+  for (unsigned round = 0; round < 3; ++round) {
     HostArena arena(Bytes(kSize), false, "test");
     constexpr unsigned kThreads = 4;
     constexpr std::uint64_t kPiece = HostArena::kStep / 3;
@@ -39,12 +39,12 @@ TEST(HostArena, ManyThreadsMayRequireTheSamePages) {
         for (std::uint64_t begin = t * kPiece; begin < kSize; begin += kThreads * kPiece) {
           const std::uint64_t end = std::min(begin + kPiece, kSize);
           ASSERT_TRUE(arena.require(begin, end));
-          std::fill(arena.data() + begin, arena.data() + end, static_cast<std::byte>(t + 1));
+          std::memset(arena.data() + begin, static_cast<int>(t + 1), end - begin);
         }
       });
     }
     for (std::thread& thread : team) thread.join();
-    for (std::uint64_t i = 0; i < kSize; ++i) {
+    for (std::uint64_t i = 0; i < kSize; i += 512) {
       ASSERT_EQ(arena.data()[i], static_cast<std::byte>(i / kPiece % kThreads + 1)) << i;
     }
   }
