@@ -155,6 +155,7 @@ class Placer {
   // Searches with a price on RAM (seconds per byte) and offers what it finds; so, too, every whole-layer choice.
   void attempt(double ram_price) {
     ram_price_ = ram_price;
+    if (ram_price == 0 && devices_ > 1) try_all_of_few();
     for (const Kinds& kinds : kAttempts) {
       const bool first = &kinds == kAttempts.data();
       // Leaving a kind out frees its scratch, which is little; and where RAM is what is short, everything counts.
@@ -269,6 +270,38 @@ class Placer {
     }
   }
 
+  // Every assignment by the real sums, where there are few: the search counts roundings of arenas before it knows them,
+  // which matters where groups are small.
+  void try_all_of_few() {
+    constexpr std::uint64_t kFew = 1U << 10;
+    std::uint64_t count = 1;
+    for (const PlacementProblem::Item& item : items_) {
+      count *= static_cast<std::uint64_t>(std::ranges::count(item.allowed, true));
+      if (count > kFew) return;
+    }
+    const Assignment first = everything_where_it_must();
+    Assignment assignment = first;
+    const auto next_allowed = [&](std::size_t g) {
+      DeviceIndex& device = assignment[g];
+      do {
+        device = (device + 1) % static_cast<DeviceIndex>(devices_);
+      } while (!items_[g].allowed[device]);
+      return device != first[g];  // else it is at its first again, and the next group moves
+    };
+    for (std::size_t g = 0; g < assignment.size();) {
+      if (seconds(assignment) < best_seconds_) {
+        Plan plan = task_.lay_out(placement_of(assignment));
+        if (within_budgets(plan)) keep(assignment, std::move(plan));
+      }
+      for (g = 0; g < assignment.size() && !next_allowed(g);) ++g;
+    }
+  }
+
+  void keep(const Assignment& assignment, Plan plan) {
+    best_seconds_ = seconds(assignment);
+    best_ = std::move(plan);
+  }
+
   // What the groups on a device take by themselves.
   [[nodiscard]] Bytes bytes_at_least(const Assignment& assignment, DeviceIndex device) const {
     Bytes bytes;
@@ -284,11 +317,7 @@ class Placer {
     const bool gpus_fit = gpus_within_budget(plan);
     const Bytes ram = tier_total(plan, kCpu);
     if (gpus_fit && ram <= task_.tiers[kCpu].budget) {
-      const double total = seconds(assignment);
-      if (total < best_seconds_) {
-        best_seconds_ = total;
-        best_ = std::move(plan);
-      }
+      if (seconds(assignment) < best_seconds_) keep(assignment, std::move(plan));
       return;
     }
     if (gpus_fit) candidates_.push_back(assignment);

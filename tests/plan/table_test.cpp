@@ -204,6 +204,33 @@ TEST(Table, automatic_placement_over_several_gpus_is_never_slower_than_whole_lay
   }
 }
 
+// Every placement of a small model's groups, by the real sums of its layout.
+TEST(Table, automatic_placement_is_the_fastest_of_all_placements_of_a_small_model) {
+  test::ModelShape shape = test::llama_3_2_1b();
+  shape.layers = 3;
+  shape.vocabulary = 32000;
+  const NamedModel model = named("three layers", shape, test::q4_k_m(3));
+  const hardware::Profile profile = test::machine(16 * kGiB, {"RTX 3060"});
+  const std::size_t groups = model.program.groups.size();
+  ASSERT_EQ(groups, 8U);
+  for (std::uint64_t mib = 130; mib <= 420; mib += 7) {
+    Options options = for_generation();
+    options.gpu_budget = Bytes(mib << 20);
+    const Plan automatic = make_plan(model.model, model.program, profile, options);
+    const CostModel costs(model.model, model.program, automatic.shape, make_rates(profile, automatic.shape.threads));
+    double best = 0;
+    Placement placement = placement_of(model.model, automatic);
+    for (std::uint32_t on_gpu = 0; on_gpu < 1U << groups; on_gpu += 2) {  // the embedding stays in RAM
+      for (std::size_t g = 0; g < groups; ++g) placement.groups[g].device = on_gpu >> g & 1U;
+      const Plan plan =
+          lay_out(model.model, model.program, automatic.tiers, context_overheads(profile), automatic.shape, placement);
+      if (tier_total(plan, 1) > plan.tiers[1].budget) continue;
+      best = std::max(best, predict(model.model, plan, costs).generation_rate);
+    }
+    EXPECT_GE(automatic.prediction.generation_rate, best * 0.999999) << mib << " MiB";
+  }
+}
+
 // One group more on the GPU does not fit, or would not be faster: a group that costs two changes of device, say.
 TEST(Table, a_gpu_is_filled_to_the_last_group_that_pays) {
   for (const NamedModel* model : {&models()[1], &models()[2]}) {
