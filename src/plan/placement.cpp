@@ -83,6 +83,7 @@ class Placer {
 
   Placed run() {
     attempt(0.0);
+    if (devices_ > 2 && task_.options.gpu_layers.kind == GpuLayers::Kind::Auto) take_whole_layers_over_several();
     if (!best_ && worth_saving_ram()) attempt_saving_ram();
     if (!best_ && task_.options.disk.value_or(true)) attempt_streaming();
     if (best_) return {true, std::move(*best_)};
@@ -110,6 +111,15 @@ class Placer {
       case GroupKind::Embedding: return true;
     }
     return true;
+  }
+
+  // Some group that could be on a GPU or not.
+  [[nodiscard]] bool leaves_out_any(const Kinds& kinds) const {
+    for (std::size_t g = 0; g < items_.size(); ++g) {
+      const std::vector<bool>& allowed = items_[g].allowed;
+      if (allowed[kCpu] && !kind_allowed(g, kinds) && std::ranges::count(allowed, true) > 1) return true;
+    }
+    return false;
   }
 
   // What is left of a GPU's budget for weights and cache when it runs every group it may.
@@ -160,6 +170,7 @@ class Placer {
       const bool first = &kinds == kAttempts.data();
       // Leaving a kind out frees its scratch, which is little; and where RAM is what is short, everything counts.
       if (!first && (devices_ == 1 || ram_price > 0)) break;
+      if (!first && !leaves_out_any(kinds)) continue;
       const double limit = ram_price > 0 ? kUnlimited : best_seconds_ * (first ? 1.0 : kWorthwhile);
       Assignment found =
           search_placement(problem_for(kinds, ram_price), limit, ram_price > 0 ? Effort::Quick : Effort::Thorough);
@@ -253,6 +264,58 @@ class Placer {
       if (wanted && items_[g].allowed[device]) assignment[g] = device;
     }
     return assignment;
+  }
+
+  // With several GPUs the search is near the optimum only, and -ngl lets layers be spread over them: where a number of
+  // layers might be faster than what was found, it is placed as -ngl would place it.
+  void take_whole_layers_over_several() {
+    Options options = task_.options;
+    for (std::uint32_t layers = 1; layers <= task_.program.config.layers + 1; ++layers) {
+      options.gpu_layers = {GpuLayers::Kind::Count, layers};
+      if (!may_be_faster(allowed_devices(task_.program, task_.model, options, devices_))) continue;
+      const PlacementTask task{task_.model, task_.program, task_.tiers, task_.overheads,
+                               task_.shape, options,       task_.costs};
+      Placer other(task);
+      // Filling up what the search left may still win it a little.
+      other.best_seconds_ = 1.01 * best_seconds_;
+      other.attempt(0.0);
+      if (!other.best_ || other.best_seconds_ >= best_seconds_) continue;
+      best_seconds_ = other.best_seconds_;
+      best_ = std::move(other.best_);
+    }
+  }
+
+  // False where nothing that is allowed, each group on the CPU or on GPUs, fits by bytes alone or takes less than what
+  // was found, even if groups could be cut and every byte took what the fastest one of any group takes on its device.
+  [[nodiscard]] bool may_be_faster(const std::vector<std::vector<bool>>& allowed) const {
+    double on_cpu = 0;  // seconds
+    Bytes cpu_bytes;
+    Bytes gpu_bytes;
+    std::vector<std::pair<double, Bytes>> gpus(devices_ - 1);  // seconds per byte, and what there is room for
+    for (DeviceIndex device = 1; device < devices_; ++device)
+      gpus[device - 1] = {kUnlimited, task_.tiers[device].budget};
+    for (std::size_t g = 0; g < items_.size(); ++g) {
+      const PlacementProblem::Item& item = items_[g];
+      if (allowed[g][kCpu]) {
+        on_cpu += item.seconds[kCpu];
+        cpu_bytes += Bytes(item.bytes[kCpu]);
+        continue;
+      }
+      gpu_bytes += Bytes(std::ranges::min(item.bytes));
+      for (DeviceIndex device = 1; device < devices_; ++device) {
+        const double per_byte =
+            item.seconds[device] / static_cast<double>(std::max<std::uint64_t>(1, item.bytes[device]));
+        gpus[device - 1].first = std::min(gpus[device - 1].first, per_byte);
+      }
+    }
+    double least = on_cpu;
+    std::ranges::sort(gpus);
+    for (const auto& [per_byte, room] : gpus) {
+      const Bytes taken = std::min(room, gpu_bytes);
+      if (taken.value > 0) least += per_byte * static_cast<double>(taken.value);
+      gpu_bytes -= taken;
+    }
+    return gpu_bytes.value == 0 && cpu_bytes <= task_.tiers[kCpu].budget && least < best_seconds_;
   }
 
   // With and without the output, for every number of layers: what -ngl can say. The search is never worse where bytes

@@ -152,7 +152,10 @@ Placed with_prompt_stream(const PlacementTask& task, Placed placed) {
   if (!placed.fits || !task.options.prompt_offload) return placed;
   const PromptChoice choice(task, placed);
   std::optional<Plan> plan = choice.in_what_is_left();
-  const bool free_to_move = task.options.gpu_layers.kind == GpuLayers::Kind::Auto && placed.plan.stream.empty();
+  // With several GPUs, room costs time that whole layers may not take; what is left of each was tried.
+  const bool one_gpu = task.tiers.size() == 3;
+  const bool free_to_move =
+      one_gpu && task.options.gpu_layers.kind == GpuLayers::Kind::Auto && placed.plan.stream.empty();
   if (!plan && free_to_move) plan = choice.with_room_made();
   if (plan) placed.plan = std::move(*plan);
   return placed;
