@@ -86,10 +86,10 @@ void read_plain(const std::byte* data, std::size_t size) {
 }
 
 #if defined(__x86_64__)
-// The fastest of the ways tried on Intel's server processors: two streams in turn, fetched at two distances, into the first
-// cache and into the one behind it. One distance reads a sixth less: near the core there is room for few lines under
-// way, and further away the hardware stops at the end of a page. Written out as instructions, since the compiler moves
-// its own prefetches to where the loop begins.
+// The fastest of the ways tried on Intel's server processors: two streams in turn, fetched at two distances, into the
+// first cache and into the one behind it. One distance reads a sixth less: near the core there is room for few lines
+// under way, and further away the hardware stops at the end of a page. Written out as instructions, since the compiler
+// moves its own prefetches to where the loop begins.
 __attribute__((always_inline)) inline void fetch_ahead(const std::byte* p) {
   asm volatile("prefetcht0 %0" : : "m"(p[1024]));
   asm volatile("prefetcht1 %0" : : "m"(p[2048]));

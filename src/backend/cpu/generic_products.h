@@ -62,8 +62,8 @@ LOADLINE_INLINE F mins_of(const typename Format::Header& header, const std::byte
   return sum;
 }
 
-// Streams of weights that a thread reads side by side. They alternate every few hundred bytes: where one stream's scales
-// are decoded, or its page ends, the other keeps memory busy.
+// Streams of weights that a thread reads side by side. They alternate every few hundred bytes: where one stream's
+// scales are decoded, or its page ends, the other keeps memory busy.
 constexpr std::uint32_t kStreams = 2;
 // How far ahead of its use a stream is fetched, into the cache next to the core and into the one behind it. The far
 // distance keeps memory busy over the end of a page, where the hardware stops fetching ahead; the near one covers that
@@ -93,9 +93,8 @@ void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float
   [&]<int... m>(std::integer_sequence<int, m...>) __attribute__((always_inline)) {
     const Header headers[streams] = {Header(p[m])...};
     F sums[streams][n];
-    unrolled<streams>(LOADLINE_EACH(i) {
-      unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); });
-    });
+    unrolled<streams>(
+        LOADLINE_EACH(i) { unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); }); });
     unrolled<Format::kSegments>(LOADLINE_EACH(s) {
       unrolled<streams>(LOADLINE_EACH(stream) {
         Dots products[kGroups][n];
