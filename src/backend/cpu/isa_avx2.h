@@ -246,8 +246,8 @@ struct V {
     return _mm_cvtsi128_si32(_mm_max_epi32(four, _mm_shuffle_epi32(four, 0xB1)));
   }
 
-  // Into the cache next to the core, and into the one behind it. Not the intrinsic: the compiler moves those together to
-  // where a block begins, and memory then idles until its end.
+  // Into the cache next to the core, and into the one behind it. Not the intrinsic: the compiler moves those together
+  // to where a block begins, and memory then idles until its end.
   static LOADLINE_INLINE void prefetch(const void* p) {
     asm volatile("prefetcht0 %0" : : "m"(*static_cast<const char*>(p)));
   }

@@ -151,8 +151,8 @@ struct V {
   static LOADLINE_INLINE I max_ints(I a, I b) { return _mm512_max_epi32(a, b); }
   static LOADLINE_INLINE int largest_int(I v) { return _mm512_reduce_max_epi32(v); }
 
-  // Into the cache next to the core, and into the one behind it. Not the intrinsic: the compiler moves those together to
-  // where a block begins, and memory then idles until its end.
+  // Into the cache next to the core, and into the one behind it. Not the intrinsic: the compiler moves those together
+  // to where a block begins, and memory then idles until its end.
   static LOADLINE_INLINE void prefetch(const void* p) {
     asm volatile("prefetcht0 %0" : : "m"(*static_cast<const char*>(p)));
   }
