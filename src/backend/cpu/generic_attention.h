@@ -307,6 +307,12 @@ void page_values(const KvLayer& kv, const std::byte* v, std::size_t cells, Rows&
   }
 }
 
+// A head's parts of two pages lie far apart, where the hardware does not look ahead.
+LOADLINE_INLINE void fetch_part(const std::byte* part, TensorType type, std::uint32_t head_dim) {
+  const std::size_t bytes = quant::kv_page_head_bytes(type, head_dim).value;
+  for (std::size_t i = 0; i < bytes; i += 64) V::prefetch_far(part + i);
+}
+
 void attend(const AttentionTask& task, const AttentionUnit& unit, const StopFlag* stop) {
   const KvLayer& kv = task.kv;
   Rows rows;
@@ -331,7 +337,11 @@ void attend(const AttentionTask& task, const AttentionUnit& unit, const StopFlag
     if (stop != nullptr && stop->load(std::memory_order_relaxed)) return;
     const std::uint32_t page = unit.run->pages[cell / kCells];
     const std::uint32_t left = unit.end_cell - cell;
+    const bool more = left > kCells;
+    const std::uint32_t next = more ? unit.run->pages[cell / kCells + 1] : 0;
+    if (more) fetch_part(k_part(kv, next, unit.kv_head), kv.k_type, kv.head_dim_k);
     page_scores(kv, k_part(kv, page, unit.kv_head), rounded, rows);
+    if (more) fetch_part(v_part(kv, next, unit.kv_head), kv.v_type, kv.head_dim_v);
     weigh_page(kv, task.scale, cell, rows);
     page_values(kv, v_part(kv, page, unit.kv_head), left < kCells ? left : kCells, rows);
   }
