@@ -12,4 +12,19 @@ constexpr float kNegligible = 1e-35F;
 #define LOADLINE_SET(name, Name, runs) extern const KernelTable k##Name##Kernels;
 #include "backend/cpu/kernels.inc"
 
+// Defines kNameKernels, in namespace loadline::cpu: of the functions with the members' names that the file has.
+#define LOADLINE_KERNEL_TABLE(set, Name)    \
+  const KernelTable k##Name##Kernels = {    \
+      .name = #set,                         \
+      .prepare = prepare,                   \
+      .matmul = matmul,                     \
+      .gated = gated,                       \
+      .rms_norm = rms_norm,                 \
+      .rope = rope,                         \
+      .add = add,                           \
+      .store_kv = store_kv,                 \
+      .attention = attention,               \
+      .attention_finish = attention_finish, \
+  };
+
 }  // namespace loadline::cpu

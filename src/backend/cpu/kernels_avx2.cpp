@@ -4,20 +4,10 @@
 #include "backend/cpu/generic_attention.h"
 #include "backend/cpu/generic_matmul.h"
 #include "backend/cpu/generic_vector.h"
+#include "backend/cpu/kernel_sets.h"
 
 namespace loadline::cpu {
 
-const KernelTable kAvx2Kernels = {
-    .name = "avx2",
-    .prepare = prepare,
-    .matmul = matmul,
-    .gated = gated,
-    .rms_norm = rms_norm,
-    .rope = rope,
-    .add = add,
-    .store_kv = store_kv,
-    .attention = attention,
-    .attention_finish = attention_finish,
-};
+LOADLINE_KERNEL_TABLE(avx2, Avx2)
 
 }  // namespace loadline::cpu

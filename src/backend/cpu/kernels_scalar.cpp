@@ -302,17 +302,6 @@ void attention_finish(const AttentionTask& task, std::uint32_t begin_token, std:
 
 }  // namespace
 
-const KernelTable kScalarKernels = {
-    .name = "scalar",
-    .prepare = prepare,
-    .matmul = matmul,
-    .gated = gated,
-    .rms_norm = rms_norm,
-    .rope = rope,
-    .add = add,
-    .store_kv = store_kv,
-    .attention = attention,
-    .attention_finish = attention_finish,
-};
+LOADLINE_KERNEL_TABLE(scalar, Scalar)
 
 }  // namespace loadline::cpu
