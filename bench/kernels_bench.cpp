@@ -3,7 +3,7 @@
 //   generate FORMAT   one token times matrices of 1 GiB together: weights per second, share of the read bandwidth
 //   batch4 FORMAT     four tokens, likewise
 //   prompt FORMAT     512 tokens times a matrix of 4096 columns (prompt14k: of 14336): operations per second, share of
-//                     the 8-bit peak (float peak for the float formats)
+//                     the 8-bit peak (float peak for the float formats; of all in a set with a matrix unit its peak)
 //   decode K/V        one token's attention over 8192 cells: bytes of cache per second, share of the read bandwidth
 //   attend K/V        512 tokens' attention after 1536 cells: operations per second, share of the float peak
 // Each figure is the median of at least five runs.
@@ -28,6 +28,7 @@
 #include "base/thread_pool.h"
 #include "hardware/measure_cpu.h"
 #include "quant/attention_workspace.h"
+#include "quant/matrix_workspace.h"
 
 namespace loadline::bench {
 namespace {
@@ -112,9 +113,10 @@ class Runner {
         pool_(static_cast<int>(options.threads)),
         bandwidth_(hardware::measure_read_bandwidth(options.threads)),
         int8_peak_(hardware::measure_int8_peak(table.name, options.threads)),
-        float_peak_(hardware::measure_float_peak(table.name, options.threads)) {
-    fmt::print("set {}, {} threads: read {:.1f} GB/s, int8 {:.0f} Gops, float32 {:.0f} Gops\n", table.name,
-               options.threads, bandwidth_ / 1e9, int8_peak_ / 1e9, float_peak_ / 1e9);
+        float_peak_(hardware::measure_float_peak(table.name, options.threads)),
+        matrix_peak_(table.matrix_unit ? hardware::measure_matrix_peak(options.threads) : 0) {
+    fmt::print("set {}, {} threads: read {:.1f} GB/s, int8 {:.0f} Gops, float32 {:.0f} Gops, matrix unit {:.0f} Gops\n",
+               table.name, options.threads, bandwidth_ / 1e9, int8_peak_ / 1e9, float_peak_ / 1e9, matrix_peak_ / 1e9);
   }
 
   void products(const quant::Format& format) {
@@ -135,23 +137,29 @@ class Runner {
   [[nodiscard]] bool wanted(const std::string& row) const { return row.find(options_.filter) != std::string::npos; }
 
   // Calls work(begin, end) on all threads until [0, count) is done, as the device does.
-  void split(std::uint64_t count, std::uint64_t least, const std::function<void(std::uint64_t, std::uint64_t)>& work) {
+  void split(std::uint64_t count, std::uint64_t least,
+             const std::function<void(std::uint64_t begin, std::uint64_t end, int thread)>& work) {
     queue_.reset();
-    pool_.run([&](int) noexcept {
+    pool_.run([&](int thread) noexcept {
       while (true) {
         const auto [begin, end] = queue_.claim(count, pool_.threads(), least);
         if (begin == end) return;
-        work(begin, end);
+        work(begin, end, thread);
       }
     });
+  }
+
+  static quant::ActivationKind kind_for(const KernelTable& table, TensorType type, std::uint32_t tokens) {
+    const quant::ActivationKind kind = quant::activation_kind(type);
+    return table.matrix_unit && tokens >= quant::kMatrixTokens ? quant::in_tiles(kind) : kind;
   }
 
   struct Input {
     Input(const KernelTable& table, TensorType type, std::uint64_t columns, std::uint32_t tokens)
         : values(tokens * columns),
-          prepared(quant::activation_bytes(quant::activation_kind(type), columns, tokens).value) {
+          prepared(quant::activation_bytes(kind_for(table, type, tokens), columns, tokens).value) {
       for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 2654435761U % 1000) / 500 - 1;
-      table.prepare(quant::activation_kind(type), values.data(), columns, columns, 0, tokens, tokens, prepared.data());
+      table.prepare(kind_for(table, type, tokens), values.data(), columns, columns, 0, tokens, tokens, prepared.data());
     }
     std::vector<float> values;
     Region prepared;
@@ -171,7 +179,7 @@ class Runner {
         {format.type, weights.data(), rows, kColumns}, x.prepared.data(), tokens, out.data(), rows, nullptr, false};
     const double seconds = median_seconds([&] {
       split(tiles, tokens <= cpu::kFew ? 2 : 4,
-            [&](std::uint64_t begin, std::uint64_t end) { table_.matmul(task, begin, end, nullptr); });
+            [&](std::uint64_t begin, std::uint64_t end, int) { table_.matmul(task, begin, end, nullptr); });
     });
     const double rate = static_cast<double>(tiles * tile_bytes) / seconds;
     fmt::print("{:<20} {:8.2f} GB/s    {:5.1f} % of read bandwidth\n", name, rate / 1e9, 100 * rate / bandwidth_);
@@ -187,14 +195,24 @@ class Runner {
     std::vector<float> out(kRows * kTokens);
     const cpu::MatmulTask task{
         {format.type, weights.data(), kRows, columns}, x.prepared.data(), kTokens, out.data(), kRows, nullptr, false};
+    const std::size_t workspace_bytes = quant::matrix_workspace(kTokens).value;
+    const Region workspaces(workspace_bytes * options_.threads);
     const double seconds = median_seconds([&] {
-      split(kRows / cpu::kTileRows, 4,
-            [&](std::uint64_t begin, std::uint64_t end) { table_.matmul(task, begin, end, nullptr); });
+      split(kRows / cpu::kTileRows, table_.matrix_unit ? quant::kMatrixRows / cpu::kTileRows : 4,
+            [&](std::uint64_t begin, std::uint64_t end, int thread) {
+              cpu::MatmulTask mine = task;
+              if (table_.matrix_unit)
+                mine.workspace = workspaces.data() + static_cast<std::size_t>(thread) * workspace_bytes;
+              table_.matmul(mine, begin, end, nullptr);
+            });
     });
     const double rate = 2.0 * kRows * static_cast<double>(columns) * kTokens / seconds;
     const bool int8 = quant::activation_kind(format.type) == quant::ActivationKind::Int8;
-    fmt::print("{:<20} {:8.1f} Gops    {:5.1f} % of {} peak\n", name, rate / 1e9,
-               100 * rate / (int8 ? int8_peak_ : float_peak_), int8 ? "int8" : "float32");
+    const double peak = table_.matrix_unit ? matrix_peak_ : int8 ? int8_peak_ : float_peak_;
+    fmt::print("{:<20} {:8.1f} Gops    {:5.1f} % of {} peak\n", name, rate / 1e9, 100 * rate / peak,
+               table_.matrix_unit ? "matrix unit's"
+               : int8             ? "int8"
+                                  : "float32");
     std::fflush(stdout);
   }
 
@@ -230,7 +248,7 @@ class Runner {
       for (const cpu::KvLayer& layer : cache) {
         const cpu::AttentionTask task{layer, {&run, 1}, q.data(), out.data(), kHeads, 0.088F, workspace.data()};
         split(cpu::attention_units(task), 1,
-              [&](std::uint64_t begin, std::uint64_t end) { table_.attention(task, begin, end, nullptr); });
+              [&](std::uint64_t begin, std::uint64_t end, int) { table_.attention(task, begin, end, nullptr); });
         table_.attention_finish(task, 0, tokens);
       }
     });
@@ -249,7 +267,7 @@ class Runner {
   const Options& options_;
   ThreadPool pool_;
   WorkQueue queue_;
-  double bandwidth_, int8_peak_, float_peak_;
+  double bandwidth_, int8_peak_, float_peak_, matrix_peak_;
 };
 
 int run(const Options& options) {

@@ -29,14 +29,19 @@ struct Options {
 struct Limits {
   std::string name = "RAM";  // of what is read
   std::string arithmetic = "int8";
-  double read_bandwidth = 0;  // bytes/s
-  double ops = 0;             // operations/s
+  double read_bandwidth = 0;            // bytes/s
+  double ops = 0;                       // operations/s
+  double int8_ops = 0, matrix_ops = 0;  // of the processor, whichever of them `ops` is
 };
 
-void measure_limits(unsigned threads, Limits& limits) {
+// A prompt is measured against the matrix unit where that multiplies.
+void measure_limits(const plan::Shape& shape, Limits& limits) {
   const std::string best = hardware::measurable_instruction_sets().back();
-  limits.read_bandwidth = std::max(limits.read_bandwidth, hardware::measure_read_bandwidth(threads));
-  limits.ops = std::max(limits.ops, hardware::measure_int8_peak(best, threads));
+  limits.read_bandwidth = std::max(limits.read_bandwidth, hardware::measure_read_bandwidth(shape.threads));
+  limits.int8_ops = std::max(limits.int8_ops, hardware::measure_int8_peak(best, shape.threads));
+  if (shape.matrix_unit) limits.matrix_ops = std::max(limits.matrix_ops, hardware::measure_matrix_peak(shape.threads));
+  limits.arithmetic = limits.matrix_ops > 0 ? "bf16" : "int8";
+  limits.ops = limits.matrix_ops > 0 ? limits.matrix_ops : limits.int8_ops;
 }
 
 // The limit a row comes closest to.
@@ -92,7 +97,8 @@ void print_json(const std::vector<engine::BenchmarkRow>& rows, const std::vector
   result["model"] = plan.model_name;
   result["threads"] = plan.shape.threads;
   result["read_bandwidth"] = limits.front().read_bandwidth;
-  result["int8_ops"] = limits.front().ops;
+  result["int8_ops"] = limits.front().int8_ops;
+  if (limits.front().matrix_ops > 0) result["matrix_ops"] = limits.front().matrix_ops;
   for (std::size_t i = 1; i < limits.size(); ++i) {
     result["gpus"].push_back(
         {{"name", plan.tiers[i].name}, {"read_bandwidth", limits[i].read_bandwidth}, {"float_ops", limits[i].ops}});
@@ -131,7 +137,7 @@ int run(const Options& options) {
   const plan::Plan plan = plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted);
   const StopOnInterrupt interrupt;
   std::vector<Limits> limits(1);  // per device of the plan
-  measure_limits(plan.shape.threads, limits[0]);
+  measure_limits(plan.shape, limits[0]);
   auto engine = engine::Engine::load(std::move(source.model), std::move(source.program), plan, {}, interrupt.flag());
   if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
   for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
@@ -140,7 +146,7 @@ int run(const Options& options) {
   }
   const auto rows = engine::benchmark(*engine, options.test, interrupt.flag());
   engine.reset();  // gives its memory back for the measurement
-  if (!interrupt.flag().load()) measure_limits(plan.shape.threads, limits[0]);
+  if (!interrupt.flag().load()) measure_limits(plan.shape, limits[0]);
   options.json ? print_json(rows, limits, plan) : print_table(rows, limits);
   return interrupt.flag().load() ? static_cast<int>(ErrorCode::Interrupted) : 0;
 }

@@ -35,6 +35,7 @@ std::string cpu_line(const hardware::Cpu& cpu) {
   if (cpu.l3.value > 0) line += fmt::format(", L3 {}", to_string(cpu.l3));
   if (cpu.numa_nodes > 1) line += fmt::format(" · {} NUMA nodes", cpu.numa_nodes);
   if (cpu.int8_ops > 0) line += fmt::format(" · int8 {:.2f} Tops", cpu.int8_ops / 1e12);
+  if (cpu.matrix_ops > 0) line += fmt::format(", matrix unit {:.2f} Tops", cpu.matrix_ops / 1e12);
   return line;
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -175,6 +176,9 @@ plan::Options PlanOptions::options() const {
   for (const std::string& text : overrides_) options.overrides.push_back(parse_override(text));
   options.kv_offload = !no_kv_offload_;
   options.prompt_offload = !no_prompt_offload_;
+  // As the CPU kernels take it: whoever names another set has no matrix unit.
+  const char* set = std::getenv("LOADLINE_ISA");
+  options.matrix_unit = set == nullptr || *set == '\0' || std::string_view(set) == "amx";
   if (context_ == "max") {
     options.largest_context = true;
   } else if (!context_.empty()) {

@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // The kernel's names of processor features, and those of the kernel tables.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kFeatures = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kFeatures = {{
     {"avx2", "avx2"},
     {"fma", "fma"},
     {"f16c", "f16c"},
@@ -24,6 +24,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kFeature
     {"avx512_vnni", "avx512_vnni"},
     {"avx512_bf16", "avx512_bf16"},
     {"amx_int8", "amx_int8"},
+    {"amx_bf16", "amx_bf16"},
     {"asimd", "neon"},
     {"asimddp", "dotprod"},
 }};

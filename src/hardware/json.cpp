@@ -106,6 +106,7 @@ void read_cpu(const Reader& reader, Cpu& cpu) {
   reader.read("numa_nodes", cpu.numa_nodes);
   reader.read("int8_ops", cpu.int8_ops);
   reader.read("float_ops", cpu.float_ops);
+  reader.read("matrix_ops", cpu.matrix_ops);
 }
 
 void read_ram(const Reader& reader, Ram& ram) {
@@ -144,9 +145,9 @@ std::string to_json(const Profile& profile) {
   OrderedJson document;
   const Cpu& cpu = profile.cpu;
   document["cpu"] = {
-      {"model", cpu.model},       {"cores", cpu.cores},        {"instruction_sets", cpu.instruction_sets},
-      {"l2", cpu.l2.value},       {"l3", cpu.l3.value},        {"numa_nodes", cpu.numa_nodes},
-      {"int8_ops", cpu.int8_ops}, {"float_ops", cpu.float_ops}};
+      {"model", cpu.model},       {"cores", cpu.cores},         {"instruction_sets", cpu.instruction_sets},
+      {"l2", cpu.l2.value},       {"l3", cpu.l3.value},         {"numa_nodes", cpu.numa_nodes},
+      {"int8_ops", cpu.int8_ops}, {"float_ops", cpu.float_ops}, {"matrix_ops", cpu.matrix_ops}};
   const Ram& ram = profile.ram;
   document["ram"] = {{"total", ram.total.value},
                      {"available", ram.available.value},

@@ -15,8 +15,8 @@ namespace loadline::hardware {
 // Throws Error(DoesNotFit) if it cannot be had.
 double measure_read_bandwidth(unsigned threads, Bytes size = kGiB);
 
-// The sets of `measure_int8_peak` that this processor can run, the slowest first: "scalar", "avx2", "avx512", "neon"
-// as the CPU kernels name them.
+// The sets of `measure_int8_peak` that this processor can run, the slowest first: "scalar", "avx2", "avx512",
+// "amx", "neon" as the CPU kernels name them.
 std::vector<std::string> measurable_instruction_sets();
 
 // Operations per second (a multiply-add counts two) of `threads` threads that do nothing but 8-bit dot products in
@@ -26,5 +26,8 @@ double measure_int8_peak(std::string_view instruction_set, unsigned threads);
 
 // Likewise for float32 multiply-adds.
 double measure_float_peak(std::string_view instruction_set, unsigned threads);
+
+// Likewise for the matrix unit's products of bfloat16; 0 where there is none.
+double measure_matrix_peak(unsigned threads);
 
 }  // namespace loadline::hardware

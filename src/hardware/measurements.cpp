@@ -88,7 +88,7 @@ std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::localtime(std::time
 
 void measure(Profile& profile, const fs::path& place, const MeasureProgress& progress) {
   const std::uint32_t cores = profile.cpu.cores;
-  const double steps = cores + 3.0;
+  const double steps = cores + 4.0;
   // Far beyond the caches, and no more than a quarter of what is there.
   const Bytes size = std::min(kGiB, profile.ram.available / 4);
   std::vector<double> bandwidth;
@@ -102,7 +102,9 @@ void measure(Profile& profile, const fs::path& place, const MeasureProgress& pro
   profile.cpu.int8_ops = measure_int8_peak(best, cores);
   progress("float multiply-adds", (cores + 1) / steps);
   profile.cpu.float_ops = measure_float_peak(best, cores);
-  progress("disk", (cores + 2) / steps);
+  progress("matrix unit", (cores + 2) / steps);
+  profile.cpu.matrix_ops = measure_matrix_peak(cores);
+  progress("disk", (cores + 3) / steps);
   if (const auto rate = measure_direct_read(place)) profile.disk.read_bandwidth = *rate;
   profile.measured = today();
   progress("done", 1.0);
@@ -131,6 +133,7 @@ void recall(Profile& profile, const fs::path& file) {
   if (complete) profile.ram.read_bandwidth = std::move(bandwidth);
   profile.cpu.int8_ops = rate_of(entry, "int8_ops");
   profile.cpu.float_ops = rate_of(entry, "float_ops");
+  profile.cpu.matrix_ops = rate_of(entry, "matrix_ops");
   if (const auto disks = entry.find("disks"); disks != entry.end() && disks->is_object()) {
     profile.disk.read_bandwidth = rate_of(*disks, profile.disk.name);
   }
@@ -155,6 +158,7 @@ void remember(const Profile& profile, const fs::path& file) {
   entry["read_bandwidth"] = profile.ram.read_bandwidth;
   entry["int8_ops"] = profile.cpu.int8_ops;
   entry["float_ops"] = profile.cpu.float_ops;
+  entry["matrix_ops"] = profile.cpu.matrix_ops;
   entry["measured"] = profile.measured;
   if (!entry.contains("disks") || !entry["disks"].is_object()) entry["disks"] = json::object();
   if (profile.disk.read_bandwidth > 0) entry["disks"][profile.disk.name] = profile.disk.read_bandwidth;

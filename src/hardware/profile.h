@@ -2,9 +2,11 @@
 // file or from a table of cards; the planner cannot tell the difference.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
@@ -19,7 +21,13 @@ struct Cpu {
   std::uint32_t numa_nodes = 1;
   double int8_ops = 0;  // operations per second with all cores (a multiply-add counts two); 0: not measured
   double float_ops = 0;
+  double matrix_ops = 0;  // of the matrix unit, with bfloat16
 };
+
+// Whether the processor has a set of the list above.
+inline bool has_instructions(const Cpu& cpu, std::string_view name) {
+  return std::ranges::find(cpu.instruction_sets, name) != cpu.instruction_sets.end();
+}
 
 struct Ram {
   Bytes total;

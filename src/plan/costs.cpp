@@ -1,9 +1,11 @@
 #include "plan/costs.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "plan/prompt_stream.h"
 #include "quant/activation.h"
+#include "quant/matrix_workspace.h"
 
 namespace loadline::plan {
 namespace {
@@ -14,6 +16,16 @@ constexpr double kSecondsPerLogit = 1.5e-9;
 constexpr double kTransferCrossings = 3;
 // Of the peak that attention over a whole batch reaches.
 constexpr double kAttentionShare = 0.35;
+
+// Weights are unpacked once for every block of tokens; products of floats are of parts (quant/activation.h).
+double on_matrix_unit(quant::TensorType type, double elements, double tokens, const DeviceRates& rates) {
+  using quant::TensorType;
+  const double parts = type == TensorType::BF16                                         ? 2
+                       : quant::activation_kind(type) == quant::ActivationKind::Float32 ? 3
+                                                                                        : 1;
+  const double blocks = std::ceil(tokens / quant::kMatrixBlock);
+  return elements * (2 * tokens * parts / rates.matrix_ops + blocks / rates.unpacking);
+}
 
 }  // namespace
 
@@ -61,7 +73,9 @@ Seconds CostModel::group(std::size_t group, DeviceIndex device, bool kv_on_cpu, 
     const double peak = (floats ? rates.float_ops : rates.int8_ops) * (device == kCpu ? share.prompt : 1.0);
     const double used = matrix.after_select ? static_cast<double>(outputs) : rows;
     const double reading = matrix.bytes / (rates.bandwidth * (device == kCpu ? share.generation : 1.0));
-    const double multiplying = 2 * matrix.elements * used / peak;
+    const double multiplying = rates.matrix_ops > 0 && used >= quant::kMatrixTokens
+                                   ? on_matrix_unit(matrix.type, matrix.elements, used, rates)
+                                   : 2 * matrix.elements * used / peak;
     seconds.weights += std::max(reading, multiplying);
     if (multiplying > reading) arithmetic_seconds += multiplying;
   }

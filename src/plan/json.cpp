@@ -250,7 +250,8 @@ std::string to_json(const gguf::Model& model, const model::Program& program, con
                        {"outputs", shape.outputs},
                        {"threads", shape.threads},
                        {"k_type", quant::name_of(shape.k_type)},
-                       {"v_type", quant::name_of(shape.v_type)}};
+                       {"v_type", quant::name_of(shape.v_type)},
+                       {"matrix_unit", shape.matrix_unit}};
   const Prediction& prediction = plan.prediction;
   document["prediction"] = {{"prompt_rate", prediction.prompt_rate},
                             {"generation_rate", prediction.generation_rate},
@@ -276,7 +277,7 @@ Plan plan_from_json(std::string_view text, std::string_view source) {
   const Reader shape = document.member("shape");
   plan.shape = {shape.member("context").index(), shape.member("sequences").index(), shape.member("batch").index(),
                 shape.member("outputs").index(), shape.member("threads").index(),   shape.member("k_type").format(),
-                shape.member("v_type").format()};
+                shape.member("v_type").format(), shape.member("matrix_unit").flag()};
   const Reader prediction = document.member("prediction");
   plan.prediction = {prediction.member("prompt_rate").rate(), prediction.member("generation_rate").rate(),
                      prediction.member("load_seconds").rate(), prediction.member("generation_bound").text(),

@@ -152,6 +152,7 @@ struct Shape {
   std::uint32_t threads = 1;
   quant::TensorType k_type = quant::TensorType::F16;
   quant::TensorType v_type = quant::TensorType::F16;
+  bool matrix_unit = false;  // the CPU has one, and there is room for what it needs
 
   bool operator==(const Shape&) const = default;
 };

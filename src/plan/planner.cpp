@@ -31,7 +31,7 @@ class Planner {
         shape_(make_shape(program, profile, options)),
         tiers_(make_tiers(profile, options)),
         overheads_(context_overheads(profile)),
-        rates_(make_rates(profile, shape_.threads)) {}
+        rates_(make_rates(profile, shape_)) {}
 
   Attempt run() const {
     Attempt result = options_.largest_context ? largest_context() : attempt(shape_);

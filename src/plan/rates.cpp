@@ -28,6 +28,13 @@ constexpr std::array kShares = {
     ShareRow{TensorType::IQ4_XS, {0.90, 0.52}},
 };
 
+// With the matrix unit, from `loadline bench` with the 1B and 8B shapes on two cores with AMX: of its peak, by how many
+// products of bfloat16 parts a product of values is, and weights a core brings into its order per second.
+constexpr double kMatrixShare = 0.38;
+constexpr double kUnpackedPerCore = 14e9;
+// A tile of 16 x 16 sums of 32 products in 16 cycles of 3 GHz.
+constexpr double kAssumedMatrixOps = 1024 * 3e9;
+
 // Of what a data sheet says. Reported shares for matrix-vector products on graphics cards lie between half and four
 // fifths of the memory's bandwidth, for matrix products through Vulkan between a quarter and a half of the matrix
 // units.
@@ -55,9 +62,7 @@ constexpr double kGpuOpsPerByte = 60;
 
 // Dot product operations a core does in a cycle of about 3 GHz.
 double assumed_int8_ops(const hardware::Cpu& cpu) {
-  const auto has = [&](std::string_view name) {
-    return std::ranges::find(cpu.instruction_sets, name) != cpu.instruction_sets.end();
-  };
+  const auto has = [&](std::string_view name) { return hardware::has_instructions(cpu, name); };
   constexpr double kCycles = 3e9;
   if (has("avx512_vnni")) return 256 * kCycles;
   if (has("avx_vnni") || has("dotprod")) return 128 * kCycles;
@@ -67,9 +72,7 @@ double assumed_int8_ops(const hardware::Cpu& cpu) {
 }
 
 double assumed_float_ops(const hardware::Cpu& cpu) {
-  const auto has = [&](std::string_view name) {
-    return std::ranges::find(cpu.instruction_sets, name) != cpu.instruction_sets.end();
-  };
+  const auto has = [&](std::string_view name) { return hardware::has_instructions(cpu, name); };
   constexpr double kCycles = 3e9;
   if (has("avx512")) return 64 * kCycles;
   if (has("avx2")) return 32 * kCycles;
@@ -77,7 +80,8 @@ double assumed_float_ops(const hardware::Cpu& cpu) {
   return 2 * kCycles;
 }
 
-DeviceRates cpu_rates(const hardware::Profile& profile, std::uint32_t threads, std::vector<std::string>& assumed) {
+DeviceRates cpu_rates(const hardware::Profile& profile, std::uint32_t threads, bool matrix_unit,
+                      std::vector<std::string>& assumed) {
   DeviceRates rates;
   const std::vector<double>& measured = profile.ram.read_bandwidth;
   if (measured.empty() || measured.front() <= 0) {
@@ -96,6 +100,11 @@ DeviceRates cpu_rates(const hardware::Profile& profile, std::uint32_t threads, s
     assumed.push_back(fmt::format("int8 peak {:.2f} Tops", rates.int8_ops / 1e12));
   }
   if (rates.float_ops <= 0) rates.float_ops = assumed_float_ops(profile.cpu) * cores;
+  if (matrix_unit) {
+    const double peak = profile.cpu.matrix_ops > 0 ? profile.cpu.matrix_ops * share : kAssumedMatrixOps * cores;
+    rates.matrix_ops = peak * kMatrixShare;
+    rates.unpacking = kUnpackedPerCore * cores;
+  }
   rates.cache_bandwidth = rates.bandwidth * kCacheShare;
   rates.operation_seconds = kCpuOperation;
   return rates;
@@ -125,9 +134,9 @@ FormatShare format_share(TensorType type) {
   return row == kShares.end() ? FormatShare{0.85, 0.45} : row->share;
 }
 
-Rates make_rates(const hardware::Profile& profile, std::uint32_t threads) {
+Rates make_rates(const hardware::Profile& profile, const Shape& shape) {
   Rates rates;
-  rates.devices.push_back(cpu_rates(profile, threads, rates.assumed));
+  rates.devices.push_back(cpu_rates(profile, shape.threads, shape.matrix_unit, rates.assumed));
   for (const hardware::Gpu& gpu : profile.gpus) {
     rates.devices.push_back(gpu_rates(gpu, rates.assumed));
     // Nobody can measure a card that is only thought of.

@@ -23,6 +23,8 @@ struct DeviceRates {
   double cache_bandwidth = 0;    // bytes/s for the KV cache, attention's arithmetic included
   double int8_ops = 0;           // operations/s, a multiply-add counts two; on a GPU whatever its matrix units reach
   double float_ops = 0;          // likewise for float weights and for attention over a batch
+  double matrix_ops = 0;         // CPU: what its matrix unit reaches, where there are many tokens; 0: none
+  double unpacking = 0;          // weights/s that are brought into the matrix unit's order
   double operation_seconds = 0;  // fixed cost of one operation of the program: a barrier, a dispatch
   double host_bandwidth = 0;     // GPU: bytes/s from and to RAM
   double switch_seconds = 0;     // GPU: fixed cost of handing over to it or back
@@ -35,6 +37,6 @@ struct Rates {
   std::vector<std::string> assumed;
 };
 
-Rates make_rates(const hardware::Profile& profile, std::uint32_t threads);
+Rates make_rates(const hardware::Profile& profile, const Shape& shape);
 
 }  // namespace loadline::plan

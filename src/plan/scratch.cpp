@@ -50,7 +50,7 @@ void note_sizes(const gguf::Model& model, const model::Program& program, const S
     }
   }
   // A GPU multiplies with the activations as they are.
-  if (device == kCpu) needs.activations = std::max(needs.activations, linear_workspace(op, model, rows).total);
+  if (device == kCpu) needs.activations = std::max(needs.activations, linear_workspace(op, model, shape).total);
   if (op.kind == model::OpKind::Attention) {
     const model::ModelConfig& config = program.config;
     needs.attention = device == kCpu ? quant::attention_workspace(config.heads, config.head_dim_v, shape.batch,

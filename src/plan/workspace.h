@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "gguf/gguf.h"
 #include "model/program.h"
+#include "plan/plan.h"
 #include "quant/activation.h"
 
 namespace loadline::plan {
@@ -16,7 +17,8 @@ namespace loadline::plan {
 // One buffer for each kind of activations that the operation's matrices multiply with, one after the other.
 struct LinearWorkspace {
   std::array<std::optional<Bytes>, quant::kActivationKinds>
-      offsets;  // by quant::ActivationKind; from the start of the region, 64-byte aligned
+      offsets;                    // by quant::ActivationKind; from the start of the region, 64-byte aligned
+  std::optional<Bytes> products;  // where the matrix unit's workspaces begin, one per thread, if it is used
   Bytes total;
 
   [[nodiscard]] std::optional<Bytes> offset(quant::ActivationKind kind) const {
@@ -24,7 +26,7 @@ struct LinearWorkspace {
   }
 };
 
-// Of a Linear, LinearAdd or GatedLinear over `rows` rows of input; empty for the other operations.
-LinearWorkspace linear_workspace(const model::Op& op, const gguf::Model& model, std::uint64_t rows);
+// Of a Linear, LinearAdd or GatedLinear over as many rows as passes of the shape have; empty for the other operations.
+LinearWorkspace linear_workspace(const model::Op& op, const gguf::Model& model, const Shape& shape);
 
 }  // namespace loadline::plan

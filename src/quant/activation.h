@@ -14,8 +14,11 @@ namespace loadline::quant {
 enum class ActivationKind : std::uint8_t {
   Int8,     // blocks of 256 signed bytes with one float scale and their sums (all quantised formats)
   Float32,  // as they are (F32, F16 and BF16 weights)
+  // For a processor's matrix unit, from kMatrixTokens tokens on, in the place of the others:
+  BfloatTiles,  // of Int8: rounded to bfloat16
+  SplitTiles,   // of Float32: as the sum of two bfloat16
 };
-constexpr std::size_t kActivationKinds = 2;
+constexpr std::size_t kActivationKinds = 4;
 
 constexpr std::uint32_t kActivationBlock = 256;
 // Tokens that one thread had better prepare together.
@@ -41,9 +44,18 @@ struct alignas(16) Int8Block {
 
 ActivationKind activation_kind(TensorType weights);
 
+// Tokens from which on a matrix unit is worth unpacking the weights for it: with fewer, products of quantised weights
+// are faster without (measured with Q4_K_M on a processor with AMX; float weights would gain from 8 on).
+constexpr std::uint32_t kMatrixTokens = 32;
+// What a matrix unit takes in the place of Int8 or Float32.
+ActivationKind in_tiles(ActivationKind kind);
+
 // Bytes of `tokens` prepared rows of `columns` values. Alignment 64. The layouts:
 //   Int8     Int8Block [block][token]
 //   Float32  float [token][columns rounded up to 16], zeros in the padding
+//   BfloatTiles  bfloat16 [block of 256 values][16 tokens][step of 32 values][token][value], zeros in the last block's
+//                padding; whole groups of 16 tokens, of which the last one's missing tokens may hold anything
+//   SplitTiles   the same with [part] after [16 tokens]: the rounded values, then what rounding left
 Bytes activation_bytes(ActivationKind kind, std::uint64_t columns, std::uint64_t tokens);
 
 }  // namespace loadline::quant

@@ -9,6 +9,7 @@
 #include "plan/planner.h"
 #include "plan/workspace.h"
 #include "quant/kv_page.h"
+#include "quant/matrix_workspace.h"
 
 namespace loadline::plan {
 namespace {
@@ -138,13 +139,42 @@ TEST(LinearWorkspace, has_a_buffer_for_each_kind_of_activations) {
   const auto& ops = program.groups.at(1).ops;
   const auto linear = std::ranges::find(ops, model::OpKind::Linear, &model::Op::kind);
   ASSERT_NE(linear, ops.end());
-  const LinearWorkspace workspace = linear_workspace(*linear, model, 7);
+  Shape passes;
+  passes.batch = 7;
+  const LinearWorkspace workspace = linear_workspace(*linear, model, passes);
   using quant::ActivationKind;
   EXPECT_EQ(workspace.offset(ActivationKind::Int8), Bytes(0));
   const Bytes int8 = quant::activation_bytes(ActivationKind::Int8, 256, 7);
   EXPECT_EQ(workspace.offset(ActivationKind::Float32), int8);
   const Bytes floats = quant::activation_bytes(ActivationKind::Float32, 256, 7);
   EXPECT_EQ(workspace.total, int8 + floats);
+  EXPECT_EQ(workspace.products, std::nullopt);
+}
+
+TEST(LinearWorkspace, has_room_for_the_matrix_unit_where_passes_are_long_enough_for_it) {
+  test::ModelShape shape = test::tiny();
+  const gguf::Model model = test::make_model(shape, [](std::string_view name, std::uint32_t) {
+    return name.ends_with("attn_k.weight") ? TensorType::F16 : TensorType::Q8_0;
+  });
+  const model::Program program = model::build_program(model);
+  const auto& ops = program.groups.at(1).ops;
+  const auto linear = std::ranges::find(ops, model::OpKind::Linear, &model::Op::kind);
+  ASSERT_NE(linear, ops.end());
+  Shape passes;
+  passes.threads = 3;
+  passes.batch = quant::kMatrixTokens;
+  const Bytes without = linear_workspace(*linear, model, passes).total;
+  passes.matrix_unit = true;
+  using quant::ActivationKind;
+  const LinearWorkspace workspace = linear_workspace(*linear, model, passes);
+  // Whole blocks of 256 values: more than Int8 takes, and as much as Float32.
+  EXPECT_EQ(workspace.offset(ActivationKind::Float32),
+            quant::activation_bytes(ActivationKind::BfloatTiles, 256, passes.batch));
+  ASSERT_TRUE(workspace.products.has_value());
+  EXPECT_GT(*workspace.products, without);
+  EXPECT_EQ(workspace.total, *workspace.products + quant::matrix_workspace(passes.batch) * 3);
+  passes.batch = quant::kMatrixTokens - 1;
+  EXPECT_EQ(linear_workspace(*linear, model, passes).products, std::nullopt);
 }
 
 TEST(Layout, the_load_buffer_begins_on_a_page_and_holds_sixteen_rows_of_every_matrix) {

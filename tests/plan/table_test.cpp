@@ -217,7 +217,7 @@ TEST(Table, automatic_placement_is_the_fastest_of_all_placements_of_a_small_mode
     Options options = for_generation();
     options.gpu_budget = Bytes(mib << 20);
     const Plan automatic = make_plan(model.model, model.program, profile, options);
-    const CostModel costs(model.model, model.program, automatic.shape, make_rates(profile, automatic.shape.threads));
+    const CostModel costs(model.model, model.program, automatic.shape, make_rates(profile, automatic.shape));
     double best = 0;
     Placement placement = placement_of(model.model, automatic);
     for (std::uint32_t on_gpu = 0; on_gpu < 1U << groups; on_gpu += 2) {  // the embedding stays in RAM
@@ -242,7 +242,7 @@ TEST(Table, a_gpu_is_filled_to_the_last_group_that_pays) {
       const Attempt attempt = try_plan(model->model, model->program, profile, options);
       ASSERT_TRUE(attempt.fits);
       const Plan& plan = attempt.plan;
-      const CostModel costs(model->model, model->program, plan.shape, make_rates(profile, plan.shape.threads));
+      const CostModel costs(model->model, model->program, plan.shape, make_rates(profile, plan.shape));
       for (std::size_t g = 1; g < plan.groups.size(); ++g) {
         if (plan.groups[g].device != kCpu) continue;
         Placement placement = placement_of(model->model, plan);

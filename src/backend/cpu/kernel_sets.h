@@ -16,6 +16,7 @@ constexpr float kNegligible = 1e-35F;
 #define LOADLINE_KERNEL_TABLE(set, Name)    \
   const KernelTable k##Name##Kernels = {    \
       .name = #set,                         \
+      .matrix_unit = false,                 \
       .prepare = prepare,                   \
       .matmul = matmul,                     \
       .gated = gated,                       \

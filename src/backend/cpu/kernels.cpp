@@ -6,6 +6,7 @@
 
 #include "backend/cpu/kernel_sets.h"
 #include "base/error.h"
+#include "base/matrix_unit.h"
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
@@ -25,6 +26,7 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vnni");
 }
+bool has_amx() { return has_avx512() && __builtin_cpu_supports("avx512bf16") && has_matrix_unit(); }
 #elif defined(__aarch64__)
 bool has_dot_product() { return (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 #endif

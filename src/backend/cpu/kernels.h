@@ -43,6 +43,9 @@ struct MatmulTask {
   const float* bias;         // [rows] or null
   bool accumulate;
   bool as_alone = false;  // backend::Rounding::AsAlone
+  // With it the activations are those that in_tiles() names and the matrix unit multiplies: of the calling thread,
+  // quant::matrix_workspace() bytes, 64-byte aligned. Null in tables without one.
+  std::byte* workspace = nullptr;
 };
 
 // out[t * out_stride + r] = silu(gate[r] . x[t]) * (up[r] . x[t]): both products in one pass over the activations.
@@ -53,7 +56,8 @@ struct GatedTask {
   std::uint32_t tokens;
   float* out;
   std::uint64_t out_stride;
-  bool as_alone = false;  // backend::Rounding::AsAlone
+  bool as_alone = false;           // backend::Rounding::AsAlone
+  std::byte* workspace = nullptr;  // as in MatmulTask
 };
 
 // Largest head dimension of K and V that the kernels take.
@@ -88,7 +92,8 @@ struct AttentionTask {
 using StopFlag = std::atomic<bool>;
 
 struct KernelTable {
-  std::string_view name;  // "scalar", "avx2", "avxvnni", "avx512", "neon"
+  std::string_view name;  // "scalar", "avx2", "avxvnni", "avx512", "amx", "neon"
+  bool matrix_unit;       // whether products take activations in tiles, and a workspace
 
   // Prepares tokens [begin, end) of x[tokens][columns] (row stride in floats) into the buffer of activation_bytes().
   void (*prepare)(quant::ActivationKind kind, const float* x, std::uint64_t stride, std::uint64_t columns,
@@ -114,7 +119,7 @@ struct KernelTable {
   void (*attention_finish)(const AttentionTask& task, std::uint32_t begin_token, std::uint32_t end_token);
 };
 
-// The best table this processor can run, or the one LOADLINE_ISA names (scalar, avx2, avxvnni, avx512, neon).
+// The best table this processor can run, or the one LOADLINE_ISA names (scalar, avx2, avxvnni, avx512, amx, neon).
 // Throws Error(BadInput) for an unknown name or one the processor cannot run.
 const KernelTable& kernels();
 // Every table this processor can run, the scalar one first.

@@ -7,6 +7,7 @@
 #include "plan/gpu_staging.h"
 #include "plan/workspace.h"
 #include "quant/attention_workspace.h"
+#include "quant/matrix_workspace.h"
 
 namespace loadline::cpu {
 namespace {
@@ -84,8 +85,7 @@ class Recorder {
 
   // The step that makes `op`'s input ready for its products, taking along a norm or the end of attention.
   void prepare(const Op& op) {
-    const plan::LinearWorkspace workspace =
-        plan::linear_workspace(op, model_, op.after_select ? plan_.shape.outputs : plan_.shape.batch);
+    const plan::LinearWorkspace workspace = plan::linear_workspace(op, model_, plan_.shape);
     PrepareStep step;
     step.x = value(op.inputs[0]);
     step.width = width(op.inputs[0]);
@@ -108,7 +108,15 @@ class Recorder {
       prepared_[static_cast<std::size_t>(kind)] = target;
       step.targets[step.target_count++] = {kind, target};
     }
+    step.tiles = workspace.products.has_value();
+    workspaces_ = step.tiles ? base + workspace.products->value : nullptr;
     recording_.steps.emplace_back(step);
+  }
+  // Those of the product whose input was prepared last.
+  template <class Product>
+  void give_workspaces(Product& step) const {
+    step.workspaces = workspaces_;
+    step.workspace_bytes = quant::matrix_workspace(step.after_select ? plan_.shape.outputs : plan_.shape.batch).value;
   }
   [[nodiscard]] const std::byte* prepared(TensorIndex tensor) const {
     return prepared_[static_cast<std::size_t>(quant::activation_kind(info(tensor).type))];
@@ -127,6 +135,7 @@ class Recorder {
       part.bias = vector(op.biases[i]);
       part.accumulate = op.kind == OpKind::LinearAdd;
     }
+    give_workspaces(step);
     recording_.steps.emplace_back(step);
   }
 
@@ -140,6 +149,7 @@ class Recorder {
     step.task.up_activations = prepared(op.tensors[1]);
     step.task.out = value(op.outputs[0]);
     step.task.out_stride = width(op.outputs[0]);
+    give_workspaces(step);
     recording_.steps.emplace_back(step);
   }
 
@@ -180,6 +190,7 @@ class Recorder {
   const float* q_norm_ = nullptr;                 // recorded with the attention that follows
   const float* k_norm_ = nullptr;
   std::array<std::byte*, quant::kActivationKinds> prepared_{};  // per ActivationKind, of the current product
+  std::byte* workspaces_ = nullptr;                             // likewise
 };
 
 }  // namespace

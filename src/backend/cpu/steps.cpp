@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "backend/cpu/tile.h"
+#include "quant/matrix_workspace.h"
 
 namespace loadline::cpu {
 namespace {
@@ -11,8 +12,10 @@ namespace {
 // Tokens are prepared in whole groups by one thread, see KernelTable::prepare.
 constexpr std::uint32_t kRowGroup = quant::kActivationTokens;
 
-// Tiles per claim at least: as many as a kernel reads side by side for a few tokens, a register block's worth for more.
+// Tiles per claim at least: as many as a kernel reads side by side for a few tokens, a register block's worth for more,
+// and what the matrix unit goes through together.
 std::uint64_t least_tiles(std::uint32_t tokens) { return tokens <= kFew ? 2 : 4; }
+constexpr std::uint64_t kMatrixTiles = quant::kMatrixRows / kTileRows;
 
 void run(const EmbedStep& step, const Pass& pass, WorkQueue& queue) {
   const auto tokens = pass.batch->tokens;
@@ -121,6 +124,7 @@ void run(const AttentionStep& step, const Pass& pass, WorkQueue& queue) {
 void run(const PrepareStep& step, const Pass& pass, WorkQueue& queue) {
   const std::uint32_t rows = pass.rows(step.after_select);
   const float* source = step.norm_weight != nullptr ? step.normed : step.x;
+  const bool tiles = step.tiles && pass.on_matrix_unit(rows);
   while (!pass.ending()) {
     const auto [begin, end] = queue.claim((rows + kRowGroup - 1) / kRowGroup, pass.threads, 1);
     if (begin == end) return;
@@ -134,19 +138,29 @@ void run(const PrepareStep& step, const Pass& pass, WorkQueue& queue) {
       }
     }
     for (std::uint32_t i = 0; i < step.target_count; ++i) {
-      pass.kernels->prepare(step.targets[i].kind, source, step.width, step.width, first, last, rows,
+      const quant::ActivationKind kind = step.targets[i].kind;
+      pass.kernels->prepare(tiles ? quant::in_tiles(kind) : kind, source, step.width, step.width, first, last, rows,
                             step.targets[i].to);
     }
   }
 }
 
-void run(const LinearStep& step, const Pass& pass, WorkQueue& queue) {
+// The calling thread's workspace where the matrix unit does the step, else null.
+template <class Product>
+std::byte* workspace_of(const Product& step, const Pass& pass, std::uint32_t rows, int thread) {
+  if (step.workspaces == nullptr || !pass.on_matrix_unit(rows)) return nullptr;
+  return step.workspaces + static_cast<std::size_t>(thread) * step.workspace_bytes;
+}
+
+void run(const LinearStep& step, const Pass& pass, WorkQueue& queue, int thread) {
   const std::uint32_t rows = pass.rows(step.after_select);
   if (rows == 0) return;
+  std::byte* workspace = workspace_of(step, pass, rows, thread);
+  const std::uint64_t least = workspace != nullptr ? kMatrixTiles : least_tiles(rows);
   std::uint64_t total = 0;
   for (std::uint32_t i = 0; i < step.part_count; ++i) total += step.parts[i].weights.tiles();
   while (!pass.ending()) {
-    const auto [begin, end] = queue.claim(total, pass.threads, least_tiles(rows));
+    const auto [begin, end] = queue.claim(total, pass.threads, least);
     if (begin == end) return;
     std::uint64_t part_begin = 0;  // in the tiles of all parts together
     for (std::uint32_t i = 0; i < step.part_count; ++i) {
@@ -157,6 +171,7 @@ void run(const LinearStep& step, const Pass& pass, WorkQueue& queue) {
         MatmulTask task = step.parts[i];
         task.tokens = rows;
         task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
+        task.workspace = workspace;
         pass.kernels->matmul(task, from - part_begin, to - part_begin, pass.stop);
       }
       part_begin = part_end;
@@ -164,13 +179,15 @@ void run(const LinearStep& step, const Pass& pass, WorkQueue& queue) {
   }
 }
 
-void run(const GatedStep& step, const Pass& pass, WorkQueue& queue) {
+void run(const GatedStep& step, const Pass& pass, WorkQueue& queue, int thread) {
   GatedTask task = step.task;
   task.tokens = pass.rows(step.after_select);
   task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
   if (task.tokens == 0) return;
+  task.workspace = workspace_of(step, pass, task.tokens, thread);
+  const std::uint64_t least = task.workspace != nullptr ? kMatrixTiles / 2 : least_tiles(task.tokens);
   while (!pass.ending()) {
-    const auto [begin, end] = queue.claim(task.gate.tiles(), pass.threads, least_tiles(task.tokens));
+    const auto [begin, end] = queue.claim(task.gate.tiles(), pass.threads, least);
     if (begin == end) return;
     pass.kernels->gated(task, begin, end, pass.stop);
   }
@@ -195,8 +212,8 @@ void run_step(const Step& step, const Pass& pass, WorkQueue& queue, int thread) 
     void operator()(const HeadsStep& s) const { run(s, pass, queue); }
     void operator()(const AttentionStep& s) const { run(s, pass, queue); }
     void operator()(const PrepareStep& s) const { run(s, pass, queue); }
-    void operator()(const LinearStep& s) const { run(s, pass, queue); }
-    void operator()(const GatedStep& s) const { run(s, pass, queue); }
+    void operator()(const LinearStep& s) const { run(s, pass, queue, thread); }
+    void operator()(const GatedStep& s) const { run(s, pass, queue, thread); }
   };
   std::visit(Visitor{pass, queue, thread}, step);
 }

@@ -30,6 +30,11 @@ struct Pass {
     return stop->load(std::memory_order_relaxed) || failed->load(std::memory_order_relaxed);
   }
 
+  // Whether the matrix unit multiplies this many rows, if there is room for what it needs.
+  [[nodiscard]] bool on_matrix_unit(std::uint32_t rows) const {
+    return kernels->matrix_unit && rows >= quant::kMatrixTokens && batch->rounding != backend::Rounding::AsAlone;
+  }
+
   // Rows a step works on: the tokens, or only the outputs after SelectOutputs.
   [[nodiscard]] std::uint32_t rows(bool after_select) const {
     return static_cast<std::uint32_t>(after_select ? batch->outputs.size() : batch->tokens.size());
@@ -110,6 +115,7 @@ struct PrepareStep {
   std::array<Target, 3> targets{};
   std::uint32_t target_count = 0;
   bool after_select = false;
+  bool tiles = false;  // there is room for activations in tiles, and for what the matrix unit needs beside them
 };
 
 // Up to three products of one input (q, k, v).
@@ -117,11 +123,15 @@ struct LinearStep {
   std::array<MatmulTask, 3> parts{};
   std::uint32_t part_count = 0;
   bool after_select = false;
+  std::byte* workspaces = nullptr;  // one for each thread, `workspace_bytes` apart; null: no matrix unit
+  std::size_t workspace_bytes = 0;
 };
 
 struct GatedStep {
   GatedTask task;
   bool after_select = false;
+  std::byte* workspaces = nullptr;  // as in LinearStep
+  std::size_t workspace_bytes = 0;
 };
 
 using Step = std::variant<EmbedStep, EmbedFromDiskStep, GateStep, SelectStep, HeadsStep, AttentionStep, PrepareStep,

@@ -1,0 +1,52 @@
+// Where the sums of a product go, however they were made. Internal linkage.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/generic_math.h"
+#include "backend/cpu/kernels.h"
+
+namespace loadline::cpu {
+namespace {
+
+LOADLINE_INLINE bool stopped(const StopFlag* stop) { return stop != nullptr && stop->load(std::memory_order_relaxed); }
+
+LOADLINE_INLINE std::uint32_t smaller(std::uint64_t a, std::uint32_t b) {
+  return a < b ? static_cast<std::uint32_t>(a) : b;
+}
+
+// One token's sums of a tile to their place.
+LOADLINE_INLINE void finish(const MatmulTask& task, std::uint64_t row, std::uint32_t rows, std::uint32_t token,
+                            const float* sums) {
+  float* out = task.out + token * task.out_stride + row;
+  if (rows == kTileRows) {
+    F value = V::load_f(sums);
+    if (task.bias != nullptr) value = V::add(value, V::load_f(task.bias + row));
+    if (task.accumulate) value = V::add(value, V::load_f(out));
+    V::store_f(out, value);
+    return;
+  }
+  for (std::uint32_t r = 0; r < rows; ++r) {
+    float value = sums[r];
+    if (task.bias != nullptr) value += task.bias[row + r];
+    if (task.accumulate) value += out[r];
+    out[r] = value;
+  }
+}
+
+LOADLINE_INLINE void finish_gated(const GatedTask& task, std::uint64_t row, std::uint32_t rows, std::uint32_t token,
+                                  const float* gates, const float* ups) {
+  float* out = task.out + token * task.out_stride + row;
+  const F value = V::mul(silu(V::load_f(gates)), V::load_f(ups));
+  if (rows == kTileRows) {
+    V::store_f(out, value);
+    return;
+  }
+  alignas(64) float values[kTileRows];
+  V::store_f(values, value);
+  for (std::uint32_t r = 0; r < rows; ++r) out[r] = values[r];
+}
+
+}  // namespace
+}  // namespace loadline::cpu
