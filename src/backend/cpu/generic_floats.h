@@ -42,13 +42,13 @@ LOADLINE_INLINE std::size_t values_of(const Tile& tile, std::uint32_t b) {
 // Floats from one token's prepared activations to the next's.
 LOADLINE_INLINE std::size_t activation_stride(const Tile& tile) { return (tile.matrix->columns + 15) / 16 * 16; }
 
-// Independent sums of one token and tile: for one token enough to hide the latency. BF16 wants pairs.
-constexpr int kChains = 8;
+// Values of a stream before it is the other one's turn.
+constexpr int kRun = 16;
 
 template <class Format, int n, int streams>
 LOADLINE_INLINE void float_streams(const Tile* tiles, const float* x, std::size_t stride, float* sums) {
   constexpr std::size_t kTileBytes = kRows * Format::kBytes;
-  constexpr std::size_t kChainBytes = kTileBytes / 256 * kChains;
+  constexpr std::size_t kRunBytes = kTileBytes / 256 * kRun;
   // The same however many streams there are, so that a row's sum does not depend on which tiles go together.
   constexpr int kEach = V::kSums / (static_cast<int>(kStreams) * n);
   constexpr int kUsed = kEach > 1 ? kEach : 1;
@@ -67,11 +67,12 @@ LOADLINE_INLINE void float_streams(const Tile* tiles, const float* x, std::size_
       p[s] = copies[s];
     }
     std::size_t k = 0;
-    for (; k + kChains <= values; k += kChains) {
+    for (; k + kRun <= values; k += kRun) {
       unrolled<streams>(LOADLINE_EACH(s) {
         const std::byte* units = p[s] + kTileBytes / 256 * k;
-        unrolled<64>(LOADLINE_EACH(share) { prefetch_ahead<kChainBytes, share>(units); });
-        unrolled<kChains>(LOADLINE_EACH(i) {
+        unrolled<kRun>(LOADLINE_EACH(i) {
+          constexpr int kShares = 64 / kRun;
+          unrolled<kShares>(LOADLINE_EACH(share) { prefetch_ahead<kRunBytes, kShares * i + share>(units); });
           const F weights = Format::weights(units, i);
           unrolled<n>(LOADLINE_EACH(t) {
             totals[s][t][i % kUsed] = V::fma(weights, V::set(x[t * stride + k + i]), totals[s][t][i % kUsed]);

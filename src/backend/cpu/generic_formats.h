@@ -14,6 +14,7 @@
 //   values
 //                  of kSegmentGroups groups, of which number i is group_of<s>(i); group and offset are integral
 //                  constants
+//   turn(offset)   which of the 64 calls for all segments hands over the values at `offset`
 //   fold           (kFold) the weight times its group's integer scale, as a signed byte plus V::kSignedOffset, or
 //                  where there is no bias unsigned and at most kMostFolded
 // The bit layouts are those of ggml-common.h, times 16 rows as layout.h describes.
@@ -52,6 +53,9 @@ LOADLINE_INLINE I unit(const std::byte* p, int u) {
 
 // ---- 32 values per block ----
 
+// Units of low and high nibbles alternate.
+constexpr int turn_of_nibbles32(int offset) { return offset / 32 * 8 + 2 * (offset % 16 / 4) + offset % 32 / 16; }
+
 // Two bytes of scale, 16 bytes of nibbles: the low ones are values 0..15, the high ones 16..31.
 template <int bytes_, int nibbles_>
 struct Nibbles32 {
@@ -64,6 +68,7 @@ struct Nibbles32 {
   static constexpr int group_of(int) {
     return s;
   }
+  static constexpr int turn(int offset) { return turn_of_nibbles32(offset); }
   struct Header {
     explicit LOADLINE_INLINE Header(const std::byte*) {}
   };
@@ -140,6 +145,7 @@ struct Q5_1 : FiveBits32<24, 4> {
 LOADLINE_INLINE I offset_signed(I v) { return V::kSignedOffset != 0 ? V::xor_(v, V::bytes(0x80)) : v; }
 
 struct Q8_0 : Nibbles32<34, 0> {
+  static constexpr int turn(int offset) { return offset / 4; }
   static constexpr int kBias = 0;
   static constexpr int kMost = 255;
   static constexpr bool kSigned = true;
@@ -191,6 +197,7 @@ struct NibblesK {
   static constexpr int group_of(int i) {
     return 2 * s + i;
   }
+  static constexpr int turn(int offset) { return offset / 64 * 16 + 2 * (offset % 32 / 4) + offset % 64 / 32; }
 };
 
 // Eight scales and eight mins of 6 bits in 12 bytes: the first four of each in the low bits of bytes 0..7, the others
@@ -275,6 +282,9 @@ struct Sixteens {
   template <int s>
   static constexpr int offset_of(int i, int u) {
     return s / 2 * 128 + 32 * i + 4 * (s % 2 * 4 + u);
+  }
+  static constexpr int turn(int offset) {
+    return (offset / 128 * 2 + offset / 16 % 2) * 16 + offset / 4 % 4 * 4 + offset % 128 / 32;
   }
 };
 
@@ -435,6 +445,7 @@ struct IQ4_XS {
   static constexpr int group_of(int) {
     return s;
   }
+  static constexpr int turn(int offset) { return turn_of_nibbles32(offset); }
   static constexpr int kBias = 0;
   static constexpr int kMost = 255;
   static constexpr bool kSigned = true;

@@ -103,7 +103,7 @@ void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float
           unrolled<n>(LOADLINE_EACH(t) { products[i][t] = Dots::from(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
         });
         Format::template segment<s>(p[stream], [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
-          prefetch_ahead<kRows * Format::kBytes, offset / 4>(p[stream]);
+          prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p[stream]);
           unrolled<n>(LOADLINE_EACH(t) { products[i][t].add(weights, V::repeat(x[t].values + offset)); });
         });
         unrolled<kGroups>(LOADLINE_EACH(i) {
@@ -218,12 +218,12 @@ LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
         folders[i] = Format::Folder::template of<kIndex>(header);
       });
       Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
-        if constexpr (streaming) prefetch_ahead<kRows * Format::kBytes, offset / 4>(p);
+        if constexpr (streaming) prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
         V::store(out.weights[offset / 4], folders[i](weights));
       });
     } else {
       Format::template segment<s>(p, [&](auto, auto offset, I weights) __attribute__((always_inline)) {
-        if constexpr (streaming) prefetch_ahead<kRows * Format::kBytes, offset / 4>(p);
+        if constexpr (streaming) prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
         if constexpr (!V::kNarrow && !Format::kSigned && Format::kBias != 0) {
           weights = V::add8(weights, V::bytes(V::kSignedOffset - Format::kBias));
         }
