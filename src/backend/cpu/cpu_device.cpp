@@ -11,7 +11,7 @@ namespace loadline::cpu {
 
 CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
                      const backend::StopFlag& stop)
-    : model_(model), program_(program), plan_(plan), pool_(pool), kernels_(kernels()) {
+    : model_(model), program_(program), plan_(plan), pool_(pool), kernels_(kernels()), shares_(pool.threads()) {
   arenas_.resize(plan.arenas.size());
   for (std::size_t i = 0; i < plan.arenas.size(); ++i) {
     const plan::Arena& arena = plan.arenas[i];
@@ -89,10 +89,11 @@ bool CpuDevice::run(std::uint32_t stage, const backend::Batch& batch, const back
   for (WorkQueue& queue : schedule.queues) queue.reset();
   std::atomic<bool> failed{false};
   std::exception_ptr error;
-  const Pass pass{&batch, &stop, &kernels_, pool_.threads(), gate_, &failed, &error};
+  const Pass pass{&batch, &stop, &kernels_, pool_.threads(), &shares_, gate_, &failed, &error};
+  renew_shares(shares_, pool_.threads());
   pool_.run([&](int thread) noexcept {
     for (std::size_t i = 0; i < schedule.steps.size(); ++i) {
-      run_step(schedule.steps[i], pass, schedule.queues[i], thread);
+      run_step(schedule.steps[i], i, pass, schedule.queues[i], thread);
       // Also when stopping: every thread passes every barrier, so none is left waiting.
       pool_.barrier().wait();
     }

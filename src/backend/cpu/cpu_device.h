@@ -55,6 +55,7 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
   const plan::Plan& plan_;
   ThreadPool& pool_;
   const KernelTable& kernels_;
+  WorkShares shares_;
   backend::WeightGate* gate_ = nullptr;
   std::vector<HostArena> arenas_;     // per arena of the plan; empty where not ours
   std::vector<Recording> schedules_;  // per stage of the plan; empty where not ours

@@ -60,13 +60,19 @@ LOADLINE_INLINE std::uint32_t token_block(const Matrix& weights, std::uint32_t t
 // little more.
 constexpr std::uint32_t kHeld = 8;
 
-// A range of tiles as kStreams equal parts that are read side by side, each from its first tile to its last without a
-// gap, so that what is fetched ahead at a tile's end is what comes next. The last part may be shorter.
+// kStreams runs of tiles that are read side by side, each from its first tile to its last without a gap, so that what
+// is fetched ahead at a tile's end is what comes next: a range and those alongside, or the range's equal parts, of
+// which the last may be shorter.
 struct Streams {
-  LOADLINE_INLINE Streams(std::uint64_t begin_tile, std::uint64_t end_tile)
-      : begin(begin_tile), end(end_tile), length((end_tile - begin_tile + kStreams - 1) / kStreams) {}
+  LOADLINE_INLINE Streams(std::uint64_t begin_tile, std::uint64_t end_tile, std::uint64_t alongside)
+      : begin(begin_tile),
+        end(end_tile + alongside),
+        length(alongside != 0 ? end_tile - begin_tile : (end_tile - begin_tile + kStreams - 1) / kStreams),
+        distance(alongside != 0 ? alongside : length) {
+    static_assert(kStreams == 2);
+  }
   [[nodiscard]] LOADLINE_INLINE std::uint64_t tile(std::uint32_t stream, std::uint64_t i) const {
-    return begin + stream * length + i;
+    return begin + stream * distance + i;
   }
   // How many of the parts have a tile i.
   [[nodiscard]] LOADLINE_INLINE std::uint32_t count(std::uint64_t i) const {
@@ -89,8 +95,20 @@ struct Streams {
       }
     }
   }
-  std::uint64_t begin, end, length;
+  std::uint64_t begin, end, length, distance;
 };
+
+// Sums of a few tokens and the tiles [first, first + held) of every part, as Streams::each_result wants them.
+LOADLINE_INLINE void multiply_held(const Products& products, const Matrix& matrix, const std::byte* activations,
+                                   std::uint32_t tokens, const Streams& streams, std::uint64_t first,
+                                   std::uint32_t held, float (*sums)[kStreams * kFew * kTileRows]) {
+  for (std::uint32_t h = 0; h < held; ++h) {
+    const std::uint32_t count = streams.count(first + h);
+    Tile tiles[kStreams];
+    for (std::uint32_t s = 0; s < count; ++s) tiles[s] = tile_of(matrix, streams.tile(s, first + h));
+    products.few[tokens - 1](tiles, count, activations, tokens, 0, sums[h]);
+  }
+}
 
 // As many tokens as the few have, group after group while the tile is in the cache: the sums of each are those it would
 // have alone, which the other way adds up in another order.
@@ -135,16 +153,11 @@ void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_
   const Products products = products_for(task.weights.type);
   if (task.tokens <= kFew) {
     alignas(64) float sums[kHeld][kStreams * kFew * kTileRows];
-    const Streams streams(begin_tile, end_tile);
+    const Streams streams(begin_tile, end_tile, task.alongside);
     for (std::uint64_t i = 0; i < streams.length; i += kHeld) {
       if (stopped(stop)) return;
       const std::uint32_t held = smaller(streams.length - i, kHeld);
-      for (std::uint32_t h = 0; h < held; ++h) {
-        const std::uint32_t count = streams.count(i + h);
-        Tile tiles[kStreams];
-        for (std::uint32_t s = 0; s < count; ++s) tiles[s] = tile_of(task.weights, streams.tile(s, i + h));
-        products.few[task.tokens - 1](tiles, count, task.activations, task.tokens, 0, sums[h]);
-      }
+      multiply_held(products, task.weights, task.activations, task.tokens, streams, i, held, sums);
       streams.each_result(i, held, task.weights.rows, task.tokens,
                           [&](std::uint64_t row, std::uint32_t rows, std::uint32_t h, std::uint32_t t, std::size_t at)
                               __attribute__((always_inline)) { finish(task, row, rows, t, sums[h] + at); });
@@ -179,21 +192,13 @@ void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_ti
   if (task.tokens <= kFew) {
     alignas(64) float gates[kHeld][kStreams * kFew * kTileRows];
     alignas(64) float ups[kHeld][kStreams * kFew * kTileRows];
-    const Streams streams(begin_tile, end_tile);
+    const Streams streams(begin_tile, end_tile, task.alongside);
     for (std::uint64_t i = 0; i < streams.length; i += kHeld) {
       if (stopped(stop)) return;
       const std::uint32_t held = smaller(streams.length - i, kHeld);
-      for (std::uint32_t h = 0; h < held; ++h) {
-        const std::uint32_t count = streams.count(i + h);
-        Tile gate[kStreams];
-        Tile up[kStreams];
-        for (std::uint32_t s = 0; s < count; ++s) {
-          gate[s] = tile_of(task.gate, streams.tile(s, i + h));
-          up[s] = tile_of(task.up, streams.tile(s, i + h));
-        }
-        of_gate.few[task.tokens - 1](gate, count, task.gate_activations, task.tokens, 0, gates[h]);
-        of_up.few[task.tokens - 1](up, count, task.up_activations, task.tokens, 0, ups[h]);
-      }
+      // One matrix's tiles after the other's: changing between them at every tile reads 4 % more slowly.
+      multiply_held(of_gate, task.gate, task.gate_activations, task.tokens, streams, i, held, gates);
+      multiply_held(of_up, task.up, task.up_activations, task.tokens, streams, i, held, ups);
       streams.each_result(
           i, held, task.gate.rows, task.tokens,
           [&](std::uint64_t row, std::uint32_t rows, std::uint32_t h, std::uint32_t t, std::size_t at)

@@ -46,6 +46,9 @@ struct MatmulTask {
   // With it the activations are those that in_tiles() names and the matrix unit multiplies: of the calling thread,
   // quant::matrix_workspace() bytes, 64-byte aligned. Null in tables without one.
   std::byte* workspace = nullptr;
+  // For few tokens: with the tiles from begin_tile on, those so many tiles further on are multiplied, reading both runs
+  // of weights side by side. 0: the range's own two halves are.
+  std::uint64_t alongside = 0;
 };
 
 // out[t * out_stride + r] = silu(gate[r] . x[t]) * (up[r] . x[t]): both products in one pass over the activations.
@@ -58,6 +61,7 @@ struct GatedTask {
   std::uint64_t out_stride;
   bool as_alone = false;           // backend::Rounding::AsAlone
   std::byte* workspace = nullptr;  // as in MatmulTask
+  std::uint64_t alongside = 0;     // likewise
 };
 
 // Largest head dimension of K and V that the kernels take.

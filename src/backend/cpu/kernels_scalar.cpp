@@ -102,7 +102,7 @@ void row_products(const Matrix& weights, const std::byte* activations, std::uint
   }
 }
 
-void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
+void matmul_range(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   const std::uint64_t end_row = std::min(end_tile * kTileRows, task.weights.rows);
   float sums[kTokens];
   for (std::uint64_t row = begin_tile * kTileRows; row < end_row; ++row) {
@@ -118,7 +118,7 @@ void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_
   }
 }
 
-void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
+void gated_range(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   const std::uint64_t end_row = std::min(end_tile * kTileRows, task.gate.rows);
   float gates[kTokens];
   float ups[kTokens];
@@ -133,6 +133,16 @@ void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_ti
       }
     }
   }
+}
+
+void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
+  matmul_range(task, begin_tile, end_tile, stop);
+  if (task.alongside != 0) matmul_range(task, begin_tile + task.alongside, end_tile + task.alongside, stop);
+}
+
+void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
+  gated_range(task, begin_tile, end_tile, stop);
+  if (task.alongside != 0) gated_range(task, begin_tile + task.alongside, end_tile + task.alongside, stop);
 }
 
 void rms_norm(const float* x, const float* weight, float* out, std::uint64_t columns, float epsilon) {

@@ -12,10 +12,38 @@ namespace {
 // Tokens are prepared in whole groups by one thread, see KernelTable::prepare.
 constexpr std::uint32_t kRowGroup = quant::kActivationTokens;
 
-// Tiles per claim at least: as many as a kernel reads side by side for a few tokens, a register block's worth for more,
-// and what the matrix unit goes through together.
-std::uint64_t least_tiles(std::uint32_t tokens) { return tokens <= kFew ? 2 : 4; }
+// Tiles per claim at least where there are more than a few tokens: a register block's worth, and what the matrix unit
+// goes through together.
+constexpr std::uint64_t kLeastTiles = 4;
 constexpr std::uint64_t kMatrixTiles = quant::kMatrixRows / kTileRows;
+
+// Tiles of each of two runs that are claimed at once for a few tokens: little, as the next claim goes on where this one
+// ends, yet enough for a kernel to write its results together.
+constexpr std::uint64_t kRunTiles = 8;
+
+// Products by each of the three matrices that a step may have follow each other without a barrier.
+constexpr int kPartsOfStep = 3;
+static_assert(2 * kPartsOfStep <= WorkShares::kUses);
+int use_of(std::size_t step, int part) { return static_cast<int>(step % 2) * kPartsOfStep + part; }
+
+// A few tokens times all tiles of a matrix: every thread has a share of consecutive tiles, and reads its two halves
+// side by side. Calls product(begin, end, alongside).
+template <class Product>
+void run_shares(const Pass& pass, int use, std::uint64_t tiles, int thread, Product&& product) {
+  const auto threads = static_cast<std::uint64_t>(pass.threads);
+  const auto begin_of = [&](int share) { return tiles * static_cast<std::uint64_t>(share) / threads; };
+  const auto half_of = [&](int share) { return (begin_of(share + 1) - begin_of(share) + 1) / 2; };
+  while (!pass.ending()) {
+    const auto [share, from, to] = pass.shares->claim(use, thread, kRunTiles, half_of);
+    if (from == to) return;
+    const std::uint64_t begin = begin_of(share);
+    const std::uint64_t half = half_of(share);
+    // The second half of an odd number is shorter by one.
+    const std::uint64_t both = std::min(to, begin_of(share + 1) - begin - half);
+    if (from < both) product(begin + from, begin + both, half);
+    if (both < to) product(begin + std::max(from, both), begin + to, std::uint64_t{0});
+  }
+}
 
 void run(const EmbedStep& step, const Pass& pass, WorkQueue& queue) {
   const auto tokens = pass.batch->tokens;
@@ -152,11 +180,29 @@ std::byte* workspace_of(const Product& step, const Pass& pass, std::uint32_t row
   return step.workspaces + static_cast<std::size_t>(thread) * step.workspace_bytes;
 }
 
-void run(const LinearStep& step, const Pass& pass, WorkQueue& queue, int thread) {
+MatmulTask task_of(const MatmulTask& part, const Pass& pass, std::uint32_t rows) {
+  MatmulTask task = part;
+  task.tokens = rows;
+  task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
+  return task;
+}
+
+void run(const LinearStep& step, std::size_t index, const Pass& pass, WorkQueue& queue, int thread) {
   const std::uint32_t rows = pass.rows(step.after_select);
   if (rows == 0) return;
+  if (rows <= kFew) {
+    for (std::uint32_t i = 0; i < step.part_count; ++i) {
+      MatmulTask task = task_of(step.parts[i], pass, rows);
+      run_shares(pass, use_of(index, static_cast<int>(i)), task.weights.tiles(), thread,
+                 [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
+                   task.alongside = alongside;
+                   pass.kernels->matmul(task, begin, end, pass.stop);
+                 });
+    }
+    return;
+  }
   std::byte* workspace = workspace_of(step, pass, rows, thread);
-  const std::uint64_t least = workspace != nullptr ? kMatrixTiles : least_tiles(rows);
+  const std::uint64_t least = workspace != nullptr ? kMatrixTiles : kLeastTiles;
   std::uint64_t total = 0;
   for (std::uint32_t i = 0; i < step.part_count; ++i) total += step.parts[i].weights.tiles();
   while (!pass.ending()) {
@@ -168,9 +214,7 @@ void run(const LinearStep& step, const Pass& pass, WorkQueue& queue, int thread)
       const std::uint64_t from = std::max(begin, part_begin);
       const std::uint64_t to = std::min(end, part_end);
       if (from < to) {
-        MatmulTask task = step.parts[i];
-        task.tokens = rows;
-        task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
+        MatmulTask task = task_of(step.parts[i], pass, rows);
         task.workspace = workspace;
         pass.kernels->matmul(task, from - part_begin, to - part_begin, pass.stop);
       }
@@ -179,13 +223,21 @@ void run(const LinearStep& step, const Pass& pass, WorkQueue& queue, int thread)
   }
 }
 
-void run(const GatedStep& step, const Pass& pass, WorkQueue& queue, int thread) {
+void run(const GatedStep& step, std::size_t index, const Pass& pass, WorkQueue& queue, int thread) {
   GatedTask task = step.task;
   task.tokens = pass.rows(step.after_select);
   task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
   if (task.tokens == 0) return;
+  if (task.tokens <= kFew) {
+    run_shares(pass, use_of(index, 0), task.gate.tiles(), thread,
+               [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
+                 task.alongside = alongside;
+                 pass.kernels->gated(task, begin, end, pass.stop);
+               });
+    return;
+  }
   task.workspace = workspace_of(step, pass, task.tokens, thread);
-  const std::uint64_t least = task.workspace != nullptr ? kMatrixTiles / 2 : least_tiles(task.tokens);
+  const std::uint64_t least = task.workspace != nullptr ? kMatrixTiles / 2 : kLeastTiles;
   while (!pass.ending()) {
     const auto [begin, end] = queue.claim(task.gate.tiles(), pass.threads, least);
     if (begin == end) return;
@@ -199,9 +251,18 @@ AttentionTask AttentionSlot::task(const backend::Batch& batch) const {
   return {kv, batch.runs, q, out, heads, scale, workspace};
 }
 
-void run_step(const Step& step, const Pass& pass, WorkQueue& queue, int thread) {
+void renew_shares(WorkShares& shares, int threads) {
+  for (int thread = 0; thread < threads; ++thread) {
+    for (int use = 0; use < WorkShares::kUses; ++use) shares.renew(use, thread);
+  }
+}
+
+void run_step(const Step& step, std::size_t index, const Pass& pass, WorkQueue& queue, int thread) {
   if (pass.ending()) return;
+  // Nobody claims from the next step's before the barrier after this one.
+  for (int part = 0; part < kPartsOfStep; ++part) pass.shares->renew(use_of(index + 1, part), thread);
   struct Visitor {
+    std::size_t index;
     const Pass& pass;
     WorkQueue& queue;
     int thread;
@@ -212,10 +273,10 @@ void run_step(const Step& step, const Pass& pass, WorkQueue& queue, int thread) 
     void operator()(const HeadsStep& s) const { run(s, pass, queue); }
     void operator()(const AttentionStep& s) const { run(s, pass, queue); }
     void operator()(const PrepareStep& s) const { run(s, pass, queue); }
-    void operator()(const LinearStep& s) const { run(s, pass, queue, thread); }
-    void operator()(const GatedStep& s) const { run(s, pass, queue, thread); }
+    void operator()(const LinearStep& s) const { run(s, index, pass, queue, thread); }
+    void operator()(const GatedStep& s) const { run(s, index, pass, queue, thread); }
   };
-  std::visit(Visitor{pass, queue, thread}, step);
+  std::visit(Visitor{index, pass, queue, thread}, step);
 }
 
 }  // namespace loadline::cpu

@@ -11,6 +11,7 @@
 #include "backend/cpu/kernels.h"
 #include "backend/device.h"
 #include "base/thread_pool.h"
+#include "base/work_shares.h"
 #include "model/config.h"
 #include "storage/file_reader.h"
 
@@ -22,6 +23,7 @@ struct Pass {
   const StopFlag* stop;
   const KernelTable* kernels;
   int threads;
+  WorkShares* shares;
   backend::WeightGate* gate;  // null where nothing is streamed
   std::atomic<bool>* failed;  // set when a step could not be done; the pass is then meaningless
   std::exception_ptr* error;  // why, where the step knows; written by thread 0 only
@@ -137,8 +139,11 @@ struct GatedStep {
 using Step = std::variant<EmbedStep, EmbedFromDiskStep, GateStep, SelectStep, HeadsStep, AttentionStep, PrepareStep,
                           LinearStep, GatedStep>;
 
-// This thread's share of a step. `queue` is the step's own and was reset before the pass. Returns early, with the work
-// undone, once the pass is to stop.
-void run_step(const Step& step, const Pass& pass, WorkQueue& queue, int thread);
+// This thread's share of step number `index`. `queue` is the step's own and was reset before the pass. Returns early,
+// with the work undone, once the pass is to stop.
+void run_step(const Step& step, std::size_t index, const Pass& pass, WorkQueue& queue, int thread);
+
+// Before a pass, while no thread runs a step.
+void renew_shares(WorkShares& shares, int threads);
 
 }  // namespace loadline::cpu
