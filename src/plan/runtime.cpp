@@ -12,7 +12,7 @@ namespace {
 // Program text and data that stay resident, shared libraries included.
 constexpr Bytes kCode = 6 * kMiB;
 // What a thread has touched of its stack, and its part of the allocator.
-constexpr Bytes kThread = 128 * kKiB;
+constexpr Bytes kThread = 192 * kKiB;
 // Free memory that the allocator holds between its blocks, buffers of streams, the plan itself.
 constexpr Bytes kSlack = 2 * kMiB;
 // A string of the heap: its header and the rounding of the allocator.

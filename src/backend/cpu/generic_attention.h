@@ -1,15 +1,17 @@
 // Attention in one pass over K and V, written once over the primitives of an instruction set. Internal linkage.
 //
 // A unit (attention_units.h) is up to 32 query rows that share a KV head. For each page of 32 cells: the scores of all
-// rows (cells in lanes), the running maximum and weights (online softmax), then the weighted sum of V (dimensions in
-// lanes), which grows in the output itself. Parts of K and V become float32 in the L1 cache once for all rows; K of
-// Q8_0 is multiplied as it is, with the query rounded to 8 bits.
+// rows (cells in lanes), the weights (online softmax), then the weighted sum of V (dimensions in lanes), which grows in
+// the output itself. For many rows, parts of K and V become float32 in the L1 cache once for all of them; the few rows
+// of one token are multiplied straight from the page. K of Q8_0 is multiplied as it is, with the query rounded to 8
+// bits.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "backend/cpu/attention_units.h"
+#include "backend/cpu/generic_products.h"
 #include "backend/cpu/generic_vector.h"
 #include "backend/cpu/kv_layout.h"
 
@@ -18,6 +20,11 @@ namespace {
 
 // A score no visible cell has; finite, so that differences of two of them are zero and not NaN.
 constexpr float kMasked = -1e30F;
+
+// How far a score may lie above what weights are relative to. A new greatest score is no reason to scale everything
+// that has been summed: only one by which weights, and sums of them, would leave the range where floats are at their
+// best.
+constexpr float kSlack = 8.0F;
 
 // Dimensions that are converted at a time.
 constexpr std::size_t kDims = 64;
@@ -34,8 +41,9 @@ struct Rows {
   const float* q[kUnitRows];
   float* out[kUnitRows];
   std::uint32_t visible[kUnitRows];  // cells from the sequence's start
-  alignas(64) float maximum[kUnitRows];
-  alignas(64) float weight[kUnitRows];
+  // What weights are relative to: at least the greatest score so far less kSlack.
+  float reference[kUnitRows];
+  alignas(64) float weights[kUnitRows][16];  // their sums, lane by lane
   alignas(64) float scores[kUnitRows][kCells];
 };
 
@@ -137,9 +145,31 @@ void add_values_narrow(const float* v, std::size_t cells, const float* weights, 
   V::store_f(out, sum);
 }
 
+// Fetches `lines` cache lines a little and some way beyond `part`, as products do with their weights: the parts of
+// neighbouring heads follow each other, and mostly those of neighbouring pages.
+template <int lines>
+LOADLINE_INLINE void fetch_ahead(const std::byte* part) {
+  unrolled<lines>(LOADLINE_EACH(i) {
+    V::prefetch(part + kNear + std::size_t{64} * i);
+    V::prefetch_far(part + kFar + std::size_t{64} * i);
+  });
+}
+
+// How floats and halves of a part are loaded, and how many lines 32 of them are.
+struct Floats {
+  static constexpr int kLines = 2;
+  static LOADLINE_INLINE F load(const std::byte* part, std::size_t i) {
+    return V::load_f(reinterpret_cast<const float*>(part) + i);
+  }
+};
+struct Halves {
+  static constexpr int kLines = 1;
+  static LOADLINE_INLINE F load(const std::byte* part, std::size_t i) { return V::halves(part + 2 * i); }
+};
+
 // Scores of `count` rows against K of Q8_0.
 template <int count>
-void q8_scores(const std::byte* k, std::uint32_t dim, const RoundedQuery* q, float (*scores)[kCells]) {
+LOADLINE_INLINE void q8_scores(const std::byte* k, std::uint32_t dim, const RoundedQuery* q, float (*scores)[kCells]) {
   constexpr int kVectors = kCells / 16;
   using Dots = V::Dots<255>;
   F sums[count][kVectors];
@@ -157,6 +187,7 @@ void q8_scores(const std::byte* k, std::uint32_t dim, const RoundedQuery* q, flo
     }
 #pragma GCC unroll 8
     for (int u = 0; u < 8; ++u) {
+      fetch_ahead<2>(k + u * std::size_t{136});
       I values[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) values[v] = offset_signed(V::load(k + 2 * kCells + (2 * u + v) * 64));
@@ -181,6 +212,81 @@ void q8_scores(const std::byte* k, std::uint32_t dim, const RoundedQuery* q, flo
   for (int r = 0; r < count; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) V::store_f(scores[r] + 16 * v, sums[r][v]);
+  }
+}
+
+// Scores of `count` rows against K of floats or halves, straight from the page.
+template <int count, class Values>
+LOADLINE_INLINE void float_scores(const std::byte* k, std::size_t dim, const float* const* q, float (*scores)[kCells]) {
+  constexpr int kVectors = kCells / 16;
+  F sums[count][kVectors];
+  unrolled<count * kVectors>(LOADLINE_EACH(i) { sums[i / kVectors][i % kVectors] = V::zero_f(); });
+  for (std::size_t i = 0; i < dim; ++i) {
+    fetch_ahead<Values::kLines>(k + i * Values::kLines * 64);
+    F values[kVectors];
+    unrolled<kVectors>(LOADLINE_EACH(v) { values[v] = Values::load(k, i * kCells + std::size_t{16} * v); });
+    unrolled<count>(LOADLINE_EACH(r) {
+      const F factor = V::set(q[r][i]);
+      unrolled<kVectors>(LOADLINE_EACH(v) { sums[r][v] = V::fma(values[v], factor, sums[r][v]); });
+    });
+  }
+  unrolled<count * kVectors>(
+      LOADLINE_EACH(i) { V::store_f(scores[i / kVectors] + 16 * (i % kVectors), sums[i / kVectors][i % kVectors]); });
+}
+
+// Adds weights . V over `cells` cells to the outputs of `count` rows, straight from the page, where the dimensions are
+// a multiple of 16 * V::kValueVectors.
+template <int count, class Values>
+LOADLINE_INLINE void float_values(const std::byte* v, std::size_t dim, std::size_t cells,
+                                  const float (*weights)[kCells], float* const* out) {
+  constexpr int kVectors = V::kValueVectors;
+  for (std::size_t first = 0; first < dim; first += std::size_t{16} * kVectors) {
+    F sums[count][kVectors];
+    unrolled<count * kVectors>(LOADLINE_EACH(i) {
+      sums[i / kVectors][i % kVectors] = V::load_f(out[i / kVectors] + first + std::size_t{16} * (i % kVectors));
+    });
+    for (std::size_t c = 0; c < cells; ++c) {
+      fetch_ahead<Values::kLines * kVectors / 2>(v + (c * dim + first) * Values::kLines * 2);
+      F values[kVectors];
+      unrolled<kVectors>(LOADLINE_EACH(j) { values[j] = Values::load(v, c * dim + first + std::size_t{16} * j); });
+      unrolled<count>(LOADLINE_EACH(r) {
+        const F factor = V::set(weights[r][c]);
+        unrolled<kVectors>(LOADLINE_EACH(j) { sums[r][j] = V::fma(values[j], factor, sums[r][j]); });
+      });
+    }
+    unrolled<count * kVectors>(LOADLINE_EACH(i) {
+      V::store_f(out[i / kVectors] + first + std::size_t{16} * (i % kVectors), sums[i / kVectors][i % kVectors]);
+    });
+  }
+}
+
+// The same with V of Q8_0.
+template <int count>
+LOADLINE_INLINE void q8_values(const std::byte* v, std::size_t dim, std::size_t cells, const float (*weights)[kCells],
+                               float* const* out) {
+  constexpr int kVectors = V::kValueVectors;
+  for (std::size_t first = 0; first < dim; first += std::size_t{16} * kVectors) {
+    F sums[count][kVectors];
+    unrolled<count * kVectors>(LOADLINE_EACH(i) {
+      sums[i / kVectors][i % kVectors] = V::load_f(out[i / kVectors] + first + std::size_t{16} * (i % kVectors));
+    });
+    for (std::size_t c = 0; c < cells; ++c) {
+      fetch_ahead<1>(v + c * dim + first);
+      F values[kVectors];
+      unrolled<kVectors>(LOADLINE_EACH(j) {
+        const std::size_t i = first + std::size_t{16} * j;
+        std::uint16_t bits;
+        std::memcpy(&bits, v + v_q8_scale(dim, i, c), sizeof bits);
+        values[j] = V::mul(V::to_float(V::chars(v + v_q8_value(dim, i, c))), V::set(V::half(bits)));
+      });
+      unrolled<count>(LOADLINE_EACH(r) {
+        const F factor = V::set(weights[r][c]);
+        unrolled<kVectors>(LOADLINE_EACH(j) { sums[r][j] = V::fma(values[j], factor, sums[r][j]); });
+      });
+    }
+    unrolled<count * kVectors>(LOADLINE_EACH(i) {
+      V::store_f(out[i / kVectors] + first + std::size_t{16} * (i % kVectors), sums[i / kVectors][i % kVectors]);
+    });
   }
 }
 
@@ -220,10 +326,22 @@ LOADLINE_INLINE I first_lanes(std::int32_t n) {
   return V::load(kLanes + 16 - (n < 0 ? 0 : n > 16 ? 16 : n));
 }
 
-// Turns scores into weights relative to the new maximum, and what has been summed so far likewise.
+// Makes the greatest of a row's scores what weights are relative to, and scales what has been summed so far likewise.
+void raise_reference(const KvLayer& kv, const F (&scores)[2], std::uint32_t r, Rows& rows) {
+  const float before = rows.reference[r];
+  const float largest = V::largest(V::max(scores[0], scores[1]));
+  rows.reference[r] = largest;
+  if (before == kMasked) return;  // nothing has been summed yet
+  alignas(64) float lanes[16];
+  V::store_f(lanes, exponential(V::set(before - largest)));
+  V::store_f(rows.weights[r], V::mul(V::load_f(rows.weights[r]), V::set(lanes[0])));
+  float* out = rows.out[r];
+  for (std::uint32_t i = 0; i < kv.head_dim_v; ++i) out[i] *= lanes[0];
+}
+
+// Turns scores into weights relative to the reference.
 void weigh_page(const KvLayer& kv, float scale, std::uint32_t first_cell, Rows& rows) {
   const F factor = V::set(scale);
-  alignas(64) float before[kUnitRows];
   for (std::uint32_t r = 0; r < rows.count; ++r) {
     const auto seen = static_cast<std::int32_t>(rows.visible[r]) - static_cast<std::int32_t>(first_cell);
     const I mask[2] = {first_lanes(seen), first_lanes(seen - 16)};
@@ -233,27 +351,16 @@ void weigh_page(const KvLayer& kv, float scale, std::uint32_t first_cell, Rows& 
       const I masked = V::and_(V::as_int(V::set(kMasked)), V::xor_(mask[v], V::ints(-1)));
       scores[v] = V::as_float(V::or_(kept, masked));
     });
-    before[r] = rows.maximum[r];
-    const float largest = V::largest(V::max(scores[0], scores[1]));
-    const float maximum = largest > before[r] ? largest : before[r];
-    rows.maximum[r] = maximum;
-    F sum = V::zero_f();
+    const F most = V::set(rows.reference[r] + kSlack);
+    if (V::any_greater(V::max(scores[0], scores[1]), most)) raise_reference(kv, scores, r, rows);
+    const F reference = V::set(rows.reference[r]);
+    F sum = V::load_f(rows.weights[r]);
     unrolled<2>(LOADLINE_EACH(v) {
-      const F weight = V::as_float(V::and_(V::as_int(exponential(V::sub(scores[v], V::set(maximum)))), mask[v]));
+      const F weight = V::as_float(V::and_(V::as_int(exponential(V::sub(scores[v], reference))), mask[v]));
       V::store_f(rows.scores[r] + 16 * v, weight);
       sum = V::add(sum, weight);
     });
-    const float added = V::sum(sum);
-    if (maximum == before[r]) {
-      rows.weight[r] += added;
-      continue;
-    }
-    alignas(64) float lanes[16];
-    V::store_f(lanes, exponential(V::set(before[r] - maximum)));
-    rows.weight[r] = rows.weight[r] * lanes[0] + added;
-    if (before[r] == kMasked) continue;  // nothing has been summed yet
-    float* out = rows.out[r];
-    for (std::uint32_t i = 0; i < kv.head_dim_v; ++i) out[i] *= lanes[0];
+    V::store_f(rows.weights[r], sum);
   }
 }
 
@@ -307,34 +414,81 @@ void page_values(const KvLayer& kv, const std::byte* v, std::size_t cells, Rows&
   }
 }
 
-// A head's parts of two pages lie far apart, where the hardware does not look ahead.
+// Up to as many rows are attended to straight from the pages: those of a token or two.
+constexpr int kFewRows = V::kScoreRows < V::kValueRows ? V::kScoreRows : V::kValueRows;
+
+void scores_of_few(const KvLayer& kv, const std::byte* k, const RoundedQuery* rounded, Rows& rows) {
+  in_row_blocks<kFewRows>(rows.count, [&](auto count, std::uint32_t) __attribute__((always_inline)) {
+    switch (kv.k_type) {
+      case TensorType::Q8_0: return q8_scores<count>(k, kv.head_dim_k, rounded, rows.scores);
+      case TensorType::F16: return float_scores<count, Halves>(k, kv.head_dim_k, rows.q, rows.scores);
+      default: return float_scores<count, Floats>(k, kv.head_dim_k, rows.q, rows.scores);
+    }
+  });
+}
+
+void values_of_few(const KvLayer& kv, const std::byte* v, std::size_t cells, Rows& rows) {
+  in_row_blocks<kFewRows>(rows.count, [&](auto count, std::uint32_t) __attribute__((always_inline)) {
+    switch (kv.v_type) {
+      case TensorType::Q8_0: return q8_values<count>(v, kv.head_dim_v, cells, rows.scores, rows.out);
+      case TensorType::F16: return float_values<count, Halves>(v, kv.head_dim_v, cells, rows.scores, rows.out);
+      default: return float_values<count, Floats>(v, kv.head_dim_v, cells, rows.scores, rows.out);
+    }
+  });
+}
+
+// A head's part of the next page that the hardware does not see coming.
 LOADLINE_INLINE void fetch_part(const std::byte* part, TensorType type, std::uint32_t head_dim) {
-  const std::size_t bytes = quant::kv_page_head_bytes(type, head_dim).value;
+  const std::size_t bytes = part_bytes(type, head_dim);
   for (std::size_t i = 0; i < bytes; i += 64) V::prefetch_far(part + i);
+}
+
+void begin_unit_rows(const AttentionTask& task, const AttentionUnit& unit, Rows& rows) {
+  rows.count = 0;
+  for (std::uint32_t t = unit.begin_token; t < unit.end_token; ++t) {
+    for (std::uint32_t head = unit.begin_head; head < unit.end_head; ++head, ++rows.count) {
+      const std::size_t index = std::size_t{unit.run->first_token + t} * task.heads + head;
+      rows.q[rows.count] = task.q + index * task.kv.head_dim_k;
+      rows.out[rows.count] = unit.split ? attention_partial(task, unit.run->first_token + t, head, unit.chunk)
+                                        : task.out + index * task.kv.head_dim_v;
+      rows.visible[rows.count] = unit.run->first_position + t + 1;
+      rows.reference[rows.count] = kMasked;
+      V::store_f(rows.weights[rows.count], V::zero_f());
+      std::memset(rows.out[rows.count], 0, task.kv.head_dim_v * sizeof(float));
+    }
+  }
+}
+
+void finish_unit_rows(const AttentionTask& task, const AttentionUnit& unit, const Rows& rows) {
+  const std::uint32_t dim = task.kv.head_dim_v;
+  for (std::uint32_t r = 0; r < rows.count; ++r) {
+    float* out = rows.out[r];
+    const float weight = V::sum(V::load_f(rows.weights[r]));
+    if (unit.split) {
+      float* tail = out + (dim + 15) / 16 * 16;
+      tail[0] = rows.reference[r];
+      tail[1] = weight;
+    } else {
+      const float factor = 1.0F / weight;
+      for (std::uint32_t i = 0; i < dim; ++i) out[i] *= factor;
+    }
+  }
+}
+
+LOADLINE_INLINE bool stopped_attention(const StopFlag* stop) {
+  return stop != nullptr && stop->load(std::memory_order_relaxed);
 }
 
 void attend(const AttentionTask& task, const AttentionUnit& unit, const StopFlag* stop) {
   const KvLayer& kv = task.kv;
   Rows rows;
-  rows.count = 0;
-  for (std::uint32_t t = unit.begin_token; t < unit.end_token; ++t) {
-    for (std::uint32_t head = unit.begin_head; head < unit.end_head; ++head, ++rows.count) {
-      const std::size_t index = std::size_t{unit.run->first_token + t} * task.heads + head;
-      rows.q[rows.count] = task.q + index * kv.head_dim_k;
-      rows.out[rows.count] = unit.split ? attention_partial(task, unit.run->first_token + t, head, unit.chunk)
-                                        : task.out + index * kv.head_dim_v;
-      rows.visible[rows.count] = unit.run->first_position + t + 1;
-      rows.maximum[rows.count] = kMasked;
-      rows.weight[rows.count] = 0;
-    }
-  }
+  begin_unit_rows(task, unit, rows);
   RoundedQuery rounded[kUnitRows];
-  for (std::uint32_t r = 0; r < rows.count; ++r) {
-    std::memset(rows.out[r], 0, kv.head_dim_v * sizeof(float));
-    if (kv.k_type == TensorType::Q8_0) round_query(rows.q[r], kv.head_dim_k, rounded[r]);
+  if (kv.k_type == TensorType::Q8_0) {
+    for (std::uint32_t r = 0; r < rows.count; ++r) round_query(rows.q[r], kv.head_dim_k, rounded[r]);
   }
   for (std::uint32_t cell = unit.begin_cell; cell < unit.end_cell; cell += kCells) {
-    if (stop != nullptr && stop->load(std::memory_order_relaxed)) return;
+    if (stopped_attention(stop)) return;
     const std::uint32_t page = unit.run->pages[cell / kCells];
     const std::uint32_t left = unit.end_cell - cell;
     const bool more = left > kCells;
@@ -345,23 +499,58 @@ void attend(const AttentionTask& task, const AttentionUnit& unit, const StopFlag
     weigh_page(kv, task.scale, cell, rows);
     page_values(kv, v_part(kv, page, unit.kv_head), left < kCells ? left : kCells, rows);
   }
-  for (std::uint32_t r = 0; r < rows.count; ++r) {
-    float* out = rows.out[r];
-    if (unit.split) {
-      float* tail = out + (kv.head_dim_v + 15) / 16 * 16;
-      tail[0] = rows.maximum[r];
-      tail[1] = rows.weight[r];
-    } else {
-      const float factor = 1.0F / rows.weight[r];
-      for (std::uint32_t i = 0; i < kv.head_dim_v; ++i) out[i] *= factor;
+  finish_unit_rows(task, unit, rows);
+}
+
+// Units of few rows that differ in their KV head alone, page by page: so K and V are read in long runs.
+constexpr std::uint32_t kTogether = 8;
+void attend_together(const AttentionTask& task, const AttentionUnit* units, std::uint32_t count, const StopFlag* stop) {
+  const KvLayer& kv = task.kv;
+  Rows rows[kTogether];
+  RoundedQuery rounded[kTogether][kFewRows];
+  for (std::uint32_t u = 0; u < count; ++u) {
+    begin_unit_rows(task, units[u], rows[u]);
+    if (kv.k_type != TensorType::Q8_0) continue;
+    for (std::uint32_t r = 0; r < rows[u].count; ++r) round_query(rows[u].q[r], kv.head_dim_k, rounded[u][r]);
+  }
+  for (std::uint32_t cell = units[0].begin_cell; cell < units[0].end_cell; cell += kCells) {
+    if (stopped_attention(stop)) return;
+    const std::uint32_t page = units[0].run->pages[cell / kCells];
+    const std::uint32_t left = units[0].end_cell - cell;
+    for (std::uint32_t u = 0; u < count; ++u) {
+      scores_of_few(kv, k_part(kv, page, units[u].kv_head), rounded[u], rows[u]);
+      weigh_page(kv, task.scale, cell, rows[u]);
+      values_of_few(kv, v_part(kv, page, units[u].kv_head), left < kCells ? left : kCells, rows[u]);
     }
   }
+  for (std::uint32_t u = 0; u < count; ++u) finish_unit_rows(task, units[u], rows[u]);
+}
+
+LOADLINE_INLINE bool has_few_rows(const AttentionUnit& unit) {
+  return (unit.end_token - unit.begin_token) * (unit.end_head - unit.begin_head) <= std::uint32_t{kFewRows};
+}
+LOADLINE_INLINE bool same_cells(const AttentionUnit& a, const AttentionUnit& b) {
+  return a.run == b.run && a.begin_token == b.begin_token && a.begin_cell == b.begin_cell && a.end_cell == b.end_cell;
 }
 
 void attention(const AttentionTask& task, std::uint64_t begin_unit, std::uint64_t end_unit, const StopFlag* stop) {
-  for (std::uint64_t u = begin_unit; u < end_unit; ++u) {
-    if (stop != nullptr && stop->load(std::memory_order_relaxed)) return;
-    attend(task, attention_unit(task, u), stop);
+  const bool direct = task.kv.head_dim_v % (16 * V::kValueVectors) == 0;
+  AttentionUnit units[kTogether];
+  for (std::uint64_t u = begin_unit; u < end_unit;) {
+    if (stopped_attention(stop)) return;
+    std::uint32_t count = 0;
+    while (u + count < end_unit && count < kTogether) {
+      units[count] = attention_unit(task, u + count);
+      if (!direct || !has_few_rows(units[count]) || !same_cells(units[0], units[count])) break;
+      ++count;
+    }
+    if (count > 0) {
+      attend_together(task, units, count, stop);
+      u += count;
+    } else {
+      attend(task, units[0], stop);
+      ++u;
+    }
   }
 }
 

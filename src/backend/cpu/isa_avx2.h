@@ -233,6 +233,10 @@ struct V {
     four = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
   }
+  static LOADLINE_INLINE bool any_greater(F a, F b) {
+    const __m256 low = _mm256_cmp_ps(a.lo, b.lo, _CMP_GT_OQ);
+    return _mm256_movemask_ps(_mm256_or_ps(low, _mm256_cmp_ps(a.hi, b.hi, _CMP_GT_OQ))) != 0;
+  }
   static LOADLINE_INLINE int sum_ints(I v) {
     const __m256i eight = _mm256_add_epi32(v.lo, v.hi);
     __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));

@@ -147,6 +147,7 @@ struct V {
   static LOADLINE_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static LOADLINE_INLINE float sum(F v) { return _mm512_reduce_add_ps(v); }
   static LOADLINE_INLINE float largest(F v) { return _mm512_reduce_max_ps(v); }
+  static LOADLINE_INLINE bool any_greater(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
   static LOADLINE_INLINE int sum_ints(I v) { return _mm512_reduce_add_epi32(v); }
   static LOADLINE_INLINE I max_ints(I a, I b) { return _mm512_max_epi32(a, b); }
   static LOADLINE_INLINE int largest_int(I v) { return _mm512_reduce_max_epi32(v); }

@@ -286,6 +286,11 @@ struct V {
   static LOADLINE_INLINE float largest(F v) {
     return vmaxvq_f32(vmaxq_f32(vmaxq_f32(v.q[0], v.q[1]), vmaxq_f32(v.q[2], v.q[3])));
   }
+  static LOADLINE_INLINE bool any_greater(F a, F b) {
+    const uint32x4_t low = vorrq_u32(vcgtq_f32(a.q[0], b.q[0]), vcgtq_f32(a.q[1], b.q[1]));
+    const uint32x4_t high = vorrq_u32(vcgtq_f32(a.q[2], b.q[2]), vcgtq_f32(a.q[3], b.q[3]));
+    return vmaxvq_u32(vorrq_u32(low, high)) != 0;
+  }
   static LOADLINE_INLINE int sum_ints(I v) {
     return vaddvq_s32(vaddq_s32(vaddq_s32(v.q[0], v.q[1]), vaddq_s32(v.q[2], v.q[3])));
   }
