@@ -126,6 +126,40 @@ TEST_P(Products, do_not_depend_on_the_split_into_tiles) {
   }
 }
 
+TEST_P(Products, of_two_runs_of_tiles_side_by_side_are_those_of_each) {
+  Random random(9);
+  const std::uint32_t columns = 2 * std::max(block_, 64U);
+  for (const std::uint32_t tokens : {1U, 4U}) {
+    const TestMatrix m(type_, 16 * 30 + 5, columns, Style::Normal, random);
+    const std::vector<float> x = random_activations(tokens, columns, Style::Normal, random);
+    const Buffer activations = prepared(table_, type_, x, tokens, columns);
+    std::vector<float> whole(std::size_t{tokens} * m.rows);
+    std::vector<float> parts(whole.size(), kUntouched);
+    table_.matmul({m.matrix(), activations.data(), tokens, whole.data(), m.rows, nullptr, false}, 0, 31, nullptr);
+    MatmulTask task{m.matrix(), activations.data(), tokens, parts.data(), m.rows, nullptr, false};
+    task.alongside = 14;  // tiles 3 to 13 and 17 to 27, more than results are kept of at a time
+    table_.matmul(task, 3, 14, nullptr);
+    task.alongside = 27;  // 0 to 2 and 27 to 29
+    table_.matmul(task, 0, 3, nullptr);
+    task.alongside = 16;  // 14 and the partial one
+    table_.matmul(task, 14, 15, nullptr);
+    task.alongside = 0;
+    table_.matmul(task, 15, 17, nullptr);
+    EXPECT_EQ(std::memcmp(whole.data(), parts.data(), whole.size() * sizeof(float)), 0) << tokens << " tokens";
+
+    std::vector<float> gated(whole.size());
+    std::vector<float> gated_parts(whole.size(), kUntouched);
+    GatedTask both{m.matrix(), m.matrix(), activations.data(), activations.data(), tokens, gated.data(), m.rows};
+    table_.gated(both, 0, 31, nullptr);
+    both.out = gated_parts.data();
+    both.alongside = 16;
+    table_.gated(both, 0, 15, nullptr);
+    both.alongside = 0;
+    table_.gated(both, 15, 16, nullptr);
+    EXPECT_EQ(std::memcmp(gated.data(), gated_parts.data(), gated.size() * sizeof(float)), 0) << tokens << " tokens";
+  }
+}
+
 TEST_P(Products, add_a_bias_and_what_was_there) {
   Random random(5);
   const std::uint32_t columns = 2 * std::max(block_, 64U);
