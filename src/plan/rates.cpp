@@ -18,8 +18,8 @@ struct ShareRow {
 // From `loadline bench` with the 1B and 8B shapes on two cores with AVX-512 VNNI, fixed costs taken out,
 // the bandwidth shares of formats that were not run whole from `./dev bench kernels`; bench/predictions.py compares.
 constexpr std::array kShares = {
-    ShareRow{TensorType::F32, {0.87, 0.55}},    ShareRow{TensorType::F16, {0.89, 0.55}},
-    ShareRow{TensorType::BF16, {0.89, 0.90}},   ShareRow{TensorType::Q4_0, {0.89, 0.55}},
+    ShareRow{TensorType::F32, {0.87, 0.55}},    ShareRow{TensorType::F16, {0.95, 0.55}},
+    ShareRow{TensorType::BF16, {0.95, 0.90}},   ShareRow{TensorType::Q4_0, {0.89, 0.55}},
     ShareRow{TensorType::Q4_1, {0.88, 0.53}},   ShareRow{TensorType::Q5_0, {0.90, 0.48}},
     ShareRow{TensorType::Q5_1, {0.90, 0.48}},   ShareRow{TensorType::Q8_0, {0.94, 0.52}},
     ShareRow{TensorType::Q2_K, {0.88, 0.55}},   ShareRow{TensorType::Q3_K, {0.87, 0.47}},
@@ -30,8 +30,8 @@ constexpr std::array kShares = {
 
 // With the matrix unit, from `loadline bench` with the 1B and 8B shapes on two cores with AMX: of its peak, by how many
 // products of bfloat16 parts a product of values is, and weights a core brings into its order per second.
-constexpr double kMatrixShare = 0.38;
-constexpr double kUnpackedPerCore = 14e9;
+constexpr double kMatrixShare = 0.36;
+constexpr double kUnpackedPerCore = 12.5e9;
 // A tile of 16 x 16 sums of 32 products in 16 cycles of 3 GHz.
 constexpr double kAssumedMatrixOps = 1024 * 3e9;
 
@@ -50,7 +50,7 @@ constexpr double kGpuSwitch = 100e-6;
 constexpr double kCpuOperation = 3e-6;
 
 // Of the memory's bandwidth that attention over the cache reaches on the CPU, and of the float peak over a batch.
-constexpr double kCacheShare = 0.80;
+constexpr double kCacheShare = 0.65;
 
 // Where nothing was measured: what one core draws from memory, and a usual desktop's two channels in all.
 constexpr double kCoreBandwidth = 14e9;
