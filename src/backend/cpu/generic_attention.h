@@ -155,16 +155,30 @@ LOADLINE_INLINE void fetch_ahead(const std::byte* part) {
   });
 }
 
-// How floats and halves of a part are loaded, and how many lines 32 of them are.
+// How values of a part are loaded as floats.
 struct Floats {
-  static constexpr int kLines = 2;
+  static constexpr int kBytes = 4;
   static LOADLINE_INLINE F load(const std::byte* part, std::size_t i) {
     return V::load_f(reinterpret_cast<const float*>(part) + i);
   }
+  static LOADLINE_INLINE F value(const std::byte* v, std::size_t dim, std::size_t cell, std::size_t i) {
+    return load(v, v_index(dim, i, cell));
+  }
 };
 struct Halves {
-  static constexpr int kLines = 1;
+  static constexpr int kBytes = 2;
   static LOADLINE_INLINE F load(const std::byte* part, std::size_t i) { return V::halves(part + 2 * i); }
+  static LOADLINE_INLINE F value(const std::byte* v, std::size_t dim, std::size_t cell, std::size_t i) {
+    return load(v, v_index(dim, i, cell));
+  }
+};
+struct Quants {
+  static constexpr int kBytes = 1;
+  static LOADLINE_INLINE F value(const std::byte* v, std::size_t dim, std::size_t cell, std::size_t i) {
+    std::uint16_t bits;
+    std::memcpy(&bits, v + v_q8_scale(dim, i, cell), sizeof bits);
+    return V::mul(V::to_float(V::chars(v + v_q8_value(dim, i, cell))), V::set(V::half(bits)));
+  }
 };
 
 // Scores of `count` rows against K of Q8_0.
@@ -222,7 +236,7 @@ LOADLINE_INLINE void float_scores(const std::byte* k, std::size_t dim, const flo
   F sums[count][kVectors];
   unrolled<count * kVectors>(LOADLINE_EACH(i) { sums[i / kVectors][i % kVectors] = V::zero_f(); });
   for (std::size_t i = 0; i < dim; ++i) {
-    fetch_ahead<Values::kLines>(k + i * Values::kLines * 64);
+    fetch_ahead<kCells * Values::kBytes / 64>(k + i * kCells * Values::kBytes);
     F values[kVectors];
     unrolled<kVectors>(LOADLINE_EACH(v) { values[v] = Values::load(k, i * kCells + std::size_t{16} * v); });
     unrolled<count>(LOADLINE_EACH(r) {
@@ -237,48 +251,19 @@ LOADLINE_INLINE void float_scores(const std::byte* k, std::size_t dim, const flo
 // Adds weights . V over `cells` cells to the outputs of `count` rows, straight from the page, where the dimensions are
 // a multiple of 16 * V::kValueVectors.
 template <int count, class Values>
-LOADLINE_INLINE void float_values(const std::byte* v, std::size_t dim, std::size_t cells,
-                                  const float (*weights)[kCells], float* const* out) {
+LOADLINE_INLINE void direct_values(const std::byte* v, std::size_t dim, std::size_t cells,
+                                   const float (*weights)[kCells], float* const* out) {
   constexpr int kVectors = V::kValueVectors;
+  constexpr int kLines = kVectors * Values::kBytes / 4;
   for (std::size_t first = 0; first < dim; first += std::size_t{16} * kVectors) {
     F sums[count][kVectors];
     unrolled<count * kVectors>(LOADLINE_EACH(i) {
       sums[i / kVectors][i % kVectors] = V::load_f(out[i / kVectors] + first + std::size_t{16} * (i % kVectors));
     });
     for (std::size_t c = 0; c < cells; ++c) {
-      fetch_ahead<Values::kLines * kVectors / 2>(v + (c * dim + first) * Values::kLines * 2);
+      fetch_ahead<(kLines > 0 ? kLines : 1)>(v + (c * dim + first) * Values::kBytes);
       F values[kVectors];
-      unrolled<kVectors>(LOADLINE_EACH(j) { values[j] = Values::load(v, c * dim + first + std::size_t{16} * j); });
-      unrolled<count>(LOADLINE_EACH(r) {
-        const F factor = V::set(weights[r][c]);
-        unrolled<kVectors>(LOADLINE_EACH(j) { sums[r][j] = V::fma(values[j], factor, sums[r][j]); });
-      });
-    }
-    unrolled<count * kVectors>(LOADLINE_EACH(i) {
-      V::store_f(out[i / kVectors] + first + std::size_t{16} * (i % kVectors), sums[i / kVectors][i % kVectors]);
-    });
-  }
-}
-
-// The same with V of Q8_0.
-template <int count>
-LOADLINE_INLINE void q8_values(const std::byte* v, std::size_t dim, std::size_t cells, const float (*weights)[kCells],
-                               float* const* out) {
-  constexpr int kVectors = V::kValueVectors;
-  for (std::size_t first = 0; first < dim; first += std::size_t{16} * kVectors) {
-    F sums[count][kVectors];
-    unrolled<count * kVectors>(LOADLINE_EACH(i) {
-      sums[i / kVectors][i % kVectors] = V::load_f(out[i / kVectors] + first + std::size_t{16} * (i % kVectors));
-    });
-    for (std::size_t c = 0; c < cells; ++c) {
-      fetch_ahead<1>(v + c * dim + first);
-      F values[kVectors];
-      unrolled<kVectors>(LOADLINE_EACH(j) {
-        const std::size_t i = first + std::size_t{16} * j;
-        std::uint16_t bits;
-        std::memcpy(&bits, v + v_q8_scale(dim, i, c), sizeof bits);
-        values[j] = V::mul(V::to_float(V::chars(v + v_q8_value(dim, i, c))), V::set(V::half(bits)));
-      });
+      unrolled<kVectors>(LOADLINE_EACH(j) { values[j] = Values::value(v, dim, c, first + std::size_t{16} * j); });
       unrolled<count>(LOADLINE_EACH(r) {
         const F factor = V::set(weights[r][c]);
         unrolled<kVectors>(LOADLINE_EACH(j) { sums[r][j] = V::fma(values[j], factor, sums[r][j]); });
@@ -430,9 +415,9 @@ void scores_of_few(const KvLayer& kv, const std::byte* k, const RoundedQuery* ro
 void values_of_few(const KvLayer& kv, const std::byte* v, std::size_t cells, Rows& rows) {
   in_row_blocks<kFewRows>(rows.count, [&](auto count, std::uint32_t) __attribute__((always_inline)) {
     switch (kv.v_type) {
-      case TensorType::Q8_0: return q8_values<count>(v, kv.head_dim_v, cells, rows.scores, rows.out);
-      case TensorType::F16: return float_values<count, Halves>(v, kv.head_dim_v, cells, rows.scores, rows.out);
-      default: return float_values<count, Floats>(v, kv.head_dim_v, cells, rows.scores, rows.out);
+      case TensorType::Q8_0: return direct_values<count, Quants>(v, kv.head_dim_v, cells, rows.scores, rows.out);
+      case TensorType::F16: return direct_values<count, Halves>(v, kv.head_dim_v, cells, rows.scores, rows.out);
+      default: return direct_values<count, Floats>(v, kv.head_dim_v, cells, rows.scores, rows.out);
     }
   });
 }
