@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "base/matrix_unit.h"
 #include "hardware/probe.h"
 #include "hardware/system_files.h"
 
@@ -115,6 +116,8 @@ Cpu probe_cpu(const fs::path& root) {
   for (const auto& [kernel_name, name] : kFeatures) {
     if (std::ranges::find(features, kernel_name) != features.end()) cpu.instruction_sets.emplace_back(name);
   }
+  // A container may keep programs from the matrix unit.
+  if (root == "/" && !has_matrix_unit()) std::erase(cpu.instruction_sets, "amx_bf16");
   cpu.cores = limit_by_quota(count_cores(root), root);
   read_caches(root, cpu);
   const auto nodes = parse_list(read_system_file(root / "sys/devices/system/node/online"));

@@ -362,7 +362,7 @@ double measure_int8_peak(std::string_view instruction_set, unsigned threads) {
   return measure_peak(find_set(sets, instruction_set).int8, threads);
 }
 
-double measure_matrix_peak(unsigned threads) {
+double measure_matrix_peak([[maybe_unused]] unsigned threads) {
 #if defined(__x86_64__)
   if (has_matrix_unit()) return measure_peak(matrix_amx, threads);
 #endif

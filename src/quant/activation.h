@@ -44,8 +44,7 @@ struct alignas(16) Int8Block {
 
 ActivationKind activation_kind(TensorType weights);
 
-// Tokens from which on a matrix unit is worth unpacking the weights for it: with fewer, products of quantised weights
-// are faster without (measured with Q4_K_M on a processor with AMX; float weights would gain from 8 on).
+// Tokens from which on a matrix unit is worth unpacking the weights for it.
 constexpr std::uint32_t kMatrixTokens = 32;
 // What a matrix unit takes in the place of Int8 or Float32.
 ActivationKind in_tiles(ActivationKind kind);

@@ -102,10 +102,11 @@ struct Streams {
 LOADLINE_INLINE void multiply_held(const Products& products, const Matrix& matrix, const std::byte* activations,
                                    std::uint32_t tokens, const Streams& streams, std::uint64_t first,
                                    std::uint32_t held, float (*sums)[kStreams * kFew * kTileRows]) {
+  const std::size_t row_bytes = quant::size_of(matrix.type, matrix.columns).value;
   for (std::uint32_t h = 0; h < held; ++h) {
     const std::uint32_t count = streams.count(first + h);
     Tile tiles[kStreams];
-    for (std::uint32_t s = 0; s < count; ++s) tiles[s] = tile_of(matrix, streams.tile(s, first + h));
+    for (std::uint32_t s = 0; s < count; ++s) tiles[s] = tile_of(matrix, streams.tile(s, first + h), row_bytes);
     products.few[tokens - 1](tiles, count, activations, tokens, 0, sums[h]);
   }
 }

@@ -8,8 +8,11 @@
 namespace loadline::cpu {
 
 Tile tile_of(const Matrix& matrix, std::uint64_t index) {
+  return tile_of(matrix, index, quant::size_of(matrix.type, matrix.columns).value);
+}
+
+Tile tile_of(const Matrix& matrix, std::uint64_t index, std::size_t row_bytes) {
   const std::uint64_t rows = std::min<std::uint64_t>(kTileRows, matrix.rows - index * kTileRows);
-  const std::size_t row_bytes = quant::size_of(matrix.type, matrix.columns).value;
   Tile tile{};
   tile.data = matrix.data + index * kTileRows * row_bytes;
   tile.superblocks = static_cast<std::uint32_t>((matrix.columns + 255) / 256);

@@ -24,6 +24,8 @@ struct Tile {
 };
 
 Tile tile_of(const Matrix& matrix, std::uint64_t index);
+// The same for who has the bytes of a row already.
+Tile tile_of(const Matrix& matrix, std::uint64_t index, std::size_t row_bytes);
 
 // Values [256 * index, ...) of a tile in the layout of a whole tile, zeros where rows or values are missing.
 // `target` has room for 16 rows of 256 values, 64-byte aligned.
