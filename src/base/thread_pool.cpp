@@ -23,9 +23,10 @@ void pause_briefly() {
 #endif
 }
 
-// A pause is 40 to 140 cycles on x86: 20 to 70 microseconds of polling, longer than the gap between two steps of a
-// token and shorter than anyone notices on an idle machine. Then the processor is offered to others before sleeping.
-constexpr int kPolls = 1500;
+// A pause is 40 to 140 cycles on x86: some 0.2 to 0.5 milliseconds of polling, far longer than threads usually wait for
+// each other within a token (a sleeper that is woken comes tens of microseconds late) and shorter than anyone notices
+// on an idle machine. Then the processor is offered to others before sleeping.
+constexpr int kPolls = 12000;
 constexpr int kYields = 20;
 
 // The kernel reads the word itself: an atomic of this size is a plain word with nothing beside it.

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <span>
 
 #include "base/error.h"
 #include "cli/command.h"
@@ -34,10 +35,18 @@ struct Limits {
   double int8_ops = 0, matrix_ops = 0;  // of the processor, whichever of them `ops` is
 };
 
+// Memory's: where weights fill as much, that very memory's, which may be slower to read than a smaller piece: part of
+// that stays in a large last cache, and where the pages lie matters too.
+constexpr Bytes kLeastWeights = 512 * kMiB;
+void measure_memory(const plan::Shape& shape, std::span<const std::byte> weights, Limits& limits) {
+  const double rate = weights.size() < kLeastWeights.value ? hardware::measure_read_bandwidth(shape.threads)
+                                                           : hardware::measure_read_bandwidth(shape.threads, weights);
+  limits.read_bandwidth = std::max(limits.read_bandwidth, rate);
+}
+
 // A prompt is measured against the matrix unit where that multiplies.
-void measure_limits(const plan::Shape& shape, Limits& limits) {
+void measure_arithmetic(const plan::Shape& shape, Limits& limits) {
   const std::string best = hardware::measurable_instruction_sets().back();
-  limits.read_bandwidth = std::max(limits.read_bandwidth, hardware::measure_read_bandwidth(shape.threads));
   limits.int8_ops = std::max(limits.int8_ops, hardware::measure_int8_peak(best, shape.threads));
   if (shape.matrix_unit) limits.matrix_ops = std::max(limits.matrix_ops, hardware::measure_matrix_peak(shape.threads));
   limits.arithmetic = limits.matrix_ops > 0 ? "bf16" : "int8";
@@ -137,16 +146,19 @@ int run(const Options& options) {
   const plan::Plan plan = plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted);
   const StopOnInterrupt interrupt;
   std::vector<Limits> limits(1);  // per device of the plan
-  measure_limits(plan.shape, limits[0]);
+  measure_arithmetic(plan.shape, limits[0]);
   auto engine = engine::Engine::load(std::move(source.model), std::move(source.program), plan, {}, interrupt.flag());
   if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
+  measure_memory(plan.shape, engine->weights_in_ram(), limits[0]);
   for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
     const engine::Engine::GpuPeaks peaks = engine->measure_gpu(i);
     limits.push_back({"VRAM", "float32", peaks.read_bandwidth, peaks.float_ops});
   }
   const auto rows = engine::benchmark(*engine, options.test, interrupt.flag());
-  engine.reset();  // gives its memory back for the measurement
-  if (!interrupt.flag().load()) measure_limits(plan.shape, limits[0]);
+  if (!interrupt.flag().load()) {
+    measure_memory(plan.shape, engine->weights_in_ram(), limits[0]);
+    measure_arithmetic(plan.shape, limits[0]);
+  }
   options.json ? print_json(rows, limits, plan) : print_table(rows, limits);
   return interrupt.flag().load() ? static_cast<int>(ErrorCode::Interrupted) : 0;
 }

@@ -145,6 +145,11 @@ Engine::GpuPeaks Engine::measure_gpu(plan::DeviceIndex device) {
   return {peaks.read_bandwidth, peaks.float_ops};
 }
 
+std::span<const std::byte> Engine::weights_in_ram() const {
+  const auto* cpu = dynamic_cast<const cpu::CpuDevice*>(devices_[plan::kCpu].get());
+  return cpu == nullptr ? std::span<const std::byte>() : cpu->weights();
+}
+
 std::vector<std::string> Engine::remarks() const {
   std::vector<std::string> all;
   for (const auto& device : devices_) {

@@ -81,6 +81,8 @@ class Engine {
     double float_ops = 0;       // float32 operations/s
   };
   GpuPeaks measure_gpu(plan::DeviceIndex device);
+  // The memory that the CPU reads weights from, to measure how fast it can be read; empty where there is none.
+  [[nodiscard]] std::span<const std::byte> weights_in_ram() const;
   // What a user should know of the devices, a sentence each.
   [[nodiscard]] std::vector<std::string> remarks() const;
   // What the process holds of RAM now, for plan::require_held.

@@ -351,6 +351,16 @@ double measure_read_bandwidth(unsigned threads, Bytes size) {
   return static_cast<double>(each * threads) / best;
 }
 
+double measure_read_bandwidth(unsigned threads, std::span<const std::byte> memory) {
+  constexpr std::uint64_t kPasses = 4;
+  const std::uint64_t each = memory.size() / threads / 1024 * 1024;
+  if (each == 0) return 0;
+  const Reader read = best_reader();
+  const double best =
+      fastest_pass(threads, kPasses, [&](unsigned thread) { read(memory.data() + thread * each, each); });
+  return static_cast<double>(each * threads) / best;
+}
+
 std::vector<std::string> measurable_instruction_sets() {
   std::vector<std::string> names;
   for (const InstructionSet& set : instruction_sets()) names.emplace_back(set.name);

@@ -2,6 +2,7 @@
 // Takes a few tenths of a second each and the memory it says; stores nothing.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,9 @@ namespace loadline::hardware {
 // `size` bytes, which should be well beyond the last-level cache; the best of several passes. The memory is given back.
 // Throws Error(DoesNotFit) if it cannot be had.
 double measure_read_bandwidth(unsigned threads, Bytes size = kGiB);
+
+// The same of memory that is there already, in whole multiples of 1 KiB for each thread; what is left over is not read.
+double measure_read_bandwidth(unsigned threads, std::span<const std::byte> memory);
 
 // The sets of `measure_int8_peak` that this processor can run, the slowest first: "scalar", "avx2", "avx512",
 // "amx", "neon" as the CPU kernels name them.

@@ -62,6 +62,14 @@ std::byte* CpuDevice::address(plan::RegionIndex region) const {
   return arenas_[r.arena].data() + r.offset.value;
 }
 
+std::span<const std::byte> CpuDevice::weights() const {
+  for (std::size_t i = 0; i < arenas_.size(); ++i) {
+    if (plan_.arenas[i].purpose != plan::Purpose::Weights || arenas_[i].data() == nullptr) continue;
+    return {arenas_[i].data(), arenas_[i].size().value};
+  }
+  return {};
+}
+
 void CpuDevice::upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
                        std::span<const std::byte> data) {
   const plan::Region& r = plan_.regions[region];

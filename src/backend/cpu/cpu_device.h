@@ -43,6 +43,8 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
 
   // Address of a region of an arena in RAM.
   [[nodiscard]] std::byte* address(plan::RegionIndex region) const;
+  // The memory that holds the weights; empty where there is none.
+  [[nodiscard]] std::span<const std::byte> weights() const;
 
  private:
   void populate(HostArena& arena, const backend::StopFlag& stop);

@@ -21,6 +21,8 @@ constexpr std::uint64_t kMatrixTiles = quant::kMatrixRows / kTileRows;
 // ends, yet enough for a kernel to write its results together.
 constexpr std::uint64_t kRunTiles = 8;
 
+constexpr std::size_t kCacheLine = 64;
+
 // Products by each of the three matrices that a step may have follow each other without a barrier.
 constexpr int kPartsOfStep = 3;
 static_assert(2 * kPartsOfStep <= WorkShares::kUses);
@@ -95,10 +97,24 @@ void run(const SelectStep& step, const Pass& pass, int thread) {
   }
 }
 
+// Where one token's K and V of a head will be written: in the page, every dimension of K has a cache line of its own,
+// and all of them have left the caches since the token before.
+void fetch_cells(const KvLayer& kv, std::uint32_t head, std::uint32_t page, std::uint32_t cell) {
+  const std::size_t k_bytes = quant::kv_page_head_bytes(kv.k_type, kv.head_dim_k).value;
+  const std::size_t v_bytes = quant::kv_page_head_bytes(kv.v_type, kv.head_dim_v).value;
+  const std::uint64_t part = std::uint64_t{page} * kv.kv_heads + head;
+  const std::byte* k = kv.k + part * k_bytes;
+  for (std::size_t i = 0; i < k_bytes; i += kCacheLine) __builtin_prefetch(k + i, 1);
+  const std::size_t row = v_bytes / quant::kKvPageCells;
+  const std::byte* v = kv.v + part * v_bytes + cell * row;
+  for (std::size_t i = 0; i < row; i += kCacheLine) __builtin_prefetch(v + i, 1);
+}
+
 void prepare_heads(const AttentionSlot& slot, const Pass& pass, std::uint32_t token, std::uint32_t head,
                    std::uint32_t page, std::uint32_t cell) {
   const KernelTable& kernels = *pass.kernels;
   const KvLayer& kv = slot.kv;
+  if (pass.batch->tokens.size() <= kFew) fetch_cells(kv, head, page, cell);
   const std::uint32_t group = slot.heads / kv.kv_heads;
   const std::uint32_t dim = kv.head_dim_k;
   float* q = slot.q + (std::uint64_t{token} * slot.heads + std::uint64_t{head} * group) * dim;
