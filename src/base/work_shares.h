@@ -27,7 +27,7 @@ class WorkShares {
   // share has, below 2^32, the same for all threads.
   template <class Length>
   Range claim(int use, int thread, std::uint64_t most, Length&& length) {
-    const Range own = from_front(use, thread, most, length(thread));
+    const Range own = take(End::Front, use, thread, most, length(thread));
     if (own.begin != own.end) return own;
     while (true) {
       int fullest = thread;
@@ -40,7 +40,7 @@ class WorkShares {
         }
       }
       if (left == 0) return {thread, 0, 0};
-      const Range range = from_back(use, fullest, most, length(fullest));
+      const Range range = take(End::Back, use, fullest, most, length(fullest));
       if (range.begin != range.end) return range;
     }
   }
@@ -64,25 +64,17 @@ class WorkShares {
   // Half of what is left, so that whoever comes late still finds something.
   static std::uint64_t piece(std::uint64_t left, std::uint64_t most) { return std::min(most, (left + 1) / 2); }
 
-  Range from_front(int use, int share, std::uint64_t most, std::uint64_t length) {
+  enum class End : std::uint8_t { Front, Back };
+  Range take(End end, int use, int share, std::uint64_t most, std::uint64_t length) {
     std::atomic<std::uint64_t>& word = taken(use, share);
     std::uint64_t now = word.load(std::memory_order_relaxed);
     while (true) {
       const std::uint64_t count = piece(left_of(now, length), most);
       if (count == 0) return {share, 0, 0};
-      if (!word.compare_exchange_weak(now, now + count, std::memory_order_relaxed)) continue;
-      return {share, now & kFront, (now & kFront) + count};
-    }
-  }
-  Range from_back(int use, int share, std::uint64_t most, std::uint64_t length) {
-    std::atomic<std::uint64_t>& word = taken(use, share);
-    std::uint64_t now = word.load(std::memory_order_relaxed);
-    while (true) {
-      const std::uint64_t count = piece(left_of(now, length), most);
-      if (count == 0) return {share, 0, 0};
-      if (!word.compare_exchange_weak(now, now + (count << 32), std::memory_order_relaxed)) continue;
-      const std::uint64_t end = length - (now >> 32);
-      return {share, end - count, end};
+      const std::uint64_t more = end == End::Front ? count : count << 32;
+      if (!word.compare_exchange_weak(now, now + more, std::memory_order_relaxed)) continue;
+      const std::uint64_t begin = end == End::Front ? now & kFront : length - (now >> 32) - count;
+      return {share, begin, begin + count};
     }
   }
 

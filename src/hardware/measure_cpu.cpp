@@ -336,29 +336,30 @@ double measure_peak(Peak peak, unsigned threads) {
   return operations * threads / best;
 }
 
+// Bytes per second at which the threads read `each` bytes each, one after the other in memory.
+double read_rate(unsigned threads, const std::byte* data, std::uint64_t each, int passes) {
+  const Reader read = best_reader();
+  const double best = fastest_pass(threads, passes, [&](unsigned thread) { read(data + thread * each, each); });
+  return static_cast<double>(each * threads) / best;
+}
+
 }  // namespace
 
 double measure_read_bandwidth(unsigned threads, Bytes size) {
   constexpr std::uint64_t kPiece = std::uint64_t{2} << 20;  // whole huge pages for each thread
   const std::uint64_t each = std::max<std::uint64_t>(align_up(size.value / threads, kPiece), kPiece);
   const Region region(each * threads);
-  const Reader read = best_reader();
   const double fill = fastest_pass(
       threads, 1, [&](unsigned thread) { std::fill_n(region.data() + thread * each, each, std::byte{1}); });
   const int passes = std::clamp(static_cast<int>(0.4 / fill), 3, 20);
-  const double best =
-      fastest_pass(threads, passes, [&](unsigned thread) { read(region.data() + thread * each, each); });
-  return static_cast<double>(each * threads) / best;
+  return read_rate(threads, region.data(), each, passes);
 }
 
 double measure_read_bandwidth(unsigned threads, std::span<const std::byte> memory) {
-  constexpr std::uint64_t kPasses = 4;
+  constexpr int kPasses = 4;
   const std::uint64_t each = memory.size() / threads / 1024 * 1024;
   if (each == 0) return 0;
-  const Reader read = best_reader();
-  const double best =
-      fastest_pass(threads, kPasses, [&](unsigned thread) { read(memory.data() + thread * each, each); });
-  return static_cast<double>(each * threads) / best;
+  return read_rate(threads, memory.data(), each, kPasses);
 }
 
 std::vector<std::string> measurable_instruction_sets() {

@@ -12,6 +12,7 @@
 
 #include "backend/cpu/attention_units.h"
 #include "backend/cpu/generic_products.h"
+#include "backend/cpu/generic_results.h"
 #include "backend/cpu/generic_vector.h"
 #include "backend/cpu/kv_layout.h"
 
@@ -460,10 +461,6 @@ void finish_unit_rows(const AttentionTask& task, const AttentionUnit& unit, cons
   }
 }
 
-LOADLINE_INLINE bool stopped_attention(const StopFlag* stop) {
-  return stop != nullptr && stop->load(std::memory_order_relaxed);
-}
-
 void attend(const AttentionTask& task, const AttentionUnit& unit, const StopFlag* stop) {
   const KvLayer& kv = task.kv;
   Rows rows;
@@ -473,7 +470,7 @@ void attend(const AttentionTask& task, const AttentionUnit& unit, const StopFlag
     for (std::uint32_t r = 0; r < rows.count; ++r) round_query(rows.q[r], kv.head_dim_k, rounded[r]);
   }
   for (std::uint32_t cell = unit.begin_cell; cell < unit.end_cell; cell += kCells) {
-    if (stopped_attention(stop)) return;
+    if (stopped(stop)) return;
     const std::uint32_t page = unit.run->pages[cell / kCells];
     const std::uint32_t left = unit.end_cell - cell;
     const bool more = left > kCells;
@@ -499,7 +496,7 @@ void attend_together(const AttentionTask& task, const AttentionUnit* units, std:
     for (std::uint32_t r = 0; r < rows[u].count; ++r) round_query(rows[u].q[r], kv.head_dim_k, rounded[u][r]);
   }
   for (std::uint32_t cell = units[0].begin_cell; cell < units[0].end_cell; cell += kCells) {
-    if (stopped_attention(stop)) return;
+    if (stopped(stop)) return;
     const std::uint32_t page = units[0].run->pages[cell / kCells];
     const std::uint32_t left = units[0].end_cell - cell;
     for (std::uint32_t u = 0; u < count; ++u) {
@@ -522,7 +519,7 @@ void attention(const AttentionTask& task, std::uint64_t begin_unit, std::uint64_
   const bool direct = task.kv.head_dim_v % (16 * V::kValueVectors) == 0;
   AttentionUnit units[kTogether];
   for (std::uint64_t u = begin_unit; u < end_unit;) {
-    if (stopped_attention(stop)) return;
+    if (stopped(stop)) return;
     std::uint32_t count = 0;
     while (u + count < end_unit && count < kTogether) {
       units[count] = attention_unit(task, u + count);
@@ -565,81 +562,6 @@ void attention_finish(const AttentionTask& task, std::uint32_t begin_token, std:
       const float inverse = 1.0F / weight;
       for (std::uint32_t i = 0; i < dim; ++i) out[i] *= inverse;
     }
-  }
-}
-
-// ---- Writing the cache ----
-
-// 32 values as Q8_0: a half, and bytes relative to what the half holds.
-LOADLINE_INLINE std::uint16_t round_q8(const float* x, std::int8_t* values) {
-  const std::int32_t bits = largest_bits(x, 32);
-  float largest;
-  std::memcpy(&largest, &bits, sizeof largest);
-  if (bits >= 0x7F800000) largest = __builtin_nanf("");
-  alignas(64) std::uint16_t scale[16];
-  V::store_halves(scale, V::set(largest / 127.0F));
-  const float held = V::half(scale[0]);
-  const F inverse = V::set(held > 0 && held < __builtin_inff() ? 1.0F / held : 0.0F);
-  for (int i = 0; i < 32; i += 16) {
-    const F scaled = V::mul(V::load_f(x + i), inverse);
-    V::store_chars(values + i, V::round_to_int(V::max(V::min(scaled, V::set(127.0F)), V::set(-127.0F))));
-  }
-  if (!(held > 0 && held < __builtin_inff())) std::memset(values, 0, 32);
-  return scale[0];
-}
-
-LOADLINE_INLINE void store_q8(std::byte* part, bool transposed, std::size_t dim, std::size_t cell, const float* x) {
-  for (std::size_t i = 0; i < dim; i += 32) {
-    std::int8_t values[32];
-    const std::uint16_t scale = round_q8(x + i, values);
-    std::memcpy(part + (transposed ? k_q8_scale(i, cell) : v_q8_scale(dim, i, cell)), &scale, sizeof scale);
-    if (transposed) {
-      for (std::size_t j = 0; j < 32; j += 4) std::memcpy(part + k_q8_value(i + j, cell), values + j, 4);
-    } else {
-      std::memcpy(part + v_q8_value(dim, i, cell), values, 32);
-    }
-  }
-}
-
-LOADLINE_INLINE void store_k(TensorType type, std::byte* part, std::size_t dim, std::size_t cell, const float* x) {
-  if (type == TensorType::Q8_0) {
-    store_q8(part, true, dim, cell, x);
-  } else if (type == TensorType::F32) {
-    for (std::size_t i = 0; i < dim; ++i) reinterpret_cast<float*>(part)[k_index(i, cell)] = x[i];
-  } else {
-    for (std::size_t i = 0; i < dim; i += 16) {
-      const std::size_t count = dim - i < 16 ? dim - i : 16;
-      alignas(64) float values[16] = {};
-      std::memcpy(values, x + i, count * sizeof(float));
-      alignas(64) std::uint16_t halves[16];
-      V::store_halves(halves, V::load_f(values));
-      for (std::size_t j = 0; j < count; ++j) reinterpret_cast<std::uint16_t*>(part)[k_index(i + j, cell)] = halves[j];
-    }
-  }
-}
-
-LOADLINE_INLINE void store_v(TensorType type, std::byte* part, std::size_t dim, std::size_t cell, const float* x) {
-  if (type == TensorType::Q8_0) {
-    store_q8(part, false, dim, cell, x);
-  } else if (type == TensorType::F32) {
-    std::memcpy(part + cell * dim * sizeof(float), x, dim * sizeof(float));
-  } else {
-    for (std::size_t i = 0; i < dim; i += 16) {
-      const std::size_t count = dim - i < 16 ? dim - i : 16;
-      alignas(64) float values[16] = {};
-      std::memcpy(values, x + i, count * sizeof(float));
-      alignas(64) std::uint16_t halves[16];
-      V::store_halves(halves, V::load_f(values));
-      std::memcpy(part + (cell * dim + i) * 2, halves, count * 2);
-    }
-  }
-}
-
-void store_kv(const KvLayer& kv, std::uint32_t page, std::uint32_t cell, const float* k, const float* v,
-              std::uint32_t begin_head, std::uint32_t end_head) {
-  for (std::uint32_t h = begin_head; h < end_head; ++h) {
-    store_k(kv.k_type, k_part(kv, page, h), kv.head_dim_k, cell, k + std::size_t{h} * kv.head_dim_k);
-    store_v(kv.v_type, v_part(kv, page, h), kv.head_dim_v, cell, v + std::size_t{h} * kv.head_dim_v);
   }
 }
 

@@ -2,6 +2,7 @@
 #include "backend/cpu/isa_avx512.h"
 //
 #include "backend/cpu/generic_attention.h"
+#include "backend/cpu/generic_cache.h"
 #include "backend/cpu/generic_matmul.h"
 #include "backend/cpu/generic_vector.h"
 #include "backend/cpu/kernel_sets.h"

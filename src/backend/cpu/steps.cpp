@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/cpu/kv_layout.h"
 #include "backend/cpu/tile.h"
 #include "quant/matrix_workspace.h"
 
@@ -100,13 +101,11 @@ void run(const SelectStep& step, const Pass& pass, int thread) {
 // Where one token's K and V of a head will be written: in the page, every dimension of K has a cache line of its own,
 // and all of them have left the caches since the token before.
 void fetch_cells(const KvLayer& kv, std::uint32_t head, std::uint32_t page, std::uint32_t cell) {
-  const std::size_t k_bytes = quant::kv_page_head_bytes(kv.k_type, kv.head_dim_k).value;
-  const std::size_t v_bytes = quant::kv_page_head_bytes(kv.v_type, kv.head_dim_v).value;
-  const std::uint64_t part = std::uint64_t{page} * kv.kv_heads + head;
-  const std::byte* k = kv.k + part * k_bytes;
+  const std::byte* k = k_part(kv, page, head);
+  const std::size_t k_bytes = part_bytes(kv.k_type, kv.head_dim_k);
   for (std::size_t i = 0; i < k_bytes; i += kCacheLine) __builtin_prefetch(k + i, 1);
-  const std::size_t row = v_bytes / quant::kKvPageCells;
-  const std::byte* v = kv.v + part * v_bytes + cell * row;
+  const std::size_t row = part_bytes(kv.v_type, kv.head_dim_v) / kCells;
+  const std::byte* v = v_part(kv, page, head) + cell * row;
   for (std::size_t i = 0; i < row; i += kCacheLine) __builtin_prefetch(v + i, 1);
 }
 
