@@ -46,6 +46,11 @@ function output_of(program, args, env) {
   return JSON.parse(run.stdout);
 }
 
+// What a test was measured against in its own process, in turn with it.
+function limit_of(test) {
+  return test && { bound_by: test.bound_by, share: test.share };
+}
+
 function run_loadline(o) {
   const args = ["bench", "-m", o.model, "-p", o.prompt, "-n", o.generate, "-r", o.repeats, "-t", o.threads, "--json"];
   const result = output_of(o.program, [...args, "-ngl", 0, "-b", 512, "-ctk", "f16", "-ctv", "f16"].map(String),
@@ -54,8 +59,7 @@ function run_loadline(o) {
   return {
     prompt: of("pp")?.repeats ?? [],
     generation: of("tg")?.repeats ?? [],
-    limits: { read_bandwidth: result.read_bandwidth, int8_ops: result.int8_ops },
-    per_token: { ops_of_prompt: of("pp")?.ops_per_token, bytes_of_generation: of("tg")?.bytes_per_token },
+    limits: { prompt: limit_of(of("pp")), generation: limit_of(of("tg")) },
   };
 }
 
@@ -71,8 +75,8 @@ function median(values) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-// What a test came to: medians of all runs, and the median over the rounds of the ratio within a round, which a machine
-// that is slower for a while disturbs least.
+// What a test came to: medians of all runs, and the medians over the rounds of what is best compared within a round: the
+// ratio, and the share of the limit.
 function compare(rounds, kind) {
   const all = (who) => rounds.flatMap((round) => round[who][kind]);
   if (all("loadline").length === 0) return null;
@@ -80,17 +84,18 @@ function compare(rounds, kind) {
     loadline: median(all("loadline")),
     llama: median(all("llama")),
     ratio: median(rounds.map((round) => median(round.loadline[kind]) / median(round.llama[kind]))),
+    share_of_limit: median(rounds.map((round) => round.loadline.limits[kind].share)),
+    bound_by: rounds[0].loadline.limits[kind].bound_by,
   };
 }
 
 function table(o, result) {
   const digits = (rate) => rate.toFixed(rate < 10 ? 2 : rate < 1000 ? 1 : 0);
-  const shares = { prompt: result.share_of_limit.prompt, generation: result.share_of_limit.generation };
   const row = (name, kind) => {
     const test = result[kind];
     if (!test) return "";
     return `| ${name} | ${digits(test.loadline)} tok/s | ${digits(test.llama)} tok/s | ${test.ratio.toFixed(2)} | ` +
-           `${(shares[kind] * 100).toFixed(0)} % |\n`;
+           `${(test.share_of_limit * 100).toFixed(0)} % of ${test.bound_by} |\n`;
   };
   return `${path.basename(o.model)}, ${o.threads} threads${o.isa ? `, both held to ${o.isa}` : ""}, ` +
          `medians of ${o.rounds} processes each, in turn. llama.cpp ${result.version} ` +
@@ -113,12 +118,5 @@ for (let i = 0; i < options.rounds; ++i) {
 const { version, package: npm, variant, features } = rounds[0].llama;
 const result = { model: options.model, threads: options.threads, isa: options.isa, version, package: npm, variant, features };
 for (const kind of ["prompt", "generation"]) result[kind] = compare(rounds, kind);
-// The limits are measured before the tests of the same process; the best of all rounds is nearest to the truth.
-const best = (name) => Math.max(...rounds.map((round) => round.loadline.limits[name]));
-const per_token = rounds[0].loadline.per_token;
-result.share_of_limit = {
-  prompt: result.prompt && (result.prompt.loadline * per_token.ops_of_prompt) / best("int8_ops"),
-  generation: result.generation && (result.generation.loadline * per_token.bytes_of_generation) / best("read_bandwidth"),
-};
 result.rounds = rounds;
 process.stdout.write(options.json ? JSON.stringify(result, null, 2) + "\n" : table(options, result));

@@ -25,8 +25,7 @@ struct Options {
   PlanOptions plan;
 };
 
-// What a device can do, measured in the same run as what the model did: the processor's before and after it, of which
-// the better counts, as what others do on the machine only ever makes a figure smaller.
+// What a device can do at most.
 struct Limits {
   std::string name = "RAM";  // of what is read
   std::string arithmetic = "int8";
@@ -35,23 +34,42 @@ struct Limits {
   double int8_ops = 0, matrix_ops = 0;  // of the processor, whichever of them `ops` is
 };
 
-// Memory's: where weights fill as much, that very memory's, which may be slower to read than a smaller piece: part of
-// that stays in a large last cache, and where the pages lie matters too.
-constexpr Bytes kLeastWeights = 512 * kMiB;
-void measure_memory(const plan::Shape& shape, std::span<const std::byte> weights, Limits& limits) {
-  const double rate = weights.size() < kLeastWeights.value ? hardware::measure_read_bandwidth(shape.threads)
-                                                           : hardware::measure_read_bandwidth(shape.threads, weights);
-  limits.read_bandwidth = std::max(limits.read_bandwidth, rate);
+// Where weights fill as much, that very memory's, which may be slower to read than a smaller piece: part of that stays
+// in a large last cache, and where the pages lie matters too.
+double read_bandwidth(unsigned threads, std::span<const std::byte> weights) {
+  constexpr Bytes kLeastWeights = 512 * kMiB;
+  if (weights.size() < kLeastWeights.value) return hardware::measure_read_bandwidth(threads);
+  return hardware::measure_read_bandwidth(threads, weights);
 }
 
-// A prompt is measured against the matrix unit where that multiplies.
-void measure_arithmetic(const plan::Shape& shape, Limits& limits) {
-  const std::string best = hardware::measurable_instruction_sets().back();
-  limits.int8_ops = std::max(limits.int8_ops, hardware::measure_int8_peak(best, shape.threads));
-  if (shape.matrix_unit) limits.matrix_ops = std::max(limits.matrix_ops, hardware::measure_matrix_peak(shape.threads));
+// The processor's. A prompt is measured against the matrix unit where that multiplies.
+Limits measure_processor(const plan::Shape& shape, std::span<const std::byte> weights) {
+  Limits limits;
+  limits.read_bandwidth = read_bandwidth(shape.threads, weights);
+  limits.int8_ops = hardware::measure_int8_peak(hardware::measurable_instruction_sets().back(), shape.threads);
+  if (shape.matrix_unit) limits.matrix_ops = hardware::measure_matrix_peak(shape.threads);
   limits.arithmetic = limits.matrix_ops > 0 ? "bf16" : "int8";
   limits.ops = limits.matrix_ops > 0 ? limits.matrix_ops : limits.int8_ops;
+  return limits;
 }
+
+// Of each figure the median; nothing but zeros where nothing was measured.
+Limits median_of(const std::vector<Limits>& measured) {
+  if (measured.empty()) return {};
+  Limits limits = measured.front();
+  for (double Limits::* figure : {&Limits::read_bandwidth, &Limits::ops, &Limits::int8_ops, &Limits::matrix_ops}) {
+    std::vector<double> values;
+    for (const Limits& one : measured) values.push_back(one.*figure);
+    limits.*figure = engine::quantile(std::move(values), 0.5);
+  }
+  return limits;
+}
+
+// A test's row, and the limits of each device of the plan while it ran.
+struct Result {
+  engine::BenchmarkRow row;
+  std::vector<Limits> limits;
+};
 
 // The limit a row comes closest to.
 struct Bound {
@@ -75,7 +93,8 @@ Bound bound_of(const engine::BenchmarkRow& row, const engine::BenchmarkRow::Part
 }
 
 // With several devices, that of the busiest.
-Bound bound_of(const engine::BenchmarkRow& row, const std::vector<Limits>& limits) {
+Bound bound_of(const Result& result) {
+  const auto& [row, limits] = result;
   if (row.parts.empty()) return bound_at(row.median, row.bytes_per_token, row.ops_per_token, limits.front());
   const auto busiest = std::ranges::max_element(row.parts, {}, &engine::BenchmarkRow::Part::busy);
   return bound_of(row, *busiest, limits[busiest->device]);
@@ -85,10 +104,11 @@ std::string device_name(plan::DeviceIndex device) {
   return device == plan::kCpu ? "CPU" : fmt::format("GPU {}", device - 1);
 }
 
-void print_table(const std::vector<engine::BenchmarkRow>& rows, const std::vector<Limits>& limits) {
+void print_table(const std::vector<Result>& results) {
   fmt::print("{:<16} {:>9}  {:<9} {:<18} {}\n", "test", "tok/s", "spread", "bound by", "share of it");
-  for (const engine::BenchmarkRow& row : rows) {
-    const Bound bound = bound_of(row, limits);
+  for (const Result& result : results) {
+    const auto& [row, limits] = result;
+    const Bound bound = bound_of(result);
     const int decimals = row.median < 10 ? 2 : row.median < 1000 ? 1 : 0;
     fmt::print("{:<16} {:>9.{}f}  ±{:<8.{}f} {:<18} {:.0f} %\n", row.test, row.median, decimals, row.spread, decimals,
                bound.name, bound.share * 100);
@@ -100,27 +120,29 @@ void print_table(const std::vector<engine::BenchmarkRow>& rows, const std::vecto
   }
 }
 
-void print_json(const std::vector<engine::BenchmarkRow>& rows, const std::vector<Limits>& limits,
-                const plan::Plan& plan) {
+void print_json(const std::vector<Result>& results, const std::vector<Limits>& overall, const plan::Plan& plan) {
   nlohmann::ordered_json result;
   result["model"] = plan.model_name;
   result["threads"] = plan.shape.threads;
-  result["read_bandwidth"] = limits.front().read_bandwidth;
-  result["int8_ops"] = limits.front().int8_ops;
-  if (limits.front().matrix_ops > 0) result["matrix_ops"] = limits.front().matrix_ops;
-  for (std::size_t i = 1; i < limits.size(); ++i) {
+  result["read_bandwidth"] = overall.front().read_bandwidth;
+  result["int8_ops"] = overall.front().int8_ops;
+  if (overall.front().matrix_ops > 0) result["matrix_ops"] = overall.front().matrix_ops;
+  for (std::size_t i = 1; i < overall.size(); ++i) {
     result["gpus"].push_back(
-        {{"name", plan.tiers[i].name}, {"read_bandwidth", limits[i].read_bandwidth}, {"float_ops", limits[i].ops}});
+        {{"name", plan.tiers[i].name}, {"read_bandwidth", overall[i].read_bandwidth}, {"float_ops", overall[i].ops}});
   }
   result["predicted"] = {{"prompt", plan.prediction.prompt_rate}, {"generation", plan.prediction.generation_rate}};
-  for (const engine::BenchmarkRow& row : rows) {
-    const Bound bound = bound_of(row, limits);
+  for (const Result& one : results) {
+    const auto& [row, limits] = one;
+    const Bound bound = bound_of(one);
     result["tests"].push_back({{"test", row.test},
                                {"tokens_per_second", row.median},
                                {"spread", row.spread},
                                {"repeats", row.rates},
                                {"bytes_per_token", row.bytes_per_token},
                                {"ops_per_token", row.ops_per_token},
+                               {"read_bandwidth", limits.front().read_bandwidth},
+                               {"int8_ops", limits.front().int8_ops},
                                {"bound_by", bound.name},
                                {"share", bound.share}});
     for (const engine::BenchmarkRow::Part& part : row.parts) {
@@ -145,21 +167,29 @@ int run(const Options& options) {
   wanted.outputs = wanted.sequences;
   const plan::Plan plan = plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted);
   const StopOnInterrupt interrupt;
-  std::vector<Limits> limits(1);  // per device of the plan
-  measure_arithmetic(plan.shape, limits[0]);
   auto engine = engine::Engine::load(std::move(source.model), std::move(source.program), plan, {}, interrupt.flag());
   if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
-  measure_memory(plan.shape, engine->weights_in_ram(), limits[0]);
+  std::vector<Limits> gpus;
   for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
     const engine::Engine::GpuPeaks peaks = engine->measure_gpu(i);
-    limits.push_back({"VRAM", "float32", peaks.read_bandwidth, peaks.float_ops});
+    gpus.push_back({"VRAM", "float32", peaks.read_bandwidth, peaks.float_ops});
   }
-  const auto rows = engine::benchmark(*engine, options.test, interrupt.flag());
-  if (!interrupt.flag().load()) {
-    measure_memory(plan.shape, engine->weights_in_ram(), limits[0]);
-    measure_arithmetic(plan.shape, limits[0]);
-  }
-  options.json ? print_json(rows, limits, plan) : print_table(rows, limits);
+  // In turn with what the model does: what others do on the machine, and how fast it is clocked, changes both alike.
+  std::vector<Limits> all;
+  std::vector<std::vector<Limits>> of_test;
+  const auto rows = engine::benchmark(*engine, options.test, interrupt.flag(), [&](std::size_t test) {
+    of_test.resize(test + 1);
+    all.push_back(measure_processor(plan.shape, engine->weights_in_ram()));
+    of_test.back().push_back(all.back());
+  });
+  const auto with_gpus = [&](const std::vector<Limits>& processor) {
+    std::vector<Limits> limits{median_of(processor)};
+    limits.insert(limits.end(), gpus.begin(), gpus.end());
+    return limits;
+  };
+  std::vector<Result> results;
+  for (std::size_t i = 0; i < rows.size(); ++i) results.push_back({rows[i], with_gpus(of_test[i])});
+  options.json ? print_json(results, with_gpus(all), plan) : print_table(results);
   return interrupt.flag().load() ? static_cast<int>(ErrorCode::Interrupted) : 0;
 }
 

@@ -26,14 +26,6 @@ std::vector<Token> random_tokens(std::size_t count, std::uint32_t vocabulary) {
   return tokens;
 }
 
-double quantile(std::vector<double> values, double q) {
-  std::ranges::sort(values);
-  const double place = q * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<std::size_t>(place);
-  const std::size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (place - static_cast<double>(low)) * (values[high] - values[low]);
-}
-
 class Bench {
  public:
   Bench(Engine& engine, const BenchmarkOptions& options, const StopFlag& stop)
@@ -146,6 +138,14 @@ std::vector<BenchmarkRow::Part> parts_of(Engine& engine, std::uint32_t tokens, d
 
 }  // namespace
 
+double quantile(std::vector<double> values, double q) {
+  std::ranges::sort(values);
+  const double place = q * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<std::size_t>(place);
+  const std::size_t high = std::min(low + 1, values.size() - 1);
+  return values[low] + (place - static_cast<double>(low)) * (values[high] - values[low]);
+}
+
 std::uint32_t most_sequences(const BenchmarkOptions& options) { return std::ranges::max(options.sequences); }
 
 std::uint32_t context_needed(const BenchmarkOptions& options) {
@@ -184,16 +184,19 @@ double matmul_ops_per_token(const gguf::Model& model, const model::Program& prog
   return total;
 }
 
-std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& options, const StopFlag& stop) {
+std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& options, const StopFlag& stop,
+                                    const std::function<void(std::size_t test)>& between) {
   Bench bench(engine, options, stop);
   const double weights = static_cast<double>(weight_bytes_per_pass(engine.model(), engine.program()).value);
   std::vector<BenchmarkRow> rows;
   const auto measure = [&](BenchmarkRow row, auto&& once) {
     if (!once()) return;  // the first run pages in, warms up and is not counted
+    if (between) between(rows.size());
     for (std::uint32_t i = 0; i < options.repeats; ++i) {
       const std::optional<double> rate = once();
       if (!rate) return;
       row.rates.push_back(*rate);
+      if (between) between(rows.size());
     }
     row.median = quantile(row.rates, 0.5);
     row.spread = (quantile(row.rates, 0.75) - quantile(row.rates, 0.25)) / 2;

@@ -2,6 +2,7 @@
 // depth of context; and states each rate as a share of what the machine could do at most.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,15 @@ std::uint32_t most_sequences(const BenchmarkOptions& options);
 // Cells of context the options need.
 std::uint32_t context_needed(const BenchmarkOptions& options);
 
-// Runs the tests, each after one uncounted run. Stops early, with the rows so far, when `stop` is set.
-std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& options, const StopFlag& stop);
+// The value below which the share `q` of the values lies, between two of them in proportion. `values` must not be
+// empty.
+double quantile(std::vector<double> values, double q);
+
+// Runs the tests, each after one uncounted run. `between(test)` is called with the number of a test, 0 for the first,
+// before its first counted run and after each: to measure, in turn with the runs, what they are compared with. Stops
+// early, with the rows so far, when `stop` is set.
+std::vector<BenchmarkRow> benchmark(Engine& engine, const BenchmarkOptions& options, const StopFlag& stop,
+                                    const std::function<void(std::size_t test)>& between = {});
 
 // Bytes of resident weights a pass reads once, whatever its batch; and of KV cache that one token at `position` reads.
 Bytes weight_bytes_per_pass(const gguf::Model& model, const model::Program& program);

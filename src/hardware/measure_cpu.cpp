@@ -7,7 +7,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <thread>
+#include <vector>
 
 #include "base/error.h"
 #include "base/matrix_unit.h"
@@ -32,26 +34,31 @@ void keep(const T& value) {
   asm volatile("" : : "r"(&value) : "memory");
 }
 
-// Runs `work(thread)` on all threads at once, `passes` times, and returns the seconds of the fastest pass:
-// interruptions by others only ever make a pass slower.
+// Runs `work(thread)` on all threads at once, `passes` times, and returns the seconds of each pass.
 template <class Work>
-double fastest_pass(unsigned threads, int passes, const Work& work) {
+std::vector<double> timed_passes(unsigned threads, int passes, const Work& work) {
   std::barrier<> meet(static_cast<std::ptrdiff_t>(threads));
-  double best = 1e30;
+  std::vector<double> seconds;
   const auto run = [&](unsigned thread) {
     for (int pass = 0; pass < passes; ++pass) {
       meet.arrive_and_wait();
       const Clock::time_point start = Clock::now();
       work(thread);
       meet.arrive_and_wait();
-      if (thread == 0) best = std::min(best, seconds_since(start));
+      if (thread == 0) seconds.push_back(seconds_since(start));
     }
   };
   std::vector<std::thread> others;
   for (unsigned i = 1; i < threads; ++i) others.emplace_back(run, i);
   run(0);
   for (std::thread& other : others) other.join();
-  return best;
+  return seconds;
+}
+
+// The seconds of the fastest pass: interruptions by others only ever make a pass slower.
+template <class Work>
+double fastest_pass(unsigned threads, int passes, const Work& work) {
+  return std::ranges::min(timed_passes(threads, passes, work));
 }
 
 // Memory of the system, in huge pages where it gives them, written once so that it is really there.
@@ -198,7 +205,6 @@ __attribute__((target("avx512f"))) double float_avx512(std::uint64_t rounds) {
   return 32.0 * kChains * static_cast<double>(rounds);
 }
 
-// Without a dot product instruction 32 products take a multiplication, a widening addition and an addition.
 // Products of bfloat16 in tiles of 16 rows of 64 bytes, 2 x 2 of them at a time as the kernels have them, all loaded
 // from the first cache: 16 x 16 x 32 multiply-adds each.
 __attribute__((target("amx-tile,amx-bf16"))) double matrix_amx(std::uint64_t rounds) {
@@ -229,6 +235,7 @@ __attribute__((target("amx-tile,amx-bf16"))) double matrix_amx(std::uint64_t rou
   return 4.0 * 2 * 16 * 16 * 32 * static_cast<double>(rounds);
 }
 
+// Without a dot product instruction 32 products take a multiplication, a widening addition and an addition.
 __attribute__((target("avx2"))) double int8_avx2(std::uint64_t rounds) {
   __m256i sums[kChains];
   for (__m256i& sum : sums) sum = _mm256_setzero_si256();
@@ -336,11 +343,10 @@ double measure_peak(Peak peak, unsigned threads) {
   return operations * threads / best;
 }
 
-// Bytes per second at which the threads read `each` bytes each, one after the other in memory.
-double read_rate(unsigned threads, const std::byte* data, std::uint64_t each, int passes) {
+// The seconds of passes in which the threads read `each` bytes each, one after the other in memory.
+std::vector<double> read_passes(unsigned threads, const std::byte* data, std::uint64_t each, int passes) {
   const Reader read = best_reader();
-  const double best = fastest_pass(threads, passes, [&](unsigned thread) { read(data + thread * each, each); });
-  return static_cast<double>(each * threads) / best;
+  return timed_passes(threads, passes, [&](unsigned thread) { read(data + thread * each, each); });
 }
 
 }  // namespace
@@ -352,14 +358,17 @@ double measure_read_bandwidth(unsigned threads, Bytes size) {
   const double fill = fastest_pass(
       threads, 1, [&](unsigned thread) { std::fill_n(region.data() + thread * each, each, std::byte{1}); });
   const int passes = std::clamp(static_cast<int>(0.4 / fill), 3, 20);
-  return read_rate(threads, region.data(), each, passes);
+  return static_cast<double>(each * threads) / std::ranges::min(read_passes(threads, region.data(), each, passes));
 }
 
 double measure_read_bandwidth(unsigned threads, std::span<const std::byte> memory) {
-  constexpr int kPasses = 4;
+  constexpr std::uint64_t kLeastRead = std::uint64_t{8} << 30;  // some 0.1 to 0.4 s
   const std::uint64_t each = memory.size() / threads / 1024 * 1024;
   if (each == 0) return 0;
-  return read_rate(threads, memory.data(), each, kPasses);
+  const std::uint64_t all = each * threads;
+  const int passes = static_cast<int>(std::clamp<std::uint64_t>(kLeastRead / all, 2, 20));
+  const std::vector<double> seconds = read_passes(threads, memory.data(), each, passes);
+  return static_cast<double>(all * seconds.size()) / std::accumulate(seconds.begin(), seconds.end(), 0.0);
 }
 
 std::vector<std::string> measurable_instruction_sets() {

@@ -17,6 +17,7 @@ namespace loadline::hardware {
 double measure_read_bandwidth(unsigned threads, Bytes size = kGiB);
 
 // The same of memory that is there already, in whole multiples of 1 KiB for each thread; what is left over is not read.
+// The mean of several passes, as reading the memory for token after token is.
 double measure_read_bandwidth(unsigned threads, std::span<const std::byte> memory);
 
 // The sets of `measure_int8_peak` that this processor can run, the slowest first: "scalar", "avx2", "avx512",

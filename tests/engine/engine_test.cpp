@@ -219,5 +219,19 @@ TEST(Benchmark, GeneratesATestForEachNumberOfSequencesAndSharesTheWeightsAmongTh
   for (const std::uint32_t sequence : {0U, 1U, 2U}) EXPECT_EQ(engine->executor().cache().length(sequence), 34U);
 }
 
+TEST(Benchmark, GivesTheCallerATurnBeforeTheCountedRunsOfATestAndAfterEach) {
+  LOADLINE_REQUIRE_SHARED(file, "golden/llama-Q4_K_M.gguf");
+  BenchmarkOptions wanted;
+  wanted.prompt = 4;
+  wanted.generate = 2;
+  wanted.repeats = 3;
+  const auto engine = load(file, small(context_needed(wanted)));
+  std::vector<std::size_t> turns;
+  const auto rows = benchmark(*engine, wanted, kNeverStop, [&](std::size_t test) { turns.push_back(test); });
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows[0].rates.size(), 3U);
+  EXPECT_THAT(turns, testing::ElementsAre(0, 0, 0, 0, 1, 1, 1, 1));
+}
+
 }  // namespace
 }  // namespace loadline::engine

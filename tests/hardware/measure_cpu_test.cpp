@@ -22,6 +22,12 @@ TEST(MeasureCpu, read_bandwidth_takes_any_number_of_threads) {
   for (const unsigned threads : {1U, 3U}) EXPECT_GT(measure_read_bandwidth(threads, 16 * kMiB), 0);
 }
 
+TEST(MeasureCpu, memory_that_is_there_is_read_in_place) {
+  const std::vector<std::byte> memory(std::size_t{3} << 20, std::byte{1});
+  for (const unsigned threads : {1U, 3U}) EXPECT_GT(measure_read_bandwidth(threads, memory), 0);
+  EXPECT_EQ(measure_read_bandwidth(2, std::span(memory).first(2047)), 0);  // less than 1 KiB each
+}
+
 TEST(MeasureCpu, an_unknown_instruction_set_is_refused) { EXPECT_THROW(measure_int8_peak("mmx", 1), Error); }
 
 TEST(MeasureCpu, memory_that_cannot_be_had_is_refused) {
