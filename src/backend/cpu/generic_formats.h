@@ -7,9 +7,12 @@
 //   kBias          what to subtract from its unsigned weights; 0 for none
 //   kMost          the largest unsigned weight (of signed ones 255, as V::Dots wants it)
 //   kSigned        weights come as signed bytes plus V::kSignedOffset instead (kBias is not used)
+//   kSymmetric     ... and none of them is -128
 //   kMins          what else is added to a row: nothing, a float per 32, or 6-bit or 4-bit mins times a float
 //   Header(p)      what is decoded once for all 256
 //   scale<g>       float scale of group g
+//   kByteScales    the scales are bytes, less kScaleBias, times a float for all 256 (header.d): that of group g is byte
+//                  scale_byte(g) of header.scales[scale_vector(g)]
 //   segment<s>     calls sink(group within the segment, offset of 4 values, weights) for part s of kSegments: all
 //   values
 //                  of kSegmentGroups groups, of which number i is group_of<s>(i); group and offset are integral
@@ -64,6 +67,8 @@ struct Nibbles32 {
   static constexpr int kSegments = 8;
   static constexpr int kSegmentGroups = 1;
   static constexpr bool kFold = false;
+  static constexpr bool kByteScales = false;
+  static constexpr bool kSymmetric = false;
   template <int s>
   static constexpr int group_of(int) {
     return s;
@@ -165,6 +170,7 @@ struct IQ4_NL : Nibbles32<18, 2> {
   static constexpr int kBias = 0;
   static constexpr int kMost = 255;
   static constexpr bool kSigned = true;
+  static constexpr bool kSymmetric = true;
   static constexpr Mins kMins = Mins::None;
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
@@ -187,12 +193,38 @@ LOADLINE_INLINE I signed_byte_of(I v) {
   return V::sra32<24>(j == 3 ? v : V::shl32<24 - 8 * j>(v));
 }
 
+// Four scales in every lane, in order.
+template <int bias>
+struct ByteScales {
+  static constexpr bool kByteScales = true;
+  static constexpr int kScaleBias = bias;
+  static constexpr int scale_vector(int g) { return g / 4; }
+  static constexpr int scale_byte(int g) { return g % 4; }
+};
+
+// Group g's scale as an integer, and as two of 16 bits in every lane.
+template <class Format, int g>
+LOADLINE_INLINE I integer_scale(const typename Format::Header& h) {
+  const I scale = byte_of<Format::scale_byte(g)>(h.scales[Format::scale_vector(g)]);
+  return Format::kScaleBias == 0 ? scale : V::sub32(scale, V::ints(Format::kScaleBias));
+}
+template <class Format, int g>
+LOADLINE_INLINE I scale_twice(const typename Format::Header& h) {
+  const I scale = V::byte_twice<Format::scale_byte(g)>(h.scales[Format::scale_vector(g)]);
+  return Format::kScaleBias == 0 ? scale : V::sub16(scale, V::words(Format::kScaleBias));
+}
+template <class Format, int g>
+LOADLINE_INLINE F float_scale(const typename Format::Header& h) {
+  return V::mul(V::to_float(integer_scale<Format, g>(h)), h.d);
+}
+
 // 64 values of nibbles per 32 bytes: the low ones first.
-struct NibblesK {
+struct NibblesK : ByteScales<0> {
   static constexpr int kGroup = 32;
   static constexpr int kSegments = 4;
   static constexpr int kSegmentGroups = 2;
   static constexpr bool kFold = false;
+  static constexpr bool kSymmetric = false;
   template <int s>
   static constexpr int group_of(int i) {
     return 2 * s + i;
@@ -230,7 +262,7 @@ struct Q4_K : NibblesK {
   using Header = SixBits;
   template <int g>
   static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
-    return V::mul(V::to_float(byte_of<g % 4>(h.scales[g / 4])), h.d);
+    return float_scale<Q4_K, g>(h);
   }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
@@ -251,8 +283,8 @@ struct Q5_K : NibblesK {
   static constexpr Mins kMins = Mins::Pairs32;
   using Header = SixBits;
   template <int g>
-  static LOADLINE_INLINE F scale(const Header& h, const std::byte* p) {
-    return Q4_K::scale<g>(h, p);
+  static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
+    return float_scale<Q5_K, g>(h);
   }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
@@ -274,6 +306,7 @@ struct Sixteens {
   static constexpr int kGroup = 16;
   static constexpr int kSegments = 4;
   static constexpr int kSegmentGroups = 4;
+  static constexpr bool kSymmetric = false;
   template <int s>
   static constexpr int group_of(int i) {
     return s / 2 * 8 + 2 * i + s % 2;
@@ -290,6 +323,7 @@ struct Sixteens {
 
 // 128 values per half: ql[64], qh[32]; scales are signed bytes of 16 values.
 struct Q6_K : Sixteens {
+  static constexpr bool kByteScales = false;  // their products with a group's sum do not fit
   static constexpr int kBytes = 210;
   static constexpr int kBias = 32;
   static constexpr int kMost = 63;
@@ -324,7 +358,7 @@ struct Q6_K : Sixteens {
 };
 
 // Sixteen scales and mins of 4 bits; 2-bit weights, four times 32 values in the same 32 bytes.
-struct Q2_K : Sixteens {
+struct Q2_K : Sixteens, ByteScales<0> {
   static constexpr int kBytes = 84;
   static constexpr int kBias = 0;
   static constexpr int kMost = 3;
@@ -346,7 +380,7 @@ struct Q2_K : Sixteens {
   };
   template <int g>
   static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
-    return V::mul(V::to_float(byte_of<g % 4>(h.scales[g / 4])), h.d);
+    return float_scale<Q2_K, g>(h);
   }
   static LOADLINE_INLINE F folded_scale(const Header& h) { return h.d; }
   template <int s, class Sink>
@@ -362,7 +396,7 @@ struct Q2_K : Sixteens {
   struct Folder {
     template <int g>
     static LOADLINE_INLINE Folder of(const Header& h) {
-      return {V::low_twice(byte_of<g % 4>(h.scales[g / 4]))};
+      return {scale_twice<Q2_K, g>(h)};
     }
     LOADLINE_INLINE I operator()(I w) const { return V::mul16(w, scale); }
     I scale;
@@ -370,7 +404,7 @@ struct Q2_K : Sixteens {
 };
 
 // Sixteen scales of 6 bits less 32; 2-bit weights as in Q2_K and a third bit in hmask, less 4.
-struct Q3_K : Sixteens {
+struct Q3_K : Sixteens, ByteScales<32> {
   static constexpr int kBytes = 110;
   static constexpr int kBias = 4;
   static constexpr int kMost = 7;
@@ -395,12 +429,8 @@ struct Q3_K : Sixteens {
     F d;
   };
   template <int g>
-  static LOADLINE_INLINE I integer_scale(const Header& h) {
-    return V::sub32(byte_of<g % 4>(h.scales[g / 4]), V::ints(32));
-  }
-  template <int g>
   static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
-    return V::mul(V::to_float(integer_scale<g>(h)), h.d);
+    return float_scale<Q3_K, g>(h);
   }
   // Folded weights are negated, see Folder.
   static LOADLINE_INLINE F folded_scale(const Header& h) { return V::sub(V::zero_f(), h.d); }
@@ -423,7 +453,7 @@ struct Q3_K : Sixteens {
   struct Folder {
     template <int g>
     static LOADLINE_INLINE Folder of(const Header& h) {
-      const I negated = V::low_twice(V::sub32(V::zero(), integer_scale<g>(h)));
+      const I negated = V::sub16(V::zero(), scale_twice<Q3_K, g>(h));
       return {negated, V::add16(V::mul16(negated, V::words(-4 * 0x0101)), V::words(0x8080))};
     }
     LOADLINE_INLINE I operator()(I w) const {
@@ -434,7 +464,8 @@ struct Q3_K : Sixteens {
   };
 };
 
-// Eight scales of 6 bits less 32: low nibbles in scales_l, high two bits in scales_h.
+// Eight scales of 6 bits less 32: low nibbles in scales_l, high two bits in scales_h. Decoded, those of even groups are
+// in one vector and those of odd ones in another.
 struct IQ4_XS {
   static constexpr int kBytes = 136;
   static constexpr int kGroup = 32;
@@ -446,23 +477,34 @@ struct IQ4_XS {
     return s;
   }
   static constexpr int turn(int offset) { return turn_of_nibbles32(offset); }
+  static constexpr bool kByteScales = true;
+  static constexpr int kScaleBias = 32;
+  static constexpr int scale_vector(int g) { return g % 2; }
+  static constexpr int scale_byte(int g) { return g / 2; }
   static constexpr int kBias = 0;
   static constexpr int kMost = 255;
   static constexpr bool kSigned = true;
+  static constexpr bool kSymmetric = true;
   static constexpr Mins kMins = Mins::None;
   struct Header {
-    explicit LOADLINE_INLINE Header(const std::byte* p)
-        : d(V::halves(p)), high(V::shorts(p + kRows * 2)), low(unit<4>(p, 0)) {}
+    explicit LOADLINE_INLINE Header(const std::byte* p) : d(V::halves(p)) {
+      const I low = unit<4>(p, 0);
+      const I packed = V::shorts(p + kRows * 2);
+      // The high bits of groups 0..3 in byte 0 and of 4..7 in byte 2; wanted are bits 4 and 5 of every byte.
+      const I high = V::or_and(V::and_(packed, V::ints(0xFF)), V::shl32<8>(packed), V::ints(0x00FF0000));
+      const I first = V::ints(0x00300030);
+      const I second = V::ints(0x30003000);
+      scales[0] = V::and_(low, V::bytes(0x0F));
+      scales[0] = V::or_and(V::or_and(scales[0], V::shl32<4>(high), first), V::shl32<8>(high), second);
+      scales[1] = V::and_(V::shift<4>(low), V::bytes(0x0F));
+      scales[1] = V::or_and(V::or_and(scales[1], V::shl32<2>(high), first), V::shl32<6>(high), second);
+    }
     F d;
-    I high, low;
+    I scales[2];
   };
   template <int g>
   static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
-    const I low = V::and_(g == 0 ? h.low : V::shr32<4 * g>(h.low), V::ints(0x0F));
-    I high = h.high;
-    if constexpr (g < 2) high = V::shl32<4 - 2 * g>(high);
-    if constexpr (g > 2) high = V::shr32<2 * g - 4>(high);
-    return V::mul(V::to_float(V::sub32(V::or_and(low, high, V::ints(0x30)), V::ints(32))), h.d);
+    return float_scale<IQ4_XS, g>(h);
   }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {

@@ -83,6 +83,104 @@ LOADLINE_INLINE void prefetch_ahead(const std::byte* p) {
   });
 }
 
+// Whether groups' sums are multiplied by their scales as integers and added up over 256 values as such, which is exact
+// and saves converting each: where they come in 16 bits anyway, or two of them fit the halves of a lane.
+template <class Format>
+constexpr bool kIntegerSums = Format::kByteScales && (V::kNarrow || Format::kGroup * 127 * Format::kMost < 32768);
+
+// 256 values of a token, with their magnitudes where those save work.
+template <class Format>
+class Values {
+ public:
+  using Dots = V::Dots<Format::kMost>;
+  explicit LOADLINE_INLINE Values(const Int8Block& x) : x_(x.values) {
+    if constexpr (kMagnitudes) {
+      unrolled<4>(LOADLINE_EACH(i) { Dots::magnitudes(x.values + 64 * i, magnitudes_ + 64 * i); });
+      // From here on in memory: repeating 4 bytes of that is no work, but of registers it is.
+      asm("" : "+m"(magnitudes_));
+    }
+  }
+  // Adds the products of weights with the 4 values at `offset`.
+  LOADLINE_INLINE void multiply(Dots& sum, I weights, int offset) const {
+    if constexpr (V::kNarrow) {
+      sum.add_pairs(pairs(weights, offset));
+    } else {
+      sum.add(weights, V::repeat(x_ + offset));
+    }
+  }
+  // Only where products are summed in pairs.
+  LOADLINE_INLINE I pairs(I weights, int offset) const {
+    if constexpr (kMagnitudes) {
+      return Dots::pairs(weights, V::repeat(x_ + offset), V::repeat(magnitudes_ + offset));
+    } else {
+      return Dots::pairs(weights, V::repeat(x_ + offset));
+    }
+  }
+
+ private:
+  static constexpr bool kMagnitudes = V::kNarrow && Format::kSigned && Format::kSymmetric;
+  const std::int8_t* x_;
+  alignas(64) std::int8_t magnitudes_[kMagnitudes ? 256 : 1];
+};
+
+// The scales of groups g and g + 2 in the halves of every lane.
+template <class Format, int g>
+LOADLINE_INLINE I scale_pair(const typename Format::Header& h) {
+  constexpr int kByte = Format::scale_byte(g);
+  static_assert(kByte < 2 && Format::scale_vector(g) == Format::scale_vector(g + 2));
+  const I bytes = h.scales[Format::scale_vector(g)];
+  const I pair = kByte == 0 ? V::and_(bytes, V::words(0x00FF)) : V::shift<8>(bytes);
+  return Format::kScaleBias == 0 ? pair : V::sub16(pair, V::words(Format::kScaleBias));
+}
+
+// Adds segment s of 16 rows times n tokens to the sums of what their scales are multiples of.
+template <class Format, int n, int s>
+LOADLINE_INLINE void integer_segment(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
+                                     const Values<Format> (&values)[n], I (&sums)[n]) {
+  constexpr int kGroups = Format::kSegmentGroups;
+  constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
+  using Dots = V::Dots<Format::kMost>;
+  Dots products[kGroups][n];
+  I scales[kGroups];
+  unrolled<kGroups>(LOADLINE_EACH(i) {
+    constexpr int kIndex = Format::template group_of<s>(i);
+    if constexpr (V::kNarrow) scales[i] = scale_twice<Format, kIndex>(header);
+    unrolled<n>(LOADLINE_EACH(t) {
+      const I start = start_of<Format::kGroup, kBias>(x[t], kIndex);
+      if constexpr (V::kNarrow) {
+        static_assert(Format::kSigned || Format::kGroup * 127 * kBias + 2 * 127 * Format::kMost * Dots::kRun < 32768);
+        products[i][t] = Dots::to_be_scaled(start);
+      } else {
+        products[i][t] = Dots::from(start);
+      }
+    });
+  });
+  Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+    prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+    unrolled<n>(LOADLINE_EACH(t) {
+      if constexpr (V::kNarrow) {
+        products[i][t].add_scaled(values[t].pairs(weights, offset), scales[i], sums[t]);
+      } else {
+        values[t].multiply(products[i][t], weights, offset);
+      }
+    });
+  });
+  if constexpr (V::kNarrow) {
+    unrolled<kGroups>(
+        LOADLINE_EACH(i) { unrolled<n>(LOADLINE_EACH(t) { products[i][t].finish_scaled(scales[i], sums[t]); }); });
+  } else {
+    unrolled<kGroups / 2>(LOADLINE_EACH(i) {
+      constexpr int kIndex = Format::template group_of<s>(2 * i);
+      static_assert(Format::template group_of<s>(2 * i + 1) == kIndex + 2);
+      const I pair = scale_pair<Format, kIndex>(header);
+      unrolled<n>(LOADLINE_EACH(t) {
+        const I both = V::low_halves(products[2 * i][t].total(), products[2 * i + 1][t].total());
+        sums[t] = V::dot16(sums[t], both, pair);
+      });
+    });
+  }
+}
+
 // Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (n * m + t) + r].
 template <class Format, int n, int streams>
 void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float* totals) {
@@ -90,38 +188,51 @@ void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float
   constexpr int kGroups = Format::kSegmentGroups;
   constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
   using Dots = V::Dots<Format::kMost>;
-  [&]<int... m>(std::integer_sequence<int, m...>) __attribute__((always_inline)) {
+  [&]<int... m, int... token>(std::integer_sequence<int, m...>,
+                              std::integer_sequence<int, token...>) __attribute__((always_inline)) {
     const Header headers[streams] = {Header(p[m])...};
+    const Values<Format> values[n] = {Values<Format>(x[token])...};
     F sums[streams][n];
     unrolled<streams>(
         LOADLINE_EACH(i) { unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); }); });
-    unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-      unrolled<streams>(LOADLINE_EACH(stream) {
-        Dots products[kGroups][n];
-        unrolled<kGroups>(LOADLINE_EACH(i) {
-          constexpr int kIndex = Format::template group_of<s>(i);
-          unrolled<n>(LOADLINE_EACH(t) { products[i][t] = Dots::from(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
-        });
-        Format::template segment<s>(p[stream], [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
-          prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p[stream]);
-          unrolled<n>(LOADLINE_EACH(t) { products[i][t].add(weights, V::repeat(x[t].values + offset)); });
-        });
-        unrolled<kGroups>(LOADLINE_EACH(i) {
-          constexpr int kIndex = Format::template group_of<s>(i);
-          const F scale = Format::template scale<kIndex>(headers[stream], p[stream]);
-          unrolled<n>(LOADLINE_EACH(t) {
-            sums[stream][t] = V::fma(V::to_float(products[i][t].total()), scale, sums[stream][t]);
+    if constexpr (kIntegerSums<Format>) {
+      I whole[streams][n];
+      unrolled<streams * n>(LOADLINE_EACH(i) { whole[i / n][i % n] = V::zero(); });
+      unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+        unrolled<streams>(LOADLINE_EACH(i) { integer_segment<Format, n, s>(headers[i], p[i], x, values, whole[i]); });
+      });
+      unrolled<streams>(LOADLINE_EACH(i) {
+        unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = V::fma(V::to_float(whole[i][t]), headers[i].d, sums[i][t]); });
+      });
+    } else
+      unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+        unrolled<streams>(LOADLINE_EACH(stream) {
+          Dots products[kGroups][n];
+          unrolled<kGroups>(LOADLINE_EACH(i) {
+            constexpr int kIndex = Format::template group_of<s>(i);
+            unrolled<n>(
+                LOADLINE_EACH(t) { products[i][t] = Dots::from(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
+          });
+          Format::template segment<s>(p[stream], [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+            prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p[stream]);
+            unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(products[i][t], weights, offset); });
+          });
+          unrolled<kGroups>(LOADLINE_EACH(i) {
+            constexpr int kIndex = Format::template group_of<s>(i);
+            const F scale = Format::template scale<kIndex>(headers[stream], p[stream]);
+            unrolled<n>(LOADLINE_EACH(t) {
+              sums[stream][t] = V::fma(V::to_float(products[i][t].total()), scale, sums[stream][t]);
+            });
           });
         });
       });
-    });
     unrolled<streams>(LOADLINE_EACH(i) {
       unrolled<n>(LOADLINE_EACH(t) {
         float* total = totals + kRows * (n * i + t);
         V::store_f(total, V::fma(sums[i][t], V::set(x[t].scale), V::load_f(total)));
       });
     });
-  }(std::make_integer_sequence<int, streams>{});
+  }(std::make_integer_sequence<int, streams>{}, std::make_integer_sequence<int, n>{});
 }
 
 // The same for one tile and any n, V::kDirect tokens at a time.

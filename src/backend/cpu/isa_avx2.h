@@ -86,6 +86,7 @@ struct V {
   }
   static LOADLINE_INLINE I add8(I a, I b) { return {_mm256_add_epi8(a.lo, b.lo), _mm256_add_epi8(a.hi, b.hi)}; }
   static LOADLINE_INLINE I add16(I a, I b) { return {_mm256_add_epi16(a.lo, b.lo), _mm256_add_epi16(a.hi, b.hi)}; }
+  static LOADLINE_INLINE I sub16(I a, I b) { return {_mm256_sub_epi16(a.lo, b.lo), _mm256_sub_epi16(a.hi, b.hi)}; }
   static LOADLINE_INLINE I add32(I a, I b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
   static LOADLINE_INLINE I sub32(I a, I b) { return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)}; }
   static LOADLINE_INLINE I mul16(I a, I b) { return {_mm256_mullo_epi16(a.lo, b.lo), _mm256_mullo_epi16(a.hi, b.hi)}; }
@@ -101,8 +102,17 @@ struct V {
   static LOADLINE_INLINE I quads(int d, int c, int b, int a) {
     return both(_mm256_broadcastsi128_si256(_mm_set_epi32(d, c, b, a)));
   }
-  // Every lane's low 16 bits in both of its halves.
-  static LOADLINE_INLINE I low_twice(I v) { return shuffle(v, quads(0x0D0C0D0C, 0x09080908, 0x05040504, 0x01000100)); }
+  // Every lane's byte j as both of its 16-bit halves.
+  template <int j>
+  static LOADLINE_INLINE I byte_twice(I v) {
+    constexpr int kOrder = static_cast<int>(0x80008000) + j * 0x00010001;
+    return shuffle(v, quads(kOrder + 0x000C000C, kOrder + 0x00080008, kOrder + 0x00040004, kOrder));
+  }
+  // The low 16 bits of each lane of two vectors.
+  static LOADLINE_INLINE I low_halves(I low, I high) {
+    return {_mm256_blend_epi16(low.lo, _mm256_slli_epi32(high.lo, 16), 0xAA),
+            _mm256_blend_epi16(low.hi, _mm256_slli_epi32(high.hi, 16), 0xAA)};
+  }
   // 0x10 in byte i of a lane whose bit 4 c + i is set.
   template <int c>
   static LOADLINE_INLINE I fifth_bits(I v) {
@@ -137,22 +147,46 @@ struct V {
     I sum, run;
     int steps;  // in `run`; a constant wherever loops are unrolled
     static LOADLINE_INLINE Dots from(I start) { return {start, zero(), 0}; }
-    LOADLINE_INLINE void add(I weights, I x) {
-      run = add16(run, most >= 128 ? multiply_signed(weights, x) : multiply(weights, x));
+    LOADLINE_INLINE void add(I weights, I x) { add_pairs(pairs(weights, x)); }
+    [[nodiscard]] LOADLINE_INLINE I total() const { return steps == 0 ? sum : add32(sum, widen(run)); }
+
+    // The products summed in pairs, as 16 bits.
+    static LOADLINE_INLINE I pairs(I weights, I x) {
+      return most >= 128 ? multiply_signed(weights, x) : multiply(weights, x);
+    }
+    // The same for signed weights but -128, where the magnitudes of x are at hand: it saves taking the weights'.
+    static LOADLINE_INLINE I pairs(I weights, I x, I magnitudes) {
+      return multiply(magnitudes, {_mm256_sign_epi8(weights.lo, x.lo), _mm256_sign_epi8(weights.hi, x.hi)});
+    }
+    static LOADLINE_INLINE void magnitudes(const std::int8_t* x, std::int8_t* out) { store(out, magnitude(load(x))); }
+    LOADLINE_INLINE void add_pairs(I products) {
+      run = add16(run, products);
       if (++steps < kRun) return;
       sum = add32(sum, widen(run));
       run = zero();
       steps = 0;
     }
-    [[nodiscard]] LOADLINE_INLINE I total() const { return steps == 0 ? sum : add32(sum, widen(run)); }
+    // Sums times a scale, in both halves of every lane, which is no work: it takes the place of the ones that widen the
+    // sums. All that are added go to `all`. The start must fit 16 bits.
+    static LOADLINE_INLINE Dots to_be_scaled(I start) { return {zero(), and_(start, ints(0xFFFF)), 0}; }
+    LOADLINE_INLINE void add_scaled(I products, I scale, I& all) {
+      run = add16(run, products);
+      if (++steps == kRun) finish_scaled(scale, all);
+    }
+    LOADLINE_INLINE void finish_scaled(I scale, I& all) {
+      if (steps == 0) return;
+      all = dot16(all, run, scale);
+      run = zero();
+      steps = 0;
+    }
   };
   static LOADLINE_INLINE I multiply(I weights, I x) {
     return {_mm256_maddubs_epi16(weights.lo, x.lo), _mm256_maddubs_epi16(weights.hi, x.hi)};
   }
+  static LOADLINE_INLINE I magnitude(I v) { return {_mm256_abs_epi8(v.lo), _mm256_abs_epi8(v.hi)}; }
   // |weights| is at most 128 and |x| at most 127, so that two products fit.
   static LOADLINE_INLINE I multiply_signed(I weights, I x) {
-    return {_mm256_maddubs_epi16(_mm256_abs_epi8(weights.lo), _mm256_sign_epi8(x.lo, weights.lo)),
-            _mm256_maddubs_epi16(_mm256_abs_epi8(weights.hi), _mm256_sign_epi8(x.hi, weights.hi))};
+    return multiply(magnitude(weights), {_mm256_sign_epi8(x.lo, weights.lo), _mm256_sign_epi8(x.hi, weights.hi)});
   }
   static LOADLINE_INLINE I widen(I v) {
     const __m256i ones = _mm256_set1_epi16(1);

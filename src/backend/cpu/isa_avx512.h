@@ -74,6 +74,7 @@ struct V {
   }
   static LOADLINE_INLINE I add8(I a, I b) { return _mm512_add_epi8(a, b); }
   static LOADLINE_INLINE I add16(I a, I b) { return _mm512_add_epi16(a, b); }
+  static LOADLINE_INLINE I sub16(I a, I b) { return _mm512_sub_epi16(a, b); }
   static LOADLINE_INLINE I add32(I a, I b) { return _mm512_add_epi32(a, b); }
   static LOADLINE_INLINE I sub32(I a, I b) { return _mm512_sub_epi32(a, b); }
   static LOADLINE_INLINE I mul16(I a, I b) { return _mm512_mullo_epi16(a, b); }
@@ -82,9 +83,16 @@ struct V {
   static LOADLINE_INLINE I table16(const std::int8_t* p) {
     return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  // Every lane's low 16 bits in both of its halves.
-  static LOADLINE_INLINE I low_twice(I v) {
-    return _mm512_shuffle_epi8(v, _mm512_set4_epi32(0x0D0C0D0C, 0x09080908, 0x05040504, 0x01000100));
+  // Every lane's byte j as both of its 16-bit halves.
+  template <int j>
+  static LOADLINE_INLINE I byte_twice(I v) {
+    constexpr int kOrder = static_cast<int>(0x80008000) + j * 0x00010001;
+    return _mm512_shuffle_epi8(
+        v, _mm512_set4_epi32(kOrder + 0x000C000C, kOrder + 0x00080008, kOrder + 0x00040004, kOrder));
+  }
+  // The low 16 bits of each lane of two vectors.
+  static LOADLINE_INLINE I low_halves(I low, I high) {
+    return _mm512_mask_blend_epi16(0xAAAAAAAA, low, _mm512_slli_epi32(high, 16));
   }
   // 0x10 in byte i of a lane whose bit 4 c + i is set.
   template <int c>

@@ -115,6 +115,10 @@ struct V {
     return {{s32(vaddq_s16(s16(a.q[0]), s16(b.q[0]))), s32(vaddq_s16(s16(a.q[1]), s16(b.q[1]))),
              s32(vaddq_s16(s16(a.q[2]), s16(b.q[2]))), s32(vaddq_s16(s16(a.q[3]), s16(b.q[3])))}};
   }
+  static LOADLINE_INLINE I sub16(I a, I b) {
+    return {{s32(vsubq_s16(s16(a.q[0]), s16(b.q[0]))), s32(vsubq_s16(s16(a.q[1]), s16(b.q[1]))),
+             s32(vsubq_s16(s16(a.q[2]), s16(b.q[2]))), s32(vsubq_s16(s16(a.q[3]), s16(b.q[3])))}};
+  }
   static LOADLINE_INLINE I add32(I a, I b) {
     return {
         {vaddq_s32(a.q[0], b.q[0]), vaddq_s32(a.q[1], b.q[1]), vaddq_s32(a.q[2], b.q[2]), vaddq_s32(a.q[3], b.q[3])}};
@@ -133,10 +137,19 @@ struct V {
              s32(vqtbl1q_u8(u8(table.q[2]), u8(index.q[2]))), s32(vqtbl1q_u8(u8(table.q[3]), u8(index.q[3])))}};
   }
   static LOADLINE_INLINE I table16(const std::int8_t* p) { return all(s32(vld1q_s8(p))); }
-  // Every lane's low 16 bits in both of its halves.
-  static LOADLINE_INLINE I low_twice(I v) {
-    return {{s32(vtrn1q_u16(u16(v.q[0]), u16(v.q[0]))), s32(vtrn1q_u16(u16(v.q[1]), u16(v.q[1]))),
-             s32(vtrn1q_u16(u16(v.q[2]), u16(v.q[2]))), s32(vtrn1q_u16(u16(v.q[3]), u16(v.q[3])))}};
+  // Every lane's byte j as both of its 16-bit halves. (Out of range of the table is zero.)
+  template <int j>
+  static LOADLINE_INLINE I byte_twice(I v) {
+    static constexpr std::uint8_t kBytes[16] = {j,     0xFF, j,     0xFF, 4 + j,  0xFF, 4 + j,  0xFF,
+                                                8 + j, 0xFF, 8 + j, 0xFF, 12 + j, 0xFF, 12 + j, 0xFF};
+    const uint8x16_t order = vld1q_u8(kBytes);
+    return {{s32(vqtbl1q_u8(u8(v.q[0]), order)), s32(vqtbl1q_u8(u8(v.q[1]), order)), s32(vqtbl1q_u8(u8(v.q[2]), order)),
+             s32(vqtbl1q_u8(u8(v.q[3]), order))}};
+  }
+  // The low 16 bits of each lane of two vectors.
+  static LOADLINE_INLINE I low_halves(I low, I high) {
+    return {{vsliq_n_s32(low.q[0], high.q[0], 16), vsliq_n_s32(low.q[1], high.q[1], 16),
+             vsliq_n_s32(low.q[2], high.q[2], 16), vsliq_n_s32(low.q[3], high.q[3], 16)}};
   }
   // 0x10 in byte i of a lane whose bit 4 c + i is set.
   template <int c>

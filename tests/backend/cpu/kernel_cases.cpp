@@ -20,6 +20,7 @@ std::string_view name_of(Style style) {
     case Style::Zero: return "Zero";
     case Style::Denormal: return "Denormal";
     case Style::Constant: return "Constant";
+    case Style::Lowest: return "Lowest";
   }
   return "";
 }
@@ -34,6 +35,7 @@ float random_value(Style style, Random& random) {
       return std::ldexp(normal(random), static_cast<int>(random() % 30) - 20);
     case Style::Denormal: return std::ldexp(normal(random), -135);
     case Style::Constant: return 1.0F;
+    case Style::Lowest: return -1.0F;
     case Style::Zero: break;
   }
   return 0.0F;
@@ -46,7 +48,8 @@ std::uint16_t random_half(Style style, Random& random) {
     case Style::Extreme:  // any finite half
       return static_cast<std::uint16_t>((random() & 0x83FFU) | ((random() % 31) << 10));
     case Style::Denormal: return static_cast<std::uint16_t>(random() & 0x83FFU);
-    case Style::Constant: return float_to_half(0.5F);
+    case Style::Constant:
+    case Style::Lowest: return float_to_half(0.5F);
     case Style::Zero: break;
   }
   return 0;
@@ -69,8 +72,9 @@ TestMatrix::TestMatrix(TensorType weights, std::uint32_t row_count, std::uint32_
       quant::encode_row(type, values.data() + std::size_t{r} * columns, file.data() + r * row_bytes, columns);
     }
   } else {
-    const bool constant = style == Style::Constant;
-    for (std::byte& byte : file) byte = static_cast<std::byte>(constant ? 0xFF : random());
+    for (std::byte& byte : file) {
+      byte = static_cast<std::byte>(style == Style::Constant ? 0xFF : style == Style::Lowest ? 0x00 : random());
+    }
     const BlockLayout& layout = block_layout(type);
     for (std::size_t block = 0; block < file.size(); block += layout.bytes) {
       for (const LayoutField& field : layout.fields) {

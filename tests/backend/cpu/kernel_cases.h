@@ -34,7 +34,8 @@ class Buffer {
 };
 
 // What the values look like. Weights and activations have the same list.
-enum class Style { Normal, Extreme, Zero, Denormal, Constant };
+// Constant and Lowest have all bits of the weights set, and none.
+enum class Style { Normal, Extreme, Zero, Denormal, Constant, Lowest };
 std::string_view name_of(Style style);
 
 // A matrix in the file's layout (random bits, so that every code of the format occurs), repacked, and decoded.

@@ -74,7 +74,8 @@ TEST_P(Products, agree_with_the_oracle_for_any_shape) {
 
 TEST_P(Products, agree_with_the_oracle_for_extreme_values) {
   Random random(2);
-  constexpr Style kStyles[] = {Style::Normal, Style::Extreme, Style::Zero, Style::Denormal, Style::Constant};
+  constexpr Style kStyles[] = {Style::Normal,   Style::Extreme,  Style::Zero,
+                               Style::Denormal, Style::Constant, Style::Lowest};
   for (const Style weights : kStyles) {
     for (const Style activations : kStyles) {
       for (const std::uint32_t tokens : {1U, 11U}) {

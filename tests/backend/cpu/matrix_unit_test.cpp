@@ -106,7 +106,8 @@ TEST_P(MatrixUnit, agrees_with_the_oracle_for_any_shape) {
 TEST_P(MatrixUnit, agrees_with_the_oracle_for_extreme_values) {
   const std::uint32_t block = quant::format_of(GetParam()).block_elements;
   Random random(2);
-  constexpr Style kStyles[] = {Style::Normal, Style::Extreme, Style::Zero, Style::Denormal, Style::Constant};
+  constexpr Style kStyles[] = {Style::Normal,   Style::Extreme,  Style::Zero,
+                               Style::Denormal, Style::Constant, Style::Lowest};
   for (const Style weights : kStyles) {
     for (const Style activations : kStyles) {
       const TestMatrix m(GetParam(), 21, (block == 256 ? 2 : 13) * block, weights, random);
