@@ -66,7 +66,7 @@ double assumed_int8_ops(const hardware::Cpu& cpu) {
   constexpr double kCycles = 3e9;
   if (has("avx512_vnni")) return 256 * kCycles;
   if (has("avx_vnni") || has("dotprod")) return 128 * kCycles;
-  if (has("avx2")) return 64 * kCycles;
+  if (has("avx2")) return 96 * kCycles;
   if (has("neon")) return 32 * kCycles;
   return 4 * kCycles;
 }
