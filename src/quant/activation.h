@@ -45,7 +45,7 @@ struct alignas(16) Int8Block {
 ActivationKind activation_kind(TensorType weights);
 
 // Tokens from which on a matrix unit is worth unpacking the weights for it.
-constexpr std::uint32_t kMatrixTokens = 32;
+constexpr std::uint32_t kMatrixTokens = 20;
 // What a matrix unit takes in the place of Int8 or Float32.
 ActivationKind in_tiles(ActivationKind kind);
 
