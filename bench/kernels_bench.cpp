@@ -249,7 +249,7 @@ class Runner {
         const cpu::AttentionTask task{layer, {&run, 1}, q.data(), out.data(), kHeads, 0.088F, workspace.data()};
         split(cpu::attention_units(task), 1,
               [&](std::uint64_t begin, std::uint64_t end, int) { table_.attention(task, begin, end, nullptr); });
-        table_.attention_finish(task, 0, tokens);
+        table_.attention_finish(task, 0, tokens, 0, task.heads);
       }
     });
     if (tokens == 1) {

@@ -536,13 +536,14 @@ void attention(const AttentionTask& task, std::uint64_t begin_unit, std::uint64_
   }
 }
 
-void attention_finish(const AttentionTask& task, std::uint32_t begin_token, std::uint32_t end_token) {
+void attention_finish(const AttentionTask& task, std::uint32_t begin_token, std::uint32_t end_token,
+                      std::uint32_t begin_head, std::uint32_t end_head) {
   const std::uint32_t dim = task.kv.head_dim_v;
   const std::uint32_t tail = (dim + 15) / 16 * 16;
   for (std::uint32_t token = begin_token; token < end_token; ++token) {
     const std::uint32_t chunks = attention_chunks(task, token);
     if (chunks <= 1) continue;
-    for (std::uint32_t head = 0; head < task.heads; ++head) {
+    for (std::uint32_t head = begin_head; head < end_head; ++head) {
       float maximum = kMasked;
       for (std::uint32_t c = 0; c < chunks; ++c) {
         const float other = attention_partial(task, token, head, c)[tail];

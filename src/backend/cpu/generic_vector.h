@@ -86,7 +86,8 @@ void prepare(ActivationKind kind, const float* x, std::uint64_t stride, std::uin
   }
 }
 
-void rms_norm(const float* x, const float* weight, float* out, std::uint64_t columns, float epsilon) {
+void rms_norm(const float* x, const float* weight, float* out, std::uint64_t columns, std::uint64_t begin,
+              std::uint64_t end, float epsilon) {
   F sums[4] = {V::zero_f(), V::zero_f(), V::zero_f(), V::zero_f()};
   std::uint64_t c = 0;
   for (; c + 64 <= columns; c += 64) {
@@ -98,10 +99,10 @@ void rms_norm(const float* x, const float* weight, float* out, std::uint64_t col
   float squares = V::sum(V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3])));
   for (; c < columns; ++c) squares += x[c] * x[c];
   const float factor = 1.0F / __builtin_sqrtf(squares / static_cast<float>(columns) + epsilon);
-  for (c = 0; c + 16 <= columns; c += 16) {
+  for (c = begin; c + 16 <= end; c += 16) {
     V::store_f(out + c, V::mul(V::mul(V::load_f(x + c), V::set(factor)), V::load_f(weight + c)));
   }
-  for (; c < columns; ++c) out[c] = x[c] * factor * weight[c];
+  for (; c < end; ++c) out[c] = x[c] * factor * weight[c];
 }
 
 // The loops of the next two are plain enough for the compiler to vectorise.

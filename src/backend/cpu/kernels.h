@@ -106,8 +106,10 @@ struct KernelTable {
   void (*matmul)(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop);
   void (*gated)(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop);
 
-  // out[c] = x[c] * weight[c] / sqrt(mean(x^2) + epsilon), one row. `out` may be `x`.
-  void (*rms_norm)(const float* x, const float* weight, float* out, std::uint64_t columns, float epsilon);
+  // out[c] = x[c] * weight[c] / sqrt(mean(x^2) + epsilon), one row; of it columns [begin, end), begin a multiple of 16.
+  // `out` may be `x` where that is all of them.
+  void (*rms_norm)(const float* x, const float* weight, float* out, std::uint64_t columns, std::uint64_t begin,
+                   std::uint64_t end, float epsilon);
   // Rotates `heads` consecutive heads of one token in place. cos/sin [rotary / 2]; pairs are (i, i + rotary / 2) if
   // `neox`, else (2 i, 2 i + 1). Values past `rotary` are left alone.
   void (*rope)(float* x, std::uint32_t heads, std::uint32_t head_dim, std::uint32_t rotary, const float* cosines,
@@ -119,8 +121,9 @@ struct KernelTable {
   void (*store_kv)(const KvLayer& kv, std::uint32_t page, std::uint32_t cell, const float* k, const float* v,
                    std::uint32_t begin_head, std::uint32_t end_head);
   void (*attention)(const AttentionTask& task, std::uint64_t begin_unit, std::uint64_t end_unit, const StopFlag* stop);
-  // Tokens [begin, end).
-  void (*attention_finish)(const AttentionTask& task, std::uint32_t begin_token, std::uint32_t end_token);
+  // Heads [begin, end) of tokens [begin, end).
+  void (*attention_finish)(const AttentionTask& task, std::uint32_t begin_token, std::uint32_t end_token,
+                           std::uint32_t begin_head, std::uint32_t end_head);
 };
 
 // The best table this processor can run, or the one LOADLINE_ISA names (scalar, avx2, avxvnni, avx512, amx, neon).

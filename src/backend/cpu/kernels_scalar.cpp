@@ -145,11 +145,12 @@ void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_ti
   if (task.alongside != 0) gated_range(task, begin_tile + task.alongside, end_tile + task.alongside, stop);
 }
 
-void rms_norm(const float* x, const float* weight, float* out, std::uint64_t columns, float epsilon) {
+void rms_norm(const float* x, const float* weight, float* out, std::uint64_t columns, std::uint64_t begin,
+              std::uint64_t end, float epsilon) {
   float squares = 0;
   for (std::uint64_t c = 0; c < columns; ++c) squares += x[c] * x[c];
   const float factor = 1.0F / std::sqrt(squares / static_cast<float>(columns) + epsilon);
-  for (std::uint64_t c = 0; c < columns; ++c) out[c] = x[c] * factor * weight[c];
+  for (std::uint64_t c = begin; c < end; ++c) out[c] = x[c] * factor * weight[c];
 }
 
 void rope(float* x, std::uint32_t heads, std::uint32_t head_dim, std::uint32_t rotary, const float* cosines,
@@ -286,12 +287,13 @@ void attention(const AttentionTask& task, std::uint64_t begin_unit, std::uint64_
   }
 }
 
-void attention_finish(const AttentionTask& task, std::uint32_t begin_token, std::uint32_t end_token) {
+void attention_finish(const AttentionTask& task, std::uint32_t begin_token, std::uint32_t end_token,
+                      std::uint32_t begin_head, std::uint32_t end_head) {
   const std::uint32_t dim = task.kv.head_dim_v;
   for (std::uint32_t token = begin_token; token < end_token; ++token) {
     const std::uint32_t chunks = attention_chunks(task, token);
     if (chunks <= 1) continue;
-    for (std::uint32_t head = 0; head < task.heads; ++head) {
+    for (std::uint32_t head = begin_head; head < end_head; ++head) {
       float maximum = -std::numeric_limits<float>::infinity();
       for (std::uint32_t c = 0; c < chunks; ++c) {
         maximum = std::max(maximum, attention_partial(task, token, head, c)[align_up(dim, 16)]);

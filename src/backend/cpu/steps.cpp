@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "backend/cpu/kv_layout.h"
 #include "backend/cpu/tile.h"
@@ -121,10 +122,11 @@ void prepare_heads(const AttentionSlot& slot, const Pass& pass, std::uint32_t to
   float* k = k_row + std::uint64_t{head} * dim;
   if (slot.q_norm != nullptr) {
     for (std::uint32_t i = 0; i < group; ++i) {
-      kernels.rms_norm(q + std::uint64_t{i} * dim, slot.q_norm, q + std::uint64_t{i} * dim, dim, slot.epsilon);
+      float* head_q = q + std::uint64_t{i} * dim;
+      kernels.rms_norm(head_q, slot.q_norm, head_q, dim, 0, dim, slot.epsilon);
     }
   }
-  if (slot.k_norm != nullptr) kernels.rms_norm(k, slot.k_norm, k, dim, slot.epsilon);
+  if (slot.k_norm != nullptr) kernels.rms_norm(k, slot.k_norm, k, dim, 0, dim, slot.epsilon);
   const std::uint64_t angles = std::uint64_t{token} * (slot.rotary / 2);
   const float* cosines = pass.batch->cosines + angles;
   const float* sines = pass.batch->sines + angles;
@@ -164,27 +166,69 @@ void run(const AttentionStep& step, const Pass& pass, WorkQueue& queue) {
   }
 }
 
-void run(const PrepareStep& step, const Pass& pass, WorkQueue& queue) {
+struct Part {
+  std::uint64_t begin, end;
+};
+// Of `total` in whole units, one of `shares` equal parts.
+Part part_of(std::uint64_t total, std::uint64_t unit, int share, int shares) {
+  const std::uint64_t units = (total + unit - 1) / unit;
+  const auto at = [&](int i) {
+    return std::min(total, units * static_cast<std::uint64_t>(i) / static_cast<std::uint64_t>(shares) * unit);
+  };
+  return {at(share), at(share + 1)};
+}
+
+// Rows [first, last) of a step, of them the columns of `part`, which begins at a multiple of kActivationBlock and, with
+// attention to be finished, of a head; ends likewise, or with the row.
+void prepare_part(const PrepareStep& step, const Pass& pass, std::uint32_t first, std::uint32_t last, Part part) {
+  const KernelTable& kernels = *pass.kernels;
   const std::uint32_t rows = pass.rows(step.after_select);
-  const float* source = step.norm_weight != nullptr ? step.normed : step.x;
   const bool tiles = step.tiles && pass.on_matrix_unit(rows);
+  if (step.merge != nullptr) {
+    const std::uint32_t dim = step.merge->kv.head_dim_v;
+    kernels.attention_finish(step.merge->task(*pass.batch), first, last, static_cast<std::uint32_t>(part.begin / dim),
+                             static_cast<std::uint32_t>(part.end / dim));
+  }
+  if (step.norm_weight != nullptr) {
+    for (std::uint64_t t = first; t < last; ++t) {
+      kernels.rms_norm(step.x + t * step.width, step.norm_weight, step.normed + t * step.width, step.width, part.begin,
+                       part.end, step.epsilon);
+    }
+  }
+  const float* source = (step.norm_weight != nullptr ? step.normed : step.x) + part.begin;
+  const std::uint64_t columns = part.end - part.begin;
+  for (std::uint32_t i = 0; i < step.target_count; ++i) {
+    const auto [kind, to] = step.targets[i];
+    if (kind == quant::ActivationKind::Float32 && !tiles && columns < step.width) {
+      // Rows lie one after the other, so that each one's part stands alone.
+      const Bytes row = quant::activation_bytes(kind, step.width, 1);
+      for (std::uint64_t t = first; t < last; ++t) {
+        kernels.prepare(kind, source + t * step.width, step.width, columns, 0, 1, 1,
+                        to + t * row.value + part.begin * sizeof(float));
+      }
+      continue;
+    }
+    // A block of all rows comes before the next block.
+    const std::size_t before = part.begin / quant::kActivationBlock * rows * sizeof(quant::Int8Block);
+    kernels.prepare(tiles ? quant::in_tiles(kind) : kind, source, step.width, columns, first, last, rows, to + before);
+  }
+}
+
+// Of a few rows every thread has some columns, else of all columns some rows.
+void run(const PrepareStep& step, const Pass& pass, WorkQueue& queue, int thread) {
+  const std::uint32_t rows = pass.rows(step.after_select);
+  if (rows <= kFew) {
+    const std::uint64_t head = step.merge != nullptr ? step.merge->kv.head_dim_v : 1;
+    const Part part = part_of(step.width, std::lcm(std::uint64_t{quant::kActivationBlock}, head), thread, pass.threads);
+    if (part.begin < part.end) prepare_part(step, pass, 0, rows, part);
+    return;
+  }
   while (!pass.ending()) {
     const auto [begin, end] = queue.claim((rows + kRowGroup - 1) / kRowGroup, pass.threads, 1);
     if (begin == end) return;
     const auto first = static_cast<std::uint32_t>(begin * kRowGroup);
     const auto last = static_cast<std::uint32_t>(std::min<std::uint64_t>(end * kRowGroup, rows));
-    if (step.merge != nullptr) pass.kernels->attention_finish(step.merge->task(*pass.batch), first, last);
-    if (step.norm_weight != nullptr) {
-      for (std::uint64_t t = first; t < last; ++t) {
-        pass.kernels->rms_norm(step.x + t * step.width, step.norm_weight, step.normed + t * step.width, step.width,
-                               step.epsilon);
-      }
-    }
-    for (std::uint32_t i = 0; i < step.target_count; ++i) {
-      const quant::ActivationKind kind = step.targets[i].kind;
-      pass.kernels->prepare(tiles ? quant::in_tiles(kind) : kind, source, step.width, step.width, first, last, rows,
-                            step.targets[i].to);
-    }
+    prepare_part(step, pass, first, last, {0, step.width});
   }
 }
 
@@ -287,7 +331,7 @@ void run_step(const Step& step, std::size_t index, const Pass& pass, WorkQueue& 
     void operator()(const GateStep& s) const { run(s, pass, thread); }
     void operator()(const HeadsStep& s) const { run(s, pass, queue); }
     void operator()(const AttentionStep& s) const { run(s, pass, queue); }
-    void operator()(const PrepareStep& s) const { run(s, pass, queue); }
+    void operator()(const PrepareStep& s) const { run(s, pass, queue, thread); }
     void operator()(const LinearStep& s) const { run(s, index, pass, queue, thread); }
     void operator()(const GatedStep& s) const { run(s, index, pass, queue, thread); }
   };

@@ -72,8 +72,11 @@ class Cache {
     } else {
       table_.attention(task, 0, units, nullptr);
     }
-    table_.attention_finish(task, 0, tokens_ / 2);
-    table_.attention_finish(task, tokens_ / 2, tokens_);
+    // In parts, as threads do it.
+    for (const auto& [begin, end] : {std::pair{0U, tokens_ / 2}, std::pair{tokens_ / 2, tokens_}}) {
+      table_.attention_finish(task, begin, end, 0, shape_.heads / 2);
+      table_.attention_finish(task, begin, end, shape_.heads / 2, shape_.heads);
+    }
     return out;
   }
 

@@ -85,8 +85,8 @@ void check_vectors(const KernelTable& table, Random& random) {
     const std::vector<float> weight = random_activations(1, columns, Style::Normal, random);
     std::vector<float> a(columns);
     std::vector<float> b(columns);
-    table.rms_norm(x.data(), weight.data(), a.data(), columns, 1e-5F);
-    scalar.rms_norm(x.data(), weight.data(), b.data(), columns, 1e-5F);
+    table.rms_norm(x.data(), weight.data(), a.data(), columns, 0, columns, 1e-5F);
+    scalar.rms_norm(x.data(), weight.data(), b.data(), columns, 0, columns, 1e-5F);
     expect(close(a, b, 1e-5), "rms_norm", "");
     a = b = x;
     table.add(a.data(), weight.data(), columns);
@@ -127,7 +127,7 @@ void check_attention(const KernelTable& table, TensorType k_type, TensorType v_t
     out[i].resize(std::size_t{count} * kHeads * kDim);
     const AttentionTask task{layer, {&run, 1}, q.data(), out[i].data(), kHeads, 0.1F, workspace.data()};
     both[i]->attention(task, 0, attention_units(task), nullptr);
-    both[i]->attention_finish(task, 0, count);
+    both[i]->attention_finish(task, 0, count, 0, task.heads);
   }
   // The query is rounded to 8 bits where K is.
   expect(close(out[0], out[1], k_type == TensorType::Q8_0 ? 0.05 : 1e-4), "attention", quant::name_of(k_type));
