@@ -34,24 +34,37 @@ struct Limits {
   double int8_ops = 0, matrix_ops = 0;  // of the processor, whichever of them `ops` is
 };
 
-// Where weights fill as much, that very memory's, which may be slower to read than a smaller piece: part of that stays
-// in a large last cache, and where the pages lie matters too.
-double read_bandwidth(unsigned threads, std::span<const std::byte> weights) {
-  constexpr Bytes kLeastWeights = 512 * kMiB;
-  if (weights.size() < kLeastWeights.value) return hardware::measure_read_bandwidth(threads);
-  return hardware::measure_read_bandwidth(threads, weights);
-}
+// The processor's, in turn with its work. A prompt is measured against the matrix unit where that multiplies.
+class ProcessorLimits {
+ public:
+  ProcessorLimits(const plan::Shape& shape, std::span<const std::byte> weights)
+      : shape_(shape), weights_(weights.size() < kLeastWeights.value ? std::span<const std::byte>() : weights) {}
 
-// The processor's. A prompt is measured against the matrix unit where that multiplies.
-Limits measure_processor(const plan::Shape& shape, std::span<const std::byte> weights) {
-  Limits limits;
-  limits.read_bandwidth = read_bandwidth(shape.threads, weights);
-  limits.int8_ops = hardware::measure_int8_peak(hardware::measurable_instruction_sets().back(), shape.threads);
-  if (shape.matrix_unit) limits.matrix_ops = hardware::measure_matrix_peak(shape.threads);
-  limits.arithmetic = limits.matrix_ops > 0 ? "bf16" : "int8";
-  limits.ops = limits.matrix_ops > 0 ? limits.matrix_ops : limits.int8_ops;
-  return limits;
-}
+  Limits measure() {
+    Limits limits;
+    limits.read_bandwidth = read_bandwidth();
+    limits.int8_ops = hardware::measure_int8_peak(hardware::measurable_instruction_sets().back(), shape_.threads);
+    if (shape_.matrix_unit) limits.matrix_ops = hardware::measure_matrix_peak(shape_.threads);
+    limits.arithmetic = limits.matrix_ops > 0 ? "bf16" : "int8";
+    limits.ops = limits.matrix_ops > 0 ? limits.matrix_ops : limits.int8_ops;
+    return limits;
+  }
+
+ private:
+  // Where weights fill as much, that very memory's, which may be slower to read than a smaller piece: part of that
+  // stays in a large last cache, and where the pages lie matters too. Else of memory taken for it, once, as that takes
+  // a second.
+  static constexpr Bytes kLeastWeights = 512 * kMiB;
+  double read_bandwidth() {
+    if (!weights_.empty()) return hardware::measure_read_bandwidth(shape_.threads, weights_);
+    if (elsewhere_ == 0) elsewhere_ = hardware::measure_read_bandwidth(shape_.threads);
+    return elsewhere_;
+  }
+
+  const plan::Shape& shape_;
+  const std::span<const std::byte> weights_;
+  double elsewhere_ = 0;
+};
 
 // Of each figure the median; nothing but zeros where nothing was measured.
 Limits median_of(const std::vector<Limits>& measured) {
@@ -175,15 +188,16 @@ int run(const Options& options) {
     gpus.push_back({"VRAM", "float32", peaks.read_bandwidth, peaks.float_ops});
   }
   // In turn with what the model does: what others do on the machine, and how fast it is clocked, changes both alike.
+  ProcessorLimits processor(plan.shape, engine->weights_in_ram());
   std::vector<Limits> all;
   std::vector<std::vector<Limits>> of_test;
   const auto rows = engine::benchmark(*engine, options.test, interrupt.flag(), [&](std::size_t test) {
     of_test.resize(test + 1);
-    all.push_back(measure_processor(plan.shape, engine->weights_in_ram()));
+    all.push_back(processor.measure());
     of_test.back().push_back(all.back());
   });
-  const auto with_gpus = [&](const std::vector<Limits>& processor) {
-    std::vector<Limits> limits{median_of(processor)};
+  const auto with_gpus = [&](const std::vector<Limits>& of_processor) {
+    std::vector<Limits> limits{median_of(of_processor)};
     limits.insert(limits.end(), gpus.begin(), gpus.end());
     return limits;
   };
