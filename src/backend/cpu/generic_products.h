@@ -181,13 +181,33 @@ LOADLINE_INLINE void integer_segment(const typename Format::Header& header, cons
   }
 }
 
+// The same with every group's sum times its scale as a float.
+template <class Format, int n, int s>
+LOADLINE_INLINE void float_segment(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
+                                   const Values<Format> (&values)[n], F (&sums)[n]) {
+  constexpr int kGroups = Format::kSegmentGroups;
+  constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
+  using Dots = V::Dots<Format::kMost>;
+  Dots products[kGroups][n];
+  unrolled<kGroups>(LOADLINE_EACH(i) {
+    constexpr int kIndex = Format::template group_of<s>(i);
+    unrolled<n>(LOADLINE_EACH(t) { products[i][t] = Dots::from(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
+  });
+  Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+    prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+    unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(products[i][t], weights, offset); });
+  });
+  unrolled<kGroups>(LOADLINE_EACH(i) {
+    constexpr int kIndex = Format::template group_of<s>(i);
+    const F scale = Format::template scale<kIndex>(header, p);
+    unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(products[i][t].total()), scale, sums[t]); });
+  });
+}
+
 // Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (n * m + t) + r].
 template <class Format, int n, int streams>
 void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float* totals) {
   using Header = typename Format::Header;
-  constexpr int kGroups = Format::kSegmentGroups;
-  constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
-  using Dots = V::Dots<Format::kMost>;
   [&]<int... m, int... token>(std::integer_sequence<int, m...>,
                               std::integer_sequence<int, token...>) __attribute__((always_inline)) {
     const Header headers[streams] = {Header(p[m])...};
@@ -204,28 +224,11 @@ void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float
       unrolled<streams>(LOADLINE_EACH(i) {
         unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = V::fma(V::to_float(whole[i][t]), headers[i].d, sums[i][t]); });
       });
-    } else
+    } else {
       unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-        unrolled<streams>(LOADLINE_EACH(stream) {
-          Dots products[kGroups][n];
-          unrolled<kGroups>(LOADLINE_EACH(i) {
-            constexpr int kIndex = Format::template group_of<s>(i);
-            unrolled<n>(
-                LOADLINE_EACH(t) { products[i][t] = Dots::from(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
-          });
-          Format::template segment<s>(p[stream], [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
-            prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p[stream]);
-            unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(products[i][t], weights, offset); });
-          });
-          unrolled<kGroups>(LOADLINE_EACH(i) {
-            constexpr int kIndex = Format::template group_of<s>(i);
-            const F scale = Format::template scale<kIndex>(headers[stream], p[stream]);
-            unrolled<n>(LOADLINE_EACH(t) {
-              sums[stream][t] = V::fma(V::to_float(products[i][t].total()), scale, sums[stream][t]);
-            });
-          });
-        });
+        unrolled<streams>(LOADLINE_EACH(i) { float_segment<Format, n, s>(headers[i], p[i], x, values, sums[i]); });
       });
+    }
     unrolled<streams>(LOADLINE_EACH(i) {
       unrolled<n>(LOADLINE_EACH(t) {
         float* total = totals + kRows * (n * i + t);
