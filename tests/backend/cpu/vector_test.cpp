@@ -79,9 +79,11 @@ TEST_P(Vectors, rms_norm_agrees_with_double_arithmetic) {
       double squares = 0;
       for (const float value : x) squares += double{value} * value;
       const double factor = 1 / std::sqrt(squares / columns + 1e-6);
-      std::vector<float> out(columns);
+      constexpr float kUntouched = -777.0F;
+      std::vector<float> out(columns, kUntouched);
       const std::uint32_t middle = columns / 2 / 16 * 16;
       table_.rms_norm(x.data(), weight.data(), out.data(), columns, middle, columns, 1e-6F);
+      for (std::uint32_t c = 0; c < middle; ++c) ASSERT_EQ(out[c], kUntouched);
       table_.rms_norm(x.data(), weight.data(), out.data(), columns, 0, middle, 1e-6F);
       for (std::uint32_t c = 0; c < columns; ++c) {
         const double expected = x[c] * factor * weight[c];
