@@ -30,20 +30,33 @@ constexpr int kPartsOfStep = 3;
 static_assert(2 * kPartsOfStep <= WorkShares::kUses);
 int use_of(std::size_t step, int part) { return static_cast<int>(step % 2) * kPartsOfStep + part; }
 
+struct Part {
+  std::uint64_t begin, end;
+};
+// Of `total` in whole units, one of `shares` equal parts.
+Part part_of(std::uint64_t total, std::uint64_t unit, int share, int shares) {
+  const std::uint64_t units = (total + unit - 1) / unit;
+  const auto at = [&](int i) {
+    return std::min(total, units * static_cast<std::uint64_t>(i) / static_cast<std::uint64_t>(shares) * unit);
+  };
+  return {at(share), at(share + 1)};
+}
+
 // A few tokens times all tiles of a matrix: every thread has a share of consecutive tiles, and reads its two halves
 // side by side. Calls product(begin, end, alongside).
 template <class Product>
 void run_shares(const Pass& pass, int use, std::uint64_t tiles, int thread, Product&& product) {
-  const auto threads = static_cast<std::uint64_t>(pass.threads);
-  const auto begin_of = [&](int share) { return tiles * static_cast<std::uint64_t>(share) / threads; };
-  const auto half_of = [&](int share) { return (begin_of(share + 1) - begin_of(share) + 1) / 2; };
+  const auto half_of = [&](int share) {
+    const Part part = part_of(tiles, 1, share, pass.threads);
+    return (part.end - part.begin + 1) / 2;
+  };
   while (!pass.ending()) {
     const auto [share, from, to] = pass.shares->claim(use, thread, kRunTiles, half_of);
     if (from == to) return;
-    const std::uint64_t begin = begin_of(share);
+    const auto [begin, end] = part_of(tiles, 1, share, pass.threads);
     const std::uint64_t half = half_of(share);
     // The second half of an odd number is shorter by one.
-    const std::uint64_t both = std::min(to, begin_of(share + 1) - begin - half);
+    const std::uint64_t both = std::min(to, end - begin - half);
     if (from < both) product(begin + from, begin + both, half);
     if (both < to) product(begin + std::max(from, both), begin + to, std::uint64_t{0});
   }
@@ -164,18 +177,6 @@ void run(const AttentionStep& step, const Pass& pass, WorkQueue& queue) {
     if (begin == end) return;
     pass.kernels->attention(task, begin, end, pass.stop);
   }
-}
-
-struct Part {
-  std::uint64_t begin, end;
-};
-// Of `total` in whole units, one of `shares` equal parts.
-Part part_of(std::uint64_t total, std::uint64_t unit, int share, int shares) {
-  const std::uint64_t units = (total + unit - 1) / unit;
-  const auto at = [&](int i) {
-    return std::min(total, units * static_cast<std::uint64_t>(i) / static_cast<std::uint64_t>(shares) * unit);
-  };
-  return {at(share), at(share + 1)};
 }
 
 // Rows [first, last) of a step, of them the columns of `part`, which begins at a multiple of kActivationBlock and, with
