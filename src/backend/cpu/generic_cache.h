@@ -42,6 +42,16 @@ LOADLINE_INLINE void store_q8(std::byte* part, bool transposed, std::size_t dim,
   }
 }
 
+// Up to 16 floats as halves; zeros after them.
+struct Halves16 {
+  LOADLINE_INLINE Halves16(const float* x, std::size_t count) {
+    alignas(64) float values[16] = {};
+    std::memcpy(values, x, count * sizeof(float));
+    V::store_halves(bits, V::load_f(values));
+  }
+  alignas(64) std::uint16_t bits[16];
+};
+
 LOADLINE_INLINE void store_k(TensorType type, std::byte* part, std::size_t dim, std::size_t cell, const float* x) {
   if (type == TensorType::Q8_0) {
     store_q8(part, true, dim, cell, x);
@@ -50,11 +60,9 @@ LOADLINE_INLINE void store_k(TensorType type, std::byte* part, std::size_t dim, 
   } else {
     for (std::size_t i = 0; i < dim; i += 16) {
       const std::size_t count = dim - i < 16 ? dim - i : 16;
-      alignas(64) float values[16] = {};
-      std::memcpy(values, x + i, count * sizeof(float));
-      alignas(64) std::uint16_t halves[16];
-      V::store_halves(halves, V::load_f(values));
-      for (std::size_t j = 0; j < count; ++j) reinterpret_cast<std::uint16_t*>(part)[k_index(i + j, cell)] = halves[j];
+      const Halves16 halves(x + i, count);
+      for (std::size_t j = 0; j < count; ++j)
+        reinterpret_cast<std::uint16_t*>(part)[k_index(i + j, cell)] = halves.bits[j];
     }
   }
 }
@@ -67,11 +75,8 @@ LOADLINE_INLINE void store_v(TensorType type, std::byte* part, std::size_t dim, 
   } else {
     for (std::size_t i = 0; i < dim; i += 16) {
       const std::size_t count = dim - i < 16 ? dim - i : 16;
-      alignas(64) float values[16] = {};
-      std::memcpy(values, x + i, count * sizeof(float));
-      alignas(64) std::uint16_t halves[16];
-      V::store_halves(halves, V::load_f(values));
-      std::memcpy(part + (cell * dim + i) * 2, halves, count * 2);
+      const Halves16 halves(x + i, count);
+      std::memcpy(part + (cell * dim + i) * 2, halves.bits, count * 2);
     }
   }
 }
