@@ -84,7 +84,7 @@ void weights_operand(const std::byte* p, std::byte* out) {
     F offsets[kGroups];  // for the 1
     unrolled<kGroups>(LOADLINE_EACH(i) {
       constexpr int kIndex = Format::template group_of<s>(i);
-      const F scale = Format::template scale<kIndex>(header, p);
+      const F scale = float_scale<Format, kIndex>(header, p);
       scales[i] = V::mul(scale, V::set(256.0F));
       offsets[i] = V::fma(scale, V::set(-256.0F - kBias), minimum_of<Format, kIndex>(header, p));
     });

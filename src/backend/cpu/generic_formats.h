@@ -10,9 +10,9 @@
 //   kSymmetric     ... and none of them is -128
 //   kMins          what else is added to a row: nothing, a float per 32, or 6-bit or 4-bit mins times a float
 //   Header(p)      what is decoded once for all 256
-//   scale<g>       float scale of group g
 //   kByteScales    the scales are bytes, less kScaleBias, times a float for all 256 (header.d): that of group g is byte
 //                  scale_byte(g) of header.scales[scale_vector(g)]
+//   scale<g>       else: float scale of group g
 //   segment<s>     calls sink(group within the segment, offset of 4 values, weights) for part s of kSegments: all
 //   values
 //                  of kSegmentGroups groups, of which number i is group_of<s>(i); group and offset are integral
@@ -213,9 +213,14 @@ LOADLINE_INLINE I scale_twice(const typename Format::Header& h) {
   const I scale = V::byte_twice<Format::scale_byte(g)>(h.scales[Format::scale_vector(g)]);
   return Format::kScaleBias == 0 ? scale : V::sub16(scale, V::words(Format::kScaleBias));
 }
+// As a float, of any format.
 template <class Format, int g>
-LOADLINE_INLINE F float_scale(const typename Format::Header& h) {
-  return V::mul(V::to_float(integer_scale<Format, g>(h)), h.d);
+LOADLINE_INLINE F float_scale(const typename Format::Header& h, const std::byte* p) {
+  if constexpr (Format::kByteScales) {
+    return V::mul(V::to_float(integer_scale<Format, g>(h)), h.d);
+  } else {
+    return Format::template scale<g>(h, p);
+  }
 }
 
 // 64 values of nibbles per 32 bytes: the low ones first.
@@ -260,10 +265,6 @@ struct Q4_K : NibblesK {
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::Pairs32;
   using Header = SixBits;
-  template <int g>
-  static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
-    return float_scale<Q4_K, g>(h);
-  }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
     const I mask = V::bytes(0x0F);
@@ -282,10 +283,6 @@ struct Q5_K : NibblesK {
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::Pairs32;
   using Header = SixBits;
-  template <int g>
-  static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
-    return float_scale<Q5_K, g>(h);
-  }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
     const I mask = V::bytes(0x0F);
@@ -323,7 +320,8 @@ struct Sixteens {
 
 // 128 values per half: ql[64], qh[32]; scales are signed bytes of 16 values.
 struct Q6_K : Sixteens {
-  static constexpr bool kByteScales = false;  // their products with a group's sum do not fit
+  // Its scales are signed, and what its bias subtracts from a group's sum does not fit 16 bits.
+  static constexpr bool kByteScales = false;
   static constexpr int kBytes = 210;
   static constexpr int kBias = 32;
   static constexpr int kMost = 63;
@@ -378,10 +376,6 @@ struct Q2_K : Sixteens, ByteScales<0> {
     I scales[4], mins[4];
     F d, negative_dmin;
   };
-  template <int g>
-  static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
-    return float_scale<Q2_K, g>(h);
-  }
   static LOADLINE_INLINE F folded_scale(const Header& h) { return h.d; }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
@@ -428,10 +422,6 @@ struct Q3_K : Sixteens, ByteScales<32> {
     I scales[4];
     F d;
   };
-  template <int g>
-  static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
-    return float_scale<Q3_K, g>(h);
-  }
   // Folded weights are negated, see Folder.
   static LOADLINE_INLINE F folded_scale(const Header& h) { return V::sub(V::zero_f(), h.d); }
   template <int s, class Sink>
@@ -502,10 +492,6 @@ struct IQ4_XS {
     F d;
     I scales[2];
   };
-  template <int g>
-  static LOADLINE_INLINE F scale(const Header& h, const std::byte*) {
-    return float_scale<IQ4_XS, g>(h);
-  }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
     const I mask = V::bytes(0x0F);

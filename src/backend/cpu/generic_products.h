@@ -133,109 +133,119 @@ LOADLINE_INLINE I scale_pair(const typename Format::Header& h) {
   return Format::kScaleBias == 0 ? pair : V::sub16(pair, V::words(Format::kScaleBias));
 }
 
-// Adds segment s of 16 rows times n tokens to the sums of what their scales are multiples of.
+// What a bias subtracts from the weights as a segment hands them over.
+template <class Format>
+constexpr int kSegmentBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
+
+// The sums of the groups of segment s, of 16 rows times n tokens.
 template <class Format, int n, int s>
-LOADLINE_INLINE void integer_segment(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
-                                     const Values<Format> (&values)[n], I (&sums)[n]) {
+struct GroupSums {
+  static constexpr int kGroups = Format::kSegmentGroups;
+  LOADLINE_INLINE GroupSums(const std::byte* p, const Int8Block* x, const Values<Format> (&values)[n]) {
+    unrolled<kGroups>(LOADLINE_EACH(i) {
+      constexpr int kIndex = Format::template group_of<s>(i);
+      unrolled<n>(LOADLINE_EACH(t) {
+        of[i][t] = V::Dots<Format::kMost>::from(start_of<Format::kGroup, kSegmentBias<Format>>(x[t], kIndex));
+      });
+    });
+    Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+      prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+      unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(of[i][t], weights, offset); });
+    });
+  }
+  V::Dots<Format::kMost> of[kGroups][n];
+};
+
+// Adds a segment with every group's sum times its scale as a float.
+template <class Format, int n, int s>
+LOADLINE_INLINE void add_as_floats(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
+                                   const Values<Format> (&values)[n], F (&sums)[n]) {
+  const GroupSums<Format, n, s> groups(p, x, values);
+  unrolled<groups.kGroups>(LOADLINE_EACH(i) {
+    const F scale = float_scale<Format, Format::template group_of<s>(i)>(header, p);
+    unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(groups.of[i][t].total()), scale, sums[t]); });
+  });
+}
+
+// The same with integer scales, and sums of two groups in the halves of a lane.
+template <class Format, int n, int s>
+LOADLINE_INLINE void add_in_pairs(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
+                                  const Values<Format> (&values)[n], I (&sums)[n]) {
+  const GroupSums<Format, n, s> groups(p, x, values);
+  unrolled<groups.kGroups / 2>(LOADLINE_EACH(i) {
+    constexpr int kIndex = Format::template group_of<s>(2 * i);
+    static_assert(Format::template group_of<s>(2 * i + 1) == kIndex + 2);
+    const I pair = scale_pair<Format, kIndex>(header);
+    unrolled<n>(LOADLINE_EACH(t) {
+      const I both = V::low_halves(groups.of[2 * i][t].total(), groups.of[2 * i + 1][t].total());
+      sums[t] = V::dot16(sums[t], both, pair);
+    });
+  });
+}
+
+// The same where products come in 16 bits, which are scaled as they are widened.
+template <class Format, int n, int s>
+LOADLINE_INLINE void add_as_widened(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
+                                    const Values<Format> (&values)[n], I (&sums)[n]) {
   constexpr int kGroups = Format::kSegmentGroups;
-  constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
+  constexpr int kBias = kSegmentBias<Format>;
   using Dots = V::Dots<Format::kMost>;
+  static_assert(Format::kSigned || Format::kGroup * 127 * kBias + 2 * 127 * Format::kMost * Dots::kRun < 32768);
   Dots products[kGroups][n];
   I scales[kGroups];
   unrolled<kGroups>(LOADLINE_EACH(i) {
     constexpr int kIndex = Format::template group_of<s>(i);
-    if constexpr (V::kNarrow) scales[i] = scale_twice<Format, kIndex>(header);
-    unrolled<n>(LOADLINE_EACH(t) {
-      const I start = start_of<Format::kGroup, kBias>(x[t], kIndex);
-      if constexpr (V::kNarrow) {
-        static_assert(Format::kSigned || Format::kGroup * 127 * kBias + 2 * 127 * Format::kMost * Dots::kRun < 32768);
-        products[i][t] = Dots::to_be_scaled(start);
-      } else {
-        products[i][t] = Dots::from(start);
-      }
-    });
+    scales[i] = scale_twice<Format, kIndex>(header);
+    unrolled<n>(
+        LOADLINE_EACH(t) { products[i][t] = Dots::to_be_scaled(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
   });
   Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
     prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
-    unrolled<n>(LOADLINE_EACH(t) {
-      if constexpr (V::kNarrow) {
-        products[i][t].add_scaled(values[t].pairs(weights, offset), scales[i], sums[t]);
-      } else {
-        values[t].multiply(products[i][t], weights, offset);
-      }
-    });
+    unrolled<n>(LOADLINE_EACH(t) { products[i][t].add_scaled(values[t].pairs(weights, offset), scales[i], sums[t]); });
   });
-  if constexpr (V::kNarrow) {
-    unrolled<kGroups>(
-        LOADLINE_EACH(i) { unrolled<n>(LOADLINE_EACH(t) { products[i][t].finish_scaled(scales[i], sums[t]); }); });
-  } else {
-    unrolled<kGroups / 2>(LOADLINE_EACH(i) {
-      constexpr int kIndex = Format::template group_of<s>(2 * i);
-      static_assert(Format::template group_of<s>(2 * i + 1) == kIndex + 2);
-      const I pair = scale_pair<Format, kIndex>(header);
-      unrolled<n>(LOADLINE_EACH(t) {
-        const I both = V::low_halves(products[2 * i][t].total(), products[2 * i + 1][t].total());
-        sums[t] = V::dot16(sums[t], both, pair);
-      });
-    });
-  }
-}
-
-// The same with every group's sum times its scale as a float.
-template <class Format, int n, int s>
-LOADLINE_INLINE void float_segment(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
-                                   const Values<Format> (&values)[n], F (&sums)[n]) {
-  constexpr int kGroups = Format::kSegmentGroups;
-  constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
-  using Dots = V::Dots<Format::kMost>;
-  Dots products[kGroups][n];
-  unrolled<kGroups>(LOADLINE_EACH(i) {
-    constexpr int kIndex = Format::template group_of<s>(i);
-    unrolled<n>(LOADLINE_EACH(t) { products[i][t] = Dots::from(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
-  });
-  Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
-    prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
-    unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(products[i][t], weights, offset); });
-  });
-  unrolled<kGroups>(LOADLINE_EACH(i) {
-    constexpr int kIndex = Format::template group_of<s>(i);
-    const F scale = Format::template scale<kIndex>(header, p);
-    unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(products[i][t].total()), scale, sums[t]); });
-  });
+  unrolled<kGroups>(
+      LOADLINE_EACH(i) { unrolled<n>(LOADLINE_EACH(t) { products[i][t].finish_scaled(scales[i], sums[t]); }); });
 }
 
 // Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (n * m + t) + r].
 template <class Format, int n, int streams>
 void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float* totals) {
   using Header = typename Format::Header;
-  [&]<int... m, int... token>(std::integer_sequence<int, m...>,
-                              std::integer_sequence<int, token...>) __attribute__((always_inline)) {
-    const Header headers[streams] = {Header(p[m])...};
-    const Values<Format> values[n] = {Values<Format>(x[token])...};
-    F sums[streams][n];
-    unrolled<streams>(
-        LOADLINE_EACH(i) { unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); }); });
-    if constexpr (kIntegerSums<Format>) {
-      I whole[streams][n];
-      unrolled<streams * n>(LOADLINE_EACH(i) { whole[i / n][i % n] = V::zero(); });
-      unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-        unrolled<streams>(LOADLINE_EACH(i) { integer_segment<Format, n, s>(headers[i], p[i], x, values, whole[i]); });
-      });
-      unrolled<streams>(LOADLINE_EACH(i) {
-        unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = V::fma(V::to_float(whole[i][t]), headers[i].d, sums[i][t]); });
-      });
-    } else {
-      unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-        unrolled<streams>(LOADLINE_EACH(i) { float_segment<Format, n, s>(headers[i], p[i], x, values, sums[i]); });
-      });
-    }
-    unrolled<streams>(LOADLINE_EACH(i) {
-      unrolled<n>(LOADLINE_EACH(t) {
-        float* total = totals + kRows * (n * i + t);
-        V::store_f(total, V::fma(sums[i][t], V::set(x[t].scale), V::load_f(total)));
-      });
-    });
-  }(std::make_integer_sequence<int, streams>{}, std::make_integer_sequence<int, n>{});
+  [&]<int... m, int... token>(std::integer_sequence<int, m...>, std::integer_sequence<int, token...>)
+      __attribute__((always_inline)) {
+        const Header headers[streams] = {Header(p[m])...};
+        const Values<Format> values[n] = {Values<Format>(x[token])...};
+        F sums[streams][n];
+        unrolled<streams>(LOADLINE_EACH(i) {
+          unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); });
+        });
+        if constexpr (kIntegerSums<Format>) {
+          I whole[streams][n];
+          unrolled<streams * n>(LOADLINE_EACH(i) { whole[i / n][i % n] = V::zero(); });
+          unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+            unrolled<streams>(LOADLINE_EACH(i) {
+              if constexpr (V::kNarrow) {
+                add_as_widened<Format, n, s>(headers[i], p[i], x, values, whole[i]);
+              } else {
+                add_in_pairs<Format, n, s>(headers[i], p[i], x, values, whole[i]);
+              }
+            });
+          });
+          unrolled<streams>(LOADLINE_EACH(i) {
+            unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = V::fma(V::to_float(whole[i][t]), headers[i].d, sums[i][t]); });
+          });
+        } else {
+          unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+            unrolled<streams>(LOADLINE_EACH(i) { add_as_floats<Format, n, s>(headers[i], p[i], x, values, sums[i]); });
+          });
+        }
+        unrolled<streams>(LOADLINE_EACH(i) {
+          unrolled<n>(LOADLINE_EACH(t) {
+            float* total = totals + kRows * (n * i + t);
+            V::store_f(total, V::fma(sums[i][t], V::set(x[t].scale), V::load_f(total)));
+          });
+        });
+      }(std::make_integer_sequence<int, streams>{}, std::make_integer_sequence<int, n>{});
 }
 
 // The same for one tile and any n, V::kDirect tokens at a time.
@@ -345,7 +355,7 @@ LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
       });
       unrolled<kGroups>(LOADLINE_EACH(i) {
         constexpr int kIndex = Format::template group_of<s>(i);
-        V::store_f(out.scales[kIndex], Format::template scale<kIndex>(header, p));
+        V::store_f(out.scales[kIndex], float_scale<Format, kIndex>(header, p));
       });
     }
   });
