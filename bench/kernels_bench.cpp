@@ -1,6 +1,7 @@
 // kernels_bench [--set NAME] [--filter TEXT] [--threads N]: every row of the kernel table against what the machine can
 // do at best, both measured in the same run. A table on standard output, one row per line:
-//   generate FORMAT   one token times matrices of 1 GiB together: weights per second, share of the read bandwidth
+//   generate FORMAT   one token times matrices of 1 GiB together: weights per second, share of the rate at which the
+//                     same memory is read, measured in turn
 //   batch4 FORMAT     four tokens, likewise
 //   prompt FORMAT     512 tokens times a matrix of 4096 columns (prompt14k: of 14336): operations per second, share of
 //                     the 8-bit peak (float peak for the float formats; of all in a set with a matrix unit its peak)
@@ -23,6 +24,7 @@
 
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/layout.h"
+#include "backend/cpu/run_shares.h"
 #include "backend/cpu/tile.h"
 #include "base/error.h"
 #include "base/thread_pool.h"
@@ -37,6 +39,8 @@ using cpu::KernelTable;
 using cpu::Matrix;
 using quant::TensorType;
 using Clock = std::chrono::steady_clock;
+
+constexpr int kRounds = 3;  // of measuring a limit and what it limits in turn
 
 struct Options {
   std::string set, filter;
@@ -91,6 +95,11 @@ void fill_random(TensorType type, std::byte* data, std::size_t size) {
   }
 }
 
+double median(std::vector<double> values) {
+  std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
+  return values[values.size() / 2];
+}
+
 double median_seconds(const std::function<void()>& run) {
   run();
   std::vector<double> seconds;
@@ -101,8 +110,7 @@ double median_seconds(const std::function<void()>& run) {
     seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
     total += seconds.back();
   }
-  std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
-  return seconds[seconds.size() / 2];
+  return median(seconds);
 }
 
 class Runner {
@@ -165,24 +173,51 @@ class Runner {
     Region prepared;
   };
 
-  // `tokens` tokens times 1 GiB of matrices [4096][4096].
+  // `tokens` tokens times 1 GiB of matrices [4096][4096], of which each thread has its share, as the device does it.
+  // The results of some matrices take turns in the caches, as a model's do.
   void stream(const quant::Format& format, std::uint32_t tokens, const std::string& name) {
-    constexpr std::uint64_t kColumns = 4096;
-    const std::size_t tile_bytes = quant::size_of(format.type, cpu::kTileRows * kColumns).value;
-    const std::uint64_t tiles = (std::size_t{1} << 30) / tile_bytes / 32 * 32;
-    const Region weights(tiles * tile_bytes);
-    fill_random(format.type, weights.data(), tiles * tile_bytes);
-    const Input x(table_, format.type, kColumns, tokens);
-    const std::uint64_t rows = tiles * cpu::kTileRows;
-    std::vector<float> out(rows * tokens);
-    const cpu::MatmulTask task{
-        {format.type, weights.data(), rows, kColumns}, x.prepared.data(), tokens, out.data(), rows, nullptr, false};
-    const double seconds = median_seconds([&] {
-      split(tiles, tokens <= cpu::kFew ? 2 : 4,
-            [&](std::uint64_t begin, std::uint64_t end, int) { table_.matmul(task, begin, end, nullptr); });
-    });
-    const double rate = static_cast<double>(tiles * tile_bytes) / seconds;
-    fmt::print("{:<20} {:8.2f} GB/s    {:5.1f} % of read bandwidth\n", name, rate / 1e9, 100 * rate / bandwidth_);
+    constexpr std::uint64_t kSide = 4096;
+    constexpr std::size_t kOutputs = 4;
+    const std::size_t bytes = quant::size_of(format.type, kSide * kSide).value;
+    const std::size_t count = (std::size_t{1} << 30) / bytes;
+    const Region weights(count * bytes);
+    fill_random(format.type, weights.data(), count * bytes);
+    const Input x(table_, format.type, kSide, tokens);
+    const Region out(kOutputs * kSide * tokens * sizeof(float));
+    std::vector<WorkShares> shares;
+    for (std::size_t i = 0; i < count; ++i) shares.emplace_back(pool_.threads());
+    const auto multiply = [&] {
+      for (WorkShares& of_matrix : shares) {
+        for (int thread = 0; thread < pool_.threads(); ++thread) of_matrix.renew(0, thread);
+      }
+      pool_.run([&](int thread) noexcept {
+        for (std::size_t i = 0; i < count; ++i) {
+          cpu::MatmulTask task{{format.type, weights.data() + i * bytes, kSide, kSide},
+                               x.prepared.data(),
+                               tokens,
+                               out.as<float>() + i % kOutputs * kSide * tokens,
+                               kSide,
+                               nullptr,
+                               false};
+          cpu::run_shares(
+              shares[i], 0, task.weights.tiles(), pool_.threads(), thread, [] { return true; },
+              [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
+                task.alongside = alongside;
+                table_.matmul(task, begin, end, nullptr);
+              });
+        }
+      });
+    };
+    // The machine's memory may become slower or faster from one second to the next: so in turn.
+    std::vector<double> rates;
+    std::vector<double> limits;
+    for (int round = 0; round < kRounds; ++round) {
+      limits.push_back(hardware::measure_read_bandwidth(options_.threads, {weights.data(), count * bytes}));
+      rates.push_back(static_cast<double>(count * bytes) / median_seconds(multiply));
+    }
+    const double rate = median(rates);
+    fmt::print("{:<20} {:8.2f} GB/s    {:5.1f} % of {:.2f} GB/s read\n", name, rate / 1e9, 100 * rate / median(limits),
+               median(limits) / 1e9);
     std::fflush(stdout);
   }
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "backend/cpu/kv_layout.h"
+#include "backend/cpu/run_shares.h"
 #include "backend/cpu/tile.h"
 #include "quant/matrix_workspace.h"
 
@@ -19,48 +20,12 @@ constexpr std::uint32_t kRowGroup = quant::kActivationTokens;
 constexpr std::uint64_t kLeastTiles = 4;
 constexpr std::uint64_t kMatrixTiles = quant::kMatrixRows / kTileRows;
 
-// Tiles of each of two runs that are claimed at once for a few tokens: little, as the next claim goes on where this one
-// ends, yet enough for a kernel to write its results together.
-constexpr std::uint64_t kRunTiles = 8;
-
 constexpr std::size_t kCacheLine = 64;
 
 // Products by each of the three matrices that a step may have follow each other without a barrier.
 constexpr int kPartsOfStep = 3;
 static_assert(2 * kPartsOfStep <= WorkShares::kUses);
 int use_of(std::size_t step, int part) { return static_cast<int>(step % 2) * kPartsOfStep + part; }
-
-struct Part {
-  std::uint64_t begin, end;
-};
-// Of `total` in whole units, one of `shares` equal parts.
-Part part_of(std::uint64_t total, std::uint64_t unit, int share, int shares) {
-  const std::uint64_t units = (total + unit - 1) / unit;
-  const auto at = [&](int i) {
-    return std::min(total, units * static_cast<std::uint64_t>(i) / static_cast<std::uint64_t>(shares) * unit);
-  };
-  return {at(share), at(share + 1)};
-}
-
-// A few tokens times all tiles of a matrix: every thread has a share of consecutive tiles, and reads its two halves
-// side by side. Calls product(begin, end, alongside).
-template <class Product>
-void run_shares(const Pass& pass, int use, std::uint64_t tiles, int thread, Product&& product) {
-  const auto half_of = [&](int share) {
-    const Part part = part_of(tiles, 1, share, pass.threads);
-    return (part.end - part.begin + 1) / 2;
-  };
-  while (!pass.ending()) {
-    const auto [share, from, to] = pass.shares->claim(use, thread, kRunTiles, half_of);
-    if (from == to) return;
-    const auto [begin, end] = part_of(tiles, 1, share, pass.threads);
-    const std::uint64_t half = half_of(share);
-    // The second half of an odd number is shorter by one.
-    const std::uint64_t both = std::min(to, end - begin - half);
-    if (from < both) product(begin + from, begin + both, half);
-    if (both < to) product(begin + std::max(from, both), begin + to, std::uint64_t{0});
-  }
-}
 
 void run(const EmbedStep& step, const Pass& pass, WorkQueue& queue) {
   const auto tokens = pass.batch->tokens;
@@ -253,11 +218,13 @@ void run(const LinearStep& step, std::size_t index, const Pass& pass, WorkQueue&
   if (rows <= kFew) {
     for (std::uint32_t i = 0; i < step.part_count; ++i) {
       MatmulTask task = task_of(step.parts[i], pass, rows);
-      run_shares(pass, use_of(index, static_cast<int>(i)), task.weights.tiles(), thread,
-                 [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
-                   task.alongside = alongside;
-                   pass.kernels->matmul(task, begin, end, pass.stop);
-                 });
+      run_shares(
+          *pass.shares, use_of(index, static_cast<int>(i)), task.weights.tiles(), pass.threads, thread,
+          [&] { return !pass.ending(); },
+          [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
+            task.alongside = alongside;
+            pass.kernels->matmul(task, begin, end, pass.stop);
+          });
     }
     return;
   }
@@ -289,11 +256,12 @@ void run(const GatedStep& step, std::size_t index, const Pass& pass, WorkQueue& 
   task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
   if (task.tokens == 0) return;
   if (task.tokens <= kFew) {
-    run_shares(pass, use_of(index, 0), task.gate.tiles(), thread,
-               [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
-                 task.alongside = alongside;
-                 pass.kernels->gated(task, begin, end, pass.stop);
-               });
+    run_shares(
+        *pass.shares, use_of(index, 0), task.gate.tiles(), pass.threads, thread, [&] { return !pass.ending(); },
+        [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
+          task.alongside = alongside;
+          pass.kernels->gated(task, begin, end, pass.stop);
+        });
     return;
   }
   task.workspace = workspace_of(step, pass, task.tokens, thread);
