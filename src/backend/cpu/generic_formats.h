@@ -14,9 +14,11 @@
 //                  scale_byte(g) of header.scales[scale_vector(g)]
 //   scale<g>       else: float scale of group g
 //   segment<s>     calls sink(group within the segment, offset of 4 values, weights) for part s of kSegments: all
-//   values
-//                  of kSegmentGroups groups, of which number i is group_of<s>(i); group and offset are integral
+//                  values of kSegmentGroups groups, of which number i is group_of<s>(i); group and offset are integral
 //                  constants
+//   in_place<s>    as segment<s>, but the weights of group i may come times 2 to the kPlaces[i], which saves shifting
+//   them
+//                  (kInPlace; only with kByteScales)
 //   turn(offset)   which of the 64 calls for all segments hands over the values at `offset`
 //   fold           (kFold) the weight times its group's integer scale, as a signed byte plus V::kSignedOffset, or
 //                  where there is no bias unsigned and at most kMostFolded
@@ -197,6 +199,7 @@ LOADLINE_INLINE I signed_byte_of(I v) {
 template <int bias>
 struct ByteScales {
   static constexpr bool kByteScales = true;
+  static constexpr bool kInPlace = false;
   static constexpr int kScaleBias = bias;
   static constexpr int scale_vector(int g) { return g / 4; }
   static constexpr int scale_byte(int g) { return g % 4; }
@@ -357,6 +360,10 @@ struct Q6_K : Sixteens {
 
 // Sixteen scales and mins of 4 bits; 2-bit weights, four times 32 values in the same 32 bytes.
 struct Q2_K : Sixteens, ByteScales<0> {
+  // How many of a byte's four weights can be multiplied where they are.
+  static constexpr int kUnshifted = V::kLargest == 255 ? 4 : 2;
+  static constexpr bool kInPlace = true;
+  static constexpr int kPlaces[] = {0, 2, 4 % (2 * kUnshifted), 6 % (2 * kUnshifted)};
   static constexpr int kBytes = 84;
   static constexpr int kBias = 0;
   static constexpr int kMost = 3;
@@ -386,6 +393,16 @@ struct Q2_K : Sixteens, ByteScales<0> {
           LOADLINE_EACH(j) { sink(Const<j>{}, Const<offset_of<s>(j, u)>{}, V::and_(V::shift<2 * j>(packed), mask)); });
     });
   }
+  template <int s, class Sink>
+  static LOADLINE_INLINE void in_place(const std::byte* p, Sink&& sink) {
+    unrolled<4>(LOADLINE_EACH(u) {
+      const I packed = unit<16>(p, s * 4 + u);
+      unrolled<4>(LOADLINE_EACH(j) {
+        const I mask = V::bytes(0x03 << kPlaces[j]);
+        sink(Const<j>{}, Const<offset_of<s>(j, u)>{}, V::and_(V::shift<2 * j - kPlaces[j]>(packed), mask));
+      });
+    });
+  }
   // At most 3 * 15, so two neighbouring bytes are multiplied at once.
   struct Folder {
     template <int g>
@@ -397,9 +414,30 @@ struct Q2_K : Sixteens, ByteScales<0> {
   };
 };
 
-// Sixteen scales of 6 bits less 32; 2-bit weights as in Q2_K and a third bit in hmask, less 4.
-struct Q3_K : Sixteens, ByteScales<32> {
+// Sixteen scales of 6 bits less 32; weights of 3 bits less 4, as layout.h (three bits) rearranges them: for each half
+// of the 256 values twelve units of a low weight, a high one and two bits of others. Segment s is a half.
+struct Q3_K : ByteScales<32> {
   static constexpr int kBytes = 110;
+  static constexpr int kGroup = 16;
+  static constexpr int kSegments = 2;
+  static constexpr int kSegmentGroups = 8;
+  static constexpr bool kSymmetric = false;
+  // Groups whose scales lie two bytes apart follow each other.
+  static constexpr int in_pairs(int group) { return group / 4 * 4 + group % 2 * 2 + group % 4 / 2; }
+  template <int s>
+  static constexpr int group_of(int i) {
+    return 8 * s + in_pairs(i);
+  }
+  // Groups 0 to 2 are the low weights, 3 to 5 the high ones; the other two are put together from the rest.
+  static constexpr bool kInPlace = true;
+  static constexpr int kPlaces[] = {0, 0, 0, 3, 3, 2, 3, 0};
+  static constexpr int turn(int offset) {
+    const int group = offset / 16 % 8;
+    const int quad = offset / 4 % 4;
+    const int unit = 4 * (group % 3) + quad;  // of the low and the high weights
+    const int within = group < 6 ? 8 * (unit / 3) + group / 3 * 3 + unit % 3 : 8 * quad + group;
+    return offset / 128 * 32 + within;
+  }
   static constexpr int kBias = 4;
   static constexpr int kMost = 7;
   static constexpr int kMostFolded = 255;
@@ -426,15 +464,35 @@ struct Q3_K : Sixteens, ByteScales<32> {
   static LOADLINE_INLINE F folded_scale(const Header& h) { return V::sub(V::zero_f(), h.d); }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    const I mask = V::bytes(0x03);
-    const I third = V::bytes(0x04);
-    unrolled<4>(LOADLINE_EACH(u) {
-      const I packed = unit<32>(p, s * 4 + u);
-      const I bits = unit<0>(p, s % 2 * 4 + u);
-      unrolled<4>(LOADLINE_EACH(j) {
-        sink(Const<j>{}, Const<offset_of<s>(j, u)>{},
-             V::or_and(V::and_(V::shift<2 * j>(packed), mask), V::shift<4 * (s / 2) + j - 2>(bits), third));
+    weights<s, false>(p, sink);
+  }
+  template <int s, class Sink>
+  static LOADLINE_INLINE void in_place(const std::byte* p, Sink&& sink) {
+    weights<s, true>(p, sink);
+  }
+  // The weight that ends at bit `place`.
+  template <int place, bool stays>
+  static LOADLINE_INLINE I weight(I packed) {
+    return V::and_(stays ? packed : V::shift<place>(packed), V::bytes(stays ? 0x07 << place : 0x07));
+  }
+  template <int s, bool stay, class Sink>
+  static LOADLINE_INLINE void weights(const std::byte* p, Sink& sink) {
+    unrolled<4>(LOADLINE_EACH(t) {
+      const I units[] = {unit<0>(p, 12 * s + 3 * t), unit<0>(p, 12 * s + 3 * t + 1), unit<0>(p, 12 * s + 3 * t + 2)};
+      const auto hand_over = [&](auto group, auto quad, I w) __attribute__((always_inline)) {
+        sink(Const<in_pairs(group)>{}, Const<128 * s + 16 * group + 4 * quad>{}, w);
+      };
+      unrolled<3>(LOADLINE_EACH(k) {
+        hand_over(Const<(3 * t + k) / 4>{}, Const<(3 * t + k) % 4>{}, weight<0, true>(units[k]));
       });
+      unrolled<3>(LOADLINE_EACH(k) {
+        hand_over(Const<3 + (3 * t + k) / 4>{}, Const<(3 * t + k) % 4>{}, weight<3, stay>(units[k]));
+      });
+      I rest = V::and_(units[0], V::bytes(0xC0));
+      rest = V::or_and(rest, V::shift<2>(units[1]), V::bytes(0x30));
+      rest = V::or_and(rest, V::shift<4>(units[2]), V::bytes(0x0C));
+      hand_over(Const<6>{}, t, weight<2, stay>(rest));
+      hand_over(Const<7>{}, t, weight<5, false>(rest));
     });
   }
   // (q - 4) * scale lies in -124 .. 128, so its negative is a signed byte. Two neighbouring bytes q are multiplied at
@@ -468,6 +526,7 @@ struct IQ4_XS {
   }
   static constexpr int turn(int offset) { return turn_of_nibbles32(offset); }
   static constexpr bool kByteScales = true;
+  static constexpr bool kInPlace = false;
   static constexpr int kScaleBias = 32;
   static constexpr int scale_vector(int g) { return g % 2; }
   static constexpr int scale_byte(int g) { return g / 2; }

@@ -133,78 +133,113 @@ LOADLINE_INLINE I scale_pair(const typename Format::Header& h) {
   return Format::kScaleBias == 0 ? pair : V::sub16(pair, V::words(Format::kScaleBias));
 }
 
-// What a bias subtracts from the weights as a segment hands them over.
+// What the integer sum of 256 values starts from, so that the bias is subtracted from every weight: minus the bias
+// times every group's scale times the sum of its activations.
 template <class Format>
-constexpr int kSegmentBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
+LOADLINE_INLINE I biased_start(const typename Format::Header& h, const Int8Block& x) {
+  if constexpr (Format::kSigned || Format::kBias == 0) return V::zero();
+  static_assert(Format::kSigned || Format::kBias == 0 ||
+                (Format::kGroup == 16 && Format::kScaleBias * Format::kBias == 128));
+  I sum = V::zero();
+  unrolled<4>(LOADLINE_EACH(i) { sum = dot_mins(sum, h.scales[i], x.sums16 + 4 * i); });
+  // What the bias of the scales adds is 128 times the sum of all activations.
+  return V::sub32(V::sub32(V::zero(), V::repeat(&x.start256)), V::shl32<log2_of(Format::kBias)>(sum));
+}
 
-// The sums of the groups of segment s, of 16 rows times n tokens.
-template <class Format, int n, int s>
-struct GroupSums {
-  static constexpr int kGroups = Format::kSegmentGroups;
-  LOADLINE_INLINE GroupSums(const std::byte* p, const Int8Block* x, const Values<Format> (&values)[n]) {
-    unrolled<kGroups>(LOADLINE_EACH(i) {
-      constexpr int kIndex = Format::template group_of<s>(i);
-      unrolled<n>(LOADLINE_EACH(t) {
-        of[i][t] = V::Dots<Format::kMost>::from(start_of<Format::kGroup, kSegmentBias<Format>>(x[t], kIndex));
-      });
-    });
-    Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
-      prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
-      unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(of[i][t], weights, offset); });
-    });
+// The weights of group i of a segment come times 2 to the power of this from each_in_place.
+template <class Format>
+constexpr int place_of(int i) {
+  if constexpr (Format::kByteScales && Format::kInPlace) return Format::kPlaces[i];
+  return 0;
+}
+template <class Format, int s, class Sink>
+LOADLINE_INLINE void each_in_place(const std::byte* p, Sink&& sink) {
+  if constexpr (Format::kInPlace) {
+    Format::template in_place<s>(p, sink);
+  } else {
+    Format::template segment<s>(p, sink);
   }
-  V::Dots<Format::kMost> of[kGroups][n];
-};
+}
 
 // Adds a segment with every group's sum times its scale as a float.
 template <class Format, int n, int s>
 LOADLINE_INLINE void add_as_floats(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
                                    const Values<Format> (&values)[n], F (&sums)[n]) {
-  const GroupSums<Format, n, s> groups(p, x, values);
-  unrolled<groups.kGroups>(LOADLINE_EACH(i) {
+  constexpr int kGroups = Format::kSegmentGroups;
+  constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
+  V::Dots<Format::kMost> groups[kGroups][n];
+  unrolled<kGroups>(LOADLINE_EACH(i) {
+    constexpr int kIndex = Format::template group_of<s>(i);
+    unrolled<n>(LOADLINE_EACH(t) {
+      groups[i][t] = V::Dots<Format::kMost>::from(start_of<Format::kGroup, kBias>(x[t], kIndex));
+    });
+  });
+  Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+    prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+    unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(groups[i][t], weights, offset); });
+  });
+  unrolled<kGroups>(LOADLINE_EACH(i) {
     const F scale = float_scale<Format, Format::template group_of<s>(i)>(header, p);
-    unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(groups.of[i][t].total()), scale, sums[t]); });
+    unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(groups[i][t].total()), scale, sums[t]); });
   });
 }
 
 // The same with integer scales, and sums of two groups in the halves of a lane.
 template <class Format, int n, int s>
-LOADLINE_INLINE void add_in_pairs(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
-                                  const Values<Format> (&values)[n], I (&sums)[n]) {
-  const GroupSums<Format, n, s> groups(p, x, values);
-  unrolled<groups.kGroups / 2>(LOADLINE_EACH(i) {
+LOADLINE_INLINE void add_in_pairs(const typename Format::Header& header, const std::byte* p,
+                                  const Values<Format> (&values)[n], I (&sums)[1][n]) {
+  constexpr int kGroups = Format::kSegmentGroups;
+  V::Dots<Format::kMost> groups[kGroups][n];
+  unrolled<kGroups * n>(LOADLINE_EACH(i) { groups[i / n][i % n] = V::Dots<Format::kMost>::from(V::zero()); });
+  each_in_place<Format, s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+    prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+    unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(groups[i][t], weights, offset); });
+  });
+  unrolled<kGroups / 2>(LOADLINE_EACH(i) {
     constexpr int kIndex = Format::template group_of<s>(2 * i);
     static_assert(Format::template group_of<s>(2 * i + 1) == kIndex + 2);
     const I pair = scale_pair<Format, kIndex>(header);
     unrolled<n>(LOADLINE_EACH(t) {
-      const I both = V::low_halves(groups.of[2 * i][t].total(), groups.of[2 * i + 1][t].total());
-      sums[t] = V::dot16(sums[t], both, pair);
+      constexpr int kPlace = place_of<Format>(2 * i);
+      I low = groups[2 * i][t].total();
+      if constexpr (kPlace > 0) low = V::sra32<kPlace>(low);
+      const I both = V::halves_of<place_of<Format>(2 * i + 1)>(low, groups[2 * i + 1][t].total());
+      sums[0][t] = V::dot16(sums[0][t], both, pair);
     });
   });
 }
 
-// The same where products come in 16 bits, which are scaled as they are widened.
-template <class Format, int n, int s>
-LOADLINE_INLINE void add_as_widened(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
-                                    const Values<Format> (&values)[n], I (&sums)[n]) {
+// The same where products come in 16 bits, which are scaled as they are widened; weights at `place` go to sums[place].
+template <class Format, int n, int s, int places>
+LOADLINE_INLINE void add_as_widened(const typename Format::Header& header, const std::byte* p,
+                                    const Values<Format> (&values)[n], I (&sums)[places][n]) {
   constexpr int kGroups = Format::kSegmentGroups;
-  constexpr int kBias = kSegmentBias<Format>;
-  using Dots = V::Dots<Format::kMost>;
-  static_assert(Format::kSigned || Format::kGroup * 127 * kBias + 2 * 127 * Format::kMost * Dots::kRun < 32768);
-  Dots products[kGroups][n];
+  V::Dots<Format::kMost> products[kGroups][n];
   I scales[kGroups];
   unrolled<kGroups>(LOADLINE_EACH(i) {
-    constexpr int kIndex = Format::template group_of<s>(i);
-    scales[i] = scale_twice<Format, kIndex>(header);
-    unrolled<n>(
-        LOADLINE_EACH(t) { products[i][t] = Dots::to_be_scaled(start_of<Format::kGroup, kBias>(x[t], kIndex)); });
+    scales[i] = scale_twice<Format, Format::template group_of<s>(i)>(header);
+    unrolled<n>(LOADLINE_EACH(t) { products[i][t] = V::Dots<Format::kMost>::from(V::zero()); });
   });
-  Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+  each_in_place<Format, s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+    constexpr int kPlace = place_of<Format>(i);
+    constexpr int kRun = V::Dots<Format::kMost>::run_at(kPlace);
+    constexpr int kProducts = Format::kGroup / 4;
     prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
-    unrolled<n>(LOADLINE_EACH(t) { products[i][t].add_scaled(values[t].pairs(weights, offset), scales[i], sums[t]); });
+    unrolled<n>(LOADLINE_EACH(t) {
+      products[i][t].template add_scaled<(kRun < kProducts ? kRun : kProducts)>(values[t].pairs(weights, offset),
+                                                                                scales[i], sums[kPlace][t]);
+    });
   });
-  unrolled<kGroups>(
-      LOADLINE_EACH(i) { unrolled<n>(LOADLINE_EACH(t) { products[i][t].finish_scaled(scales[i], sums[t]); }); });
+}
+
+// How many sums of 256 values are kept apart: where products are widened, one for each place of weights.
+template <class Format>
+constexpr int sum_places() {
+  int most = 0;
+  if constexpr (V::kNarrow && Format::kInPlace) {
+    for (const int place : Format::kPlaces) most = place > most ? place : most;
+  }
+  return most + 1;
 }
 
 // Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (n * m + t) + r].
@@ -220,19 +255,28 @@ void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float
           unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); });
         });
         if constexpr (kIntegerSums<Format>) {
-          I whole[streams][n];
-          unrolled<streams * n>(LOADLINE_EACH(i) { whole[i / n][i % n] = V::zero(); });
+          constexpr int kPlaces = sum_places<Format>();
+          I whole[streams][kPlaces][n];
+          unrolled<streams * n>(LOADLINE_EACH(i) {
+            whole[i / n][0][i % n] = biased_start<Format>(headers[i / n], x[i % n]);
+            unrolled<kPlaces - 1>(LOADLINE_EACH(place) { whole[i / n][place + 1][i % n] = V::zero(); });
+          });
           unrolled<Format::kSegments>(LOADLINE_EACH(s) {
             unrolled<streams>(LOADLINE_EACH(i) {
               if constexpr (V::kNarrow) {
-                add_as_widened<Format, n, s>(headers[i], p[i], x, values, whole[i]);
+                add_as_widened<Format, n, s>(headers[i], p[i], values, whole[i]);
               } else {
-                add_in_pairs<Format, n, s>(headers[i], p[i], x, values, whole[i]);
+                add_in_pairs<Format, n, s>(headers[i], p[i], values, whole[i]);
               }
             });
           });
           unrolled<streams>(LOADLINE_EACH(i) {
-            unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = V::fma(V::to_float(whole[i][t]), headers[i].d, sums[i][t]); });
+            unrolled<n>(LOADLINE_EACH(t) {
+              I sum = whole[i][0][t];
+              unrolled<kPlaces - 1>(
+                  LOADLINE_EACH(place) { sum = V::add32(sum, V::sra32<place + 1>(whole[i][place + 1][t])); });
+              sums[i][t] = V::fma(V::to_float(sum), headers[i].d, sums[i][t]);
+            });
           });
         } else {
           unrolled<Format::kSegments>(LOADLINE_EACH(s) {

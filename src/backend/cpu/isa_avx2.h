@@ -24,11 +24,13 @@ struct V {
 
 #ifdef __AVXVNNI__
   static constexpr int kSignedOffset = 128;
+  static constexpr int kLargest = 255;
   static constexpr bool kNarrow = false;
 #else
   // Products are summed in 16 bits first, so that the unsigned operand cannot be a signed weight plus 128: signed ones
   // are multiplied by their magnitude with the activation's sign changed.
   static constexpr int kSignedOffset = 0;
+  static constexpr int kLargest = 128;
   static constexpr bool kNarrow = true;
 #endif
   static constexpr int kSums = 4;
@@ -108,10 +110,11 @@ struct V {
     constexpr int kOrder = static_cast<int>(0x80008000) + j * 0x00010001;
     return shuffle(v, quads(kOrder + 0x000C000C, kOrder + 0x00080008, kOrder + 0x00040004, kOrder));
   }
-  // The low 16 bits of each lane of two vectors.
-  static LOADLINE_INLINE I low_halves(I low, I high) {
-    return {_mm256_blend_epi16(low.lo, _mm256_slli_epi32(high.lo, 16), 0xAA),
-            _mm256_blend_epi16(low.hi, _mm256_slli_epi32(high.hi, 16), 0xAA)};
+  // The low 16 bits of each lane of `low`, and above them 16 bits of `high` from bit `place` on.
+  template <int place>
+  static LOADLINE_INLINE I halves_of(I low, I high) {
+    return {_mm256_blend_epi16(low.lo, _mm256_slli_epi32(high.lo, 16 - place), 0xAA),
+            _mm256_blend_epi16(low.hi, _mm256_slli_epi32(high.hi, 16 - place), 0xAA)};
   }
   // 0x10 in byte i of a lane whose bit 4 c + i is set.
   template <int c>
@@ -139,10 +142,13 @@ struct V {
     return {_mm256_dpwssd_avx_epi32(sum.lo, a.lo, b.lo), _mm256_dpwssd_avx_epi32(sum.hi, a.hi, b.hi)};
   }
 #else
+  // How many sums of two products 16 bits hold, a power of two.
+  static constexpr int run_of(int most) { return most >= 128 ? 1 : most > 31 ? 2 : most > 15 ? 4 : 8; }
   template <int most>
   struct Dots {
-    // How many sums of two products 16 bits hold, a power of two.
-    static constexpr int kRun = most >= 128 ? 1 : most > 31 ? 2 : most > 15 ? 4 : 8;
+    static constexpr int kRun = run_of(most);
+    // The same for weights times 2 to the power of `place`.
+    static constexpr int run_at(int place) { return run_of(most << place); }
     static_assert(most >= 128 || kRun * 2 * 127 * most < 32768);
     I sum, run;
     int steps;  // in `run`; a constant wherever loops are unrolled
@@ -167,16 +173,12 @@ struct V {
       steps = 0;
     }
     // Sums times a scale, in both halves of every lane, which is no work: it takes the place of the ones that widen the
-    // sums. All that are added go to `all`. The start must fit 16 bits.
-    static LOADLINE_INLINE Dots to_be_scaled(I start) { return {zero(), and_(start, ints(0xFFFF)), 0}; }
+    // sums. After `length` that are added they go to `all`.
+    template <int length>
     LOADLINE_INLINE void add_scaled(I products, I scale, I& all) {
-      run = add16(run, products);
-      if (++steps == kRun) finish_scaled(scale, all);
-    }
-    LOADLINE_INLINE void finish_scaled(I scale, I& all) {
-      if (steps == 0) return;
+      run = steps == 0 ? products : add16(run, products);
+      if (++steps < length) return;
       all = dot16(all, run, scale);
-      run = zero();
       steps = 0;
     }
   };

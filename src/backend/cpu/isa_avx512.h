@@ -20,6 +20,7 @@ struct V {
   // The unsigned operand of the dot product cannot hold a signed weight: it is stored plus this, and the accumulator
   // starts from minus this times the sum of the activations.
   static constexpr int kSignedOffset = 128;
+  static constexpr int kLargest = 255;  // of the unsigned operand of the dot product
   // Whether products of unsigned weights of up to 6 bits are cheaper than those of 8 bits: then such weights stay as
   // they are.
   static constexpr bool kNarrow = false;
@@ -90,9 +91,10 @@ struct V {
     return _mm512_shuffle_epi8(
         v, _mm512_set4_epi32(kOrder + 0x000C000C, kOrder + 0x00080008, kOrder + 0x00040004, kOrder));
   }
-  // The low 16 bits of each lane of two vectors.
-  static LOADLINE_INLINE I low_halves(I low, I high) {
-    return _mm512_mask_blend_epi16(0xAAAAAAAA, low, _mm512_slli_epi32(high, 16));
+  // The low 16 bits of each lane of `low`, and above them 16 bits of `high` from bit `place` on.
+  template <int place>
+  static LOADLINE_INLINE I halves_of(I low, I high) {
+    return _mm512_mask_blend_epi16(0xAAAAAAAA, low, _mm512_slli_epi32(high, 16 - place));
   }
   // 0x10 in byte i of a lane whose bit 4 c + i is set.
   template <int c>

@@ -22,6 +22,7 @@ struct V {
   };
 
   static constexpr int kSignedOffset = 0;  // the dot product takes signed bytes
+  static constexpr int kLargest = 127;
   static constexpr bool kNarrow = false;
   static constexpr int kSums = 4;
   static constexpr int kDirect = 1;
@@ -146,8 +147,10 @@ struct V {
     return {{s32(vqtbl1q_u8(u8(v.q[0]), order)), s32(vqtbl1q_u8(u8(v.q[1]), order)), s32(vqtbl1q_u8(u8(v.q[2]), order)),
              s32(vqtbl1q_u8(u8(v.q[3]), order))}};
   }
-  // The low 16 bits of each lane of two vectors.
-  static LOADLINE_INLINE I low_halves(I low, I high) {
+  // The low 16 bits of each lane of `low`, and above them 16 bits of `high` from bit `place` on.
+  template <int place>
+  static LOADLINE_INLINE I halves_of(I low, I high) {
+    if constexpr (place > 0) high = shr32<place>(high);
     return {{vsliq_n_s32(low.q[0], high.q[0], 16), vsliq_n_s32(low.q[1], high.q[1], 16),
              vsliq_n_s32(low.q[2], high.q[2], 16), vsliq_n_s32(low.q[3], high.q[3], 16)}};
   }

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "backend/cpu/three_bits.h"
 #include "quant/format.h"
 
 #if defined(__SSE2__)
@@ -17,18 +18,18 @@ namespace {
 constexpr LayoutField kFieldsF32[] = {{0, 4, 4}};
 constexpr LayoutField kFieldsF16[] = {{0, 2, 2}};
 constexpr LayoutField kFieldsBF16[] = {{0, 4, 4}};
-constexpr LayoutField kFieldsQ4_0[] = {{0, 2, 2}, {2, 16, 4}};     // d, qs
-constexpr LayoutField kFieldsQ4_1[] = {{0, 4, 2}, {4, 16, 4}};     // d and m, qs
-constexpr LayoutField kFieldsQ5_0[] = {{0, 2, 2}, {2, 20, 4}};     // d, qh and qs
-constexpr LayoutField kFieldsQ5_1[] = {{0, 4, 2}, {4, 20, 4}};     // d and m, qh and qs
-constexpr LayoutField kFieldsQ8_0[] = {{0, 2, 2}, {2, 32, 4}};     // d, qs
-constexpr LayoutField kFieldsQ2_K[] = {{0, 80, 4}, {80, 4, 2}};    // scales and qs, d and dmin
-constexpr LayoutField kFieldsQ3_K[] = {{0, 108, 4}, {108, 2, 2}};  // hmask, qs, scales; d
-constexpr LayoutField kFieldsQ4_K[] = {{0, 4, 2}, {4, 140, 4}};    // d and dmin; scales, qs
-constexpr LayoutField kFieldsQ5_K[] = {{0, 4, 2}, {4, 172, 4}};    // d and dmin; scales, qh, qs
-constexpr LayoutField kFieldsQ6_K[] = {{0, 208, 4}, {208, 2, 2}};  // ql, qh, scales; d
-constexpr LayoutField kFieldsIQ4_NL[] = {{0, 2, 2}, {2, 16, 4}};   // d, qs
-constexpr LayoutField kFieldsIQ4_XS[] = {{0, 4, 2}, {4, 132, 4}};  // d and scales_h; scales_l, qs
+constexpr LayoutField kFieldsQ4_0[] = {{0, 2, 2}, {2, 16, 4}};                       // d, qs
+constexpr LayoutField kFieldsQ4_1[] = {{0, 4, 2}, {4, 16, 4}};                       // d and m, qs
+constexpr LayoutField kFieldsQ5_0[] = {{0, 2, 2}, {2, 20, 4}};                       // d, qh and qs
+constexpr LayoutField kFieldsQ5_1[] = {{0, 4, 2}, {4, 20, 4}};                       // d and m, qh and qs
+constexpr LayoutField kFieldsQ8_0[] = {{0, 2, 2}, {2, 32, 4}};                       // d, qs
+constexpr LayoutField kFieldsQ2_K[] = {{0, 80, 4}, {80, 4, 2}};                      // scales and qs, d and dmin
+constexpr LayoutField kFieldsQ3_K[] = {{0, 96, 4, true}, {96, 12, 4}, {108, 2, 2}};  // hmask and qs; scales; d
+constexpr LayoutField kFieldsQ4_K[] = {{0, 4, 2}, {4, 140, 4}};                      // d and dmin; scales, qs
+constexpr LayoutField kFieldsQ5_K[] = {{0, 4, 2}, {4, 172, 4}};                      // d and dmin; scales, qh, qs
+constexpr LayoutField kFieldsQ6_K[] = {{0, 208, 4}, {208, 2, 2}};                    // ql, qh, scales; d
+constexpr LayoutField kFieldsIQ4_NL[] = {{0, 2, 2}, {2, 16, 4}};                     // d, qs
+constexpr LayoutField kFieldsIQ4_XS[] = {{0, 4, 2}, {4, 132, 4}};                    // d and scales_h; scales_l, qs
 
 #define LOADLINE_FORMAT(name, id, elements, bytes) \
   constexpr BlockLayout kLayout##name = {elements, bytes, kFields##name};
@@ -126,6 +127,48 @@ void interleave_field(const std::byte* rows, std::size_t row_stride, std::uint64
   for (std::uint64_t i = 0; i < kTileRows * size; i += 16) stream(target + i, small + i);
 }
 
+// Weights of 3 bits of 4 rows.
+using ThreeBits = UnitVector<4>::Type[kThreeBitUnits];
+
+// Unit `unit` of row `row` of a tile's field.
+std::size_t place_of(std::uint32_t unit, std::uint32_t row) { return (std::size_t{unit} * kTileRows + row) * 4; }
+
+void load_units(const std::byte* field, std::uint32_t row, ThreeBits& units) {
+  for (std::uint32_t u = 0; u < kThreeBitUnits; ++u) std::memcpy(&units[u], field + place_of(u, row), sizeof units[u]);
+}
+
+void store_units(const ThreeBits& units, std::uint32_t row, std::byte* field) {
+  for (std::uint32_t u = 0; u < kThreeBitUnits; ++u) std::memcpy(field + place_of(u, row), &units[u], sizeof units[u]);
+}
+
+// The field of 16 rows that three_bits.h rearranges.
+void interleave_three_bits(const std::byte* rows, std::size_t row_stride, std::byte* target) {
+  for (std::uint32_t r = 0; r < kTileRows; r += 4) {
+    ThreeBits file;
+    for (std::uint32_t u = 0; u < kThreeBitUnits; u += 4) {
+      UnitVector<4>::Type square[4];
+      for (std::uint32_t k = 0; k < 4; ++k) std::memcpy(&square[k], rows + (r + k) * row_stride + u * 4, 16);
+      transpose(square);
+      std::copy_n(square, 4, file + u);
+    }
+    ThreeBits tile;
+    join_three_bits(file, tile);
+    for (std::uint32_t u = 0; u < kThreeBitUnits; ++u) stream(target + place_of(u, r), &tile[u]);
+  }
+}
+
+// The same of fewer rows.
+void interleave_some_three_bits(const std::byte* rows, std::size_t row_stride, std::uint32_t count, std::byte* target) {
+  interleave_some(rows, row_stride, count, kThreeBitUnits * 4, 4, target);
+  for (std::uint32_t r = 0; r < kTileRows; r += 4) {
+    ThreeBits file;
+    ThreeBits tile;
+    load_units(target, r, file);
+    join_three_bits(file, tile);
+    store_units(tile, r, target);
+  }
+}
+
 // A field of 16 rows out of its tile, `size` bytes of each. Stores are what it costs: rows lie a power of two apart as
 // often as not, and so compete for the same places in the cache.
 void separate_twos(const std::byte* source, std::uint64_t size, std::size_t row_stride, std::byte* target) {
@@ -162,6 +205,19 @@ void separate_fours(const std::byte* source, std::uint64_t size, std::size_t row
   }
 }
 
+void separate_three_bits(const std::byte* source, std::size_t row_stride, std::byte* target) {
+  constexpr std::uint64_t kSize = kThreeBitUnits * 4;
+  std::byte field[kTileRows * kSize];
+  for (std::uint32_t r = 0; r < kTileRows; r += 4) {
+    ThreeBits tile;
+    ThreeBits file;
+    load_units(source, r, tile);
+    split_three_bits(tile, file);
+    store_units(file, r, field);
+  }
+  separate_fours(field, kSize, row_stride, target);
+}
+
 // The way back from `interleave`, for 16 rows.
 void separate(const BlockLayout& layout, const std::byte* tile, std::uint64_t count, std::size_t row_stride,
               std::byte* file_rows) {
@@ -170,12 +226,26 @@ void separate(const BlockLayout& layout, const std::byte* tile, std::uint64_t co
   for (std::uint64_t block = 0; block < count; block += together) {
     const std::uint64_t blocks = std::min(together, count - block);
     for (const LayoutField& field : layout.fields) {
-      const auto separate_units = field.unit == 4 ? separate_fours : separate_twos;
-      separate_units(tile + std::size_t{kTileRows} * field.offset, field.size * blocks, row_stride,
-                     file_rows + block * layout.bytes + field.offset);
+      const std::byte* source = tile + std::size_t{kTileRows} * field.offset;
+      std::byte* target = file_rows + block * layout.bytes + field.offset;
+      if (field.three_bits) {
+        separate_three_bits(source, row_stride, target);
+      } else {
+        const auto separate_units = field.unit == 4 ? separate_fours : separate_twos;
+        separate_units(source, field.size * blocks, row_stride, target);
+      }
     }
     tile += std::size_t{kTileRows} * layout.bytes * blocks;
   }
+}
+
+// The same of one row.
+void split_in_place(std::byte* field) {
+  std::uint32_t tile[kThreeBitUnits];
+  std::uint32_t file[kThreeBitUnits];
+  std::memcpy(tile, field, sizeof tile);
+  split_three_bits(tile, file);
+  std::memcpy(field, file, sizeof file);
 }
 
 }  // namespace
@@ -201,7 +271,10 @@ void interleave(const BlockLayout& layout, const std::byte* file_rows, std::size
       const std::byte* source = file_rows + block * layout.bytes + field.offset;
       std::byte* target = tile + std::size_t{kTileRows} * field.offset;
       const std::uint64_t size = field.size * together;
-      if (rows < kTileRows) {
+      if (field.three_bits) {
+        rows < kTileRows ? interleave_some_three_bits(source, row_stride, rows, target)
+                         : interleave_three_bits(source, row_stride, target);
+      } else if (rows < kTileRows) {
         interleave_some(source, row_stride, rows, size, field.unit, target);
       } else if (field.unit == 4) {
         interleave_field<4>(source, row_stride, size, target);
@@ -278,6 +351,7 @@ void extract(const Matrix& matrix, std::uint64_t row, std::uint64_t first, std::
         const std::byte* unit = block + kTileRows * (field.offset + i) + lane * field.unit;
         std::memcpy(target + field.offset + i, unit, field.unit);
       }
+      if (field.three_bits) split_in_place(target + field.offset);
     }
     target += part.bytes;
     element += part.elements;

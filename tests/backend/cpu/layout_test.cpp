@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 
 #include "backend/cpu/kernel_cases.h"
+#include "backend/cpu/tile.h"
 
 namespace loadline::cpu::test {
 namespace {
@@ -86,7 +88,7 @@ TEST_P(Layout, every_byte_is_where_the_formula_says) {
       const std::byte* tile = m.packed.data() + row / 16 * 16 * row_bytes;
       for (std::uint32_t block = 0; block < blocks; ++block) {
         for (const LayoutField& field : layout.fields) {
-          for (std::uint32_t i = 0; i < field.size; ++i) {
+          for (std::uint32_t i = 0; i < field.size && !field.three_bits; ++i) {
             const std::size_t in_row = std::size_t{block} * layout.bytes + field.offset;
             const std::size_t packed =
                 16 * in_row + std::size_t{i} / field.unit * 16 * field.unit + row % 16 * field.unit + i % field.unit;
@@ -94,6 +96,44 @@ TEST_P(Layout, every_byte_is_where_the_formula_says) {
                 << "row " << row << " of " << blocks << " blocks, block " << block << ", byte " << field.offset + i;
           }
         }
+      }
+    }
+  }
+}
+
+// Bit by bit: every weight of Q3_K is where three_bits.h says, for whole tiles and through copy_superblock.
+TEST(ThreeBits, every_bit_is_where_the_table_says) {
+  struct Bit {
+    std::uint32_t unit, bit;
+  };
+  const auto bits_of = [](std::uint32_t quad) -> std::array<Bit, 3> {
+    const std::uint32_t first = quad / 32 * 12;
+    const std::uint32_t v = quad % 32;
+    if (v < 12) return {{{first + v, 0}, {first + v, 1}, {first + v, 2}}};
+    if (v < 24) return {{{first + v - 12, 3}, {first + v - 12, 4}, {first + v - 12, 5}}};
+    const std::uint32_t unit = first + v % 4 * 3;
+    if (v < 28) return {{{unit + 2, 6}, {unit + 2, 7}, {unit + 1, 6}}};
+    return {{{unit + 1, 7}, {unit, 6}, {unit, 7}}};
+  };
+  Random random(5);
+  for (const std::uint32_t rows : {16U, 5U}) {
+    const TestMatrix m(TensorType::Q3_K, rows, 256, Style::Normal, random);
+    Buffer tile(16 * 110);
+    copy_superblock(tile_of(m.matrix(), 0), 0, tile.data());
+    for (std::uint32_t row = 0; row < rows; ++row) {
+      const std::byte* block = m.file.data() + row * std::size_t{110};
+      for (std::uint32_t i = 0; i < 256; ++i) {
+        // As ggml-common.h has it: hmask[32], then qs[64].
+        const std::uint32_t low = std::to_integer<std::uint32_t>(block[32 + i / 128 * 32 + i % 32]) >> i % 128 / 32 * 2;
+        const std::uint32_t high = std::to_integer<std::uint32_t>(block[i % 32]) >> i / 32;
+        const std::uint32_t expected = (low & 3) | (high & 1) << 2;
+        std::uint32_t found = 0;
+        for (std::uint32_t b = 0; b < 3; ++b) {
+          const Bit place = bits_of(i / 4)[b];
+          const auto byte = std::to_integer<std::uint32_t>(tile.data()[place.unit * 64 + row * 4 + i % 4]);
+          found |= (byte >> place.bit & 1) << b;
+        }
+        ASSERT_EQ(found, expected) << rows << " rows, row " << row << ", weight " << i;
       }
     }
   }
