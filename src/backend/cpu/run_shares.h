@@ -21,21 +21,17 @@ inline Part part_of(std::uint64_t total, std::uint64_t unit, int share, int shar
   return {at(share), at(share + 1)};
 }
 
-// Tiles of each of two runs that are claimed at once: little, as the next claim goes on where this one ends, yet enough
-// for a kernel to write its results together.
-constexpr std::uint64_t kRunTiles = 8;
-
 // Calls product(begin, end, alongside), as a MatmulTask has them, until all tiles are claimed or going_on() is false.
-// `use` is the number of the work in `shares`, the same for all threads.
+// `use` is the number of the work in `shares`, the same for all threads; `most` is the most tiles of a run per claim.
 template <class GoingOn, class Product>
-void run_shares(WorkShares& shares, int use, std::uint64_t tiles, int threads, int thread, GoingOn&& going_on,
-                Product&& product) {
+void run_shares(WorkShares& shares, int use, std::uint64_t tiles, std::uint64_t most, int threads, int thread,
+                GoingOn&& going_on, Product&& product) {
   const auto half_of = [&](int share) {
     const Part part = part_of(tiles, 1, share, threads);
     return (part.end - part.begin + 1) / 2;
   };
   while (going_on()) {
-    const auto [share, from, to] = shares.claim(use, thread, kRunTiles, half_of);
+    const auto [share, from, to] = shares.claim(use, thread, most, half_of);
     if (from == to) return;
     const auto [begin, end] = part_of(tiles, 1, share, threads);
     const std::uint64_t half = half_of(share);

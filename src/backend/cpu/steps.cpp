@@ -219,7 +219,7 @@ void run(const LinearStep& step, std::size_t index, const Pass& pass, WorkQueue&
     for (std::uint32_t i = 0; i < step.part_count; ++i) {
       MatmulTask task = task_of(step.parts[i], pass, rows);
       run_shares(
-          *pass.shares, use_of(index, static_cast<int>(i)), task.weights.tiles(), pass.threads, thread,
+          *pass.shares, use_of(index, static_cast<int>(i)), task.weights.tiles(), kRunTiles, pass.threads, thread,
           [&] { return !pass.ending(); },
           [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
             task.alongside = alongside;
@@ -257,7 +257,8 @@ void run(const GatedStep& step, std::size_t index, const Pass& pass, WorkQueue& 
   if (task.tokens == 0) return;
   if (task.tokens <= kFew) {
     run_shares(
-        *pass.shares, use_of(index, 0), task.gate.tiles(), pass.threads, thread, [&] { return !pass.ending(); },
+        *pass.shares, use_of(index, 0), task.gate.tiles(), kGateTiles, pass.threads, thread,
+        [&] { return !pass.ending(); },
         [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
           task.alongside = alongside;
           pass.kernels->gated(task, begin, end, pass.stop);

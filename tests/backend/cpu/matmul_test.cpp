@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "backend/cpu/kernel_cases.h"
+#include "backend/cpu/tile.h"
 
 namespace loadline::cpu::test {
 namespace {
@@ -147,17 +148,28 @@ TEST_P(Products, of_two_runs_of_tiles_side_by_side_are_those_of_each) {
     task.alongside = 0;
     table_.matmul(task, 15, 17, nullptr);
     EXPECT_EQ(std::memcmp(whole.data(), parts.data(), whole.size() * sizeof(float)), 0) << tokens << " tokens";
+  }
+}
 
-    std::vector<float> gated(whole.size());
-    std::vector<float> gated_parts(whole.size(), kUntouched);
-    GatedTask both{m.matrix(), m.matrix(), activations.data(), activations.data(), tokens, gated.data(), m.rows};
-    table_.gated(both, 0, 31, nullptr);
-    both.out = gated_parts.data();
-    both.alongside = 16;
-    table_.gated(both, 0, 15, nullptr);
-    both.alongside = 0;
-    table_.gated(both, 15, 16, nullptr);
-    EXPECT_EQ(std::memcmp(gated.data(), gated_parts.data(), gated.size() * sizeof(float)), 0) << tokens << " tokens";
+TEST_P(Products, of_two_runs_of_gates_side_by_side_are_those_of_each) {
+  Random random(10);
+  const std::uint32_t columns = std::max(block_, 64U);
+  constexpr std::uint32_t kRun = kGateTiles + 11;  // more than the gates, and the results, that are kept at a time
+  for (const std::uint32_t tokens : {1U, 3U}) {
+    const TestMatrix m(type_, 16 * 2 * kRun + 5, columns, Style::Normal, random);
+    const TestMatrix up(type_, m.rows, columns, Style::Normal, random);
+    const std::vector<float> x = random_activations(tokens, columns, Style::Normal, random);
+    const Buffer activations = prepared(table_, type_, x, tokens, columns);
+    std::vector<float> alone(std::size_t{tokens} * m.rows);
+    std::vector<float> runs(alone.size(), kUntouched);
+    GatedTask task{m.matrix(), up.matrix(), activations.data(), activations.data(), tokens, alone.data(), m.rows};
+    for (std::uint32_t i = 0; i <= 2 * kRun; ++i) table_.gated(task, i, i + 1, nullptr);
+    task.out = runs.data();
+    task.alongside = kRun;
+    table_.gated(task, 0, kRun, nullptr);
+    task.alongside = 0;
+    table_.gated(task, 2 * kRun, 2 * kRun + 1, nullptr);
+    EXPECT_EQ(std::memcmp(alone.data(), runs.data(), alone.size() * sizeof(float)), 0) << tokens << " tokens";
   }
 }
 
