@@ -321,11 +321,20 @@ struct Sixteens {
   }
 };
 
-// 128 values per half: ql[64], qh[32]; scales are signed bytes of 16 values.
-struct Q6_K : Sixteens {
+// Weights of 6 bits less 32, of each group three units as rearranged_bits.h has them; scales are signed bytes.
+struct Q6_K {
   // Its scales are signed, and what its bias subtracts from a group's sum does not fit 16 bits.
   static constexpr bool kByteScales = false;
   static constexpr int kBytes = 210;
+  static constexpr int kGroup = 16;
+  static constexpr int kSegments = 4;
+  static constexpr int kSegmentGroups = 4;
+  static constexpr bool kSymmetric = false;
+  template <int s>
+  static constexpr int group_of(int i) {
+    return 4 * s + i;
+  }
+  static constexpr int turn(int offset) { return offset / 4; }
   static constexpr int kBias = 32;
   static constexpr int kMost = 63;
   static constexpr bool kSigned = false;
@@ -341,19 +350,14 @@ struct Q6_K : Sixteens {
   }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    constexpr int kHalf = s / 2;
-    constexpr int kFirst = s % 2 * 4;
-    const I low = V::bytes(0x0F);
-    const I high = V::bytes(0x30);
-    unrolled<4>(LOADLINE_EACH(u) {
-      const I first = unit<0>(p, 16 * kHalf + kFirst + u);
-      const I second = unit<0>(p, 16 * kHalf + 8 + kFirst + u);
-      const I bits = unit<128>(p, 8 * kHalf + kFirst + u);
-      sink(Const<0>{}, Const<offset_of<s>(0, u)>{}, V::or_and(V::and_(first, low), V::shift<-4>(bits), high));
-      sink(Const<1>{}, Const<offset_of<s>(1, u)>{}, V::or_and(V::and_(second, low), V::shift<-2>(bits), high));
-      sink(Const<2>{}, Const<offset_of<s>(2, u)>{}, V::or_and(V::and_(V::shift<4>(first), low), bits, high));
-      sink(Const<3>{}, Const<offset_of<s>(3, u)>{},
-           V::or_and(V::and_(V::shift<4>(second), low), V::shift<2>(bits), high));
+    unrolled<4>(LOADLINE_EACH(i) {
+      constexpr int kUnit = 12 * s + 3 * i;
+      constexpr int kOffset = 64 * s + 16 * i;
+      const I units[] = {unit<0>(p, kUnit), unit<0>(p, kUnit + 1), unit<0>(p, kUnit + 2)};
+      unrolled<3>(LOADLINE_EACH(k) { sink(i, Const<kOffset + 4 * k>{}, V::and_(units[k], V::bytes(0x3F))); });
+      I fourth = V::and_(V::shift<2>(units[2]), V::bytes(0x30));
+      fourth = V::or_and(fourth, V::shift<4>(units[1]), V::bytes(0x0C));
+      sink(i, Const<kOffset + 12>{}, V::or_and(fourth, V::shift<6>(units[0]), V::bytes(0x03)));
     });
   }
 };
@@ -414,7 +418,7 @@ struct Q2_K : Sixteens, ByteScales<0> {
   };
 };
 
-// Sixteen scales of 6 bits less 32; weights of 3 bits less 4, as layout.h (three bits) rearranges them: for each half
+// Sixteen scales of 6 bits less 32; weights of 3 bits less 4, as rearranged_bits.h has them: for each half
 // of the 256 values twelve units of a low weight, a high one and two bits of others. Segment s is a half.
 struct Q3_K : ByteScales<32> {
   static constexpr int kBytes = 110;

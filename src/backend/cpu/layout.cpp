@@ -4,7 +4,7 @@
 #include <cassert>
 #include <cstring>
 
-#include "backend/cpu/three_bits.h"
+#include "backend/cpu/rearranged_bits.h"
 #include "quant/format.h"
 
 #if defined(__SSE2__)
@@ -18,18 +18,18 @@ namespace {
 constexpr LayoutField kFieldsF32[] = {{0, 4, 4}};
 constexpr LayoutField kFieldsF16[] = {{0, 2, 2}};
 constexpr LayoutField kFieldsBF16[] = {{0, 4, 4}};
-constexpr LayoutField kFieldsQ4_0[] = {{0, 2, 2}, {2, 16, 4}};                       // d, qs
-constexpr LayoutField kFieldsQ4_1[] = {{0, 4, 2}, {4, 16, 4}};                       // d and m, qs
-constexpr LayoutField kFieldsQ5_0[] = {{0, 2, 2}, {2, 20, 4}};                       // d, qh and qs
-constexpr LayoutField kFieldsQ5_1[] = {{0, 4, 2}, {4, 20, 4}};                       // d and m, qh and qs
-constexpr LayoutField kFieldsQ8_0[] = {{0, 2, 2}, {2, 32, 4}};                       // d, qs
-constexpr LayoutField kFieldsQ2_K[] = {{0, 80, 4}, {80, 4, 2}};                      // scales and qs, d and dmin
-constexpr LayoutField kFieldsQ3_K[] = {{0, 96, 4, true}, {96, 12, 4}, {108, 2, 2}};  // hmask and qs; scales; d
-constexpr LayoutField kFieldsQ4_K[] = {{0, 4, 2}, {4, 140, 4}};                      // d and dmin; scales, qs
-constexpr LayoutField kFieldsQ5_K[] = {{0, 4, 2}, {4, 172, 4}};                      // d and dmin; scales, qh, qs
-constexpr LayoutField kFieldsQ6_K[] = {{0, 208, 4}, {208, 2, 2}};                    // ql, qh, scales; d
-constexpr LayoutField kFieldsIQ4_NL[] = {{0, 2, 2}, {2, 16, 4}};                     // d, qs
-constexpr LayoutField kFieldsIQ4_XS[] = {{0, 4, 2}, {4, 132, 4}};                    // d and scales_h; scales_l, qs
+constexpr LayoutField kFieldsQ4_0[] = {{0, 2, 2}, {2, 16, 4}};                              // d, qs
+constexpr LayoutField kFieldsQ4_1[] = {{0, 4, 2}, {4, 16, 4}};                              // d and m, qs
+constexpr LayoutField kFieldsQ5_0[] = {{0, 2, 2}, {2, 20, 4}};                              // d, qh and qs
+constexpr LayoutField kFieldsQ5_1[] = {{0, 4, 2}, {4, 20, 4}};                              // d and m, qh and qs
+constexpr LayoutField kFieldsQ8_0[] = {{0, 2, 2}, {2, 32, 4}};                              // d, qs
+constexpr LayoutField kFieldsQ2_K[] = {{0, 80, 4}, {80, 4, 2}};                             // scales and qs, d and dmin
+constexpr LayoutField kFieldsQ3_K[] = {{0, 96, 4, Bits::Three}, {96, 12, 4}, {108, 2, 2}};  // hmask, qs; scales; d
+constexpr LayoutField kFieldsQ4_K[] = {{0, 4, 2}, {4, 140, 4}};                             // d and dmin; scales, qs
+constexpr LayoutField kFieldsQ5_K[] = {{0, 4, 2}, {4, 172, 4}};  // d and dmin; scales, qh, qs
+constexpr LayoutField kFieldsQ6_K[] = {{0, 192, 4, Bits::Six}, {192, 16, 4}, {208, 2, 2}};  // ql, qh; scales; d
+constexpr LayoutField kFieldsIQ4_NL[] = {{0, 2, 2}, {2, 16, 4}};                            // d, qs
+constexpr LayoutField kFieldsIQ4_XS[] = {{0, 4, 2}, {4, 132, 4}};  // d and scales_h; scales_l, qs
 
 #define LOADLINE_FORMAT(name, id, elements, bytes) \
   constexpr BlockLayout kLayout##name = {elements, bytes, kFields##name};
@@ -127,44 +127,56 @@ void interleave_field(const std::byte* rows, std::size_t row_stride, std::uint64
   for (std::uint64_t i = 0; i < kTileRows * size; i += 16) stream(target + i, small + i);
 }
 
-// Weights of 3 bits of 4 rows.
-using ThreeBits = UnitVector<4>::Type[kThreeBitUnits];
+// Calls f with what rearranges the bits of a field, where they are.
+template <class Function>
+void with_bits(Bits bits, Function&& f) {
+  if (bits == Bits::Three) f(ThreeBits{});
+  if (bits == Bits::Six) f(SixBits{});
+}
+
+// The units of a field of 4 rows.
+template <class Rearranged>
+using Units = UnitVector<4>::Type[Rearranged::kUnits];
 
 // Unit `unit` of row `row` of a tile's field.
 std::size_t place_of(std::uint32_t unit, std::uint32_t row) { return (std::size_t{unit} * kTileRows + row) * 4; }
 
-void load_units(const std::byte* field, std::uint32_t row, ThreeBits& units) {
-  for (std::uint32_t u = 0; u < kThreeBitUnits; ++u) std::memcpy(&units[u], field + place_of(u, row), sizeof units[u]);
+template <std::size_t n>
+void load_units(const std::byte* field, std::uint32_t row, UnitVector<4>::Type (&units)[n]) {
+  for (std::uint32_t u = 0; u < n; ++u) std::memcpy(&units[u], field + place_of(u, row), sizeof units[u]);
 }
 
-void store_units(const ThreeBits& units, std::uint32_t row, std::byte* field) {
-  for (std::uint32_t u = 0; u < kThreeBitUnits; ++u) std::memcpy(field + place_of(u, row), &units[u], sizeof units[u]);
+template <std::size_t n>
+void store_units(const UnitVector<4>::Type (&units)[n], std::uint32_t row, std::byte* field) {
+  for (std::uint32_t u = 0; u < n; ++u) std::memcpy(field + place_of(u, row), &units[u], sizeof units[u]);
 }
 
-// The field of 16 rows that three_bits.h rearranges.
-void interleave_three_bits(const std::byte* rows, std::size_t row_stride, std::byte* target) {
+// A field of 16 rows whose bits are rearranged.
+template <class Rearranged>
+void interleave_rearranged(const std::byte* rows, std::size_t row_stride, std::byte* target) {
   for (std::uint32_t r = 0; r < kTileRows; r += 4) {
-    ThreeBits file;
-    for (std::uint32_t u = 0; u < kThreeBitUnits; u += 4) {
+    Units<Rearranged> file;
+    for (std::uint32_t u = 0; u < Rearranged::kUnits; u += 4) {
       UnitVector<4>::Type square[4];
       for (std::uint32_t k = 0; k < 4; ++k) std::memcpy(&square[k], rows + (r + k) * row_stride + u * 4, 16);
       transpose(square);
       std::copy_n(square, 4, file + u);
     }
-    ThreeBits tile;
-    join_three_bits(file, tile);
-    for (std::uint32_t u = 0; u < kThreeBitUnits; ++u) stream(target + place_of(u, r), &tile[u]);
+    Units<Rearranged> tile;
+    Rearranged::join(file, tile);
+    for (std::uint32_t u = 0; u < Rearranged::kUnits; ++u) stream(target + place_of(u, r), &tile[u]);
   }
 }
 
 // The same of fewer rows.
-void interleave_some_three_bits(const std::byte* rows, std::size_t row_stride, std::uint32_t count, std::byte* target) {
-  interleave_some(rows, row_stride, count, kThreeBitUnits * 4, 4, target);
+template <class Rearranged>
+void interleave_some_rearranged(const std::byte* rows, std::size_t row_stride, std::uint32_t count, std::byte* target) {
+  interleave_some(rows, row_stride, count, Rearranged::kUnits * 4, 4, target);
   for (std::uint32_t r = 0; r < kTileRows; r += 4) {
-    ThreeBits file;
-    ThreeBits tile;
+    Units<Rearranged> file;
+    Units<Rearranged> tile;
     load_units(target, r, file);
-    join_three_bits(file, tile);
+    Rearranged::join(file, tile);
     store_units(tile, r, target);
   }
 }
@@ -205,14 +217,15 @@ void separate_fours(const std::byte* source, std::uint64_t size, std::size_t row
   }
 }
 
-void separate_three_bits(const std::byte* source, std::size_t row_stride, std::byte* target) {
-  constexpr std::uint64_t kSize = kThreeBitUnits * 4;
+template <class Rearranged>
+void separate_rearranged(const std::byte* source, std::size_t row_stride, std::byte* target) {
+  constexpr std::uint64_t kSize = Rearranged::kUnits * 4;
   std::byte field[kTileRows * kSize];
   for (std::uint32_t r = 0; r < kTileRows; r += 4) {
-    ThreeBits tile;
-    ThreeBits file;
+    Units<Rearranged> tile;
+    Units<Rearranged> file;
     load_units(source, r, tile);
-    split_three_bits(tile, file);
+    Rearranged::split(tile, file);
     store_units(file, r, field);
   }
   separate_fours(field, kSize, row_stride, target);
@@ -228,8 +241,9 @@ void separate(const BlockLayout& layout, const std::byte* tile, std::uint64_t co
     for (const LayoutField& field : layout.fields) {
       const std::byte* source = tile + std::size_t{kTileRows} * field.offset;
       std::byte* target = file_rows + block * layout.bytes + field.offset;
-      if (field.three_bits) {
-        separate_three_bits(source, row_stride, target);
+      if (field.bits != Bits::AsInFile) {
+        with_bits(field.bits,
+                  [&]<class Rearranged>(Rearranged) { separate_rearranged<Rearranged>(source, row_stride, target); });
       } else {
         const auto separate_units = field.unit == 4 ? separate_fours : separate_twos;
         separate_units(source, field.size * blocks, row_stride, target);
@@ -240,11 +254,12 @@ void separate(const BlockLayout& layout, const std::byte* tile, std::uint64_t co
 }
 
 // The same of one row.
+template <class Rearranged>
 void split_in_place(std::byte* field) {
-  std::uint32_t tile[kThreeBitUnits];
-  std::uint32_t file[kThreeBitUnits];
+  std::uint32_t tile[Rearranged::kUnits];
+  std::uint32_t file[Rearranged::kUnits];
   std::memcpy(tile, field, sizeof tile);
-  split_three_bits(tile, file);
+  Rearranged::split(tile, file);
   std::memcpy(field, file, sizeof file);
 }
 
@@ -271,9 +286,11 @@ void interleave(const BlockLayout& layout, const std::byte* file_rows, std::size
       const std::byte* source = file_rows + block * layout.bytes + field.offset;
       std::byte* target = tile + std::size_t{kTileRows} * field.offset;
       const std::uint64_t size = field.size * together;
-      if (field.three_bits) {
-        rows < kTileRows ? interleave_some_three_bits(source, row_stride, rows, target)
-                         : interleave_three_bits(source, row_stride, target);
+      if (field.bits != Bits::AsInFile) {
+        with_bits(field.bits, [&]<class Rearranged>(Rearranged) {
+          rows < kTileRows ? interleave_some_rearranged<Rearranged>(source, row_stride, rows, target)
+                           : interleave_rearranged<Rearranged>(source, row_stride, target);
+        });
       } else if (rows < kTileRows) {
         interleave_some(source, row_stride, rows, size, field.unit, target);
       } else if (field.unit == 4) {
@@ -351,7 +368,7 @@ void extract(const Matrix& matrix, std::uint64_t row, std::uint64_t first, std::
         const std::byte* unit = block + kTileRows * (field.offset + i) + lane * field.unit;
         std::memcpy(target + field.offset + i, unit, field.unit);
       }
-      if (field.three_bits) split_in_place(target + field.offset);
+      with_bits(field.bits, [&]<class Rearranged>(Rearranged) { split_in_place<Rearranged>(target + field.offset); });
     }
     target += part.bytes;
     element += part.elements;

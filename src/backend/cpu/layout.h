@@ -5,7 +5,7 @@
 // structure keeps its place (times 16), and inside it units of 4 bytes (2 for 16-bit floats) of the 16 rows alternate:
 //   byte i of a field at `offset`, row r  ->  16 * offset + (i / unit) * 16 * unit + r * unit + i % unit
 // So one 64-byte load holds 4 consecutive bytes of each of the 16 rows, which is what integer dot products want. Where
-// weights of 3 bits are split in the file, the bits of each row are rearranged before, see three_bits.h.
+// weights of 3 or 6 bits are split in the file, the bits of each row are rearranged before, see rearranged_bits.h.
 // Rows past the last whole tile stay as in the file, after the tiles.
 #pragma once
 
@@ -17,9 +17,10 @@
 
 namespace loadline::cpu {
 
+enum class Bits : std::uint8_t { AsInFile, Three, Six };  // see rearranged_bits.h
 struct LayoutField {
   std::uint32_t offset, size, unit;  // bytes
-  bool three_bits = false;           // rearranged as in three_bits.h
+  Bits bits = Bits::AsInFile;
 };
 
 // The fields of one layout block and what it covers. This is the format's own block, except for BF16, whose layout

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <array>
 #include <cstring>
+#include <vector>
 
 #include "backend/cpu/kernel_cases.h"
 #include "backend/cpu/tile.h"
@@ -88,7 +88,7 @@ TEST_P(Layout, every_byte_is_where_the_formula_says) {
       const std::byte* tile = m.packed.data() + row / 16 * 16 * row_bytes;
       for (std::uint32_t block = 0; block < blocks; ++block) {
         for (const LayoutField& field : layout.fields) {
-          for (std::uint32_t i = 0; i < field.size && !field.three_bits; ++i) {
+          for (std::uint32_t i = 0; i < field.size && field.bits == Bits::AsInFile; ++i) {
             const std::size_t in_row = std::size_t{block} * layout.bytes + field.offset;
             const std::size_t packed =
                 16 * in_row + std::size_t{i} / field.unit * 16 * field.unit + row % 16 * field.unit + i % field.unit;
@@ -101,39 +101,65 @@ TEST_P(Layout, every_byte_is_where_the_formula_says) {
   }
 }
 
-// Bit by bit: every weight of Q3_K is where three_bits.h says, for whole tiles and through copy_superblock.
-TEST(ThreeBits, every_bit_is_where_the_table_says) {
-  struct Bit {
-    std::uint32_t unit, bit;
-  };
-  const auto bits_of = [](std::uint32_t quad) -> std::array<Bit, 3> {
-    const std::uint32_t first = quad / 32 * 12;
-    const std::uint32_t v = quad % 32;
-    if (v < 12) return {{{first + v, 0}, {first + v, 1}, {first + v, 2}}};
-    if (v < 24) return {{{first + v - 12, 3}, {first + v - 12, 4}, {first + v - 12, 5}}};
-    const std::uint32_t unit = first + v % 4 * 3;
-    if (v < 28) return {{{unit + 2, 6}, {unit + 2, 7}, {unit + 1, 6}}};
-    return {{{unit + 1, 7}, {unit, 6}, {unit, 7}}};
+// Bits of a weight, from the lowest: of which unit, and where in the byte.
+struct BitPlace {
+  std::uint32_t unit, bit;
+};
+
+std::vector<BitPlace> places_of_three_bits(std::uint32_t quad) {
+  const std::uint32_t first = quad / 32 * 12;
+  const std::uint32_t v = quad % 32;
+  if (v < 12) return {{first + v, 0}, {first + v, 1}, {first + v, 2}};
+  if (v < 24) return {{first + v - 12, 3}, {first + v - 12, 4}, {first + v - 12, 5}};
+  const std::uint32_t unit = first + v % 4 * 3;
+  if (v < 28) return {{unit + 2, 6}, {unit + 2, 7}, {unit + 1, 6}};
+  return {{unit + 1, 7}, {unit, 6}, {unit, 7}};
+}
+
+std::vector<BitPlace> places_of_six_bits(std::uint32_t quad) {
+  const std::uint32_t first = quad / 4 * 3;
+  if (quad % 4 == 3) return {{first, 6}, {first, 7}, {first + 1, 6}, {first + 1, 7}, {first + 2, 6}, {first + 2, 7}};
+  const std::uint32_t unit = first + quad % 4;
+  return {{unit, 0}, {unit, 1}, {unit, 2}, {unit, 3}, {unit, 4}, {unit, 5}};
+}
+
+// Weight i of a block in the file, as ggml-common.h has it: hmask[32], qs[64]; and ql[128], qh[64].
+std::uint32_t three_bits_in_file(const std::byte* block, std::uint32_t i) {
+  const auto byte = [&](std::uint32_t at) { return std::to_integer<std::uint32_t>(block[at]); };
+  return (byte(32 + i / 128 * 32 + i % 32) >> i % 128 / 32 * 2 & 3) | (byte(i % 32) >> i / 32 & 1) << 2;
+}
+std::uint32_t six_bits_in_file(const std::byte* block, std::uint32_t i) {
+  const auto byte = [&](std::uint32_t at) { return std::to_integer<std::uint32_t>(block[at]); };
+  return (byte(i / 128 * 64 + i % 64) >> i % 128 / 64 * 4 & 15) |
+         (byte(128 + i / 128 * 32 + i % 32) >> i % 128 / 32 * 2 & 3) << 4;
+}
+
+// Bit by bit, for whole tiles and through copy_superblock.
+TEST(RearrangedBits, every_bit_is_where_the_table_says) {
+  struct Case {
+    TensorType type;
+    std::vector<BitPlace> (*places)(std::uint32_t quad);
+    std::uint32_t (*in_file)(const std::byte* block, std::uint32_t i);
   };
   Random random(5);
-  for (const std::uint32_t rows : {16U, 5U}) {
-    const TestMatrix m(TensorType::Q3_K, rows, 256, Style::Normal, random);
-    Buffer tile(16 * 110);
-    copy_superblock(tile_of(m.matrix(), 0), 0, tile.data());
-    for (std::uint32_t row = 0; row < rows; ++row) {
-      const std::byte* block = m.file.data() + row * std::size_t{110};
-      for (std::uint32_t i = 0; i < 256; ++i) {
-        // As ggml-common.h has it: hmask[32], then qs[64].
-        const std::uint32_t low = std::to_integer<std::uint32_t>(block[32 + i / 128 * 32 + i % 32]) >> i % 128 / 32 * 2;
-        const std::uint32_t high = std::to_integer<std::uint32_t>(block[i % 32]) >> i / 32;
-        const std::uint32_t expected = (low & 3) | (high & 1) << 2;
-        std::uint32_t found = 0;
-        for (std::uint32_t b = 0; b < 3; ++b) {
-          const Bit place = bits_of(i / 4)[b];
-          const auto byte = std::to_integer<std::uint32_t>(tile.data()[place.unit * 64 + row * 4 + i % 4]);
-          found |= (byte >> place.bit & 1) << b;
+  for (const Case& c : {Case{TensorType::Q3_K, places_of_three_bits, three_bits_in_file},
+                        Case{TensorType::Q6_K, places_of_six_bits, six_bits_in_file}}) {
+    const std::size_t block_bytes = quant::size_of(c.type, 256).value;
+    for (const std::uint32_t rows : {16U, 5U}) {
+      const TestMatrix m(c.type, rows, 256, Style::Normal, random);
+      Buffer tile(16 * block_bytes);
+      copy_superblock(tile_of(m.matrix(), 0), 0, tile.data());
+      for (std::uint32_t row = 0; row < rows; ++row) {
+        for (std::uint32_t i = 0; i < 256; ++i) {
+          std::uint32_t found = 0;
+          std::uint32_t bit = 0;
+          for (const BitPlace place : c.places(i / 4)) {
+            const auto byte = std::to_integer<std::uint32_t>(tile.data()[place.unit * 64 + row * 4 + i % 4]);
+            found |= (byte >> place.bit & 1) << bit++;
+          }
+          ASSERT_EQ(found, c.in_file(m.file.data() + row * block_bytes, i))
+              << quant::name_of(c.type) << ", " << rows << " rows, row " << row << ", weight " << i;
         }
-        ASSERT_EQ(found, expected) << rows << " rows, row " << row << ", weight " << i;
       }
     }
   }

@@ -1,0 +1,122 @@
+// Weights of 3 and 6 bits in units that unpack with little work. In the files of Q3_K and Q6_K the low bits of a weight
+// lie in one field and its high bits in another, so that each costs shifts in both; in a tile (layout.h) most weights
+// come by a mask alone, and in the order of the row. Nothing is lost: the bits of a block change places.
+//
+// A "quad" is 4 consecutive weights of a row, one in each byte of a 4-byte unit; 256 weights are 64 quads. Of each
+// quad the lowest bit comes first below. The files' places are those of ggml-common.h and ggml-quants.c.
+#pragma once
+
+#include <cstdint>
+
+namespace loadline::cpu {
+
+constexpr std::uint32_t every_byte(std::uint32_t byte) { return byte * 0x01010101; }
+
+// In the file quad v = 32 * half + 8 * j + u has its low bits in bits 2 j and 2 j + 1 of unit 8 * half + u of the field
+// `qs`, and its high bit in bit 4 * half + j of unit u of `hmask`, which comes first. In the tile every half has twelve
+// units, three after three:
+//   of triple t, unit k          bits 0..2 are quad 3 t + k, bits 3..5 quad 12 + 3 t + k of the half
+//   bits 6 and 7 of its units    quad 24 + t: bits 6 and 7 of the last, bit 6 of the second
+//                                quad 28 + t: bit 7 of the second, bits 6 and 7 of the first
+// Word is 4 bytes of a row, or a vector of them of several rows.
+struct ThreeBits {
+  static constexpr std::uint32_t kUnits = 24;
+  static constexpr std::uint32_t kLow = 8;  // where `qs` begins in the file
+
+  template <class Word>
+  static void join(const Word (&file)[kUnits], Word (&tile)[kUnits]) {
+    const auto quad = [&](std::uint32_t half, std::uint32_t v) {
+      const Word low = file[kLow + 8 * half + v % 8] >> (2 * (v / 8)) & every_byte(3);
+      const Word high = file[v % 8] >> (4 * half + v / 8) & every_byte(1);
+      return low | high << 2;
+    };
+    for (std::uint32_t half = 0; half < 2; ++half) {
+      for (std::uint32_t t = 0; t < 4; ++t) {
+        const Word first = quad(half, 24 + t);
+        const Word second = quad(half, 28 + t);
+        const Word rest[] = {second >> 1 & every_byte(3), (first >> 2 & every_byte(1)) | (second & every_byte(1)) << 1,
+                             first & every_byte(3)};
+        for (std::uint32_t k = 0; k < 3; ++k) {
+          const std::uint32_t unit = 3 * t + k;
+          tile[12 * half + unit] = quad(half, unit) | quad(half, 12 + unit) << 3 | rest[k] << 6;
+        }
+      }
+    }
+  }
+
+  template <class Word>
+  static void split(const Word (&tile)[kUnits], Word (&file)[kUnits]) {
+    for (Word& unit : file) unit = Word{};
+    for (std::uint32_t half = 0; half < 2; ++half) {
+      const auto put = [&](std::uint32_t v, Word quad) {
+        file[kLow + 8 * half + v % 8] |= (quad & every_byte(3)) << (2 * (v / 8));
+        file[v % 8] |= (quad >> 2 & every_byte(1)) << (4 * half + v / 8);
+      };
+      for (std::uint32_t t = 0; t < 4; ++t) {
+        const Word* units = tile + 12 * half + 3 * t;
+        for (std::uint32_t k = 0; k < 3; ++k) {
+          put(3 * t + k, units[k] & every_byte(7));
+          put(12 + 3 * t + k, units[k] >> 3 & every_byte(7));
+        }
+        put(24 + t, (units[2] >> 6 & every_byte(3)) | (units[1] >> 6 & every_byte(1)) << 2);
+        put(28 + t, (units[1] >> 7 & every_byte(1)) | (units[0] >> 6 & every_byte(3)) << 1);
+      }
+    }
+  }
+};
+
+// In the file quad v = 32 * half + 8 * j + u has its low bits in a nibble of unit 16 * half + 8 * (j % 2) + u of `ql`,
+// the high nibble for j of 2 and 3, and its high bits in bits 2 j and 2 j + 1 of unit 8 * half + u of `qh`, which
+// follows. In the tile every group of 16 weights has three units: bits 0..5 are its first three quads, bits 6 and 7 of
+// the three the fourth.
+struct SixBits {
+  static constexpr std::uint32_t kUnits = 48;
+  static constexpr std::uint32_t kHigh = 32;  // where `qh` begins in the file
+
+  template <class Word>
+  static void join(const Word (&file)[kUnits], Word (&tile)[kUnits]) {
+    const auto quad = [&](std::uint32_t v) {
+      const Place place(v);
+      return (file[place.low] >> place.low_bit & every_byte(15)) | (file[place.high] >> place.high_bit & every_byte(3))
+                                                                       << 4;
+    };
+    for (std::uint32_t group = 0; group < 16; ++group) {
+      const Word fourth = quad(4 * group + 3);
+      for (std::uint32_t k = 0; k < 3; ++k) {
+        tile[3 * group + k] = quad(4 * group + k) | (fourth >> (2 * k) & every_byte(3)) << 6;
+      }
+    }
+  }
+
+  template <class Word>
+  static void split(const Word (&tile)[kUnits], Word (&file)[kUnits]) {
+    for (Word& unit : file) unit = Word{};
+    for (std::uint32_t group = 0; group < 16; ++group) {
+      const auto put = [&](std::uint32_t k, Word quad) {
+        const Place place(4 * group + k);
+        file[place.low] |= (quad & every_byte(15)) << place.low_bit;
+        file[place.high] |= (quad >> 4 & every_byte(3)) << place.high_bit;
+      };
+      Word fourth{};
+      for (std::uint32_t k = 0; k < 3; ++k) {
+        const Word unit = tile[3 * group + k];
+        put(k, unit & every_byte(63));
+        fourth |= (unit >> 6 & every_byte(3)) << (2 * k);
+      }
+      put(3, fourth);
+    }
+  }
+
+ private:
+  // Of a quad in the file.
+  struct Place {
+    explicit Place(std::uint32_t v)
+        : low(v / 32 * 16 + v / 8 % 2 * 8 + v % 8),
+          low_bit(v / 16 % 2 * 4),
+          high(kHigh + v / 32 * 8 + v % 8),
+          high_bit(v / 8 % 4 * 2) {}
+    std::uint32_t low, low_bit, high, high_bit;
+  };
+};
+
+}  // namespace loadline::cpu
