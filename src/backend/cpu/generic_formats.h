@@ -16,9 +16,8 @@
 //   segment<s>     calls sink(group within the segment, offset of 4 values, weights) for part s of kSegments: all
 //                  values of kSegmentGroups groups, of which number i is group_of<s>(i); group and offset are integral
 //                  constants
-//   in_place<s>    as segment<s>, but the weights of group i may come times 2 to the kPlaces[i], which saves shifting
-//   them
-//                  (kInPlace; only with kByteScales)
+//   in_place<s>    (kInPlace, only with kByteScales) as segment<s>, but the weights of group i may come times 2 to the
+//                  kPlaces[i], which saves shifting them
 //   turn(offset)   which of the 64 calls for all segments hands over the values at `offset`
 //   fold           (kFold) the weight times its group's integer scale, as a signed byte plus V::kSignedOffset, or
 //                  where there is no bias unsigned and at most kMostFolded
@@ -300,27 +299,6 @@ struct Q5_K : NibblesK {
   }
 };
 
-// Groups of 16 values, 128 values in the same 32 bytes (or 64) of each field. Segment s is the half s / 2, and of the
-// units those of the first or second 16 bytes, so that few accumulators are alive together.
-struct Sixteens {
-  static constexpr int kGroup = 16;
-  static constexpr int kSegments = 4;
-  static constexpr int kSegmentGroups = 4;
-  static constexpr bool kSymmetric = false;
-  template <int s>
-  static constexpr int group_of(int i) {
-    return s / 2 * 8 + 2 * i + s % 2;
-  }
-  // Of 4 values in group i of segment s, unit u of the segment's four.
-  template <int s>
-  static constexpr int offset_of(int i, int u) {
-    return s / 2 * 128 + 32 * i + 4 * (s % 2 * 4 + u);
-  }
-  static constexpr int turn(int offset) {
-    return (offset / 128 * 2 + offset / 16 % 2) * 16 + offset / 4 % 4 * 4 + offset % 128 / 32;
-  }
-};
-
 // Weights of 6 bits less 32, of each group three units as rearranged_bits.h has them; scales are signed bytes.
 struct Q6_K {
   // Its scales are signed, and what its bias subtracts from a group's sum does not fit 16 bits.
@@ -362,8 +340,25 @@ struct Q6_K {
   }
 };
 
-// Sixteen scales and mins of 4 bits; 2-bit weights, four times 32 values in the same 32 bytes.
-struct Q2_K : Sixteens, ByteScales<0> {
+// Sixteen scales and mins of 4 bits; 2-bit weights, four times 32 values in the same 32 bytes. Segment s is the half
+// s / 2, and of its units those of the first or second 16 bytes, so that few accumulators are alive together.
+struct Q2_K : ByteScales<0> {
+  static constexpr int kGroup = 16;
+  static constexpr int kSegments = 4;
+  static constexpr int kSegmentGroups = 4;
+  static constexpr bool kSymmetric = false;
+  template <int s>
+  static constexpr int group_of(int i) {
+    return s / 2 * 8 + 2 * i + s % 2;
+  }
+  // Of 4 values in group i of segment s, unit u of the segment's four.
+  template <int s>
+  static constexpr int offset_of(int i, int u) {
+    return s / 2 * 128 + 32 * i + 4 * (s % 2 * 4 + u);
+  }
+  static constexpr int turn(int offset) {
+    return (offset / 128 * 2 + offset / 16 % 2) * 16 + offset / 4 % 4 * 4 + offset % 128 / 32;
+  }
   // How many of a byte's four weights can be multiplied where they are.
   static constexpr int kUnshifted = V::kLargest == 255 ? 4 : 2;
   static constexpr bool kInPlace = true;
@@ -390,20 +385,19 @@ struct Q2_K : Sixteens, ByteScales<0> {
   static LOADLINE_INLINE F folded_scale(const Header& h) { return h.d; }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    const I mask = V::bytes(0x03);
-    unrolled<4>(LOADLINE_EACH(u) {
-      const I packed = unit<16>(p, s * 4 + u);
-      unrolled<4>(
-          LOADLINE_EACH(j) { sink(Const<j>{}, Const<offset_of<s>(j, u)>{}, V::and_(V::shift<2 * j>(packed), mask)); });
-    });
+    weights<s, false>(p, sink);
   }
   template <int s, class Sink>
   static LOADLINE_INLINE void in_place(const std::byte* p, Sink&& sink) {
+    weights<s, true>(p, sink);
+  }
+  template <int s, bool stay, class Sink>
+  static LOADLINE_INLINE void weights(const std::byte* p, Sink& sink) {
     unrolled<4>(LOADLINE_EACH(u) {
       const I packed = unit<16>(p, s * 4 + u);
       unrolled<4>(LOADLINE_EACH(j) {
-        const I mask = V::bytes(0x03 << kPlaces[j]);
-        sink(Const<j>{}, Const<offset_of<s>(j, u)>{}, V::and_(V::shift<2 * j - kPlaces[j]>(packed), mask));
+        constexpr int kPlace = stay ? kPlaces[j] : 0;
+        sink(Const<j>{}, Const<offset_of<s>(j, u)>{}, V::and_(V::shift<2 * j - kPlace>(packed), V::bytes(3 << kPlace)));
       });
     });
   }
@@ -418,8 +412,8 @@ struct Q2_K : Sixteens, ByteScales<0> {
   };
 };
 
-// Sixteen scales of 6 bits less 32; weights of 3 bits less 4, as rearranged_bits.h has them: for each half
-// of the 256 values twelve units of a low weight, a high one and two bits of others. Segment s is a half.
+// Sixteen scales of 6 bits less 32; weights of 3 bits less 4, as rearranged_bits.h has them: for each half of
+// the 256 values twelve units of a low weight, a high one and two bits of others. Segment s is a half.
 struct Q3_K : ByteScales<32> {
   static constexpr int kBytes = 110;
   static constexpr int kGroup = 16;

@@ -141,14 +141,16 @@ using Units = UnitVector<4>::Type[Rearranged::kUnits];
 // Unit `unit` of row `row` of a tile's field.
 std::size_t place_of(std::uint32_t unit, std::uint32_t row) { return (std::size_t{unit} * kTileRows + row) * 4; }
 
-template <std::size_t n>
-void load_units(const std::byte* field, std::uint32_t row, UnitVector<4>::Type (&units)[n]) {
-  for (std::uint32_t u = 0; u < n; ++u) std::memcpy(&units[u], field + place_of(u, row), sizeof units[u]);
-}
-
-template <std::size_t n>
-void store_units(const UnitVector<4>::Type (&units)[n], std::uint32_t row, std::byte* field) {
-  for (std::uint32_t u = 0; u < n; ++u) std::memcpy(field + place_of(u, row), &units[u], sizeof units[u]);
+// Every four rows of a tile's field through rearrange(units before, units after); `to` may be `from`.
+template <class Rearranged, class Function>
+void rearrange_rows(const std::byte* from, std::byte* to, Function&& rearrange) {
+  for (std::uint32_t r = 0; r < kTileRows; r += 4) {
+    Units<Rearranged> before;
+    Units<Rearranged> after;
+    for (std::uint32_t u = 0; u < Rearranged::kUnits; ++u) std::memcpy(&before[u], from + place_of(u, r), 16);
+    rearrange(before, after);
+    for (std::uint32_t u = 0; u < Rearranged::kUnits; ++u) std::memcpy(to + place_of(u, r), &after[u], 16);
+  }
 }
 
 // A field of 16 rows whose bits are rearranged.
@@ -172,13 +174,7 @@ void interleave_rearranged(const std::byte* rows, std::size_t row_stride, std::b
 template <class Rearranged>
 void interleave_some_rearranged(const std::byte* rows, std::size_t row_stride, std::uint32_t count, std::byte* target) {
   interleave_some(rows, row_stride, count, Rearranged::kUnits * 4, 4, target);
-  for (std::uint32_t r = 0; r < kTileRows; r += 4) {
-    Units<Rearranged> file;
-    Units<Rearranged> tile;
-    load_units(target, r, file);
-    Rearranged::join(file, tile);
-    store_units(tile, r, target);
-  }
+  rearrange_rows<Rearranged>(target, target, [](const auto& file, auto& tile) { Rearranged::join(file, tile); });
 }
 
 // A field of 16 rows out of its tile, `size` bytes of each. Stores are what it costs: rows lie a power of two apart as
@@ -221,13 +217,7 @@ template <class Rearranged>
 void separate_rearranged(const std::byte* source, std::size_t row_stride, std::byte* target) {
   constexpr std::uint64_t kSize = Rearranged::kUnits * 4;
   std::byte field[kTileRows * kSize];
-  for (std::uint32_t r = 0; r < kTileRows; r += 4) {
-    Units<Rearranged> tile;
-    Units<Rearranged> file;
-    load_units(source, r, tile);
-    Rearranged::split(tile, file);
-    store_units(file, r, field);
-  }
+  rearrange_rows<Rearranged>(source, field, [](const auto& tile, auto& file) { Rearranged::split(tile, file); });
   separate_fours(field, kSize, row_stride, target);
 }
 
