@@ -59,7 +59,7 @@ LOADLINE_INLINE std::uint32_t token_block(const Matrix& weights, std::uint32_t t
 // much as reading 6 KiB of weights when it comes alone (measured on an Intel server processor); several together,
 // little more.
 constexpr std::uint32_t kHeld = 8;
-static_assert(kRunTiles % kHeld == 0 && kGateTiles % kHeld == 0);
+static_assert(kRunTiles % kHeld == 0);
 
 // kStreams runs of tiles that are read side by side, each from its first tile to its last without a gap, so that what
 // is fetched ahead at a tile's end is what comes next: a range and those alongside, or the range's equal parts, of
@@ -189,31 +189,12 @@ void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_
 
 void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   if (task.as_alone && task.tokens > kFew) return gated_as_alone(task, begin_tile, end_tile, stop);
+  if (task.tokens <= kFew) {
+    matmul(task.product_of_gate(), begin_tile, end_tile, stop);
+    return matmul(task.product_of_up(), begin_tile, end_tile, stop);
+  }
   const Products of_gate = products_for(task.gate.type);
   const Products of_up = products_for(task.up.type);
-  if (task.tokens <= kFew) {
-    alignas(64) float gates[kGateTiles][kStreams * kFew * kTileRows];
-    alignas(64) float ups[kHeld][kStreams * kFew * kTileRows];
-    const Streams streams(begin_tile, end_tile, task.alongside);
-    for (std::uint64_t i = 0; i < streams.length; i += kGateTiles) {
-      const std::uint32_t gate_tiles = smaller(streams.length - i, kGateTiles);
-      for (std::uint32_t g = 0; g < gate_tiles; g += kHeld) {
-        if (stopped(stop)) return;
-        multiply_held(of_gate, task.gate, task.gate_activations, task.tokens, streams, i + g,
-                      smaller(gate_tiles - g, kHeld), gates + g);
-      }
-      for (std::uint32_t g = 0; g < gate_tiles; g += kHeld) {
-        if (stopped(stop)) return;
-        const std::uint32_t held = smaller(gate_tiles - g, kHeld);
-        multiply_held(of_up, task.up, task.up_activations, task.tokens, streams, i + g, held, ups);
-        streams.each_result(
-            i + g, held, task.gate.rows, task.tokens,
-            [&](std::uint64_t row, std::uint32_t rows, std::uint32_t h, std::uint32_t t, std::size_t at)
-                __attribute__((always_inline)) { finish_gated(task, row, rows, t, gates[g + h] + at, ups[h] + at); });
-      }
-    }
-    return;
-  }
   alignas(64) float gates[kMostTokens * kTileSums];
   alignas(64) float ups[kMostTokens * kTileSums];
   const std::uint32_t block = token_block(task.gate, task.tokens);

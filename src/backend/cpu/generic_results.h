@@ -24,7 +24,15 @@ LOADLINE_INLINE void finish(const MatmulTask& task, std::uint64_t row, std::uint
     F value = V::load_f(sums);
     if (task.bias != nullptr) value = V::add(value, V::load_f(task.bias + row));
     if (task.accumulate) value = V::add(value, V::load_f(out));
+    if (task.gate) value = V::mul(silu(V::load_f(out)), value);
     V::store_f(out, value);
+    return;
+  }
+  if (task.gate) {
+    alignas(64) float values[kTileRows] = {};
+    for (std::uint32_t r = 0; r < rows; ++r) values[r] = out[r];
+    V::store_f(values, V::mul(silu(V::load_f(values)), V::load_f(sums)));
+    for (std::uint32_t r = 0; r < rows; ++r) out[r] = values[r];
     return;
   }
   for (std::uint32_t r = 0; r < rows; ++r) {

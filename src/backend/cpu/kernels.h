@@ -34,6 +34,7 @@ struct Matrix {
 };
 
 // out[t * out_stride + r] = sum over c of W[r][c] * x[t][c]  (+ bias[r])  (+ what was there, if `accumulate`)
+//                           (* silu(what was there), if `gate`, without the other two)
 struct MatmulTask {
   Matrix weights;
   const std::byte* activations;  // as `prepare` wrote them for activation_kind(weights.type), all tokens of the batch
@@ -49,9 +50,11 @@ struct MatmulTask {
   // For few tokens: with the tiles from begin_tile on, those so many tiles further on are multiplied, reading both runs
   // of weights side by side. 0: the range's own two halves are.
   std::uint64_t alongside = 0;
+  bool gate = false;
 };
 
-// out[t * out_stride + r] = silu(gate[r] . x[t]) * (up[r] . x[t]): both products in one pass over the activations.
+// out[t * out_stride + r] = silu(gate[r] . x[t]) * (up[r] . x[t]): both products in one pass over the activations of
+// many tokens; with few, one after the other, which are also to be had singly.
 struct GatedTask {
   Matrix gate, up;  // same shape, possibly different types
   const std::byte* gate_activations;
@@ -62,6 +65,14 @@ struct GatedTask {
   bool as_alone = false;           // backend::Rounding::AsAlone
   std::byte* workspace = nullptr;  // as in MatmulTask
   std::uint64_t alongside = 0;     // likewise
+
+  [[nodiscard]] __attribute__((always_inline)) MatmulTask product_of_gate() const {
+    return {gate, gate_activations, tokens, out, out_stride, nullptr, false, as_alone, workspace, alongside, false};
+  }
+  // When that of the gate is done for all of its tiles.
+  [[nodiscard]] __attribute__((always_inline)) MatmulTask product_of_up() const {
+    return {up, up_activations, tokens, out, out_stride, nullptr, false, as_alone, workspace, alongside, true};
+  }
 };
 
 // Largest head dimension of K and V that the kernels take.

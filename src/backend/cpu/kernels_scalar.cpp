@@ -102,6 +102,8 @@ void row_products(const Matrix& weights, const std::byte* activations, std::uint
   }
 }
 
+float silu(float x) { return x / (1.0F + std::exp(-x)); }
+
 void matmul_range(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   const std::uint64_t end_row = std::min(end_tile * kTileRows, task.weights.rows);
   float sums[kTokens];
@@ -112,7 +114,11 @@ void matmul_range(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_
       row_products(task.weights, task.activations, task.tokens, row, first, tokens, sums);
       for (std::uint32_t t = 0; t < tokens; ++t) {
         float& out = task.out[(first + t) * task.out_stride + row];
-        out = sums[t] + (task.bias != nullptr ? task.bias[row] : 0.0F) + (task.accumulate ? out : 0.0F);
+        if (task.gate) {
+          out = silu(out) * sums[t];
+        } else {
+          out = sums[t] + (task.bias != nullptr ? task.bias[row] : 0.0F) + (task.accumulate ? out : 0.0F);
+        }
       }
     }
   }
@@ -129,7 +135,7 @@ void gated_range(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t 
       row_products(task.gate, task.gate_activations, task.tokens, row, first, tokens, gates);
       row_products(task.up, task.up_activations, task.tokens, row, first, tokens, ups);
       for (std::uint32_t t = 0; t < tokens; ++t) {
-        task.out[(first + t) * task.out_stride + row] = gates[t] / (1.0F + std::exp(-gates[t])) * ups[t];
+        task.out[(first + t) * task.out_stride + row] = silu(gates[t]) * ups[t];
       }
     }
   }

@@ -151,6 +151,8 @@ class Recorder {
     step.task.out_stride = width(op.outputs[0]);
     give_workspaces(step);
     recording_.steps.emplace_back(step);
+    step.second = true;
+    recording_.steps.emplace_back(step);
   }
 
   void attention(const Op& op) {

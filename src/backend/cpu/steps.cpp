@@ -212,19 +212,21 @@ MatmulTask task_of(const MatmulTask& part, const Pass& pass, std::uint32_t rows)
   return task;
 }
 
+void multiply_few(MatmulTask task, int use, const Pass& pass, int thread) {
+  run_shares(
+      *pass.shares, use, task.weights.tiles(), kRunTiles, pass.threads, thread, [&] { return !pass.ending(); },
+      [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
+        task.alongside = alongside;
+        pass.kernels->matmul(task, begin, end, pass.stop);
+      });
+}
+
 void run(const LinearStep& step, std::size_t index, const Pass& pass, WorkQueue& queue, int thread) {
   const std::uint32_t rows = pass.rows(step.after_select);
   if (rows == 0) return;
   if (rows <= kFew) {
     for (std::uint32_t i = 0; i < step.part_count; ++i) {
-      MatmulTask task = task_of(step.parts[i], pass, rows);
-      run_shares(
-          *pass.shares, use_of(index, static_cast<int>(i)), task.weights.tiles(), kRunTiles, pass.threads, thread,
-          [&] { return !pass.ending(); },
-          [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
-            task.alongside = alongside;
-            pass.kernels->matmul(task, begin, end, pass.stop);
-          });
+      multiply_few(task_of(step.parts[i], pass, rows), use_of(index, static_cast<int>(i)), pass, thread);
     }
     return;
   }
@@ -256,15 +258,10 @@ void run(const GatedStep& step, std::size_t index, const Pass& pass, WorkQueue& 
   task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
   if (task.tokens == 0) return;
   if (task.tokens <= kFew) {
-    run_shares(
-        *pass.shares, use_of(index, 0), task.gate.tiles(), kGateTiles, pass.threads, thread,
-        [&] { return !pass.ending(); },
-        [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
-          task.alongside = alongside;
-          pass.kernels->gated(task, begin, end, pass.stop);
-        });
+    multiply_few(step.second ? task.product_of_up() : task.product_of_gate(), use_of(index, 0), pass, thread);
     return;
   }
+  if (step.second) return;
   task.workspace = workspace_of(step, pass, task.tokens, thread);
   const std::uint64_t least = task.workspace != nullptr ? kMatrixTiles / 2 : kLeastTiles;
   while (!pass.ending()) {

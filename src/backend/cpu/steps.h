@@ -129,8 +129,12 @@ struct LinearStep {
   std::size_t workspace_bytes = 0;
 };
 
+// There are two in a row for each gated product. Of few tokens the first multiplies with the gate and the second with
+// the matrix up, so that either is read in one long run and what the second reads is there; more tokens are the
+// first's.
 struct GatedStep {
   GatedTask task;
+  bool second = false;
   bool after_select = false;
   std::byte* workspaces = nullptr;  // as in LinearStep
   std::size_t workspace_bytes = 0;

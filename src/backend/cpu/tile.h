@@ -18,9 +18,6 @@ constexpr std::uint32_t kTileSums = kGroupTiles * kTileRows;
 // Tiles of each of two runs that a thread takes at once for a few tokens, at most: little, as the next ones go on where
 // these end, yet enough for a kernel to write its results together.
 constexpr std::uint32_t kRunTiles = 8;
-// The same of two matrices that are multiplied one after the other. Every change between them begins new runs, which
-// the processor fetches ahead at full speed only after some hundred KiB (measured on an Intel server processor).
-constexpr std::uint32_t kGateTiles = 32;
 
 struct Tile {
   const std::byte* data;      // the tile, or the first of the rows after the last whole tile
