@@ -150,10 +150,7 @@ void add_values_narrow(const float* v, std::size_t cells, const float* weights, 
 // neighbouring heads follow each other, and mostly those of neighbouring pages.
 template <int lines>
 LOADLINE_INLINE void fetch_ahead(const std::byte* part) {
-  unrolled<lines>(LOADLINE_EACH(i) {
-    V::prefetch(part + kNear + std::size_t{64} * i);
-    V::prefetch_far(part + kFar + std::size_t{64} * i);
-  });
+  unrolled<lines>(LOADLINE_EACH(i) { fetch_line(part + std::size_t{64} * i); });
 }
 
 // How values of a part are loaded as floats.

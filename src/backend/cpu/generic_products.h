@@ -65,11 +65,13 @@ LOADLINE_INLINE F mins_of(const typename Format::Header& header, const std::byte
 // Streams of weights that a thread reads side by side. They alternate every few hundred bytes: where one stream's
 // scales are decoded, or its page ends, the other keeps memory busy.
 constexpr std::uint32_t kStreams = 2;
-// How far ahead of its use a stream is fetched, into the cache next to the core and into the one behind it. The far
-// distance keeps memory busy over the end of a page, where the hardware stops fetching ahead; the near one covers that
-// some formats read the end of a block at its beginning. (Best of 0.25 to 6 KiB over Q4_K, Q6_K and Q8_0.)
-constexpr std::size_t kNear = 2048;
-constexpr std::size_t kFar = 4096;
+// Fetches the line that comes V::kNear bytes after `p` in a stream into the cache next to the core, and the one after
+// V::kFar bytes (0: none) into the cache behind it, which keeps memory busy over the end of a page, where the hardware
+// stops fetching ahead.
+LOADLINE_INLINE void fetch_line(const std::byte* p) {
+  V::prefetch(p + V::kNear);
+  if constexpr (V::kFar != 0) V::prefetch_far(p + V::kFar);
+}
 // Fetches share `share` of 64 of as many bytes as are being multiplied, so that memory works while weights are
 // multiplied and not in bursts between.
 template <std::size_t bytes, int share>
@@ -77,10 +79,7 @@ LOADLINE_INLINE void prefetch_ahead(const std::byte* p) {
   constexpr std::size_t kLines = (bytes + 63) / 64;
   constexpr std::size_t kFirst = kLines * share / 64;
   constexpr std::size_t kLast = kLines * (share + 1) / 64;
-  unrolled<static_cast<int>(kLast - kFirst)>(LOADLINE_EACH(i) {
-    V::prefetch(p + kNear + (kFirst + i) * 64);
-    V::prefetch_far(p + kFar + (kFirst + i) * 64);
-  });
+  unrolled<static_cast<int>(kLast - kFirst)>(LOADLINE_EACH(i) { fetch_line(p + (kFirst + i) * 64); });
 }
 
 // Whether groups' sums are multiplied by their scales as integers and added up over 256 values as such, which is exact

@@ -24,6 +24,9 @@ struct V {
   static constexpr int kSignedOffset = 0;  // the dot product takes signed bytes
   static constexpr int kLargest = 127;
   static constexpr bool kNarrow = false;
+  // How far ahead streams are fetched, see generic_products.h; not measured.
+  static constexpr std::size_t kNear = 2048;
+  static constexpr std::size_t kFar = 4096;
   static constexpr int kSums = 4;
   static constexpr int kDirect = 1;
   static constexpr int kTiles = 1;
