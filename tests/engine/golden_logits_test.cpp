@@ -1,4 +1,5 @@
 // Logits against an independent implementation's (shared/data/golden), and against the oracle.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -80,21 +81,34 @@ TEST_P(GoldenLogits, TheEngineAgreesWithTheGoldenLogitsAndTheOracle) {
                 GetParam());
 }
 
+// Sums of other orders differ in their last bits, and once in a while that rounds an activation to the neighbouring
+// 8-bit integer, which changes the logits from that token on. So only the first tokens are compared closely.
+void expect_agreement(const std::vector<float>& a, const std::vector<float>& b, std::size_t tokens,
+                      const Golden& golden) {
+  constexpr std::size_t kFirst = 4;
+  const std::size_t row = a.size() / tokens;
+  const auto first = [&](const std::vector<float>& all) {
+    return std::vector(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(kFirst * row));
+  };
+  EXPECT_LT(compare(first(a), first(b), kFirst).absolute, 1e-3);
+  expect_within(compare(a, b, tokens), golden);
+}
+
 TEST_P(GoldenLogits, BatchedAndTokenByTokenAgree) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
   const auto tokens = golden_tokens(folder);
   const fs::path file = folder / (GetParam().name + ".gguf");
   const auto alone = engine_logits(file, tokens, {.batch = 1});
   for (const std::uint32_t batch : {3U, 17U, quant::kMatrixTokens - 1}) {
-    const auto batched = engine_logits(file, tokens, {.batch = batch});
-    EXPECT_LT(compare(alone, batched, tokens.size()).absolute, 1e-3) << "batch " << batch;
+    SCOPED_TRACE(fmt::format("batch {}", batch));
+    expect_agreement(alone, engine_logits(file, tokens, {.batch = batch}), tokens.size(), GetParam());
   }
-  const Difference together = compare(alone, engine_logits(file, tokens, {}), tokens.size());
+  const auto together = engine_logits(file, tokens, {});
   if (cpu::kernels().matrix_unit && GetParam().kl > 1e-5) {
     // Activations are not rounded to 8 bits then, but to bfloat16.
-    expect_within(together, GetParam());
+    expect_within(compare(alone, together, tokens.size()), GetParam());
   } else {
-    EXPECT_LT(together.absolute, 1e-3);
+    expect_agreement(alone, together, tokens.size(), GetParam());
   }
 }
 

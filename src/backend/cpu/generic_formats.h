@@ -10,9 +10,10 @@
 //   kSymmetric     ... and none of them is -128
 //   kMins          what else is added to a row: nothing, a float per 32, or 6-bit or 4-bit mins times a float
 //   Header(p)      what is decoded once for all 256
-//   kByteScales    the scales are bytes, less kScaleBias, times a float for all 256 (header.d): that of group g is byte
-//                  scale_byte(g) of header.scales[scale_vector(g)]
+//   kByteScales    the scales are bytes, less kScaleBias: that of group g is byte scale_byte(g) of
+//                  header.scales[scale_vector(g)]
 //   scale<g>       else: float scale of group g
+//   kFactor        whether these are yet to be multiplied by factor(header, p), the same for all 256
 //   segment<s>     calls sink(group within the segment, offset of 4 values, weights) for part s of kSegments: all
 //                  values of kSegmentGroups groups, of which number i is group_of<s>(i); group and offset are integral
 //                  constants
@@ -69,6 +70,7 @@ struct Nibbles32 {
   static constexpr int kSegmentGroups = 1;
   static constexpr bool kFold = false;
   static constexpr bool kByteScales = false;
+  static constexpr bool kFactor = false;
   static constexpr bool kSymmetric = false;
   template <int s>
   static constexpr int group_of(int) {
@@ -194,12 +196,17 @@ LOADLINE_INLINE I signed_byte_of(I v) {
   return V::sra32<24>(j == 3 ? v : V::shl32<24 - 8 * j>(v));
 }
 
-// Four scales in every lane, in order.
+// Four scales in every lane, in order, and a factor in the header.
 template <int bias>
 struct ByteScales {
   static constexpr bool kByteScales = true;
+  static constexpr bool kFactor = true;
   static constexpr bool kInPlace = false;
   static constexpr int kScaleBias = bias;
+  template <class Header>
+  static LOADLINE_INLINE F factor(const Header& h, const std::byte*) {
+    return h.d;
+  }
   static constexpr int scale_vector(int g) { return g / 4; }
   static constexpr int scale_byte(int g) { return g % 4; }
 };
@@ -215,13 +222,22 @@ LOADLINE_INLINE I scale_twice(const typename Format::Header& h) {
   const I scale = V::byte_twice<Format::scale_byte(g)>(h.scales[Format::scale_vector(g)]);
   return Format::kScaleBias == 0 ? scale : V::sub16(scale, V::words(Format::kScaleBias));
 }
-// As a float, of any format.
+// As a float, of any format: what is to be multiplied by the factor, and all of it.
 template <class Format, int g>
-LOADLINE_INLINE F float_scale(const typename Format::Header& h, const std::byte* p) {
+LOADLINE_INLINE F scale_less_factor(const typename Format::Header& h, const std::byte* p) {
   if constexpr (Format::kByteScales) {
-    return V::mul(V::to_float(integer_scale<Format, g>(h)), h.d);
+    return V::to_float(integer_scale<Format, g>(h));
   } else {
     return Format::template scale<g>(h, p);
+  }
+}
+template <class Format, int g>
+LOADLINE_INLINE F float_scale(const typename Format::Header& h, const std::byte* p) {
+  const F scale = scale_less_factor<Format, g>(h, p);
+  if constexpr (Format::kFactor) {
+    return V::mul(scale, Format::factor(h, p));
+  } else {
+    return scale;
   }
 }
 
@@ -303,6 +319,7 @@ struct Q5_K : NibblesK {
 struct Q6_K {
   // Its scales are signed, and what its bias subtracts from a group's sum does not fit 16 bits.
   static constexpr bool kByteScales = false;
+  static constexpr bool kFactor = true;
   static constexpr int kBytes = 210;
   static constexpr int kGroup = 16;
   static constexpr int kSegments = 4;
@@ -319,19 +336,20 @@ struct Q6_K {
   static constexpr bool kFold = false;
   static constexpr Mins kMins = Mins::None;
   struct Header {
-    explicit LOADLINE_INLINE Header(const std::byte* p) : d(V::halves(p + kRows * 208)) {}
-    F d;
+    explicit LOADLINE_INLINE Header(const std::byte*) {}
   };
   template <int g>
-  static LOADLINE_INLINE F scale(const Header& h, const std::byte* p) {
-    return V::mul(V::to_float(signed_byte_of<g % 4>(unit<192>(p, g / 4))), h.d);
+  static LOADLINE_INLINE F scale(const Header&, const std::byte* p) {
+    return V::to_float(signed_byte_of<g % 4>(unit<0>(p, g / 4)));
   }
+  // At the end of the block, so that it is read last.
+  static LOADLINE_INLINE F factor(const Header&, const std::byte* p) { return V::halves(p + kRows * 208); }
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
     unrolled<4>(LOADLINE_EACH(i) {
       constexpr int kUnit = 12 * s + 3 * i;
       constexpr int kOffset = 64 * s + 16 * i;
-      const I units[] = {unit<0>(p, kUnit), unit<0>(p, kUnit + 1), unit<0>(p, kUnit + 2)};
+      const I units[] = {unit<16>(p, kUnit), unit<16>(p, kUnit + 1), unit<16>(p, kUnit + 2)};
       unrolled<3>(LOADLINE_EACH(k) { sink(i, Const<kOffset + 4 * k>{}, V::and_(units[k], V::bytes(0x3F))); });
       I fourth = V::and_(V::shift<2>(units[2]), V::bytes(0x30));
       fourth = V::or_and(fourth, V::shift<4>(units[1]), V::bytes(0x0C));
@@ -512,7 +530,7 @@ struct Q3_K : ByteScales<32> {
 
 // Eight scales of 6 bits less 32: low nibbles in scales_l, high two bits in scales_h. Decoded, those of even groups are
 // in one vector and those of odd ones in another.
-struct IQ4_XS {
+struct IQ4_XS : ByteScales<32> {
   static constexpr int kBytes = 136;
   static constexpr int kGroup = 32;
   static constexpr int kSegments = 8;
@@ -523,9 +541,6 @@ struct IQ4_XS {
     return s;
   }
   static constexpr int turn(int offset) { return turn_of_nibbles32(offset); }
-  static constexpr bool kByteScales = true;
-  static constexpr bool kInPlace = false;
-  static constexpr int kScaleBias = 32;
   static constexpr int scale_vector(int g) { return g % 2; }
   static constexpr int scale_byte(int g) { return g / 2; }
   static constexpr int kBias = 0;

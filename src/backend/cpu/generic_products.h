@@ -160,7 +160,7 @@ LOADLINE_INLINE void each_in_place(const std::byte* p, Sink&& sink) {
   }
 }
 
-// Adds a segment with every group's sum times its scale as a float.
+// Adds a segment with every group's sum times its scale as a float, less the factor.
 template <class Format, int n, int s>
 LOADLINE_INLINE void add_as_floats(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
                                    const Values<Format> (&values)[n], F (&sums)[n]) {
@@ -178,7 +178,7 @@ LOADLINE_INLINE void add_as_floats(const typename Format::Header& header, const 
     unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(groups[i][t], weights, offset); });
   });
   unrolled<kGroups>(LOADLINE_EACH(i) {
-    const F scale = float_scale<Format, Format::template group_of<s>(i)>(header, p);
+    const F scale = scale_less_factor<Format, Format::template group_of<s>(i)>(header, p);
     unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(groups[i][t].total()), scale, sums[t]); });
   });
 }
@@ -245,50 +245,60 @@ constexpr int sum_places() {
 template <class Format, int n, int streams>
 void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float* totals) {
   using Header = typename Format::Header;
-  [&]<int... m, int... token>(std::integer_sequence<int, m...>, std::integer_sequence<int, token...>)
-      __attribute__((always_inline)) {
-        const Header headers[streams] = {Header(p[m])...};
-        const Values<Format> values[n] = {Values<Format>(x[token])...};
-        F sums[streams][n];
+  [&]<int... m, int... token>(std::integer_sequence<int, m...>,
+                              std::integer_sequence<int, token...>) __attribute__((always_inline)) {
+    const Header headers[streams] = {Header(p[m])...};
+    const Values<Format> values[n] = {Values<Format>(x[token])...};
+    F sums[streams][n];
+    unrolled<streams>(
+        LOADLINE_EACH(i) { unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); }); });
+    if constexpr (kIntegerSums<Format>) {
+      constexpr int kPlaces = sum_places<Format>();
+      I whole[streams][kPlaces][n];
+      unrolled<streams * n>(LOADLINE_EACH(i) {
+        whole[i / n][0][i % n] = biased_start<Format>(headers[i / n], x[i % n]);
+        unrolled<kPlaces - 1>(LOADLINE_EACH(place) { whole[i / n][place + 1][i % n] = V::zero(); });
+      });
+      unrolled<Format::kSegments>(LOADLINE_EACH(s) {
         unrolled<streams>(LOADLINE_EACH(i) {
-          unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); });
+          if constexpr (V::kNarrow) {
+            add_as_widened<Format, n, s>(headers[i], p[i], values, whole[i]);
+          } else {
+            add_in_pairs<Format, n, s>(headers[i], p[i], values, whole[i]);
+          }
         });
-        if constexpr (kIntegerSums<Format>) {
-          constexpr int kPlaces = sum_places<Format>();
-          I whole[streams][kPlaces][n];
-          unrolled<streams * n>(LOADLINE_EACH(i) {
-            whole[i / n][0][i % n] = biased_start<Format>(headers[i / n], x[i % n]);
-            unrolled<kPlaces - 1>(LOADLINE_EACH(place) { whole[i / n][place + 1][i % n] = V::zero(); });
-          });
-          unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-            unrolled<streams>(LOADLINE_EACH(i) {
-              if constexpr (V::kNarrow) {
-                add_as_widened<Format, n, s>(headers[i], p[i], values, whole[i]);
-              } else {
-                add_in_pairs<Format, n, s>(headers[i], p[i], values, whole[i]);
-              }
-            });
-          });
-          unrolled<streams>(LOADLINE_EACH(i) {
-            unrolled<n>(LOADLINE_EACH(t) {
-              I sum = whole[i][0][t];
-              unrolled<kPlaces - 1>(
-                  LOADLINE_EACH(place) { sum = V::add32(sum, V::sra32<place + 1>(whole[i][place + 1][t])); });
-              sums[i][t] = V::fma(V::to_float(sum), headers[i].d, sums[i][t]);
-            });
-          });
+      });
+      unrolled<streams>(LOADLINE_EACH(i) {
+        unrolled<n>(LOADLINE_EACH(t) {
+          I sum = whole[i][0][t];
+          unrolled<kPlaces - 1>(
+              LOADLINE_EACH(place) { sum = V::add32(sum, V::sra32<place + 1>(whole[i][place + 1][t])); });
+          sums[i][t] = V::fma(V::to_float(sum), Format::factor(headers[i], p[i]), sums[i][t]);
+        });
+      });
+    } else {
+      F products[streams][n];  // less the factor where there is one
+      unrolled<streams * n>(
+          LOADLINE_EACH(i) { products[i / n][i % n] = Format::kFactor ? V::zero_f() : sums[i / n][i % n]; });
+      unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+        unrolled<streams>(LOADLINE_EACH(i) { add_as_floats<Format, n, s>(headers[i], p[i], x, values, products[i]); });
+      });
+      unrolled<streams * n>(LOADLINE_EACH(i) {
+        F& sum = sums[i / n][i % n];
+        if constexpr (Format::kFactor) {
+          sum = V::fma(products[i / n][i % n], Format::factor(headers[i / n], p[i / n]), sum);
         } else {
-          unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-            unrolled<streams>(LOADLINE_EACH(i) { add_as_floats<Format, n, s>(headers[i], p[i], x, values, sums[i]); });
-          });
+          sum = products[i / n][i % n];
         }
-        unrolled<streams>(LOADLINE_EACH(i) {
-          unrolled<n>(LOADLINE_EACH(t) {
-            float* total = totals + kRows * (n * i + t);
-            V::store_f(total, V::fma(sums[i][t], V::set(x[t].scale), V::load_f(total)));
-          });
-        });
-      }(std::make_integer_sequence<int, streams>{}, std::make_integer_sequence<int, n>{});
+      });
+    }
+    unrolled<streams>(LOADLINE_EACH(i) {
+      unrolled<n>(LOADLINE_EACH(t) {
+        float* total = totals + kRows * (n * i + t);
+        V::store_f(total, V::fma(sums[i][t], V::set(x[t].scale), V::load_f(total)));
+      });
+    });
+  }(std::make_integer_sequence<int, streams>{}, std::make_integer_sequence<int, n>{});
 }
 
 // The same for one tile and any n, V::kDirect tokens at a time.

@@ -14,7 +14,9 @@
 namespace loadline::cpu {
 namespace {
 
-// Offsets and sizes: the block structures of ggml-common.h.
+// Offsets and sizes: the block structures of ggml-common.h. The scales of Q6_K come before its weights, which need them
+// from the first on: where they lie in the file, 3 KiB further on in a tile, nothing fetched ahead has reached them
+// yet.
 constexpr LayoutField kFieldsF32[] = {{0, 4, 4}};
 constexpr LayoutField kFieldsF16[] = {{0, 2, 2}};
 constexpr LayoutField kFieldsBF16[] = {{0, 4, 4}};
@@ -27,7 +29,7 @@ constexpr LayoutField kFieldsQ2_K[] = {{0, 80, 4}, {80, 4, 2}};                 
 constexpr LayoutField kFieldsQ3_K[] = {{0, 96, 4, Bits::Three}, {96, 12, 4}, {108, 2, 2}};  // hmask, qs; scales; d
 constexpr LayoutField kFieldsQ4_K[] = {{0, 4, 2}, {4, 140, 4}};                             // d and dmin; scales, qs
 constexpr LayoutField kFieldsQ5_K[] = {{0, 4, 2}, {4, 172, 4}};  // d and dmin; scales, qh, qs
-constexpr LayoutField kFieldsQ6_K[] = {{0, 192, 4, Bits::Six}, {192, 16, 4}, {208, 2, 2}};  // ql, qh; scales; d
+constexpr LayoutField kFieldsQ6_K[] = {{192, 16, 4}, {0, 192, 4, Bits::Six}, {208, 2, 2}};  // scales; ql, qh; d
 constexpr LayoutField kFieldsIQ4_NL[] = {{0, 2, 2}, {2, 16, 4}};                            // d, qs
 constexpr LayoutField kFieldsIQ4_XS[] = {{0, 4, 2}, {4, 132, 4}};  // d and scales_h; scales_l, qs
 
@@ -229,17 +231,16 @@ void separate(const BlockLayout& layout, const std::byte* tile, std::uint64_t co
   for (std::uint64_t block = 0; block < count; block += together) {
     const std::uint64_t blocks = std::min(together, count - block);
     for (const LayoutField& field : layout.fields) {
-      const std::byte* source = tile + std::size_t{kTileRows} * field.offset;
       std::byte* target = file_rows + block * layout.bytes + field.offset;
       if (field.bits != Bits::AsInFile) {
         with_bits(field.bits,
-                  [&]<class Rearranged>(Rearranged) { separate_rearranged<Rearranged>(source, row_stride, target); });
+                  [&]<class Rearranged>(Rearranged) { separate_rearranged<Rearranged>(tile, row_stride, target); });
       } else {
         const auto separate_units = field.unit == 4 ? separate_fours : separate_twos;
-        separate_units(source, field.size * blocks, row_stride, target);
+        separate_units(tile, field.size * blocks, row_stride, target);
       }
+      tile += kTileRows * field.size * blocks;
     }
-    tile += std::size_t{kTileRows} * layout.bytes * blocks;
   }
 }
 
@@ -274,22 +275,21 @@ void interleave(const BlockLayout& layout, const std::byte* file_rows, std::size
   for (std::uint64_t block = 0; block < count; block += together) {
     for (const LayoutField& field : layout.fields) {
       const std::byte* source = file_rows + block * layout.bytes + field.offset;
-      std::byte* target = tile + std::size_t{kTileRows} * field.offset;
       const std::uint64_t size = field.size * together;
       if (field.bits != Bits::AsInFile) {
         with_bits(field.bits, [&]<class Rearranged>(Rearranged) {
-          rows < kTileRows ? interleave_some_rearranged<Rearranged>(source, row_stride, rows, target)
-                           : interleave_rearranged<Rearranged>(source, row_stride, target);
+          rows < kTileRows ? interleave_some_rearranged<Rearranged>(source, row_stride, rows, tile)
+                           : interleave_rearranged<Rearranged>(source, row_stride, tile);
         });
       } else if (rows < kTileRows) {
-        interleave_some(source, row_stride, rows, size, field.unit, target);
+        interleave_some(source, row_stride, rows, size, field.unit, tile);
       } else if (field.unit == 4) {
-        interleave_field<4>(source, row_stride, size, target);
+        interleave_field<4>(source, row_stride, size, tile);
       } else {
-        interleave_field<2>(source, row_stride, size, target);
+        interleave_field<2>(source, row_stride, size, tile);
       }
+      tile += kTileRows * size;
     }
-    tile += std::size_t{kTileRows} * layout.bytes * together;
   }
 }
 
@@ -352,12 +352,12 @@ void extract(const Matrix& matrix, std::uint64_t row, std::uint64_t first, std::
     // An odd first value of BF16 would start inside a pair; whole blocks never do.
     const bool single = element + layout.elements > matrix.columns;
     const BlockLayout& part = single ? kSingle : layout;
-    const std::byte* block = tile + kTileRows * (element / layout.elements) * layout.bytes;
+    const std::byte* place = tile + kTileRows * (element / layout.elements) * layout.bytes;
     for (const LayoutField& field : part.fields) {
       for (std::uint32_t i = 0; i < field.size; i += field.unit) {
-        const std::byte* unit = block + kTileRows * (field.offset + i) + lane * field.unit;
-        std::memcpy(target + field.offset + i, unit, field.unit);
+        std::memcpy(target + field.offset + i, place + kTileRows * i + lane * field.unit, field.unit);
       }
+      place += kTileRows * field.size;
       with_bits(field.bits, [&]<class Rearranged>(Rearranged) { split_in_place<Rearranged>(target + field.offset); });
     }
     target += part.bytes;

@@ -18,13 +18,12 @@ INSTANTIATE_TEST_SUITE_P(Formats, Layout, testing::ValuesIn(weight_types()),
 
 TEST_P(Layout, fields_cover_every_byte_of_a_block_once) {
   const BlockLayout& layout = block_layout(GetParam());
-  std::uint32_t next = 0;
+  std::vector<int> covered(layout.bytes, 0);
   for (const LayoutField& field : layout.fields) {
-    EXPECT_EQ(field.offset, next);
     EXPECT_EQ(field.size % field.unit, 0U);
-    next = field.offset + field.size;
+    for (std::uint32_t i = 0; i < field.size; ++i) ++covered.at(field.offset + i);
   }
-  EXPECT_EQ(next, layout.bytes);
+  EXPECT_EQ(covered, std::vector<int>(layout.bytes, 1));
   EXPECT_EQ(quant::size_of(GetParam(), layout.elements).value, layout.bytes);
 }
 
@@ -87,14 +86,16 @@ TEST_P(Layout, every_byte_is_where_the_formula_says) {
     for (std::uint32_t row = 0; row < 32; ++row) {
       const std::byte* tile = m.packed.data() + row / 16 * 16 * row_bytes;
       for (std::uint32_t block = 0; block < blocks; ++block) {
+        std::size_t before = std::size_t{block} * layout.bytes;
+        const std::byte* file = m.file.data() + row * row_bytes + before;
         for (const LayoutField& field : layout.fields) {
           for (std::uint32_t i = 0; i < field.size && field.bits == Bits::AsInFile; ++i) {
-            const std::size_t in_row = std::size_t{block} * layout.bytes + field.offset;
             const std::size_t packed =
-                16 * in_row + std::size_t{i} / field.unit * 16 * field.unit + row % 16 * field.unit + i % field.unit;
-            ASSERT_EQ(tile[packed], m.file.data()[row * row_bytes + in_row + i])
+                16 * (before + i / field.unit * field.unit) + row % 16 * field.unit + i % field.unit;
+            ASSERT_EQ(tile[packed], file[field.offset + i])
                 << "row " << row << " of " << blocks << " blocks, block " << block << ", byte " << field.offset + i;
           }
+          before += field.size;
         }
       }
     }
@@ -138,12 +139,13 @@ std::uint32_t six_bits_in_file(const std::byte* block, std::uint32_t i) {
 TEST(RearrangedBits, every_bit_is_where_the_table_says) {
   struct Case {
     TensorType type;
+    std::size_t before;  // bytes of a row's block in front of the weights
     std::vector<BitPlace> (*places)(std::uint32_t quad);
     std::uint32_t (*in_file)(const std::byte* block, std::uint32_t i);
   };
   Random random(5);
-  for (const Case& c : {Case{TensorType::Q3_K, places_of_three_bits, three_bits_in_file},
-                        Case{TensorType::Q6_K, places_of_six_bits, six_bits_in_file}}) {
+  for (const Case& c : {Case{TensorType::Q3_K, 0, places_of_three_bits, three_bits_in_file},
+                        Case{TensorType::Q6_K, 16, places_of_six_bits, six_bits_in_file}}) {
     const std::size_t block_bytes = quant::size_of(c.type, 256).value;
     for (const std::uint32_t rows : {16U, 5U}) {
       const TestMatrix m(c.type, rows, 256, Style::Normal, random);
@@ -154,7 +156,8 @@ TEST(RearrangedBits, every_bit_is_where_the_table_says) {
           std::uint32_t found = 0;
           std::uint32_t bit = 0;
           for (const BitPlace place : c.places(i / 4)) {
-            const auto byte = std::to_integer<std::uint32_t>(tile.data()[place.unit * 64 + row * 4 + i % 4]);
+            const auto byte =
+                std::to_integer<std::uint32_t>(tile.data()[16 * c.before + place.unit * 64 + row * 4 + i % 4]);
             found |= (byte >> place.bit & 1) << bit++;
           }
           ASSERT_EQ(found, c.in_file(m.file.data() + row * block_bytes, i))
