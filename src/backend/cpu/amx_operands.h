@@ -59,7 +59,7 @@ LOADLINE_INLINE F minimum_of(const typename Format::Header& header, const std::b
   if constexpr (Format::kMins == Mins::Float) return Format::template minimum<g>(p);
   if constexpr (Format::kMins == Mins::None) return V::zero_f();
   if constexpr (Format::kMins == Mins::Pairs32 || Format::kMins == Mins::Pairs16) {
-    return V::mul(V::to_float(byte_of<g % 4>(header.mins[g / 4])), header.negative_dmin);
+    return V::mul(V::to_float(byte_of<g % 4>(header.min(g / 4))), header.negative_dmin);
   }
 }
 

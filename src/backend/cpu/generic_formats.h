@@ -272,6 +272,7 @@ struct SixBits {
     d = V::halves(p);
     negative_dmin = V::sub(V::zero_f(), V::halves(p + kRows * 2));
   }
+  LOADLINE_INLINE I min(int i) const { return mins[i]; }
   I scales[2], mins[2];  // bytes 0..3 and 4..7
   F d, negative_dmin;
 };
@@ -390,15 +391,14 @@ struct Q2_K : ByteScales<0> {
   static constexpr Mins kMins = Mins::Pairs16;
   struct Header {
     explicit LOADLINE_INLINE Header(const std::byte* p)
-        : d(V::halves(p + kRows * 80)), negative_dmin(V::sub(V::zero_f(), V::halves(p + kRows * 82))) {
-      unrolled<4>(LOADLINE_EACH(i) {
-        const I packed = unit<0>(p, i);
-        scales[i] = V::and_(packed, V::bytes(0x0F));
-        mins[i] = V::and_(V::shift<4>(packed), V::bytes(0x0F));
-      });
+        : d(V::halves(p + kRows * 80)), negative_dmin(V::sub(V::zero_f(), V::halves(p + kRows * 82))), packed(p) {
+      unrolled<4>(LOADLINE_EACH(i) { scales[i] = V::and_(unit<0>(p, i), V::bytes(0x0F)); });
     }
-    I scales[4], mins[4];
+    // Made where it is needed: there are few registers.
+    LOADLINE_INLINE I min(int i) const { return V::and_(V::shift<4>(unit<0>(packed, i)), V::bytes(0x0F)); }
+    I scales[4];
     F d, negative_dmin;
+    const std::byte* packed;
   };
   static LOADLINE_INLINE F folded_scale(const Header& h) { return h.d; }
   template <int s, class Sink>

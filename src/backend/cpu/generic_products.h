@@ -45,12 +45,12 @@ template <class Format>
 LOADLINE_INLINE F mins_of(const typename Format::Header& header, const std::byte* p, const Int8Block& x) {
   F sum = V::zero_f();
   if constexpr (Format::kMins == Mins::Pairs32) {
-    I mins = dot_mins(V::zero(), header.mins[0], x.sums32);
-    mins = dot_mins(mins, header.mins[1], x.sums32 + 4);
+    I mins = dot_mins(V::zero(), header.min(0), x.sums32);
+    mins = dot_mins(mins, header.min(1), x.sums32 + 4);
     sum = V::mul(V::to_float(mins), header.negative_dmin);
   } else if constexpr (Format::kMins == Mins::Pairs16) {
     I mins = V::zero();
-    unrolled<4>(LOADLINE_EACH(i) { mins = dot_mins(mins, header.mins[i], x.sums16 + 4 * i); });
+    unrolled<4>(LOADLINE_EACH(i) { mins = dot_mins(mins, header.min(i), x.sums16 + 4 * i); });
     sum = V::mul(V::to_float(mins), header.negative_dmin);
   } else if constexpr (Format::kMins == Mins::Float) {
     // The sums come as -128 times themselves.
@@ -212,21 +212,33 @@ LOADLINE_INLINE void add_in_pairs(const typename Format::Header& header, const s
 template <class Format, int n, int s, int places>
 LOADLINE_INLINE void add_as_widened(const typename Format::Header& header, const std::byte* p,
                                     const Values<Format> (&values)[n], I (&sums)[places][n]) {
+  using Dots = V::Dots<Format::kMost>;
   constexpr int kGroups = Format::kSegmentGroups;
-  V::Dots<Format::kMost> products[kGroups][n];
+  constexpr int kProducts = Format::kGroup / 4;
+  const auto scale_of = [&](auto i) __attribute__((always_inline)) {
+    return scale_twice<Format, Format::template group_of<s>(i)>(header);
+  };
+  // Made beforehand only where it is needed several times: there are few registers.
+  constexpr auto kOnce = [](int i) { return Dots::run_at(place_of<Format>(i)) >= kProducts; };
+  Dots products[kGroups][n];
   I scales[kGroups];
   unrolled<kGroups>(LOADLINE_EACH(i) {
-    scales[i] = scale_twice<Format, Format::template group_of<s>(i)>(header);
-    unrolled<n>(LOADLINE_EACH(t) { products[i][t] = V::Dots<Format::kMost>::from(V::zero()); });
+    if constexpr (!kOnce(i)) scales[i] = scale_of(i);
+    unrolled<n>(LOADLINE_EACH(t) { products[i][t] = Dots::from(V::zero()); });
   });
   each_in_place<Format, s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
     constexpr int kPlace = place_of<Format>(i);
-    constexpr int kRun = V::Dots<Format::kMost>::run_at(kPlace);
-    constexpr int kProducts = Format::kGroup / 4;
+    constexpr int kRun = kOnce(i) ? kProducts : Dots::run_at(kPlace);
     prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+    const auto scale = [&]() __attribute__((always_inline)) {
+      if constexpr (kOnce(i)) {
+        return scale_of(i);
+      } else {
+        return scales[i];
+      }
+    };
     unrolled<n>(LOADLINE_EACH(t) {
-      products[i][t].template add_scaled<(kRun < kProducts ? kRun : kProducts)>(values[t].pairs(weights, offset),
-                                                                                scales[i], sums[kPlace][t]);
+      products[i][t].template add_scaled<kRun>(values[t].pairs(weights, offset), scale, sums[kPlace][t]);
     });
   });
 }
@@ -418,8 +430,8 @@ LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
         LOADLINE_EACH(g) { V::store_f(out.minimums[g], V::mul(Format::template minimum<g>(p), V::set(-1.0F / 128))); });
   } else if constexpr (Format::kMins != Mins::None) {
     for (int i = 0; i < (Format::kMins == Mins::Pairs16 ? 4 : 2); ++i) {
-      V::store(out.pairs[2 * i], V::and_(header.mins[i], V::words(0x00FF)));
-      V::store(out.pairs[2 * i + 1], V::shift<8>(header.mins[i]));
+      V::store(out.pairs[2 * i], V::and_(header.min(i), V::words(0x00FF)));
+      V::store(out.pairs[2 * i + 1], V::shift<8>(header.min(i)));
     }
     V::store_f(out.negative_dmin, header.negative_dmin);
   }

@@ -176,13 +176,13 @@ struct V {
       run = zero();
       steps = 0;
     }
-    // Sums times a scale, in both halves of every lane, which is no work: it takes the place of the ones that widen the
-    // sums. After `length` that are added they go to `all`.
-    template <int length>
-    LOADLINE_INLINE void add_scaled(I products, I scale, I& all) {
+    // Sums times scale(), the same in both halves of every lane, which is no work: it takes the place of the ones that
+    // widen the sums. After `length` that are added they go to `all`.
+    template <int length, class Scale>
+    LOADLINE_INLINE void add_scaled(I products, Scale&& scale, I& all) {
       run = steps == 0 ? products : add16(run, products);
       if (++steps < length) return;
-      all = dot16(all, run, scale);
+      all = dot16(all, run, scale());
       steps = 0;
     }
   };
