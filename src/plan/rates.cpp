@@ -18,14 +18,14 @@ struct ShareRow {
 // From `loadline bench` with the 1B and 8B shapes on two cores with AVX-512 VNNI, fixed costs taken out,
 // the bandwidth shares of formats that were not run whole from `./dev bench kernels`; bench/predictions.py compares.
 constexpr std::array kShares = {
-    ShareRow{TensorType::F32, {0.87, 0.55}},    ShareRow{TensorType::F16, {0.95, 0.55}},
-    ShareRow{TensorType::BF16, {0.95, 0.90}},   ShareRow{TensorType::Q4_0, {0.89, 0.55}},
-    ShareRow{TensorType::Q4_1, {0.88, 0.53}},   ShareRow{TensorType::Q5_0, {0.90, 0.48}},
-    ShareRow{TensorType::Q5_1, {0.90, 0.48}},   ShareRow{TensorType::Q8_0, {0.94, 0.52}},
-    ShareRow{TensorType::Q2_K, {0.88, 0.55}},   ShareRow{TensorType::Q3_K, {0.87, 0.47}},
-    ShareRow{TensorType::Q4_K, {0.91, 0.56}},   ShareRow{TensorType::Q5_K, {0.91, 0.48}},
-    ShareRow{TensorType::Q6_K, {0.88, 0.45}},   ShareRow{TensorType::IQ4_NL, {0.89, 0.52}},
-    ShareRow{TensorType::IQ4_XS, {0.90, 0.52}},
+    ShareRow{TensorType::F32, {0.95, 0.55}},    ShareRow{TensorType::F16, {0.98, 0.55}},
+    ShareRow{TensorType::BF16, {0.98, 0.90}},   ShareRow{TensorType::Q4_0, {0.95, 0.55}},
+    ShareRow{TensorType::Q4_1, {0.94, 0.53}},   ShareRow{TensorType::Q5_0, {0.95, 0.48}},
+    ShareRow{TensorType::Q5_1, {0.93, 0.48}},   ShareRow{TensorType::Q8_0, {0.97, 0.52}},
+    ShareRow{TensorType::Q2_K, {0.94, 0.55}},   ShareRow{TensorType::Q3_K, {0.94, 0.47}},
+    ShareRow{TensorType::Q4_K, {0.96, 0.56}},   ShareRow{TensorType::Q5_K, {0.95, 0.48}},
+    ShareRow{TensorType::Q6_K, {0.94, 0.45}},   ShareRow{TensorType::IQ4_NL, {0.95, 0.52}},
+    ShareRow{TensorType::IQ4_XS, {0.95, 0.52}},
 };
 
 // With the matrix unit, from `loadline bench` with the 1B and 8B shapes on two cores with AMX: of its peak, by how many
@@ -50,7 +50,7 @@ constexpr double kGpuSwitch = 100e-6;
 constexpr double kCpuOperation = 3e-6;
 
 // Of the memory's bandwidth that attention over the cache reaches on the CPU, and of the float peak over a batch.
-constexpr double kCacheShare = 0.65;
+constexpr double kCacheShare = 0.70;
 
 // Where nothing was measured: what one core draws from memory, and a usual desktop's two channels in all.
 constexpr double kCoreBandwidth = 14e9;
