@@ -200,7 +200,7 @@ class Runner {
                                nullptr,
                                false};
           cpu::run_shares(
-              shares[i], 0, task.weights.tiles(), cpu::kRunTiles, pool_.threads(), thread, [] { return true; },
+              shares[i], 0, task.weights.tiles(), pool_.threads(), thread, [] { return true; },
               [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
                 task.alongside = alongside;
                 table_.matmul(task, begin, end, nullptr);

@@ -15,8 +15,9 @@ struct ShareRow {
   FormatShare share;
 };
 
-// From `loadline bench` with the 1B and 8B shapes on two cores with AVX-512 VNNI, fixed costs taken out,
-// the bandwidth shares of formats that were not run whole from `./dev bench kernels`; bench/predictions.py compares.
+// On two cores with AVX-512 VNNI. Of the bandwidth: a few points below what `loadline bench` measures with the 8B
+// shape, or `./dev bench kernels` for formats that were not run whole; of the peak: `loadline bench` with the 1B and 8B
+// shapes, fixed costs taken out. bench/predictions.py compares.
 constexpr std::array kShares = {
     ShareRow{TensorType::F32, {0.95, 0.55}},    ShareRow{TensorType::F16, {0.98, 0.55}},
     ShareRow{TensorType::BF16, {0.98, 0.90}},   ShareRow{TensorType::Q4_0, {0.95, 0.55}},

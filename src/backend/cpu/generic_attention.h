@@ -151,10 +151,7 @@ void add_values_narrow(const float* v, std::size_t cells, const float* weights, 
 // 4 to 12 KiB on an Intel server processor, where K and V take turns every 8 KiB.)
 template <int lines, std::size_t near, std::size_t far>
 LOADLINE_INLINE void fetch_ahead(const std::byte* part) {
-  unrolled<lines>(LOADLINE_EACH(i) {
-    V::prefetch(part + near + std::size_t{64} * i);
-    V::prefetch_far(part + far + std::size_t{64} * i);
-  });
+  unrolled<lines>(LOADLINE_EACH(i) { fetch_line<near, far>(part + std::size_t{64} * i); });
 }
 template <int lines>
 LOADLINE_INLINE void fetch_keys(const std::byte* k) {

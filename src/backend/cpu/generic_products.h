@@ -65,12 +65,13 @@ LOADLINE_INLINE F mins_of(const typename Format::Header& header, const std::byte
 // Streams of weights that a thread reads side by side. They alternate every few hundred bytes: where one stream's
 // scales are decoded, or its page ends, the other keeps memory busy.
 constexpr std::uint32_t kStreams = 2;
-// Fetches the line that comes V::kNear bytes after `p` in a stream into the cache next to the core, and the one after
-// V::kFar bytes (0: none) into the cache behind it, which keeps memory busy over the end of a page, where the hardware
+// Fetches the line that comes `near` bytes after `p` in a stream into the cache next to the core, and the one after
+// `far` bytes (0: none) into the cache behind it, which keeps memory busy over the end of a page, where the hardware
 // stops fetching ahead.
+template <std::size_t near, std::size_t far>
 LOADLINE_INLINE void fetch_line(const std::byte* p) {
-  V::prefetch(p + V::kNear);
-  if constexpr (V::kFar != 0) V::prefetch_far(p + V::kFar);
+  V::prefetch(p + near);
+  if constexpr (far != 0) V::prefetch_far(p + far);
 }
 // Fetches share `share` of 64 of as many bytes as are being multiplied, so that memory works while weights are
 // multiplied and not in bursts between.
@@ -79,7 +80,8 @@ LOADLINE_INLINE void prefetch_ahead(const std::byte* p) {
   constexpr std::size_t kLines = (bytes + 63) / 64;
   constexpr std::size_t kFirst = kLines * share / 64;
   constexpr std::size_t kLast = kLines * (share + 1) / 64;
-  unrolled<static_cast<int>(kLast - kFirst)>(LOADLINE_EACH(i) { fetch_line(p + (kFirst + i) * 64); });
+  unrolled<static_cast<int>(kLast - kFirst)>(
+      LOADLINE_EACH(i) { fetch_line<V::kNear, V::kFar>(p + (kFirst + i) * 64); });
 }
 
 // Whether groups' sums are multiplied by their scales as integers and added up over 256 values as such, which is exact

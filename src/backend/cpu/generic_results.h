@@ -16,6 +16,14 @@ LOADLINE_INLINE std::uint32_t smaller(std::uint64_t a, std::uint32_t b) {
   return a < b ? static_cast<std::uint32_t>(a) : b;
 }
 
+// The first `rows` of 16 values.
+LOADLINE_INLINE void store_rows(F value, std::uint32_t rows, float* out) {
+  if (rows == kTileRows) return V::store_f(out, value);
+  alignas(64) float values[kTileRows];
+  V::store_f(values, value);
+  for (std::uint32_t r = 0; r < rows; ++r) out[r] = values[r];
+}
+
 // One token's sums of a tile to their place.
 LOADLINE_INLINE void finish(const MatmulTask& task, std::uint64_t row, std::uint32_t rows, std::uint32_t token,
                             const float* sums) {
@@ -29,11 +37,9 @@ LOADLINE_INLINE void finish(const MatmulTask& task, std::uint64_t row, std::uint
     return;
   }
   if (task.gate) {
-    alignas(64) float values[kTileRows] = {};
-    for (std::uint32_t r = 0; r < rows; ++r) values[r] = out[r];
-    V::store_f(values, V::mul(silu(V::load_f(values)), V::load_f(sums)));
-    for (std::uint32_t r = 0; r < rows; ++r) out[r] = values[r];
-    return;
+    alignas(64) float gates[kTileRows] = {};
+    for (std::uint32_t r = 0; r < rows; ++r) gates[r] = out[r];
+    return store_rows(V::mul(silu(V::load_f(gates)), V::load_f(sums)), rows, out);
   }
   for (std::uint32_t r = 0; r < rows; ++r) {
     float value = sums[r];
@@ -46,14 +52,7 @@ LOADLINE_INLINE void finish(const MatmulTask& task, std::uint64_t row, std::uint
 LOADLINE_INLINE void finish_gated(const GatedTask& task, std::uint64_t row, std::uint32_t rows, std::uint32_t token,
                                   const float* gates, const float* ups) {
   float* out = task.out + token * task.out_stride + row;
-  const F value = V::mul(silu(V::load_f(gates)), V::load_f(ups));
-  if (rows == kTileRows) {
-    V::store_f(out, value);
-    return;
-  }
-  alignas(64) float values[kTileRows];
-  V::store_f(values, value);
-  for (std::uint32_t r = 0; r < rows; ++r) out[r] = values[r];
+  store_rows(V::mul(silu(V::load_f(gates)), V::load_f(ups)), rows, out);
 }
 
 }  // namespace

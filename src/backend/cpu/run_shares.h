@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "backend/cpu/tile.h"
 #include "base/work_shares.h"
 
 namespace loadline::cpu {
@@ -22,16 +23,16 @@ inline Part part_of(std::uint64_t total, std::uint64_t unit, int share, int shar
 }
 
 // Calls product(begin, end, alongside), as a MatmulTask has them, until all tiles are claimed or going_on() is false.
-// `use` is the number of the work in `shares`, the same for all threads; `most` is the most tiles of a run per claim.
+// `use` is the number of the work in `shares`, the same for all threads.
 template <class GoingOn, class Product>
-void run_shares(WorkShares& shares, int use, std::uint64_t tiles, std::uint64_t most, int threads, int thread,
-                GoingOn&& going_on, Product&& product) {
+void run_shares(WorkShares& shares, int use, std::uint64_t tiles, int threads, int thread, GoingOn&& going_on,
+                Product&& product) {
   const auto half_of = [&](int share) {
     const Part part = part_of(tiles, 1, share, threads);
     return (part.end - part.begin + 1) / 2;
   };
   while (going_on()) {
-    const auto [share, from, to] = shares.claim(use, thread, most, half_of);
+    const auto [share, from, to] = shares.claim(use, thread, kRunTiles, half_of);
     if (from == to) return;
     const auto [begin, end] = part_of(tiles, 1, share, threads);
     const std::uint64_t half = half_of(share);

@@ -214,7 +214,7 @@ MatmulTask task_of(const MatmulTask& part, const Pass& pass, std::uint32_t rows)
 
 void multiply_few(MatmulTask task, int use, const Pass& pass, int thread) {
   run_shares(
-      *pass.shares, use, task.weights.tiles(), kRunTiles, pass.threads, thread, [&] { return !pass.ending(); },
+      *pass.shares, use, task.weights.tiles(), pass.threads, thread, [&] { return !pass.ending(); },
       [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
         task.alongside = alongside;
         pass.kernels->matmul(task, begin, end, pass.stop);

@@ -154,7 +154,7 @@ TEST_P(Products, of_two_runs_of_tiles_side_by_side_are_those_of_each) {
 TEST_P(Products, of_two_runs_of_gates_side_by_side_are_those_of_each) {
   Random random(10);
   const std::uint32_t columns = std::max(block_, 64U);
-  constexpr std::uint32_t kRun = 19;  // more than the results that are kept at a time
+  constexpr std::uint32_t kRun = 2 * kRunTiles + 3;  // more than the results that are kept at a time
   for (const std::uint32_t tokens : {1U, 3U}) {
     const TestMatrix m(type_, 16 * 2 * kRun + 5, columns, Style::Normal, random);
     const TestMatrix up(type_, m.rows, columns, Style::Normal, random);
