@@ -196,6 +196,12 @@ LOADLINE_INLINE I signed_byte_of(I v) {
   return V::sra32<24>(j == 3 ? v : V::shl32<24 - 8 * j>(v));
 }
 
+// Bytes 0 and 2 of every lane as its 16-bit halves, and bytes 1 and 3.
+struct BytePairs {
+  I even, odd;
+};
+LOADLINE_INLINE BytePairs byte_pairs(I v) { return {V::and_(v, V::words(0x00FF)), V::shift<8>(v)}; }
+
 // Four scales in every lane, in order, and a factor in the header.
 template <int bias>
 struct ByteScales {
@@ -273,6 +279,7 @@ struct SixBits {
     negative_dmin = V::sub(V::zero_f(), V::halves(p + kRows * 2));
   }
   LOADLINE_INLINE I min(int i) const { return mins[i]; }
+  LOADLINE_INLINE BytePairs min_pairs(int i) const { return byte_pairs(mins[i]); }
   I scales[2], mins[2];  // bytes 0..3 and 4..7
   F d, negative_dmin;
 };
@@ -394,8 +401,12 @@ struct Q2_K : ByteScales<0> {
         : d(V::halves(p + kRows * 80)), negative_dmin(V::sub(V::zero_f(), V::halves(p + kRows * 82))), packed(p) {
       unrolled<4>(LOADLINE_EACH(i) { scales[i] = V::and_(unit<0>(p, i), V::bytes(0x0F)); });
     }
-    // Made where it is needed: there are few registers.
+    // Made where they are needed: there are few registers.
     LOADLINE_INLINE I min(int i) const { return V::and_(V::shift<4>(unit<0>(packed, i)), V::bytes(0x0F)); }
+    LOADLINE_INLINE BytePairs min_pairs(int i) const {
+      const I nibbles = unit<0>(packed, i);
+      return {V::and_(V::shift<4>(nibbles), V::words(0x000F)), V::shift<12>(nibbles)};
+    }
     I scales[4];
     F d, negative_dmin;
     const std::byte* packed;
@@ -451,7 +462,7 @@ struct Q3_K : ByteScales<32> {
     const int group = offset / 16 % 8;
     const int quad = offset / 4 % 4;
     const int unit = 4 * (group % 3) + quad;  // of the low and the high weights
-    const int within = group < 6 ? 8 * (unit / 3) + group / 3 * 3 + unit % 3 : 8 * quad + group;
+    const int within = group < 6 ? 8 * (unit / 3) + 2 * (unit % 3) + group / 3 : 8 * quad + group;
     return offset / 128 * 32 + within;
   }
   static constexpr int kBias = 4;
@@ -494,19 +505,17 @@ struct Q3_K : ByteScales<32> {
   template <int s, bool stay, class Sink>
   static LOADLINE_INLINE void weights(const std::byte* p, Sink& sink) {
     unrolled<4>(LOADLINE_EACH(t) {
-      const I units[] = {unit<0>(p, 12 * s + 3 * t), unit<0>(p, 12 * s + 3 * t + 1), unit<0>(p, 12 * s + 3 * t + 2)};
       const auto hand_over = [&](auto group, auto quad, I w) __attribute__((always_inline)) {
         sink(Const<in_pairs(group)>{}, Const<128 * s + 16 * group + 4 * quad>{}, w);
       };
+      I rest = V::zero();
       unrolled<3>(LOADLINE_EACH(k) {
-        hand_over(Const<(3 * t + k) / 4>{}, Const<(3 * t + k) % 4>{}, weight<0, true>(units[k]));
+        constexpr int kUnit = 3 * t + k;
+        const I packed = unit<0>(p, 12 * s + kUnit);
+        hand_over(Const<kUnit / 4>{}, Const<kUnit % 4>{}, weight<0, true>(packed));
+        hand_over(Const<3 + kUnit / 4>{}, Const<kUnit % 4>{}, weight<3, stay>(packed));
+        rest = V::or_and(rest, V::shift<2 * k>(packed), V::bytes(0xC0 >> (2 * k)));
       });
-      unrolled<3>(LOADLINE_EACH(k) {
-        hand_over(Const<3 + (3 * t + k) / 4>{}, Const<(3 * t + k) % 4>{}, weight<3, stay>(units[k]));
-      });
-      I rest = V::and_(units[0], V::bytes(0xC0));
-      rest = V::or_and(rest, V::shift<2>(units[1]), V::bytes(0x30));
-      rest = V::or_and(rest, V::shift<4>(units[2]), V::bytes(0x0C));
       hand_over(Const<6>{}, t, weight<2, stay>(rest));
       hand_over(Const<7>{}, t, weight<5, false>(rest));
     });

@@ -32,12 +32,10 @@ LOADLINE_INLINE I start_of(const Int8Block& x, int g) {
   return V::sra32<7 - log2_of(bias)>(start);
 }
 
-// Sum over four groups of min times sum of the activations: `mins` holds four bytes per lane, `sums` four shorts in the
-// order 0 2 1 3, which is how pairs of shorts come out of the bytes.
-LOADLINE_INLINE I dot_mins(I sum, I mins, const std::int16_t* sums) {
-  const I even = V::words(0x00FF);
-  sum = V::dot16(sum, V::and_(mins, even), V::repeat(sums));
-  return V::dot16(sum, V::shift<8>(mins), V::repeat(sums + 2));
+// Sum over four groups of min times sum of the activations, four shorts in the order 0 2 1 3, as the mins come.
+LOADLINE_INLINE I dot_mins(I sum, BytePairs mins, const std::int16_t* sums) {
+  sum = V::dot16(sum, mins.even, V::repeat_anew(sums));
+  return V::dot16(sum, mins.odd, V::repeat_anew(sums + 2));
 }
 
 // What the mins of 256 values of 16 rows add, less the token's scale.
@@ -45,12 +43,12 @@ template <class Format>
 LOADLINE_INLINE F mins_of(const typename Format::Header& header, const std::byte* p, const Int8Block& x) {
   F sum = V::zero_f();
   if constexpr (Format::kMins == Mins::Pairs32) {
-    I mins = dot_mins(V::zero(), header.min(0), x.sums32);
-    mins = dot_mins(mins, header.min(1), x.sums32 + 4);
+    I mins = dot_mins(V::zero(), header.min_pairs(0), x.sums32);
+    mins = dot_mins(mins, header.min_pairs(1), x.sums32 + 4);
     sum = V::mul(V::to_float(mins), header.negative_dmin);
   } else if constexpr (Format::kMins == Mins::Pairs16) {
     I mins = V::zero();
-    unrolled<4>(LOADLINE_EACH(i) { mins = dot_mins(mins, header.min(i), x.sums16 + 4 * i); });
+    unrolled<4>(LOADLINE_EACH(i) { mins = dot_mins(mins, header.min_pairs(i), x.sums16 + 4 * i); });
     sum = V::mul(V::to_float(mins), header.negative_dmin);
   } else if constexpr (Format::kMins == Mins::Float) {
     // The sums come as -128 times themselves.
@@ -97,8 +95,6 @@ class Values {
   explicit LOADLINE_INLINE Values(const Int8Block& x) : x_(x.values) {
     if constexpr (kMagnitudes) {
       unrolled<4>(LOADLINE_EACH(i) { Dots::magnitudes(x.values + 64 * i, magnitudes_ + 64 * i); });
-      // From here on in memory: repeating 4 bytes of that is no work, but of registers it is.
-      asm("" : "+m"(magnitudes_));
     }
   }
   // Adds the products of weights with the 4 values at `offset`.
@@ -106,15 +102,15 @@ class Values {
     if constexpr (V::kNarrow) {
       sum.add_pairs(pairs(weights, offset));
     } else {
-      sum.add(weights, V::repeat(x_ + offset));
+      sum.add(weights, V::repeat_anew(x_ + offset));
     }
   }
   // Only where products are summed in pairs.
   LOADLINE_INLINE I pairs(I weights, int offset) const {
     if constexpr (kMagnitudes) {
-      return Dots::pairs(weights, V::repeat(x_ + offset), V::repeat(magnitudes_ + offset));
+      return Dots::pairs(weights, V::repeat_anew(x_ + offset), V::repeat_anew(magnitudes_ + offset));
     } else {
-      return Dots::pairs(weights, V::repeat(x_ + offset));
+      return Dots::pairs(weights, V::repeat_anew(x_ + offset));
     }
   }
 
@@ -142,7 +138,7 @@ LOADLINE_INLINE I biased_start(const typename Format::Header& h, const Int8Block
   static_assert(Format::kSigned || Format::kBias == 0 ||
                 (Format::kGroup == 16 && Format::kScaleBias * Format::kBias == 128));
   I sum = V::zero();
-  unrolled<4>(LOADLINE_EACH(i) { sum = dot_mins(sum, h.scales[i], x.sums16 + 4 * i); });
+  unrolled<4>(LOADLINE_EACH(i) { sum = dot_mins(sum, byte_pairs(h.scales[i]), x.sums16 + 4 * i); });
   // What the bias of the scales adds is 128 times the sum of all activations.
   return V::sub32(V::sub32(V::zero(), V::repeat(&x.start256)), V::shl32<log2_of(Format::kBias)>(sum));
 }
@@ -432,8 +428,9 @@ LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
         LOADLINE_EACH(g) { V::store_f(out.minimums[g], V::mul(Format::template minimum<g>(p), V::set(-1.0F / 128))); });
   } else if constexpr (Format::kMins != Mins::None) {
     for (int i = 0; i < (Format::kMins == Mins::Pairs16 ? 4 : 2); ++i) {
-      V::store(out.pairs[2 * i], V::and_(header.min(i), V::words(0x00FF)));
-      V::store(out.pairs[2 * i + 1], V::shift<8>(header.min(i)));
+      const BytePairs mins = header.min_pairs(i);
+      V::store(out.pairs[2 * i], mins.even);
+      V::store(out.pairs[2 * i + 1], mins.odd);
     }
     V::store_f(out.negative_dmin, header.negative_dmin);
   }

@@ -65,6 +65,13 @@ struct V {
     std::memcpy(&v, p, 4);
     return ints(v);
   }
+  // The same, loaded every time: where many different ones are needed, the compiler would keep each from its first use
+  // to its last, for which there are too few registers, and store and load it, and much else, instead of this one load.
+  static LOADLINE_INLINE I repeat_anew(const void* p) {
+    __m256i v;
+    asm volatile("vpbroadcastd %1, %0" : "=x"(v) : "m"(*static_cast<const char(*)[4]>(p)));
+    return both(v);
+  }
 
   static LOADLINE_INLINE I and_(I a, I b) { return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)}; }
   static LOADLINE_INLINE I or_(I a, I b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }

@@ -52,6 +52,7 @@ struct V {
     std::memcpy(&v, p, 4);
     return _mm512_set1_epi32(v);
   }
+  static LOADLINE_INLINE I repeat_anew(const void* p) { return repeat(p); }
 
   static LOADLINE_INLINE I and_(I a, I b) { return _mm512_and_si512(a, b); }
   static LOADLINE_INLINE I or_(I a, I b) { return _mm512_or_si512(a, b); }

@@ -69,6 +69,7 @@ struct V {
     std::memcpy(&v, p, 4);
     return ints(v);
   }
+  static LOADLINE_INLINE I repeat_anew(const void* p) { return repeat(p); }
 
   static LOADLINE_INLINE I and_(I a, I b) {
     return {
