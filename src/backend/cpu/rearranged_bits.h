@@ -30,12 +30,15 @@ struct ThreeBits {
       const Word high = file[v % 8] >> (4 * half + v / 8) & every_byte(1);
       return low | high << 2;
     };
+#pragma GCC unroll 2
     for (std::uint32_t half = 0; half < 2; ++half) {
+#pragma GCC unroll 4
       for (std::uint32_t t = 0; t < 4; ++t) {
         const Word first = quad(half, 24 + t);
         const Word second = quad(half, 28 + t);
         const Word rest[] = {second >> 1 & every_byte(3), (first >> 2 & every_byte(1)) | (second & every_byte(1)) << 1,
                              first & every_byte(3)};
+#pragma GCC unroll 3
         for (std::uint32_t k = 0; k < 3; ++k) {
           const std::uint32_t unit = 3 * t + k;
           tile[12 * half + unit] = quad(half, unit) | quad(half, 12 + unit) << 3 | rest[k] << 6;
@@ -80,8 +83,10 @@ struct SixBits {
       return (file[place.low] >> place.low_bit & every_byte(15)) | (file[place.high] >> place.high_bit & every_byte(3))
                                                                        << 4;
     };
+#pragma GCC unroll 16
     for (std::uint32_t group = 0; group < 16; ++group) {
       const Word fourth = quad(4 * group + 3);
+#pragma GCC unroll 3
       for (std::uint32_t k = 0; k < 3; ++k) {
         tile[3 * group + k] = quad(4 * group + k) | (fourth >> (2 * k) & every_byte(3)) << 6;
       }
