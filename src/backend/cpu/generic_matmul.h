@@ -58,7 +58,7 @@ LOADLINE_INLINE std::uint32_t token_block(const Matrix& weights, std::uint32_t t
 // Tiles of each stream whose sums are kept before they are written. A write to where no cache has the line costs as
 // much as reading 6 KiB of weights when it comes alone (measured on an Intel server processor); several together,
 // little more.
-constexpr std::uint32_t kHeld = 8;
+constexpr std::uint32_t kHeld = 16;
 static_assert(kRunTiles % kHeld == 0);
 
 // kStreams runs of tiles that are read side by side, each from its first tile to its last without a gap, so that what

@@ -17,7 +17,7 @@ constexpr std::uint32_t kTileSums = kGroupTiles * kTileRows;
 
 // Tiles of each of two runs that a thread takes at once for a few tokens, at most: little, as the next ones go on where
 // these end, yet enough for a kernel to write its results together.
-constexpr std::uint32_t kRunTiles = 8;
+constexpr std::uint32_t kRunTiles = 16;
 
 struct Tile {
   const std::byte* data;      // the tile, or the first of the rows after the last whole tile
