@@ -125,8 +125,8 @@ template <class Format, int g>
 LOADLINE_INLINE I scale_pair(const typename Format::Header& h) {
   constexpr int kByte = Format::scale_byte(g);
   static_assert(kByte < 2 && Format::scale_vector(g) == Format::scale_vector(g + 2));
-  const I bytes = h.scales[Format::scale_vector(g)];
-  const I pair = kByte == 0 ? V::and_(bytes, V::words(0x00FF)) : V::shift<8>(bytes);
+  const BytePairs pairs = byte_pairs(h.scales[Format::scale_vector(g)]);
+  const I pair = kByte == 0 ? pairs.even : pairs.odd;
   return Format::kScaleBias == 0 ? pair : V::sub16(pair, V::words(Format::kScaleBias));
 }
 
@@ -213,27 +213,15 @@ LOADLINE_INLINE void add_as_widened(const typename Format::Header& header, const
   using Dots = V::Dots<Format::kMost>;
   constexpr int kGroups = Format::kSegmentGroups;
   constexpr int kProducts = Format::kGroup / 4;
-  const auto scale_of = [&](auto i) __attribute__((always_inline)) {
-    return scale_twice<Format, Format::template group_of<s>(i)>(header);
-  };
-  // Made beforehand only where it is needed several times: there are few registers.
-  constexpr auto kOnce = [](int i) { return Dots::run_at(place_of<Format>(i)) >= kProducts; };
   Dots products[kGroups][n];
-  I scales[kGroups];
-  unrolled<kGroups>(LOADLINE_EACH(i) {
-    if constexpr (!kOnce(i)) scales[i] = scale_of(i);
-    unrolled<n>(LOADLINE_EACH(t) { products[i][t] = Dots::from(V::zero()); });
-  });
+  unrolled<kGroups * n>(LOADLINE_EACH(i) { products[i / n][i % n] = Dots::from(V::zero()); });
   each_in_place<Format, s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
     constexpr int kPlace = place_of<Format>(i);
-    constexpr int kRun = kOnce(i) ? kProducts : Dots::run_at(kPlace);
+    constexpr int kRun = Dots::run_at(kPlace) < kProducts ? Dots::run_at(kPlace) : kProducts;
     prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+    // Made where it is needed: there are few registers.
     const auto scale = [&]() __attribute__((always_inline)) {
-      if constexpr (kOnce(i)) {
-        return scale_of(i);
-      } else {
-        return scales[i];
-      }
+      return scale_twice<Format, Format::template group_of<s>(i)>(header);
     };
     unrolled<n>(LOADLINE_EACH(t) {
       products[i][t].template add_scaled<kRun>(values[t].pairs(weights, offset), scale, sums[kPlace][t]);

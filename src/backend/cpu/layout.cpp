@@ -95,16 +95,16 @@ void stream_all(std::byte* target, const std::byte* source, std::size_t size) {
   for (std::size_t i = 0; i < size; i += 16) stream(target + i, source + i);
 }
 
-// 16 bytes of each of 16 rows into their place in the tile.
-template <std::uint32_t unit>
-void interleave_step(const std::byte* rows, std::size_t row_stride, std::byte* target) {
+// 16 bytes of each of 16 rows into their place in the tile, each 16 by store(place, source).
+template <std::uint32_t unit, class Store>
+void interleave_step(const std::byte* rows, std::size_t row_stride, std::byte* target, Store&& store) {
   constexpr std::uint32_t kLanes = 16 / unit;
   using Vector = typename UnitVector<unit>::Type;
   for (std::uint32_t r = 0; r < kTileRows; r += kLanes) {
     Vector square[kLanes];
     for (std::uint32_t k = 0; k < kLanes; ++k) std::memcpy(&square[k], rows + (r + k) * row_stride, 16);
     transpose(square);
-    for (std::uint32_t k = 0; k < kLanes; ++k) stream(target + (k * kTileRows + r) * unit, &square[k]);
+    for (std::uint32_t k = 0; k < kLanes; ++k) store(target + (k * kTileRows + r) * unit, &square[k]);
   }
 }
 
@@ -123,9 +123,9 @@ template <std::uint32_t unit>
 void interleave_field(const std::byte* rows, std::size_t row_stride, std::uint64_t size, std::byte* target) {
   if (size >= 16) {
     for (std::uint64_t i = 0; i + 16 <= size; i += 16) {
-      interleave_step<unit>(rows + i, row_stride, target + kTileRows * i);
+      interleave_step<unit>(rows + i, row_stride, target + kTileRows * i, stream);
     }
-    if (size % 16 != 0) interleave_step<unit>(rows + size - 16, row_stride, target + kTileRows * (size - 16));
+    if (size % 16 != 0) interleave_step<unit>(rows + size - 16, row_stride, target + kTileRows * (size - 16), stream);
     return;
   }
   std::byte small[kTileRows * 16];
@@ -163,21 +163,14 @@ void rearrange_rows(const std::byte* from, std::byte* to, Function&& rearrange) 
 // four rows are a quarter of many lines.
 template <class Rearranged>
 void interleave_rearranged(const std::byte* rows, std::size_t row_stride, std::byte* target) {
-  constexpr std::size_t kSize = std::size_t{kTileRows} * Rearranged::kUnits * 4;
-  alignas(16) std::byte field[kSize];
-  for (std::uint32_t r = 0; r < kTileRows; r += 4) {
-    Units<Rearranged> file;
-    for (std::uint32_t u = 0; u < Rearranged::kUnits; u += 4) {
-      UnitVector<4>::Type square[4];
-      for (std::uint32_t k = 0; k < 4; ++k) std::memcpy(&square[k], rows + (r + k) * row_stride + u * 4, 16);
-      transpose(square);
-      std::copy_n(square, 4, file + u);
-    }
-    Units<Rearranged> tile;
-    Rearranged::join(file, tile);
-    for (std::uint32_t u = 0; u < Rearranged::kUnits; ++u) std::memcpy(field + place_of(u, r), &tile[u], 16);
+  constexpr std::size_t kSize = Rearranged::kUnits * 4;
+  std::byte field[kTileRows * kSize];
+  for (std::size_t i = 0; i < kSize; i += 16) {
+    interleave_step<4>(rows + i, row_stride, field + kTileRows * i,
+                       [](std::byte* place, const void* source) { std::memcpy(place, source, 16); });
   }
-  stream_all(target, field, kSize);
+  rearrange_rows<Rearranged>(field, field, [](const auto& file, auto& tile) { Rearranged::join(file, tile); });
+  stream_all(target, field, kTileRows * kSize);
 }
 
 // The same of fewer rows.

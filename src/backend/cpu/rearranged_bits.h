@@ -18,7 +18,7 @@ constexpr std::uint32_t every_byte(std::uint32_t byte) { return byte * 0x0101010
 //   of triple t, unit k          bits 0..2 are quad 3 t + k, bits 3..5 quad 12 + 3 t + k of the half
 //   bits 6 and 7 of its units    quad 24 + t: bits 6 and 7 of the last, bit 6 of the second
 //                                quad 28 + t: bit 7 of the second, bits 6 and 7 of the first
-// Word is 4 bytes of a row, or a vector of them of several rows.
+// Word is 4 bytes of a row, or a vector of them of several rows. Loops are unrolled so that places are constants.
 struct ThreeBits {
   static constexpr std::uint32_t kUnits = 24;
   static constexpr std::uint32_t kLow = 8;  // where `qs` begins in the file
