@@ -1,4 +1,6 @@
 // A table of plans, models by machines by contexts, and what holds for all of them.
+#include "plan/table.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
@@ -16,76 +18,18 @@
 namespace loadline::plan {
 namespace {
 
-using quant::TensorType;
-
-struct NamedModel {
-  std::string name;
-  gguf::Model model;
-  model::Program program;
-};
-NamedModel named(const std::string& name, const test::ModelShape& shape, const test::TypeOf& types) {
-  gguf::Model model = test::make_model(shape, types);
-  model::Program program = model::build_program(model);
-  return {name, std::move(model), std::move(program)};
-}
-const std::vector<NamedModel>& models() {
-  static const std::vector<NamedModel> kModels = [] {
-    std::vector<NamedModel> all;
-    all.push_back(named("tiny F32", test::tiny(), test::all_of(TensorType::F32)));
-    all.push_back(named("1B Q4_K_M", test::llama_3_2_1b(), test::q4_k_m(16)));
-    all.push_back(named("8B Q4_K_M", test::llama_3_8b(), test::q4_k_m(32)));
-    all.push_back(named("8B F16", test::llama_3_8b(), test::all_of(TensorType::F16)));
-    all.push_back(named("70B Q4_K_M", test::llama_2_70b(), test::q4_k_m(80)));
-    return all;
-  }();
-  return kModels;
-}
-
-struct Machine {
-  Bytes ram;
-  std::vector<std::string> cards;
-};
-const std::vector<Machine>& machines() {
-  static const std::vector<Machine> kMachines = {
-      {8 * kGiB, {}},
-      {64 * kGiB, {}},
-      {16 * kGiB, {"RTX 3050 Ti Mobile"}},
-      {32 * kGiB, {"RTX 3060"}},
-      {64 * kGiB, {"RTX 4090"}},
-      {32 * kGiB, {"RTX 3060", "RTX 3050 Ti Mobile"}},
-      {64 * kGiB, {"RTX 3090", "RTX 3090"}},
-  };
-  return kMachines;
-}
-
-struct Cell {
-  std::uint32_t context;
-  std::uint32_t sequences;
-  std::uint32_t batch;
-  TensorType k_type, v_type;
-};
-constexpr std::array kCells = {
-    Cell{512, 1, 512, TensorType::F16, TensorType::F16},
-    Cell{4096, 1, 512, TensorType::F16, TensorType::Q8_0},
-    Cell{8192, 4, 64, TensorType::Q8_0, TensorType::Q8_0},
-    Cell{16384, 1, 2048, TensorType::F32, TensorType::F16},
-};
-
-Options options_of(const Cell& cell) {
-  Options options;
-  options.context = cell.context;
-  options.sequences = cell.sequences;
-  options.batch = cell.batch;
-  options.k_type = cell.k_type;
-  options.v_type = cell.v_type;
-  return options;
-}
+using test::kCells;
+using test::machines;
+using test::models;
+using test::named;
+using test::NamedModel;
+using test::options_of;
 
 TEST(Table, every_plan_is_exact_within_its_budgets_repeatable_and_written_as_it_is) {
   std::size_t fitting = 0;
   for (const NamedModel& model : models()) {
-    for (const Machine& machine : machines()) {
-      for (const Cell& cell : kCells) {
+    for (const test::Machine& machine : machines()) {
+      for (const test::Cell& cell : kCells) {
         SCOPED_TRACE(fmt::format("{}, {}, {} card(s), context {}", model.name, to_string(machine.ram),
                                  machine.cards.size(), cell.context));
         const hardware::Profile profile = test::machine(machine.ram, machine.cards);
@@ -265,7 +209,7 @@ TEST(Table, a_budget_in_gib_is_never_exceeded) {
   const Bytes budget = parse_bytes("11.5GiB", "--vram");
   for (const NamedModel& model : models()) {
     for (const char* card : {"RTX 3060", "RTX 4070", "RTX 3080 12GB", "RTX 4090", "A100 80GB"}) {
-      for (const Cell& cell : kCells) {
+      for (const test::Cell& cell : kCells) {
         Options options = options_of(cell);
         options.gpu_budget = budget;
         const Attempt attempt = try_plan(model.model, model.program, test::machine(64 * kGiB, {card, card}), options);
