@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "cli/command.h"
-#include "cli/help.h"
 #include "cli/model_source.h"
 #include "cli/plan_options.h"
 #include "cli/terminal.h"
@@ -209,32 +208,26 @@ int run(const Options& options) {
 
 }  // namespace
 
-void add_bench(CLI::App& app, Action& action) {
+void add_bench(Program& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("bench", "Measure prompt and generation speed (without -m: of the demo model)");
-  command->add_option("-m,--model", options->model, "GGUF file, or the first file of a split model");
-  command->add_option("-p,--n-prompt", options->test.prompt, "Tokens of the prompt test (0: none)")
-      ->check(in_range(0, 1 << 20))
-      ->capture_default_str();
-  command->add_option("-n,--n-gen", options->test.generate, "Tokens of the generation test (0: none)")
-      ->check(in_range(0, 1 << 20))
-      ->capture_default_str();
-  command->add_option("-d,--n-depth", options->test.depth, "Tokens in the context before each test")
-      ->check(in_range(0, 1 << 24))
-      ->capture_default_str();
-  command->add_option("-r,--repetitions", options->test.repeats, "Counted runs of each test")
-      ->check(in_range(1, 1000))
-      ->capture_default_str();
-  command
-      ->add_option("--npl,--sequences", options->test.sequences,
-                   "Sequences that generate side by side; several numbers, such as 1,2,4,8, are a test each")
-      ->delimiter(',')
-      ->check(in_range(1, 256))
-      ->capture_default_str();
-  command->add_flag("--json", options->json, "Print the figures as JSON");
-  options->plan.add_to(*command);
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  Command& command =
+      program.add_command("bench", "Measure prompt and generation speed (without -m: of the demo model)");
+  engine::BenchmarkOptions& test = options->test;
+  command.option("-m,--model", &options->model, "GGUF file, or the first file of a split model");
+  command.option("-p,--n-prompt", &test.prompt, "Tokens of the prompt test (0: none)",
+                 {.most = 1 << 20, .show_default = true});
+  command.option("-n,--n-gen", &test.generate, "Tokens of the generation test (0: none)",
+                 {.most = 1 << 20, .show_default = true});
+  command.option("-d,--n-depth", &test.depth, "Tokens in the context before each test",
+                 {.most = 1 << 24, .show_default = true});
+  command.option("-r,--repetitions", &test.repeats, "Counted runs of each test",
+                 {.least = 1, .most = 1000, .show_default = true});
+  command.option("-npl,--sequences", &test.sequences,
+                 "Sequences that generate side by side; several numbers, such as 1,2,4,8, are a test each",
+                 {.least = 1, .most = 256, .show_default = true, .separator = ','});
+  command.flag("--json", options->json, "Print the figures as JSON");
+  options->plan.add_to(command);
+  command.set_action([options] { return run(*options); });
 }
 
 }  // namespace loadline::cli

@@ -1,26 +1,19 @@
-// What a command is: a subcommand added to the parser, and a function that runs when it was chosen.
-// Commands hold no logic of their own; they turn options into calls and results into text.
+// The program's commands. Each turns options into calls and results into text, and holds no logic of its own.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
-#include <functional>
+#include "cli/option.h"
 
 namespace loadline::cli {
 
-// Set by the command whose name was given; returns the exit code. May throw Error.
-using Action = std::function<int()>;
-
-// Each adds one subcommand to `app` and sets `action` from its callback.
 // One line a command; the definition is in the file of the same name.
-void add_bench(CLI::App& app, Action& action);
-void add_devices(CLI::App& app, Action& action);
-void add_inspect(CLI::App& app, Action& action);
-void add_logits(CLI::App& app, Action& action);
-void add_plan(CLI::App& app, Action& action);
-void add_quantize(CLI::App& app, Action& action);
-void add_run(CLI::App& app, Action& action);
-void add_synth(CLI::App& app, Action& action);
-void add_tokenize(CLI::App& app, Action& action);
+void add_bench(Program& program);
+void add_devices(Program& program);
+void add_inspect(Program& program);
+void add_logits(Program& program);
+void add_plan(Program& program);
+void add_quantize(Program& program);
+void add_run(Program& program);
+void add_synth(Program& program);
+void add_tokenize(Program& program);
 
 }  // namespace loadline::cli

@@ -131,19 +131,17 @@ int run(const Options& options) {
 
 }  // namespace
 
-void add_devices(CLI::App& app, Action& action) {
+void add_devices(Program& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("devices", "Show what this machine has, and measure how fast it is");
-  command->add_option("model,-m,--model", options->model,
-                      "The disk that holds this file is the one shown and measured (default: the current folder's)");
-  command->add_flag("--json", options->json, "As JSON, which --hardware reads");
-  command->add_flag("--measure", options->measure,
-                    "Measure RAM, processor, disk and GPUs, and remember it (a few seconds)");
-  command
-      ->add_option("--dev,--device", options->devices,
-                   "Only these GPUs, by id or name, or none; a software one is measured only if it is named here")
-      ->delimiter(',');
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  Command& command = program.add_command("devices", "Show what this machine has, and measure how fast it is");
+  command.option("model,-m,--model", &options->model,
+                 "The disk that holds this file is the one shown and measured (default: the current folder's)");
+  command.flag("--json", options->json, "As JSON, which --hardware reads");
+  command.flag("--measure", options->measure, "Measure RAM, processor, disk and GPUs, and remember it (a few seconds)");
+  command.option("-dev,--device", &options->devices,
+                 "Only these GPUs, by id or name, or none; a software one is measured only if it is named here",
+                 {.separator = ','});
+  command.set_action([options] { return run(*options); });
 }
 
 }  // namespace loadline::cli

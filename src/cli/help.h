@@ -1,23 +1,14 @@
-// How `--help` looks, and what a mistyped number is told. Does not know the commands.
+// How `--help` looks. Does not know the commands.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
-#include <cstdint>
 #include <string>
+
+#include "cli/option.h"
 
 namespace loadline::cli {
 
-// Gives the program and its commands a layout of at most 100 columns, flags spelt as users type them.
-void set_help_layout(CLI::App& app);
-
-// Holds every option of `command` that takes a number to that: "abc" gets a sentence.
-void expect_numbers(CLI::App& command);
-
-// For CLI::Option::check: a whole number in [least, most], with a sentence for anything else.
-CLI::Validator in_range(std::int64_t least, std::int64_t most);
-
-// What the parser complains about, as a sentence.
-std::string sentence(const CLI::ParseError& problem);
+// Of the program: its commands. Of a command: its options. At most 100 columns.
+std::string help_text(const Program& program);
+std::string help_text(const Command& command);
 
 }  // namespace loadline::cli

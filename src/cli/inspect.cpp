@@ -210,14 +210,15 @@ int inspect(const Options& options) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app, Action& action) {
+void add_inspect(Program& program) {
   const auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("inspect", "Shows what a model file holds, without reading its weights");
-  command->add_option("MODEL", options->model, "A GGUF file, or the first of a split model's")->required();
-  command->add_flag("--tensors", options->tensors, "List every tensor instead of sums by layer");
-  command->add_flag("--full", options->full, "Show long texts and arrays, such as the vocabulary, in full");
-  command->add_flag("--json", options->as_json, "Print JSON; it lists every tensor");
-  command->callback([options, &action] { action = [options] { return inspect(*options); }; });
+  Command& command = program.add_command("inspect", "Shows what a model file holds, without reading its weights");
+  command.option("MODEL,-m,--model", &options->model, "A GGUF file, or the first of a split model's",
+                 {.required = true});
+  command.flag("--tensors", options->tensors, "List every tensor instead of sums by layer");
+  command.flag("--full", options->full, "Show long texts and arrays, such as the vocabulary, in full");
+  command.flag("--json", options->as_json, "Print JSON; it lists every tensor");
+  command.set_action([options] { return inspect(*options); });
 }
 
 }  // namespace loadline::cli

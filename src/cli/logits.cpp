@@ -83,16 +83,16 @@ int run(const Options& options) {
 
 }  // namespace
 
-void add_logits(CLI::App& app, Action& action) {
+void add_logits(Program& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("logits", "Write the logits of a list of tokens to a file");
-  command->add_option("model,-m,--model", options->model, "GGUF file")->required();
-  command->add_option("--tokens", options->tokens, "Token ids, separated by commas")->required();
-  command->add_option("--out,-o", options->out, "Output: float32 [token][vocabulary], little endian")->required();
-  command->add_flag("--backend-reference", options->reference,
-                    "Compute with the scalar oracle: weights decoded to float32, float32 arithmetic (slow)");
-  options->plan.add_to(*command);
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  Command& command = program.add_command("logits", "Write the logits of a list of tokens to a file");
+  command.option("model,-m,--model", &options->model, "GGUF file", {.required = true});
+  command.option("--tokens", &options->tokens, "Token ids, separated by commas", {.required = true});
+  command.option("-o,--out", &options->out, "Output: float32 [token][vocabulary], little endian", {.required = true});
+  command.flag("--backend-reference", options->reference,
+               "Compute with the scalar oracle: weights decoded to float32, float32 arithmetic (slow)");
+  options->plan.add_to(command);
+  command.set_action([options] { return run(*options); });
 }
 
 }  // namespace loadline::cli

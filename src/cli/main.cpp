@@ -1,8 +1,6 @@
 // The program's entry: chooses the command, runs it, and turns any failure into one sentence and an exit code.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -13,50 +11,59 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/help.h"
-#include "cli/short_flags.h"
+#include "cli/parse.h"
 
 namespace {
 
 using loadline::ErrorCode;
+namespace cli = loadline::cli;
 
-int run(int argc, char** argv) {
-  CLI::App app("Runs GGUF language models inside an exact memory budget.", "loadline");
-  app.set_version_flag("--version", "loadline 0.1.0");
-  app.require_subcommand(1);
-  loadline::cli::Action action;
-  loadline::cli::add_run(app, action);
-  loadline::cli::add_plan(app, action);
-  loadline::cli::add_devices(app, action);
-  loadline::cli::add_bench(app, action);
-  loadline::cli::add_inspect(app, action);
-  loadline::cli::add_logits(app, action);
-  loadline::cli::add_quantize(app, action);
-  loadline::cli::add_synth(app, action);
-  loadline::cli::add_tokenize(app, action);
+cli::Program all_commands() {
+  cli::Program program;
+  cli::add_run(program);
+  cli::add_plan(program);
+  cli::add_devices(program);
+  cli::add_bench(program);
+  cli::add_inspect(program);
+  cli::add_logits(program);
+  cli::add_quantize(program);
+  cli::add_synth(program);
+  cli::add_tokenize(program);
+  return program;
+}
 
-  loadline::cli::set_help_layout(app);
-  const auto commands = app.get_subcommands([](CLI::App*) { return true; });
-  for (CLI::App* command : commands) {
-    loadline::cli::set_help_layout(*command);
-    loadline::cli::expect_numbers(*command);
+cli::Command& command_named(cli::Program& program, const std::string& name) {
+  std::vector<std::string> names;
+  for (cli::Command& command : program.commands()) {
+    if (command.name() == name) return command;
+    names.push_back(command.name());
   }
-  constexpr const char* kSeeHelp = "See `loadline --help`.";
-  if (argc < 2) throw loadline::bad_input("no command was given", kSeeHelp);
-  const std::string_view first = argv[1];
-  const auto is_named = [&](const CLI::App* command) { return command->check_name(argv[1]); };
-  if (first != "-h" && first != "--help" && first != "--version" && std::ranges::none_of(commands, is_named)) {
-    throw loadline::bad_input(fmt::format("there is no command \"{}\"", loadline::printable(first)), kSeeHelp);
+  const std::string near = cli::nearest(name, names);
+  throw loadline::bad_input(
+      fmt::format("there is no {} \"{}\"", name.starts_with('-') ? "flag" : "command", loadline::printable(name)),
+      near.empty() ? "See `loadline --help`." : fmt::format("The nearest is {}. See `loadline --help`.", near));
+}
+
+int run(const std::vector<std::string>& arguments) {
+  cli::Program program = all_commands();
+  if (arguments.empty()) throw loadline::bad_input("no command was given", "See `loadline --help`.");
+  const std::string& first = arguments.front();
+  if (first == "-h" || first == "--help") {
+    fmt::print("{}", cli::help_text(program));
+    return 0;
   }
-  try {
-    std::vector<std::string> arguments = loadline::cli::spell_out_flags(argc, argv);
-    std::ranges::reverse(arguments);  // the parser takes them from the end
-    app.parse(std::move(arguments));
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::CallForVersion& version) {
-    return app.exit(version);
+  if (first == "--version") {
+    fmt::print("loadline 0.1.0\n");
+    return 0;
   }
-  return action ? action() : 0;
+  cli::Command& command = command_named(program, first);
+  const cli::Parsed parsed = cli::parse(command, std::span(arguments).subspan(1));
+  if (parsed.help) {
+    fmt::print("{}", cli::help_text(command));
+    return 0;
+  }
+  for (const std::string& remark : parsed.remarks) std::fprintf(stderr, "%s\n", remark.c_str());
+  return command.action()();
 }
 
 }  // namespace
@@ -64,10 +71,7 @@ int run(int argc, char** argv) {
 // The handlers print with fprintf, which neither throws nor allocates: standard error may be closed, memory used up.
 int main(int argc, char** argv) {
   try {
-    return run(argc, argv);
-  } catch (const CLI::ParseError& problem) {
-    std::fprintf(stderr, "loadline: %s\nSee `loadline --help`.\n", loadline::cli::sentence(problem).c_str());
-    return static_cast<int>(ErrorCode::BadInput);
+    return run({argv + 1, argv + argc});
   } catch (const loadline::Error& error) {
     std::fprintf(stderr, "loadline: %s\n", error.what());
     if (!error.hint().empty()) std::fprintf(stderr, "%s\n", error.hint().c_str());

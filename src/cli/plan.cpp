@@ -73,16 +73,16 @@ int run(const Options& options) {
 
 }  // namespace
 
-void add_plan(CLI::App& app, Action& action) {
+void add_plan(Program& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("plan", "Show where every byte would go, and how fast it would run");
-  command->add_option("model,-m,--model", options->model, "GGUF file, or the first file of a split model");
-  command->add_option("-o,--out", options->out, "Store the plan in a file, for `loadline run --plan`");
-  command->add_flag("--json", options->json, "Print the plan as JSON");
-  command->add_flag("-v,--verbose", options->verbose, "Print every region");
-  options->plan.add_to(*command);
-  options->speculation.add_to(*command);
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  Command& command = program.add_command("plan", "Show where every byte would go, and how fast it would run");
+  command.option("model,-m,--model", &options->model, "GGUF file, or the first file of a split model");
+  command.option("-o,--out", &options->out, "Store the plan in a file, for `loadline run --plan`");
+  command.flag("--json", options->json, "Print the plan as JSON");
+  command.flag("-v,--verbose", options->verbose, "Print every region");
+  options->plan.add_to(command);
+  options->speculation.add_to(command);
+  command.set_action([options] { return run(*options); });
 }
 
 }  // namespace loadline::cli

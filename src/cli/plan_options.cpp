@@ -1,6 +1,5 @@
 #include "cli/plan_options.h"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <charconv>
@@ -9,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "cli/option.h"
 #include "hardware/json.h"
 #include "hardware/measurements.h"
 #include "hardware/probe.h"
@@ -21,11 +21,6 @@
 
 namespace loadline::cli {
 namespace {
-
-constexpr const char* kGroup = "Where the model goes";
-constexpr const char* kShapeGroup = "Context and batches";
-constexpr const char* kMachineGroup = "Another machine than this one";
-constexpr const char* kSizes = "Sizes: 11.5GiB, 11.5G and 11776M are binary, 12GB is decimal.";
 
 std::uint32_t parse_count(const std::string& text, const char* flag, std::uint32_t least) {
   std::uint32_t value = 0;
@@ -107,60 +102,48 @@ quant::TensorType parse_kv_type(const std::string& text, const char* flag) {
 
 }  // namespace
 
-void PlanOptions::add_to(CLI::App& command) {
-  command
-      .add_option("-c,--ctx-size", context_,
-                  "Context in tokens, all sequences together (default 4096 or the model's own; max: the largest that "
-                  "fits; 0: what the model was trained for)")
-      ->group(kShapeGroup);
-  command.add_option("--np,--parallel", sequences_, "Sequences that share the context")->group(kShapeGroup);
-  command
-      .add_option("-b,--batch-size", batch_,
-                  "Most tokens of the prompt in one pass (default 512; more where the disk makes it worth while)")
-      ->group(kShapeGroup);
-  command.add_option("--ub,--ubatch-size", micro_batch_, "The same; the smaller of the two counts")->group(kShapeGroup);
-  command.add_option("--ctk,--cache-type-k", k_type_, "Type of the keys in the cache: f32, f16 or q8_0")
-      ->group(kShapeGroup);
-  command.add_option("--ctv,--cache-type-v", v_type_, "Type of the values in the cache: f32, f16 or q8_0")
-      ->group(kShapeGroup);
-  command.add_option("-t,--threads", threads_, "Threads (default: one per core)")->group(kShapeGroup);
+void PlanOptions::add_to(Command& command) {
+  const Traits shape{.group = "Context and batches"};
+  command.option("-c,--ctx-size", &context_,
+                 "Context in tokens, all sequences together (default 4096 or the model's own; max: the largest that "
+                 "fits; 0: what the model was trained for)",
+                 shape);
+  command.option("-np,--parallel", &sequences_, "Sequences that share the context", shape);
+  command.option("-b,--batch-size", &batch_,
+                 "Most tokens of the prompt in one pass (default 512; more where the disk makes it worth while)",
+                 shape);
+  command.option("-ub,--ubatch-size", &micro_batch_, "The same; the smaller of the two counts", shape);
+  command.option("-ctk,--cache-type-k", &k_type_, "Type of the keys in the cache: f32, f16 or q8_0", shape);
+  command.option("-ctv,--cache-type-v", &v_type_, "Type of the values in the cache: f32, f16 or q8_0", shape);
+  command.option("-t,--threads", &threads_, "Threads (default: one per core)", shape);
 
-  command
-      .add_option("--vram", vram_,
-                  std::string("Most GPU memory to take, if that is free: 11.5GiB, or 0=11.5GiB,1=6GiB. ") + kSizes)
-      ->group(kGroup);
-  command.add_option("--ram", ram_, "Most RAM to take, if that is available (with --gpu: the RAM that machine has)")
-      ->group(kGroup);
-  command.add_option("--headroom", headroom_, "Left free on each tier whose budget is not named")->group(kGroup);
-  command.add_option("--disk", disk_, "on, off or auto: read what does not fit in RAM from disk for every token")
-      ->group(kGroup);
-  command
-      .add_option("--ngl,--n-gpu-layers,--gpu-layers", gpu_layers_,
-                  "Layers on the GPU: a number (the last ones; the output counts as one more), all, or auto: by "
-                  "predicted speed")
-      ->group(kGroup);
-  command
-      .add_option("--ot,--override-tensor", overrides_,
-                  "PATTERN=TIER: what owns a tensor whose name matches goes to CPU, GPU0, ...")
-      ->group(kGroup);
-  command.add_flag("--nkvo,--no-kv-offload", no_kv_offload_, "Keep the KV cache in RAM")->group(kGroup);
-  command
-      .add_flag("--nopo,--no-op-offload", no_prompt_offload_,
-                "Keep long prompts off the GPU where the weights are in RAM")
-      ->group(kGroup);
-  command.add_option("--plan", plan_file_, "Use exactly the plan in this file (`loadline plan --out` writes one)")
-      ->group(kGroup);
+  const Traits where{.group = "Where the model goes"};
+  command.option("--vram", &vram_,
+                 "Most GPU memory to take, if that is free: 11.5GiB, or 0=11.5GiB,1=6GiB. Sizes: 11.5GiB, 11.5G and "
+                 "11776M are binary, 12GB is decimal.",
+                 where);
+  command.option("--ram", &ram_, "Most RAM to take, if that is available (with --gpu: the RAM that machine has)",
+                 where);
+  command.option("--headroom", &headroom_, "Left free on each tier whose budget is not named", where);
+  command.option("--disk", &disk_, "on, off or auto: read what does not fit in RAM from disk for every token", where);
+  command.option("-ngl,--n-gpu-layers,--gpu-layers", &gpu_layers_,
+                 "Layers on the GPU: a number (the last ones; the output counts as one more), all, or auto: by "
+                 "predicted speed",
+                 where);
+  command.option("-ot,--override-tensor", &overrides_,
+                 "PATTERN=TIER: what owns a tensor whose name matches goes to CPU, GPU0, ...", where);
+  command.flag("-nkvo,--no-kv-offload", no_kv_offload_, "Keep the KV cache in RAM", where);
+  command.flag("-nopo,--no-op-offload", no_prompt_offload_,
+               "Keep long prompts off the GPU where the weights are in RAM", where);
+  command.option("--plan", &plan_file_, "Use exactly the plan in this file (`loadline plan --out` writes one)", where);
+  command.option("-dev,--device", &devices_,
+                 "GPUs to use, by id or name (default: all but software ones): vulkan0,vulkan1, or none",
+                 {.group = where.group, .separator = ','});
 
-  command
-      .add_option("--dev,--device", devices_,
-                  "GPUs to use, by id or name (default: all but software ones): vulkan0,vulkan1, or none")
-      ->delimiter(',')
-      ->group(kGroup);
-  command.add_option("--gpu", cards_, "Plan for this graphics card, such as \"RTX 3060\"; may be repeated")
-      ->group(kMachineGroup);
-  command
-      .add_option("--hardware", hardware_, "Plan for the machine in this file (`loadline devices --json` writes one)")
-      ->group(kMachineGroup);
+  const Traits machine{.group = "Another machine than this one"};
+  command.option("--gpu", &cards_, "Plan for this graphics card, such as \"RTX 3060\"; may be repeated", machine);
+  command.option("--hardware", &hardware_, "Plan for the machine in this file (`loadline devices --json` writes one)",
+                 machine);
 }
 
 plan::Options PlanOptions::options() const {

@@ -12,17 +12,15 @@
 #include "plan/options.h"
 #include "plan/plan.h"
 
-namespace CLI {
-class App;
-}
-
 namespace loadline::cli {
+
+class Command;
 
 // The flags as given; what they mean is worked out on demand. `add_to` binds this object, which must outlive the
 // parsing.
 class PlanOptions {
  public:
-  void add_to(CLI::App& command);
+  void add_to(Command& command);
 
   // Each throws Error(BadInput) naming the flag that is wrong.
   [[nodiscard]] plan::Options options() const;

@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "cli/authoring_progress.h"
 #include "cli/command.h"
-#include "cli/help.h"
 
 namespace loadline::cli {
 namespace {
@@ -45,16 +44,16 @@ int quantize(const Options& options) {
 
 }  // namespace
 
-void add_quantize(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("quantize", "Write a model's weights in other formats");
+void add_quantize(Program& program) {
   const auto options = std::make_shared<Options>();
-  command->add_option("IN", options->in, "The model, best in F16, BF16 or F32 (the first file of a split one)")
-      ->required();
-  command->add_option("OUT", options->out, "The .gguf file to write")->required();
-  command->add_option("TYPE", options->type, "Format mix: Q4_K_M, Q8_0, IQ4_XS, ...")->required();
-  command->add_option("-t,--threads", options->threads, "Threads (default: as many as the machine has)")
-      ->check(in_range(1, 1024));
-  command->callback([options, &action] { action = [options] { return quantize(*options); }; });
+  Command& command = program.add_command("quantize", "Write a model's weights in other formats");
+  command.option("IN", &options->in, "The model, best in F16, BF16 or F32 (the first file of a split one)",
+                 {.required = true});
+  command.option("OUT", &options->out, "The .gguf file to write", {.required = true});
+  command.option("TYPE", &options->type, "Format mix: Q4_K_M, Q8_0, IQ4_XS, ...", {.required = true});
+  command.option("-t,--threads", &options->threads, "Threads (default: as many as the machine has)",
+                 {.least = 1, .most = 1024});
+  command.set_action([options] { return quantize(*options); });
 }
 
 }  // namespace loadline::cli

@@ -14,7 +14,6 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/command.h"
-#include "cli/help.h"
 #include "cli/model_source.h"
 #include "cli/plan_options.h"
 #include "cli/sample_options.h"
@@ -277,27 +276,25 @@ int run(const Options& options, bool prompt_given) {
 
 }  // namespace
 
-void add_run(CLI::App& app, Action& action) {
+void add_run(Program& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("run", "Continue a text with a model (without -m: the demo model)");
-  command->add_option("-m,--model", options->model, "GGUF file, or the first file of a split model");
-  CLI::Option* prompt = command->add_option("-p,--prompt", options->prompt, "The text to continue");
-  command->add_option("-f,--file", options->file, "Read the text from a file (- for standard input)")->excludes(prompt);
-  command
-      ->add_option("-n,--predict,--n-predict", options->predict,
-                   "Most tokens to generate (-1: until the model ends or the context is full)")
-      ->check(in_range(-1, std::int64_t{1} << 31))
-      ->capture_default_str();
-  command->add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
-  command->add_flag("--special", options->special, "Read and print control tokens such as <|eot_id|> as text");
-  command->add_flag("--no-display-prompt", options->hide_prompt, "Print only what is generated");
-  command->add_flag("--json", options->json, "Print text and figures as one JSON object at the end");
-  command->add_flag("-q,--quiet", options->quiet, "Print the text alone, without plan and figures");
-  options->plan.add_to(*command);
-  options->speculation.add_to(*command);
-  options->sampling.add_to(*command);
-  command->callback(
-      [options, prompt, &action] { action = [options, given = prompt->count() > 0] { return run(*options, given); }; });
+  Command& command = program.add_command("run", "Continue a text with a model (without -m: the demo model)");
+  command.option("-m,--model", &options->model, "GGUF file, or the first file of a split model");
+  const Option& prompt =
+      command.option("-p,--prompt", &options->prompt, "The text to continue", {.may_be_empty = true});
+  command.option("-f,--file", &options->file, "Read the text from a file (- for standard input)").excludes(prompt);
+  command.option("-n,--predict,--n-predict", &options->predict,
+                 "Most tokens to generate (-1: until the model ends or the context is full)",
+                 {.least = -1, .most = std::int64_t{1} << 31, .show_default = true});
+  command.flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
+  command.flag("-sp,--special", options->special, "Read and print control tokens such as <|eot_id|> as text");
+  command.flag("--no-display-prompt", options->hide_prompt, "Print only what is generated");
+  command.flag("--json", options->json, "Print text and figures as one JSON object at the end");
+  command.flag("-q,--quiet", options->quiet, "Print the text alone, without plan and figures");
+  options->plan.add_to(command);
+  options->speculation.add_to(command);
+  options->sampling.add_to(command);
+  command.set_action([options, &prompt] { return run(*options, prompt.given()); });
 }
 
 }  // namespace loadline::cli

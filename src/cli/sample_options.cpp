@@ -1,6 +1,5 @@
 #include "cli/sample_options.h"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <charconv>
@@ -9,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "cli/help.h"
+#include "cli/option.h"
 
 namespace loadline::cli {
 namespace {
@@ -33,30 +32,25 @@ sample::LogitBias parse_bias(const std::string& text) {
 
 }  // namespace
 
-void SampleOptions::add_to(CLI::App& command) {
-  const auto add = [&](const char* flags, auto& value, const char* description) {
-    return command.add_option(flags, value, description)->group("Choosing the next token");
-  };
-  add("--temp,--temperature", values_.temperature, "Randomness; 0: always the most likely token")
-      ->capture_default_str();
-  add("--top-k", values_.top_k, "Only the K most likely tokens (0 or -1: all)")->capture_default_str();
-  add("--top-p", values_.top_p, "Only the most likely tokens that together reach P (1: all)")->capture_default_str();
-  add("--min-p", values_.min_p, "Only tokens at least P times as likely as the most likely (0: all)")
-      ->capture_default_str();
-  add("--typical,--typical-p", values_.typical_p, "Only the most typical tokens that together reach P (1: all)")
-      ->capture_default_str();
-  add("--repeat-last-n", values_.repeat_last_n, "Tokens the penalties look back on (0: none, -1: all)")
-      ->capture_default_str();
-  add("--repeat-penalty", values_.repeat_penalty, "Make tokens that were used less likely (1: off)")
-      ->capture_default_str();
-  add("--presence-penalty", values_.presence_penalty, "Subtract from tokens that were used (0: off)")
-      ->capture_default_str();
-  add("--frequency-penalty", values_.frequency_penalty, "Subtract for each use of a token (0: off)")
-      ->capture_default_str();
-  add("-s,--seed", seed_, "Same seed, same text (-1: another each time)")
-      ->check(in_range(-1, 0xFFFFFFFF))
-      ->capture_default_str();
-  add("-l,--logit-bias", biases_, "TOKEN+BIAS or TOKEN-BIAS: change one token's chance; may be repeated");
+void SampleOptions::add_to(Command& command) {
+  const Traits group{.group = "Choosing the next token", .show_default = true};
+  command.option("--temp,--temperature", &values_.temperature, "Randomness; 0: always the most likely token", group);
+  command.option("--top-k", &values_.top_k, "Only the K most likely tokens (0 or -1: all)", group);
+  command.option("--top-p", &values_.top_p, "Only the most likely tokens that together reach P (1: all)", group);
+  command.option("--min-p", &values_.min_p, "Only tokens at least P times as likely as the most likely (0: all)",
+                 group);
+  command.option("--typical,--typical-p", &values_.typical_p,
+                 "Only the most typical tokens that together reach P (1: all)", group);
+  command.option("--repeat-last-n", &values_.repeat_last_n, "Tokens the penalties look back on (0: none, -1: all)",
+                 group);
+  command.option("--repeat-penalty", &values_.repeat_penalty, "Make tokens that were used less likely (1: off)", group);
+  command.option("--presence-penalty", &values_.presence_penalty, "Subtract from tokens that were used (0: off)",
+                 group);
+  command.option("--frequency-penalty", &values_.frequency_penalty, "Subtract for each use of a token (0: off)", group);
+  command.option("-s,--seed", &seed_, "Same seed, same text (-1: another each time)",
+                 {.group = group.group, .least = -1, .most = 0xFFFFFFFF, .show_default = true});
+  command.option("-l,--logit-bias", &biases_, "TOKEN+BIAS or TOKEN-BIAS: change one token's chance; may be repeated",
+                 {.group = group.group});
 }
 
 sample::Options SampleOptions::options() const {

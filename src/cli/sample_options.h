@@ -7,16 +7,14 @@
 
 #include "sample/options.h"
 
-namespace CLI {
-class App;
-}
-
 namespace loadline::cli {
+
+class Command;
 
 // The flags as given. `add_to` binds this object, which must outlive the parsing.
 class SampleOptions {
  public:
-  void add_to(CLI::App& command);
+  void add_to(Command& command);
   // Throws Error(BadInput) naming the flag that is wrong; whether a bias names a token of the model, Sampler finds out.
   [[nodiscard]] sample::Options options() const;
 

@@ -1,24 +1,21 @@
 #include "cli/speculate_options.h"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/option.h"
 
 namespace loadline::cli {
 
-void SpeculateOptions::add_to(CLI::App& command) {
-  const auto add = [&](const char* names, auto& value, const char* description) {
-    command.add_option(names, value, description)
-        ->capture_default_str()
-        ->group("Guessing ahead (the text stays what it is, passes become fewer)");
-  };
-  add("--speculate", kind_, "none, or ngram: guess what followed the same few tokens earlier in the text");
-  add("--draft-max,--draft,--draft-n", values_.draft_max, "Most tokens to guess for one pass");
-  add("--draft-min,--draft-n-min", values_.draft_min, "Make no guess shorter than this");
-  add("--ngram-max", values_.ngram_max, "Look for as many of the last tokens together ...");
-  add("--ngram-min", values_.ngram_min, "... but not for fewer than these");
+void SpeculateOptions::add_to(Command& command) {
+  const Traits group{.group = "Guessing ahead (the text stays what it is, passes become fewer)", .show_default = true};
+  command.option("--speculate", &kind_, "none, or ngram: guess what followed the same few tokens earlier in the text",
+                 group);
+  command.option("--draft-max,--draft,--draft-n", &values_.draft_max, "Most tokens to guess for one pass", group);
+  command.option("--draft-min,--draft-n-min", &values_.draft_min, "Make no guess shorter than this", group);
+  command.option("--ngram-max", &values_.ngram_max, "Look for as many of the last tokens together ...", group);
+  command.option("--ngram-min", &values_.ngram_min, "... but not for fewer than these", group);
 }
 
 std::optional<speculate::NgramOptions> SpeculateOptions::options() const {

@@ -8,16 +8,14 @@
 
 #include "speculate/ngram_drafter.h"
 
-namespace CLI {
-class App;
-}
-
 namespace loadline::cli {
+
+class Command;
 
 // The flags as given. `add_to` binds this object, which must outlive the parsing.
 class SpeculateOptions {
  public:
-  void add_to(CLI::App& command);
+  void add_to(Command& command);
   // nullopt where nothing is to be guessed. Throws Error(BadInput) naming the flag that is wrong.
   [[nodiscard]] std::optional<speculate::NgramOptions> options() const;
   // plan::Options::outputs: the rows of a token and its drafts; 0 (one per sequence) without speculation.

@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "cli/authoring_progress.h"
 #include "cli/command.h"
-#include "cli/help.h"
 
 namespace loadline::cli {
 namespace {
@@ -78,22 +77,20 @@ int synth(const Options& options) {
 
 }  // namespace
 
-void add_synth(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("synth", "Write a model of a known shape with random weights");
-  command->footer(
+void add_synth(Program& program) {
+  const auto options = std::make_shared<Options>();
+  Command& command = program.add_command("synth", "Write a model of a known shape with random weights");
+  command.set_footer(
       "The file has the true tensor shapes, format mix, metadata and vocabulary size of the model it is named after,\n"
       "and runs at that model's speed. Its weights are random and its words made up: it says nothing sensible.");
-  const auto options = std::make_shared<Options>();
-  command->add_option("--shape", options->shape, "Which model's shape (see --list)");
-  command->add_option("--type", options->type, "Format mix: Q4_K_M, Q8_0, F16, ...")->capture_default_str();
-  command->add_option("--seed", options->synth.seed, "Other seeds give other weights")
-      ->check(in_range(0, INT64_MAX))
-      ->capture_default_str();
-  command->add_flag("--header-only", options->synth.header_only,
-                    "Leave the weights out: a sparse file of the full size, for planning");
-  command->add_flag("--list", options->list, "Show the shapes and their sizes in this type");
-  command->add_option("OUT", options->out, "The .gguf file to write");
-  command->callback([options, &action] { action = [options] { return synth(*options); }; });
+  command.option("--shape", &options->shape, "Which model's shape (see --list)");
+  command.option("--type", &options->type, "Format mix: Q4_K_M, Q8_0, F16, ...", {.show_default = true});
+  command.option("--seed", &options->synth.seed, "Other seeds give other weights", {.show_default = true});
+  command.flag("--header-only", options->synth.header_only,
+               "Leave the weights out: a sparse file of the full size, for planning");
+  command.flag("--list", options->list, "Show the shapes and their sizes in this type");
+  command.option("OUT", &options->out, "The .gguf file to write");
+  command.set_action([options] { return synth(*options); });
 }
 
 }  // namespace loadline::cli

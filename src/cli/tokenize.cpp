@@ -123,24 +123,26 @@ int run(const Options& options) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& app, Action& action) {
+void add_tokenize(Program& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("tokenize", "Show how a model cuts a text into tokens, or what tokens say");
-  command->add_option("model", options->model, "GGUF file, or the first file of a split model")->required();
-  CLI::Option* text = command->add_option("--text", options->text, "The text (default: standard input)");
-  CLI::Option* file = command->add_option("--file", options->file, "Read the text from a file (- for standard input)");
-  CLI::Option* decode =
-      command->add_option("--decode", options->decode, "Token ids, as 1,15043,3186: print their text");
-  CLI::Option* ids = command->add_flag("--ids", options->ids_only, "Print only the ids, as --decode takes them");
-  CLI::Option* no_bos = command->add_flag("--no-bos", options->no_bos, "Add no begin or end token of the model");
-  command->add_flag("--special", options->special, "Read and print control tokens such as <|eot_id|> as text");
-  command->add_flag("--json", options->as_json, "Print JSON: an array of {id, piece}, of ids, or {text}");
-  file->excludes(text);
-  for (CLI::Option* other : {text, file, ids, no_bos}) decode->excludes(other);
-  command->callback([options, text, decode, &action] {
-    options->text_given = text->count() > 0;
-    options->decode_given = decode->count() > 0;
-    action = [options] { return run(*options); };
+  Command& command = program.add_command("tokenize", "Show how a model cuts a text into tokens, or what tokens say");
+  command.option("model,-m,--model", &options->model, "GGUF file, or the first file of a split model",
+                 {.required = true});
+  const Option& text =
+      command.option("--text", &options->text, "The text (default: standard input)", {.may_be_empty = true});
+  Option& file = command.option("--file", &options->file, "Read the text from a file (- for standard input)");
+  Option& decode = command.option("--decode", &options->decode, "Token ids, as 1,15043,3186: print their text",
+                                  {.may_be_empty = true});
+  const Option& ids = command.flag("--ids", options->ids_only, "Print only the ids, as --decode takes them");
+  const Option& no_bos = command.flag("--no-bos", options->no_bos, "Add no begin or end token of the model");
+  command.flag("--special", options->special, "Read and print control tokens such as <|eot_id|> as text");
+  command.flag("--json", options->as_json, "Print JSON: an array of {id, piece}, of ids, or {text}");
+  file.excludes(text);
+  for (const Option* other : std::initializer_list<const Option*>{&text, &file, &ids, &no_bos}) decode.excludes(*other);
+  command.set_action([options, &text, &decode] {
+    options->text_given = text.given();
+    options->decode_given = decode.given();
+    return run(*options);
   });
 }
 
