@@ -12,7 +12,7 @@
 #include <cstdint>
 
 #include "backend/cpu/generic_floats.h"
-#include "backend/cpu/tile.h"
+#include "backend/cpu/products.h"
 
 namespace loadline::cpu {
 namespace {
@@ -108,6 +108,13 @@ void split_weights_operand(const std::byte* p, std::byte* out) {
     V::store(out + kOperand + 32 * k, upper_halves_in_turn(even.low, odd.low));
   }
 }
+
+template <class Format>
+constexpr Operands kInt8Operands = {weights_operand<Format>, kRows* Format::kBytes, 1, 1};
+template <class Format>
+constexpr Operands kFloatOperands = {split_weights_operand<Format>, kRows* Format::kBytes, 2, 2};
+template <>
+constexpr Operands kFloatOperands<BF16> = {nullptr, kRows* BF16::kBytes, 1, 2};
 
 // ---- Activations ----
 

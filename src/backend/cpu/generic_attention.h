@@ -9,11 +9,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "backend/cpu/attention_units.h"
+#include "backend/cpu/generic_activations.h"
 #include "backend/cpu/generic_products.h"
 #include "backend/cpu/generic_results.h"
-#include "backend/cpu/generic_vector.h"
+#include "backend/cpu/kernel_sets.h"
 #include "backend/cpu/kv_layout.h"
 
 namespace loadline::cpu {
@@ -532,6 +534,10 @@ LOADLINE_INLINE bool same_cells(const AttentionUnit& a, const AttentionUnit& b) 
   return a.run == b.run && a.begin_token == b.begin_token && a.begin_cell == b.begin_cell && a.end_cell == b.end_cell;
 }
 
+}  // namespace
+
+namespace LOADLINE_ISA {
+
 void attention(const AttentionTask& task, std::uint64_t begin_unit, std::uint64_t end_unit, const StopFlag* stop) {
   const bool direct = task.kv.head_dim_v % (16 * V::kValueVectors) == 0;
   AttentionUnit units[kTogether];
@@ -583,5 +589,5 @@ void attention_finish(const AttentionTask& task, std::uint32_t begin_token, std:
   }
 }
 
-}  // namespace
+}  // namespace LOADLINE_ISA
 }  // namespace loadline::cpu

@@ -5,7 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "backend/cpu/generic_vector.h"
+#include "backend/cpu/generic_activations.h"
+#include "backend/cpu/kernel_sets.h"
 #include "backend/cpu/kv_layout.h"
 
 namespace loadline::cpu {
@@ -81,6 +82,10 @@ LOADLINE_INLINE void store_v(TensorType type, std::byte* part, std::size_t dim, 
   }
 }
 
+}  // namespace
+
+namespace LOADLINE_ISA {
+
 void store_kv(const KvLayer& kv, std::uint32_t page, std::uint32_t cell, const float* k, const float* v,
               std::uint32_t begin_head, std::uint32_t end_head) {
   for (std::uint32_t h = begin_head; h < end_head; ++h) {
@@ -89,5 +94,5 @@ void store_kv(const KvLayer& kv, std::uint32_t page, std::uint32_t cell, const f
   }
 }
 
-}  // namespace
+}  // namespace LOADLINE_ISA
 }  // namespace loadline::cpu

@@ -1,38 +1,27 @@
-// The matrix products of the table: which format's functions, which tiles, and what happens to the sums. Internal
-// linkage.
+// The matrix products of the table: which format's functions, which tiles, and what happens to the sums.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "backend/cpu/generic_floats.h"
-#include "backend/cpu/generic_products.h"
 #include "backend/cpu/generic_results.h"
+#include "backend/cpu/kernel_sets.h"
+#include "backend/cpu/products.h"
+#include "backend/cpu/tile.h"
 
 namespace loadline::cpu {
+
+namespace LOADLINE_ISA {
+#define LOADLINE_PRODUCT(format, way) extern const Products k##format;
+#include "backend/cpu/kernels.inc"
+}  // namespace LOADLINE_ISA
+
 namespace {
 
-// The products of every format: few[n - 1] for n tokens and up to kStreams tiles, many for more.
-struct Products {
-  void (*few[kFew])(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
-                    std::uint32_t first, float* sums);
-  void (*many)(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
-               std::uint32_t first, std::uint32_t token_count, const Destination& destination, float* sums);
-};
-
-template <class Format>
-constexpr Products kInt8Products = {
-    {products_of_few<Format, 1>, products_of_few<Format, 2>, products_of_few<Format, 3>, products_of_few<Format, 4>},
-    products_of_many<Format>};
-template <class Format>
-constexpr Products kFloatProducts = {{float_products_of_few<Format, 1>, float_products_of_few<Format, 2>,
-                                      float_products_of_few<Format, 3>, float_products_of_few<Format, 4>},
-                                     float_products_of_many<Format>};
-
-Products products_for(TensorType type) {
+const Products& products_for(TensorType type) {
   switch (type) {
 #define LOADLINE_PRODUCT(format, way) \
-  case TensorType::format: return k##way##Products<format>;
+  case TensorType::format: return LOADLINE_ISA::k##format;
 #include "backend/cpu/kernels.inc"
   }
   __builtin_unreachable();
@@ -46,7 +35,7 @@ constexpr std::uint32_t kMostTokens = 264;
 constexpr std::uint32_t kWorthwhileTokens = 144;
 constexpr std::size_t kActivationBytes = std::size_t{1280} << 10;
 LOADLINE_INLINE std::uint32_t token_block(const Matrix& weights, std::uint32_t tokens) {
-  const std::size_t each = (weights.columns + 255) / 256 * sizeof(Int8Block);
+  const std::size_t each = (weights.columns + 255) / 256 * sizeof(quant::Int8Block);
   const std::size_t fitting = kActivationBytes / each / kTokenStep * kTokenStep;
   const std::uint32_t most =
       fitting < kWorthwhileTokens || fitting > kMostTokens ? kMostTokens : static_cast<std::uint32_t>(fitting);
@@ -115,7 +104,7 @@ LOADLINE_INLINE void multiply_held(const Products& products, const Matrix& matri
 // As many tokens as the few have, group after group while the tile is in the cache: the sums of each are those it would
 // have alone, which the other way adds up in another order.
 void matmul_as_alone(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  const Products products = products_for(task.weights.type);
+  const Products& products = products_for(task.weights.type);
   alignas(64) float sums[kFew * kTileRows];
   for (std::uint64_t i = begin_tile; i < end_tile; ++i) {
     if (stopped(stop)) return;
@@ -131,8 +120,8 @@ void matmul_as_alone(const MatmulTask& task, std::uint64_t begin_tile, std::uint
 }
 
 void gated_as_alone(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  const Products of_gate = products_for(task.gate.type);
-  const Products of_up = products_for(task.up.type);
+  const Products& of_gate = products_for(task.gate.type);
+  const Products& of_up = products_for(task.up.type);
   alignas(64) float gates[kFew * kTileRows];
   alignas(64) float ups[kFew * kTileRows];
   for (std::uint64_t i = begin_tile; i < end_tile; ++i) {
@@ -150,9 +139,13 @@ void gated_as_alone(const GatedTask& task, std::uint64_t begin_tile, std::uint64
   }
 }
 
+}  // namespace
+
+namespace LOADLINE_ISA {
+
 void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   if (task.as_alone && task.tokens > kFew) return matmul_as_alone(task, begin_tile, end_tile, stop);
-  const Products products = products_for(task.weights.type);
+  const Products& products = products_for(task.weights.type);
   if (task.tokens <= kFew) {
     alignas(64) float sums[kHeld][kStreams * kFew * kTileRows];
     const Streams streams(begin_tile, end_tile, task.alongside);
@@ -193,8 +186,8 @@ void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_ti
     matmul(task.product_of_gate(), begin_tile, end_tile, stop);
     return matmul(task.product_of_up(), begin_tile, end_tile, stop);
   }
-  const Products of_gate = products_for(task.gate.type);
-  const Products of_up = products_for(task.up.type);
+  const Products& of_gate = products_for(task.gate.type);
+  const Products& of_up = products_for(task.up.type);
   alignas(64) float gates[kMostTokens * kTileSums];
   alignas(64) float ups[kMostTokens * kTileSums];
   const std::uint32_t block = token_block(task.gate, task.tokens);
@@ -222,5 +215,5 @@ void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_ti
   }
 }
 
-}  // namespace
+}  // namespace LOADLINE_ISA
 }  // namespace loadline::cpu

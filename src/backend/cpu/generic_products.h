@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "backend/cpu/generic_formats.h"
+#include "backend/cpu/products.h"
 #include "backend/cpu/tile.h"
 #include "quant/activation.h"
 
@@ -60,9 +61,6 @@ LOADLINE_INLINE F mins_of(const typename Format::Header& header, const std::byte
   return sum;
 }
 
-// Streams of weights that a thread reads side by side. They alternate every few hundred bytes: where one stream's
-// scales are decoded, or its page ends, the other keeps memory busy.
-constexpr std::uint32_t kStreams = 2;
 // Fetches the line that comes `near` bytes after `p` in a stream into the cache next to the core, and the one after
 // `far` bytes (0: none) into the cache behind it, which keeps memory busy over the end of a page, where the hardware
 // stops fetching ahead.
@@ -505,19 +503,6 @@ LOADLINE_INLINE auto register_tile_for(std::uint32_t tokens, std::integer_sequen
 // Up to here the weights' stream is the bottleneck and is fetched as for one token; beyond, a little at a time.
 constexpr std::uint32_t kFewTokens = 24;
 
-// Where the sums of a product go in the end: `lines` cache lines for each token, `stride` floats apart. Fetched while
-// the last values are multiplied, as each token's are in another page.
-struct Destination {
-  const float* out;
-  std::uint64_t stride;
-  std::uint32_t lines;
-  LOADLINE_INLINE void fetch(std::uint32_t begin, std::uint32_t end) const {
-    for (std::uint32_t t = begin; t < end; ++t) {
-      for (std::uint32_t i = 0; i < lines; ++i) __builtin_prefetch(out + t * stride + std::size_t{16} * i, 1);
-    }
-  }
-};
-
 // Fetches the next bytes of several tiles in small portions.
 class Fetcher {
  public:
@@ -579,6 +564,11 @@ void products_of_many(const Tile* tiles, std::uint32_t count, const std::byte* a
     }
   }
 }
+
+template <class Format>
+constexpr Products kInt8Products = {
+    {products_of_few<Format, 1>, products_of_few<Format, 2>, products_of_few<Format, 3>, products_of_few<Format, 4>},
+    products_of_many<Format>};
 
 }  // namespace
 }  // namespace loadline::cpu

@@ -1,11 +1,11 @@
-// Activations and norms, written once over the primitives of an instruction set. Internal linkage.
+// Activations and norms, written once over the primitives of an instruction set.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
-#include "backend/cpu/generic_formats.h"
-#include "backend/cpu/generic_math.h"
+#include "backend/cpu/generic_activations.h"
 #include "backend/cpu/kernel_sets.h"
 #include "quant/activation.h"
 
@@ -14,17 +14,6 @@ namespace {
 
 using quant::ActivationKind;
 using quant::Int8Block;
-
-LOADLINE_INLINE F magnitude_bits(F x) { return V::as_float(V::and_(V::as_int(x), V::ints(0x7FFFFFFF))); }
-
-// Bits of the largest magnitude of `count` (a multiple of 16) floats. As bits, infinities and NaN are the largest.
-LOADLINE_INLINE std::int32_t largest_bits(const float* x, std::size_t count) {
-  I largest = V::zero();
-  for (std::size_t i = 0; i < count; i += 16) {
-    largest = V::max_ints(largest, V::as_int(magnitude_bits(V::load_f(x + i))));
-  }
-  return V::largest_int(largest);
-}
 
 // As the scalar kernels do it, bit for bit.
 void prepare_block(const float* x, Int8Block& out) {
@@ -63,6 +52,10 @@ void prepare_block(const float* x, Int8Block& out) {
   }
   std::memset(out.padding, 0, sizeof out.padding);
 }
+
+}  // namespace
+
+namespace LOADLINE_ISA {
 
 void prepare(ActivationKind kind, const float* x, std::uint64_t stride, std::uint64_t columns, std::uint32_t begin,
              std::uint32_t end, std::uint32_t tokens, std::byte* out) {
@@ -134,5 +127,5 @@ void add(float* target, const float* source, std::uint64_t count) {
   for (std::uint64_t i = 0; i < count; ++i) target[i] += source[i];
 }
 
-}  // namespace
+}  // namespace LOADLINE_ISA
 }  // namespace loadline::cpu

@@ -1,6 +1,6 @@
 // The primitives the generic kernels are written in, for AVX2 with FMA and F16C; compiled with AVX-VNNI, 8-bit dot
-// products use it. Two registers make 16 lanes. Only kernels_avx2.cpp and kernels_avxvnni.cpp include this; everything
-// has internal linkage.
+// products use it. Two registers make 16 lanes. Only translation units for
+// these sets include this; everything has internal linkage.
 #pragma once
 
 #include <immintrin.h>
@@ -9,6 +9,11 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __AVXVNNI__
+#define LOADLINE_ISA avxvnni
+#else
+#define LOADLINE_ISA avx2
+#endif
 #define LOADLINE_INLINE __attribute__((always_inline)) inline
 
 namespace loadline::cpu {

@@ -1,5 +1,5 @@
 // The primitives the generic kernels are written in, for AVX-512 with VNNI (F, BW, DQ, VL, VNNI).
-// Only kernels_avx512.cpp includes this; everything has internal linkage.
+// Only translation units for this set and for AMX include this; everything has internal linkage.
 #pragma once
 
 #include <immintrin.h>
@@ -8,6 +8,11 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __AMX_TILE__
+#define LOADLINE_ISA amx
+#else
+#define LOADLINE_ISA avx512
+#endif
 #define LOADLINE_INLINE __attribute__((always_inline)) inline
 
 namespace loadline::cpu {

@@ -1,5 +1,5 @@
 // The primitives the generic kernels are written in, for 64-bit ARM with the dot product instructions (ARMv8.2). Four
-// registers make 16 lanes. Only kernels_neon.cpp includes this; everything has internal linkage.
+// registers make 16 lanes. Only translation units for this set include this; everything has internal linkage.
 #pragma once
 
 #include <arm_neon.h>
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#define LOADLINE_ISA neon
 #define LOADLINE_INLINE __attribute__((always_inline)) inline
 
 namespace loadline::cpu {

@@ -1,6 +1,9 @@
-// The tables of the instruction sets, and constants they share. Each table is defined in a translation unit of its own,
-// compiled for its set, in which everything else has internal linkage. Only kernels.cpp chooses among them.
+// The kernels of the instruction sets, and constants they share. Each set has a namespace of its name. Its functions
+// are defined in translation units compiled for it, in which everything else has internal linkage. Only kernels.cpp
+// chooses among them.
 #pragma once
+
+#include <type_traits>
 
 #include "backend/cpu/kernels.h"
 
@@ -9,23 +12,35 @@ namespace loadline::cpu {
 // Blocks whose largest magnitude is below this are prepared as zeros: their scale's inverse would not be finite.
 constexpr float kNegligible = 1e-35F;
 
-#define LOADLINE_SET(name, Name, runs) extern const KernelTable k##Name##Kernels;
-#include "backend/cpu/kernels.inc"
+// The functions of a KernelTable, in its order; each set has one of that name.
+#define LOADLINE_EACH_KERNEL(X) \
+  X(prepare) X(matmul) X(gated) X(rms_norm) X(rope) X(add) X(store_kv) X(attention) X(attention_finish)
 
-// Defines kNameKernels, in namespace loadline::cpu: of the functions with the members' names that the file has.
-#define LOADLINE_KERNEL_TABLE(set, Name)    \
-  const KernelTable k##Name##Kernels = {    \
-      .name = #set,                         \
-      .matrix_unit = false,                 \
-      .prepare = prepare,                   \
-      .matmul = matmul,                     \
-      .gated = gated,                       \
-      .rms_norm = rms_norm,                 \
-      .rope = rope,                         \
-      .add = add,                           \
-      .store_kv = store_kv,                 \
-      .attention = attention,               \
-      .attention_finish = attention_finish, \
-  };
+#define LOADLINE_DECLARE(name) extern std::remove_pointer_t<decltype(KernelTable::name)> name;
+namespace scalar {
+LOADLINE_EACH_KERNEL(LOADLINE_DECLARE)
+}
+namespace avx2 {
+LOADLINE_EACH_KERNEL(LOADLINE_DECLARE)
+}
+namespace avx512 {
+LOADLINE_EACH_KERNEL(LOADLINE_DECLARE)
+}
+namespace neon {
+LOADLINE_EACH_KERNEL(LOADLINE_DECLARE)
+}
+// These have products of their own and take the rest from another set.
+namespace avxvnni {
+using namespace avx2;
+LOADLINE_DECLARE(matmul)
+LOADLINE_DECLARE(gated)
+}  // namespace avxvnni
+namespace amx {
+using namespace avx512;
+LOADLINE_DECLARE(prepare)
+LOADLINE_DECLARE(matmul)
+LOADLINE_DECLARE(gated)
+}  // namespace amx
+#undef LOADLINE_DECLARE
 
 }  // namespace loadline::cpu

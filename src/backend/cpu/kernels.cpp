@@ -15,31 +15,32 @@
 namespace loadline::cpu {
 namespace {
 
-#if defined(LOADLINE_SCALAR_ALONE)  // CMakeLists.txt says when
-#elif defined(__x86_64__)
-bool has_avx2() {
+#if defined(__x86_64__)
+[[maybe_unused]] bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
-bool has_avxvnni() { return has_avx2() && __builtin_cpu_supports("avxvnni"); }
-bool has_avx512() {
+[[maybe_unused]] bool has_avxvnni() { return has_avx2() && __builtin_cpu_supports("avxvnni"); }
+[[maybe_unused]] bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vnni");
 }
-bool has_amx() { return has_avx512() && __builtin_cpu_supports("avx512bf16") && has_matrix_unit(); }
+[[maybe_unused]] bool has_amx() { return has_avx512() && __builtin_cpu_supports("avx512bf16") && has_matrix_unit(); }
 #elif defined(__aarch64__)
-bool has_dot_product() { return (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+[[maybe_unused]] bool has_dot_product() { return (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 #endif
 
 std::vector<const KernelTable*> find_available() {
   std::vector<const KernelTable*> tables;
-#if defined(LOADLINE_SCALAR_ALONE)
-  tables.push_back(&kScalarKernels);
-#else
-#define LOADLINE_SET(name, Name, runs) \
-  if (runs) tables.push_back(&k##Name##Kernels);
+#define LOADLINE_MEMBER(name) .name = of_set::name,
+#define LOADLINE_SET(set, unit, runs)                                                                                 \
+  if (runs) {                                                                                                         \
+    namespace of_set = cpu::set;                                                                                      \
+    static constexpr KernelTable kTable = {.name = #set, .matrix_unit = unit, LOADLINE_EACH_KERNEL(LOADLINE_MEMBER)}; \
+    tables.push_back(&kTable);                                                                                        \
+  }
 #include "backend/cpu/kernels.inc"
-#endif
+#undef LOADLINE_MEMBER
   return tables;
 }
 

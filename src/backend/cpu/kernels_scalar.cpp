@@ -54,21 +54,6 @@ void prepare_int8(const float* x, std::uint64_t columns, Int8Block* out, std::ui
   }
 }
 
-void prepare(ActivationKind kind, const float* x, std::uint64_t stride, std::uint64_t columns, std::uint32_t begin,
-             std::uint32_t end, std::uint32_t tokens, std::byte* out) {
-  for (std::uint32_t t = begin; t < end; ++t) {
-    const float* row = x + t * stride;
-    if (kind == ActivationKind::Int8) {
-      prepare_int8(row, columns, reinterpret_cast<Int8Block*>(out) + t, tokens);
-    } else {
-      const std::uint64_t padded = align_up(columns, 16);
-      float* target = reinterpret_cast<float*>(out) + t * padded;
-      std::copy_n(row, columns, target);
-      std::fill(target + columns, target + padded, 0.0F);
-    }
-  }
-}
-
 // Values [first, first + count) of a prepared token as floats; first is a multiple of 256.
 void restore(ActivationKind kind, const std::byte* activations, std::uint64_t columns, std::uint32_t tokens,
              std::uint32_t t, std::uint64_t first, std::uint64_t count, float* out) {
@@ -141,42 +126,6 @@ void gated_range(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t 
   }
 }
 
-void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  matmul_range(task, begin_tile, end_tile, stop);
-  if (task.alongside != 0) matmul_range(task, begin_tile + task.alongside, end_tile + task.alongside, stop);
-}
-
-void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  gated_range(task, begin_tile, end_tile, stop);
-  if (task.alongside != 0) gated_range(task, begin_tile + task.alongside, end_tile + task.alongside, stop);
-}
-
-void rms_norm(const float* x, const float* weight, float* out, std::uint64_t columns, std::uint64_t begin,
-              std::uint64_t end, float epsilon) {
-  float squares = 0;
-  for (std::uint64_t c = 0; c < columns; ++c) squares += x[c] * x[c];
-  const float factor = 1.0F / std::sqrt(squares / static_cast<float>(columns) + epsilon);
-  for (std::uint64_t c = begin; c < end; ++c) out[c] = x[c] * factor * weight[c];
-}
-
-void rope(float* x, std::uint32_t heads, std::uint32_t head_dim, std::uint32_t rotary, const float* cosines,
-          const float* sines, bool neox) {
-  const std::uint32_t half = rotary / 2;
-  for (std::uint32_t h = 0; h < heads; ++h, x += head_dim) {
-    for (std::uint32_t i = 0; i < half; ++i) {
-      float& a = x[neox ? i : 2 * i];
-      float& b = x[neox ? i + half : 2 * i + 1];
-      const float rotated = a * cosines[i] - b * sines[i];
-      b = a * sines[i] + b * cosines[i];
-      a = rotated;
-    }
-  }
-}
-
-void add(float* target, const float* source, std::uint64_t count) {
-  for (std::uint64_t i = 0; i < count; ++i) target[i] += source[i];
-}
-
 // 32 values as Q8_0: a half, and bytes relative to what the half holds.
 void round_q8(const float* x, std::uint16_t& scale, std::int8_t* values) {
   scale = float_to_half(largest_magnitude(x, 32) / 127.0F);
@@ -226,14 +175,6 @@ float load_value(TensorType type, bool transposed, const std::byte* part, std::u
   return reinterpret_cast<const float*>(part)[index];
 }
 
-void store_kv(const KvLayer& kv, std::uint32_t page, std::uint32_t cell, const float* k, const float* v,
-              std::uint32_t begin_head, std::uint32_t end_head) {
-  for (std::uint32_t h = begin_head; h < end_head; ++h) {
-    store_head(kv.k_type, true, k_part(kv, page, h), kv.head_dim_k, cell, k + std::size_t{h} * kv.head_dim_k);
-    store_head(kv.v_type, false, v_part(kv, page, h), kv.head_dim_v, cell, v + std::size_t{h} * kv.head_dim_v);
-  }
-}
-
 // One query head over cells [begin, end): sums[head_dim_v] of exp(score - maximum) * v, unnormalised.
 struct Partial {
   float maximum;
@@ -268,6 +209,69 @@ Partial attend(const AttentionTask& task, const TokenRun& run, std::uint32_t tok
     }
   }
   return partial;
+}
+
+}  // namespace
+
+namespace scalar {
+
+void prepare(ActivationKind kind, const float* x, std::uint64_t stride, std::uint64_t columns, std::uint32_t begin,
+             std::uint32_t end, std::uint32_t tokens, std::byte* out) {
+  for (std::uint32_t t = begin; t < end; ++t) {
+    const float* row = x + t * stride;
+    if (kind == ActivationKind::Int8) {
+      prepare_int8(row, columns, reinterpret_cast<Int8Block*>(out) + t, tokens);
+    } else {
+      const std::uint64_t padded = align_up(columns, 16);
+      float* target = reinterpret_cast<float*>(out) + t * padded;
+      std::copy_n(row, columns, target);
+      std::fill(target + columns, target + padded, 0.0F);
+    }
+  }
+}
+
+void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
+  matmul_range(task, begin_tile, end_tile, stop);
+  if (task.alongside != 0) matmul_range(task, begin_tile + task.alongside, end_tile + task.alongside, stop);
+}
+
+void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
+  gated_range(task, begin_tile, end_tile, stop);
+  if (task.alongside != 0) gated_range(task, begin_tile + task.alongside, end_tile + task.alongside, stop);
+}
+
+void rms_norm(const float* x, const float* weight, float* out, std::uint64_t columns, std::uint64_t begin,
+              std::uint64_t end, float epsilon) {
+  float squares = 0;
+  for (std::uint64_t c = 0; c < columns; ++c) squares += x[c] * x[c];
+  const float factor = 1.0F / std::sqrt(squares / static_cast<float>(columns) + epsilon);
+  for (std::uint64_t c = begin; c < end; ++c) out[c] = x[c] * factor * weight[c];
+}
+
+void rope(float* x, std::uint32_t heads, std::uint32_t head_dim, std::uint32_t rotary, const float* cosines,
+          const float* sines, bool neox) {
+  const std::uint32_t half = rotary / 2;
+  for (std::uint32_t h = 0; h < heads; ++h, x += head_dim) {
+    for (std::uint32_t i = 0; i < half; ++i) {
+      float& a = x[neox ? i : 2 * i];
+      float& b = x[neox ? i + half : 2 * i + 1];
+      const float rotated = a * cosines[i] - b * sines[i];
+      b = a * sines[i] + b * cosines[i];
+      a = rotated;
+    }
+  }
+}
+
+void add(float* target, const float* source, std::uint64_t count) {
+  for (std::uint64_t i = 0; i < count; ++i) target[i] += source[i];
+}
+
+void store_kv(const KvLayer& kv, std::uint32_t page, std::uint32_t cell, const float* k, const float* v,
+              std::uint32_t begin_head, std::uint32_t end_head) {
+  for (std::uint32_t h = begin_head; h < end_head; ++h) {
+    store_head(kv.k_type, true, k_part(kv, page, h), kv.head_dim_k, cell, k + std::size_t{h} * kv.head_dim_k);
+    store_head(kv.v_type, false, v_part(kv, page, h), kv.head_dim_v, cell, v + std::size_t{h} * kv.head_dim_v);
+  }
 }
 
 void attention(const AttentionTask& task, std::uint64_t begin_unit, std::uint64_t end_unit, const StopFlag* stop) {
@@ -318,8 +322,5 @@ void attention_finish(const AttentionTask& task, std::uint32_t begin_token, std:
   }
 }
 
-}  // namespace
-
-LOADLINE_KERNEL_TABLE(scalar, Scalar)
-
+}  // namespace scalar
 }  // namespace loadline::cpu

@@ -10,10 +10,11 @@ for tool in $compiler qemu-aarch64; do
     exit 77
   fi
 done
+rm -rf "$build"
 mkdir -p "$build"
 cache=
 command -v ccache >/dev/null && cache=ccache
-flags="-std=gnu++23 -O1 -ffp-contract=off -Wall -Wextra -Wno-psabi -I$source/src -I$source/tests"
+flags="-std=gnu++23 -O1 -ffp-contract=off -Wall -Wextra -Wno-psabi -DLOADLINE_WITH_NEON -I$source/src -I$source/tests"
 for file in "$source"/src/quant/*.cpp "$source"/src/backend/cpu/attention_units.cpp \
   "$source"/src/backend/cpu/kernels.cpp "$source"/src/backend/cpu/kernels_scalar.cpp \
   "$source"/src/backend/cpu/layout.cpp "$source"/src/backend/cpu/tile.cpp \
@@ -22,8 +23,20 @@ for file in "$source"/src/quant/*.cpp "$source"/src/backend/cpu/attention_units.
   $cache $compiler $flags -c "$file" -o "$object" || exit 1
 done &
 plain=$!
-$cache $compiler $flags -march=armv8.2-a+dotprod -c "$source/src/backend/cpu/kernels_neon.cpp" \
-  -o "$build/kernels_neon.o" || exit 1
+# The set's translation units, as CMake makes them (src/backend/cpu/CMakeLists.txt).
+unit() { # name, header, group
+  {
+    [ -n "$3" ] && echo "#define LOADLINE_GROUP $3"
+    echo '#include "backend/cpu/isa_neon.h"'
+    echo "#include \"backend/cpu/$2.h\""
+  } >"$build/$1.cpp"
+  $cache $compiler $flags -march=armv8.2-a+dotprod -c "$build/$1.cpp" -o "$build/$1.o"
+}
+for header in $(sed -n 's/^set(units \(.*\))$/\1/p' "$source/src/backend/cpu/CMakeLists.txt"); do
+  unit "kernels_neon_$header" "$header" '' || exit 1
+done
+for group in $(sed -n 's/.*LOADLINE_GROUP == \([0-9]*\).*/\1/p' "$source/src/backend/cpu/kernels.inc"); do
+  unit "kernels_neon_group_$group" generic_group "$group" || exit 1
+done
 wait $plain || exit 1
-rm -f "$build/cross_check"
 $compiler -static "$build"/*.o -o "$build/cross_check" && qemu-aarch64 "$build/cross_check"

@@ -1,16 +1,22 @@
 // The kernels for AMX with bfloat16: products of many tokens on the matrix unit, everything else as for AVX-512.
-// Compiled for these sets alone.
 //
 // For 256 values after the other, two tiles of the weights are converted, then multiplied with all tokens of a block,
 // then the next two. Their sums stay in the L2 cache meanwhile, and so do the tokens' 256 values.
-#include "backend/cpu/isa_avx512.h"
-//
+#pragma once
+
 #include "backend/cpu/amx_operands.h"
 #include "backend/cpu/generic_results.h"
 #include "backend/cpu/kernel_sets.h"
+#include "backend/cpu/products.h"
 #include "quant/matrix_workspace.h"
 
 namespace loadline::cpu {
+
+namespace amx {
+#define LOADLINE_PRODUCT(format, way) extern const Operands k##format;
+#include "backend/cpu/kernels.inc"
+}  // namespace amx
+
 namespace {
 
 using quant::ActivationKind;
@@ -29,25 +35,10 @@ struct Workspace {
   float* sums;
 };
 
-// How a format comes to the unit.
-struct Operands {
-  void (*weights)(const std::byte* tile, std::byte* out);  // null: the tile is an operand
-  std::size_t bytes;                                       // of 256 values of 16 rows
-  int weight_parts;
-  int activation_parts;
-};
-
-template <class Format>
-constexpr Operands kInt8Operands = {weights_operand<Format>, kRows* Format::kBytes, 1, 1};
-template <class Format>
-constexpr Operands kFloatOperands = {split_weights_operand<Format>, kRows* Format::kBytes, 2, 2};
-template <>
-constexpr Operands kFloatOperands<BF16> = {nullptr, kRows* BF16::kBytes, 1, 2};
-
-Operands operands_of(TensorType type) {
+const Operands& operands_of(TensorType type) {
   switch (type) {
 #define LOADLINE_PRODUCT(format, way) \
-  case TensorType::format: return k##way##Operands<format>;
+  case TensorType::format: return amx::k##format;
 #include "backend/cpu/kernels.inc"
   }
   __builtin_unreachable();
@@ -161,7 +152,7 @@ const std::byte* weights_at(const Operands& operands, const Tile& tile, std::uin
 // their sums) is called. False when stopped.
 template <class Finish>
 bool products(const Rectangle& r, const StopFlag* stop, const Workspace& workspace, float* sums, Finish&& finish) {
-  const Operands operands = operands_of(r.matrix->type);
+  const Operands& operands = operands_of(r.matrix->type);
   const auto multiply_four = operands.activation_parts == 1 ? multiply<1, 1>
                              : operands.weight_parts == 1   ? multiply<2, 1>
                                                             : multiply<2, 2>;
@@ -237,8 +228,12 @@ void each_block(std::uint64_t rows, std::uint32_t tokens, std::uint64_t begin_ti
   }
 }
 
+}  // namespace
+
+namespace amx {
+
 void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  if (task.workspace == nullptr) return kAvx512Kernels.matmul(task, begin_tile, end_tile, stop);
+  if (task.workspace == nullptr) return avx512::matmul(task, begin_tile, end_tile, stop);
   const Unit unit;
   const Workspace workspace(task.workspace);
   each_block(task.weights.rows, task.tokens, begin_tile, end_tile, kBlockTiles, [&](Rectangle rectangle, auto place) {
@@ -254,7 +249,7 @@ void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_
 }
 
 void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  if (task.workspace == nullptr) return kAvx512Kernels.gated(task, begin_tile, end_tile, stop);
+  if (task.workspace == nullptr) return avx512::gated(task, begin_tile, end_tile, stop);
   const Unit unit;
   const Workspace workspace(task.workspace);
   each_block(task.gate.rows, task.tokens, begin_tile, end_tile, kBlockTiles / 2, [&](Rectangle rectangle, auto place) {
@@ -280,32 +275,9 @@ void prepare(ActivationKind kind, const float* x, std::uint64_t stride, std::uin
   switch (kind) {
     case ActivationKind::BfloatTiles: return activation_tiles<1>(x, stride, columns, begin, end, tokens, out);
     case ActivationKind::SplitTiles: return activation_tiles<2>(x, stride, columns, begin, end, tokens, out);
-    default: return kAvx512Kernels.prepare(kind, x, stride, columns, begin, end, tokens, out);
+    default: return avx512::prepare(kind, x, stride, columns, begin, end, tokens, out);
   }
 }
 
-// What the matrix unit has no part in.
-template <auto member>
-struct OfAvx512;
-template <class... Arguments, void (*KernelTable::*member)(Arguments...)>
-struct OfAvx512<member> {
-  static void call(Arguments... arguments) { (kAvx512Kernels.*member)(arguments...); }
-};
-
-}  // namespace
-
-const KernelTable kAmxKernels = {
-    .name = "amx",
-    .matrix_unit = true,
-    .prepare = prepare,
-    .matmul = matmul,
-    .gated = gated,
-    .rms_norm = OfAvx512<&KernelTable::rms_norm>::call,
-    .rope = OfAvx512<&KernelTable::rope>::call,
-    .add = OfAvx512<&KernelTable::add>::call,
-    .store_kv = OfAvx512<&KernelTable::store_kv>::call,
-    .attention = OfAvx512<&KernelTable::attention>::call,
-    .attention_finish = OfAvx512<&KernelTable::attention_finish>::call,
-};
-
+}  // namespace amx
 }  // namespace loadline::cpu
