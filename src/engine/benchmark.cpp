@@ -15,10 +15,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-bool is_matrix_product(model::OpKind kind) {
-  return kind == model::OpKind::Linear || kind == model::OpKind::LinearAdd || kind == model::OpKind::GatedLinear;
-}
-
 std::vector<Token> random_tokens(std::size_t count, std::uint32_t vocabulary) {
   std::mt19937 random(1);
   std::vector<Token> tokens(count);
@@ -120,10 +116,10 @@ std::vector<BenchmarkRow::Part> parts_of(Engine& engine, std::uint32_t tokens, d
     if (group.kind == model::GroupKind::Embedding || (group.kind == model::GroupKind::Output && !with_output)) continue;
     BenchmarkRow::Part& part = parts[plan::device_for(plan, g, tokens)];
     for (const model::Op& op : group.ops) {
-      for (const model::TensorIndex tensor : op.tensors) {
-        const gguf::TensorInfo& info = model.tensors[static_cast<std::size_t>(tensor)];
+      for (const model::TensorUse& use : op.tensors) {
+        const gguf::TensorInfo& info = model.tensors[static_cast<std::size_t>(use.tensor)];
         part.bytes_per_token += static_cast<double>(info.size.value) / tokens;
-        if (is_matrix_product(op.kind)) part.ops_per_token += 2.0 * static_cast<double>(info.elements());
+        if (use.role == model::TensorRole::Matrix) part.ops_per_token += 2.0 * static_cast<double>(info.elements());
       }
     }
     if (group.kind == model::GroupKind::Attention) {
@@ -175,9 +171,9 @@ double matmul_ops_per_token(const gguf::Model& model, const model::Program& prog
   for (const model::Group& group : program.groups) {
     if (group.kind == model::GroupKind::Output && !with_output) continue;
     for (const model::Op& op : group.ops) {
-      if (!is_matrix_product(op.kind)) continue;
-      for (const model::TensorIndex tensor : op.tensors) {
-        total += 2.0 * static_cast<double>(model.tensors[static_cast<std::size_t>(tensor)].elements());
+      for (const model::TensorUse& use : op.tensors) {
+        if (use.role != model::TensorRole::Matrix) continue;
+        total += 2.0 * static_cast<double>(model.tensors[static_cast<std::size_t>(use.tensor)].elements());
       }
     }
   }

@@ -99,7 +99,7 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
   }
 
   std::vector<float> factors;
-  if (const model::TensorIndex tensor = engine->program_.rope_factors; tensor != model::kNoTensor) {
+  if (const model::TensorIndex tensor = engine->program_.ropes.front().factors; tensor != model::kNoTensor) {
     const gguf::TensorInfo& info = engine->model_.tensors[static_cast<std::size_t>(tensor)];
     factors.resize(info.elements());
     engine->model_.files[info.file].read_at(info.offset, std::as_writable_bytes(std::span(factors)));

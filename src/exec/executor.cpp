@@ -30,7 +30,7 @@ Executor::Executor(const model::Program& program, const plan::Plan& plan, std::v
       devices_(std::move(devices)),
       busy_seconds_(devices_.size(), 0.0),
       cache_(pages_of(program.config, plan), plan.shape.sequences, plan.shape.context / plan.shape.sequences),
-      frequencies_(model::rope_frequencies(program.config.rope, rope_factors)),
+      frequencies_(model::rope_frequencies(program.ropes.front().config, rope_factors)),
       overlap_from_(overlap_from) {
   const bool halves = can_overlap();
   for (int i = 0; i < (halves ? 2 : 1); ++i) passes_.push_back(make_pass());
@@ -93,7 +93,7 @@ void Executor::assemble(std::span<const Input> inputs, Pass& pass) {
     }
     for (std::uint32_t t = 0; t < count; ++t) {
       const std::size_t at = (first + t) * frequencies_.size();
-      model::rope_table(program_.config.rope, frequencies_, position + t, pass.cosines.data() + at,
+      model::rope_table(program_.ropes.front().config, frequencies_, position + t, pass.cosines.data() + at,
                         pass.sines.data() + at);
     }
   }

@@ -26,17 +26,12 @@ constexpr std::array kFamilies = {
 
 }  // namespace
 
-std::string_view name_of(OpKind kind) {
+std::string_view name_of(CacheKind kind) {
   switch (kind) {
-    case OpKind::Embed: return "embed";
-    case OpKind::RmsNorm: return "rms_norm";
-    case OpKind::Linear: return "linear";
-    case OpKind::HeadNorm: return "head_norm";
-    case OpKind::Rope: return "rope";
-    case OpKind::Attention: return "attention";
-    case OpKind::LinearAdd: return "linear_add";
-    case OpKind::GatedLinear: return "gated_linear";
-    case OpKind::SelectOutputs: return "select_outputs";
+    case CacheKind::Full: return "full";
+    case CacheKind::Window: return "window";
+    case CacheKind::Latent: return "latent";
+    case CacheKind::State: return "state";
   }
   return "unknown";
 }
@@ -55,11 +50,10 @@ std::vector<TensorIndex> Group::tensors() const {
   std::vector<TensorIndex> all;
   all.reserve(2 * ops.size());
   const auto note = [&](TensorIndex index) {
-    if (index != kNoTensor && std::ranges::find(all, index) == all.end()) all.push_back(index);
+    if (std::ranges::find(all, index) == all.end()) all.push_back(index);
   };
   for (const Op& op : ops) {
-    std::ranges::for_each(op.tensors, note);
-    std::ranges::for_each(op.biases, note);
+    for (const TensorUse& use : op.tensors) note(use.tensor);
   }
   return all;
 }
@@ -78,7 +72,8 @@ Program build_program(const gguf::Model& model) {
     throw bad_input(fmt::format("the model's architecture \"{}\" is not supported", *architecture),
                     fmt::format("Supported are {}.", fmt::join(known_families(), ", ")));
   }
-  ProgramBuilder builder(model, read_config(model));
+  Keys keys(model.metadata, architecture == nullptr ? std::string() : *architecture);
+  ProgramBuilder builder(model, read_config(model, keys), keys);
   family->build(builder);
   return builder.finish();
 }

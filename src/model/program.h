@@ -1,4 +1,4 @@
-// The layer program: which operations a model is, in order, on which tensors and which intermediate values.
+// The layer program: which operations a model is, in order, on which tensors, intermediate values and caches.
 // A description only: it owns no memory and runs nothing. Every family is a short function that writes one.
 #pragma once
 
@@ -9,50 +9,55 @@
 
 #include "gguf/gguf.h"
 #include "model/config.h"
+#include "model/operations.h"
 
 namespace loadline::model {
 
 // Intermediate values, float32, [rows][width]. `rows` is the tokens of the batch, or its outputs after SelectOutputs.
-using ValueId = std::uint32_t;
+// (The pairs of a Route take two values' places each.)
 struct Value {
   std::string name;
   std::uint32_t width = 0;    // floats per row
   bool outputs_only = false;  // has a row per output instead of a row per token (logits)
+  bool carried = false;       // lives across groups, as the hidden state does
 };
-inline constexpr ValueId kHidden = 0;  // the residual stream; the only value that lives across groups
+inline constexpr ValueId kHidden = 0;  // the residual stream
 
-// Index into gguf::Model::tensors; kNoTensor where an operation has none (a bias that is not there).
-using TensorIndex = std::int32_t;
-inline constexpr TensorIndex kNoTensor = -1;
-
-enum class OpKind : std::uint8_t {
-  Embed,          // outputs[0] = rows of tensors[0] at the batch's token ids
-  RmsNorm,        // outputs[0] = inputs[0] / rms * tensors[0]
-  Linear,         // outputs[i] = tensors[i] * inputs[0] (+ biases[i]): one input, several matrices
-  HeadNorm,       // inputs[0] in place: RmsNorm of each head with tensors[0] ([head_dim])
-  Rope,           // inputs[0] (q) and inputs[1] (k) in place
-  Attention,      // stores k, v in the layer's cache, then outputs[0] = attention(q, cache); inputs q, k, v
-  LinearAdd,      // outputs[0] += tensors[0] * inputs[0] (+ biases[0])
-  GatedLinear,    // outputs[0] = silu(tensors[0] * inputs[0]) * (tensors[1] * inputs[0])
-  SelectOutputs,  // inputs[0] in place: keep the rows the batch wants logits for; later operations see only those
+// What a layer keeps of earlier tokens, for each sequence.
+enum class CacheKind : std::uint8_t {
+  Full,    // keys and values of every position
+  Window,  // keys and values of the last `window` positions
+  Latent,  // of every position one row of head_dim_k values, which keys and values of all heads are made of
+  State,   // `state` float32, overwritten by every token: it cannot be cut back to an earlier one
 };
-std::string_view name_of(OpKind kind);
+std::string_view name_of(CacheKind kind);
+struct Cache {
+  CacheKind kind = CacheKind::Full;
+  std::uint32_t layer = 0;  // whose it is
+  std::uint32_t kv_heads = 0;
+  std::uint32_t head_dim_k = 0;
+  std::uint32_t head_dim_v = 0;  // Latent: 0
+  std::uint32_t window = 0;      // Window: how many positions, its own included, a token sees at most
+  std::uint32_t state = 0;       // State
+};
 
-struct Op {
-  OpKind kind;
-  std::vector<ValueId> inputs;
-  std::vector<ValueId> outputs;
-  std::vector<TensorIndex> tensors;
-  std::vector<TensorIndex> biases;
-  std::uint32_t layer = 0;    // whose KV cache (Attention)
-  std::uint32_t heads = 0;    // HeadNorm
-  bool after_select = false;  // rows are outputs
+// The angles that rope turns by. Several uses may share a table.
+struct RopeTable {
+  RopeConfig config;
+  // Divide the frequencies, dimensions / 2 float32 each. Where there are two, the long ones are taken for a context
+  // (as allocated, not the position) of more than config.original_context.
+  TensorIndex factors = kNoTensor;
+  TensorIndex long_factors = kNoTensor;
+
+  [[nodiscard]] TensorIndex factors_for(std::uint32_t context) const {
+    return long_factors != kNoTensor && context > config.original_context ? long_factors : factors;
+  }
 };
 
 // The unit of placement.
 enum class GroupKind : std::uint8_t { Embedding, Attention, FeedForward, Output };
 struct Group {
-  GroupKind kind;
+  GroupKind kind;           // Attention: or whatever else mixes tokens in that layer
   std::uint32_t layer = 0;  // Attention and FeedForward
   std::vector<Op> ops;
 
@@ -64,17 +69,21 @@ struct Group {
 struct Program {
   ModelConfig config;
   std::vector<Value> values;
-  std::vector<Group> groups;             // in order: embedding, (attention, feed-forward) per layer, output
-  TensorIndex rope_factors = kNoTensor;  // rope_freqs.weight: divides the frequencies (Llama 3.1 and later)
+  std::vector<Group> groups;  // in order: embedding, (attention, feed-forward, or one of them) per layer, output
+  std::vector<Cache> caches;
+  std::vector<RopeTable> ropes;
   ValueId logits = 0;
   bool tied_embeddings = false;  // the output matrix is token_embd.weight
+  // Sentences for the user: what of the file is left aside, and that it may be.
+  std::vector<std::string> remarks;
 };
 
 // Reads the configuration and writes the program of the model's family. Throws Error(BadInput) for an unknown family
-// (naming those we know), and for a tensor that is missing or has another shape than the configuration says.
+// (naming those we know), for a tensor that is missing or has another shape than the configuration says, and for
+// tensors and keys of the family's ("llama....") that nothing reads.
 Program build_program(const gguf::Model& model);
 
-// The families build_program knows: "llama", "qwen2", "qwen3".
+// The families build_program knows, as general.architecture names them.
 std::vector<std::string_view> known_families();
 
 }  // namespace loadline::model

@@ -26,6 +26,10 @@ double on_matrix_unit(quant::TensorType type, double elements, double tokens, co
   return elements * (2 * tokens * parts / rates.matrix_ops + blocks / rates.unpacking);
 }
 
+bool is_bias(const model::Op& op, model::TensorIndex tensor) {
+  return std::ranges::any_of(op.parts(), [&](const model::ops::LinearPart& part) { return part.bias == tensor; });
+}
+
 }  // namespace
 
 CostModel::CostModel(const gguf::Model& model, const model::Program& program, const Shape& shape, const Rates& rates)
@@ -36,8 +40,9 @@ CostModel::CostModel(const gguf::Model& model, const model::Program& program, co
     costs.operations = static_cast<double>(group.ops.size());
     for (const model::Op& op : group.ops) {
       costs.attends = costs.attends || op.kind == model::OpKind::Attention;
-      for (const model::TensorIndex index : op.tensors) {
-        const gguf::TensorInfo& tensor = model.tensors[static_cast<std::size_t>(index)];
+      for (const model::TensorUse& use : op.tensors) {
+        if (is_bias(op, use.tensor)) continue;
+        const gguf::TensorInfo& tensor = model.tensors[static_cast<std::size_t>(use.tensor)];
         costs.matrices.push_back({static_cast<double>(tensor.size.value), static_cast<double>(tensor.elements()),
                                   tensor.type, op.after_select, op.kind == model::OpKind::Embed});
       }

@@ -100,7 +100,7 @@ HostStaging host_staging(const model::Program& program, const Plan& plan, Device
   staging.logits =
       ranges.take(makes_logits ? std::uint64_t{shape.outputs} * program.config.vocabulary * sizeof(float) : 0);
   staging.table = ranges.take(pass_table(shape).total.value);
-  staging.angles = ranges.take(batch * program.config.rope.dimensions * sizeof(float));
+  staging.angles = ranges.take(batch * program.ropes.front().config.dimensions * sizeof(float));
   staging.slots = ranges.take(ring == kNoRegion ? 0 : plan.regions[ring].size.value);
   staging.total = std::max(ranges.end(), kUpload);
   return staging;

@@ -107,10 +107,10 @@ void LayoutBuilder::weights(DeviceIndex device) {
           arena.append(info.name, info.size, index, layout_of(index, device));
     }
   }
-  if (device == kCpu && program_.rope_factors != model::kNoTensor) {
-    const gguf::TensorInfo& info = tensor(program_.rope_factors);
-    plan_.weights[static_cast<std::size_t>(program_.rope_factors)] =
-        arena.append(info.name, info.size, program_.rope_factors);
+  const model::TensorIndex factors = program_.ropes.front().factors;
+  if (device == kCpu && factors != model::kNoTensor) {
+    const gguf::TensorInfo& info = tensor(factors);
+    plan_.weights[static_cast<std::size_t>(factors)] = arena.append(info.name, info.size, factors);
   }
   arena.close();
 }
@@ -127,9 +127,10 @@ void LayoutBuilder::cache(DeviceIndex device) {
       const Shape& shape = plan_.shape;
       const Bytes k = kv_region_bytes(shape.k_type, config.kv_heads, config.head_dim_k, shape.context);
       const Bytes v = kv_region_bytes(shape.v_type, config.kv_heads, config.head_dim_v, shape.context);
-      KvRegions& kv = plan_.kv[op.layer];
-      kv.k = arena.append(fmt::format("blk.{}.k", op.layer), k);
-      kv.v = arena.append(fmt::format("blk.{}.v", op.layer), v);
+      const model::CacheIndex cache = op.as<model::ops::Attention>().cache;
+      KvRegions& kv = plan_.kv[cache];
+      kv.k = arena.append(fmt::format("blk.{}.k", program_.caches[cache].layer), k);
+      kv.v = arena.append(fmt::format("blk.{}.v", program_.caches[cache].layer), v);
     }
   }
   own.close();
@@ -275,11 +276,7 @@ std::vector<bool> multiplied_tensors(const gguf::Model& model, const model::Prog
   std::vector<bool> multiplied(model.tensors.size(), false);
   for (const model::Group& group : program.groups) {
     for (const model::Op& op : group.ops) {
-      if (op.kind != model::OpKind::Linear && op.kind != model::OpKind::LinearAdd &&
-          op.kind != model::OpKind::GatedLinear) {
-        continue;
-      }
-      for (const model::TensorIndex index : op.tensors) multiplied[static_cast<std::size_t>(index)] = true;
+      for (const model::ops::LinearPart& part : op.parts()) multiplied[static_cast<std::size_t>(part.tensor)] = true;
     }
   }
   return multiplied;
@@ -368,7 +365,7 @@ Plan lay_out(const gguf::Model& model, const model::Program& program, const std:
   plan.prompt = placement.prompt;
   plan.stages = stages_of(program, plan.groups, plan.prompt);
   plan.weights.assign(model.tensors.size(), kNoRegion);
-  plan.kv.resize(program.config.layers);
+  plan.kv.resize(program.caches.size());
   // Planning lays out dozens of plans, of a thousand regions each.
   plan.regions.reserve(model.tensors.size() + 2 * plan.kv.size() + 64 * tiers.size());
   const auto devices = static_cast<DeviceIndex>(tiers.size() - 1);  // the disk computes nothing

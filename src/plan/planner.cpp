@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "model/support.h"
 #include "plan/budgets.h"
 #include "plan/costs.h"
 #include "plan/fingerprint.h"
@@ -21,12 +22,25 @@ std::string model_name(const gguf::Model& model) {
   return model.files.empty() ? std::string() : model.files.front().path().filename().string();
 }
 
+// What is known of the sizes and costs of; no device computes more.
+using model::OpKind;
+const model::Support kKnown[] = {
+    {OpKind::Embed, {}}, {OpKind::Norm, {"parts"}}, {OpKind::Linear, {"add", "bias"}}, {OpKind::GatedLinear, {}},
+    {OpKind::Rope, {}},  {OpKind::Attention, {}},   {OpKind::SelectOutputs, {}},
+};
+
+const model::Program& plannable(const model::Program& program) {
+  model::require_supported(program, kKnown, "any device");
+  model::require_uniform(program, "any device");
+  return program;
+}
+
 class Planner {
  public:
   Planner(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
           const Options& options)
       : model_(model),
-        program_(program),
+        program_(plannable(program)),
         options_(options),
         shape_(make_shape(program, profile, options)),
         tiers_(make_tiers(profile, options)),

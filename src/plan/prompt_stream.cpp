@@ -21,32 +21,29 @@ class Slicer {
   void carry(model::TensorIndex tensor) { carried_.push_back(tensor); }
 
   // All of the operation's matrices side by side.
-  void cut(std::uint32_t op_index, const model::Op& op) { cut(op_index, op.tensors, op.biases); }
+  void cut(std::uint32_t op_index, const model::Op& op) { cut(op_index, op.parts()); }
   // One after the other.
   void cut_each(std::uint32_t op_index, const model::Op& op) {
-    for (std::size_t i = 0; i < op.tensors.size(); ++i) {
-      cut(op_index, std::span(op.tensors).subspan(i, 1), std::span(op.biases).subspan(i, 1));
-    }
+    for (std::size_t i = 0; i < op.parts().size(); ++i) cut(op_index, op.parts().subspan(i, 1));
   }
 
   std::vector<WeightSlice> take() { return std::move(slices_); }
 
  private:
-  void cut(std::uint32_t op_index, std::span<const model::TensorIndex> matrices,
-           std::span<const model::TensorIndex> biases) {
-    const std::uint64_t rows = info(matrices.front()).rows();
+  void cut(std::uint32_t op_index, std::span<const model::ops::LinearPart> matrices) {
+    const std::uint64_t rows = matrices.front().rows;
     Bytes row;
-    for (const model::TensorIndex tensor : matrices) row += row_bytes(tensor);
+    for (const model::ops::LinearPart& matrix : matrices) row += row_bytes(matrix.tensor);
     const std::uint64_t fitting = size_.value / row.value / kRowMultiple * kRowMultiple;
     const std::uint64_t rows_each = std::max(fitting, kRowMultiple);
     for (std::uint64_t first = 0; first < rows; first += rows_each) {
       slice_ = {op_index, first, std::min(rows_each, rows - first), {}, Bytes()};
       for (const model::TensorIndex vector : carried_) append(vector, 0, info(vector).rows());
       carried_.clear();
-      for (const model::TensorIndex bias : biases) {
-        if (bias != model::kNoTensor) append(bias, 0, info(bias).rows());
+      for (const model::ops::LinearPart& matrix : matrices) {
+        if (matrix.bias != model::kNoTensor) append(matrix.bias, 0, info(matrix.bias).rows());
       }
-      for (const model::TensorIndex matrix : matrices) append(matrix, first, slice_.rows);
+      for (const model::ops::LinearPart& matrix : matrices) append(matrix.tensor, first, slice_.rows);
       slices_.push_back(std::move(slice_));
     }
   }
@@ -79,10 +76,8 @@ bool can_pass_through(const model::Group& group) {
                                [&](const model::Op& op) { return std::ranges::find(kinds, op.kind) != kinds.end(); });
   };
   switch (group.kind) {
-    case model::GroupKind::FeedForward: return are({OpKind::RmsNorm, OpKind::GatedLinear, OpKind::LinearAdd});
-    case model::GroupKind::Attention:
-      return are(
-          {OpKind::RmsNorm, OpKind::Linear, OpKind::HeadNorm, OpKind::Rope, OpKind::Attention, OpKind::LinearAdd});
+    case model::GroupKind::FeedForward: return are({OpKind::Norm, OpKind::GatedLinear, OpKind::Linear});
+    case model::GroupKind::Attention: return are({OpKind::Norm, OpKind::Linear, OpKind::Rope, OpKind::Attention});
     default: return false;
   }
 }
@@ -102,8 +97,8 @@ std::vector<WeightSlice> weight_slices(const gguf::Model& model, const model::Gr
   for (std::uint32_t i = 0; i < group.ops.size(); ++i) {
     if (i >= stay.first && i < stay.end) continue;
     const model::Op& op = group.ops[i];
-    if (op.kind == OpKind::RmsNorm) {
-      slicer.carry(op.tensors.front());
+    if (op.kind == OpKind::Norm) {
+      slicer.carry(op.as<model::ops::Norm>().weight);
     } else if (op.kind == OpKind::Linear) {
       slicer.cut_each(i, op);
     } else {

@@ -92,7 +92,7 @@ std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Pr
   // Tokens, cosines and sines of the batch, and the page tables of the sequences. With a GPU passes may go as two
   // halves at the same time, with a thread and tables for each.
   const std::uint64_t halves = has_gpu ? 2 : 1;
-  const std::uint64_t token = 16 + program.config.rope.dimensions * sizeof(float);
+  const std::uint64_t token = 16 + program.ropes.front().config.dimensions * sizeof(float);
   const Bytes tables(halves * shape.batch * token + std::uint64_t{shape.context} / quant::kKvPageCells * 8 + 64 * 1024);
   return {
       {"code", kCode},

@@ -62,7 +62,7 @@ void note_sizes(const gguf::Model& model, const model::Program& program, const S
 
 void note_lifetimes(const model::Op& op, std::uint32_t now, Needs& needs) {
   using model::OpKind;
-  if (op.kind == OpKind::Linear || op.kind == OpKind::LinearAdd || op.kind == OpKind::GatedLinear) {
+  if (op.kind == OpKind::Linear || op.kind == OpKind::GatedLinear) {
     needs.activations_alive.push_back({now, now});
   }
   // Until the next operation has begun: it may merge partial results while it prepares its input.
@@ -126,7 +126,7 @@ ScratchLayout scratch_layout(const gguf::Model& model, const model::Program& pro
     layout.attention = add("attention", needs.attention, std::move(needs.attention_alive));
   }
   if (needs.rope && device != kCpu) {
-    const Bytes size(std::uint64_t{shape.batch} * program.config.rope.dimensions * sizeof(float));
+    const Bytes size(std::uint64_t{shape.batch} * program.ropes.front().config.dimensions * sizeof(float));
     layout.rope = add("rope", size, {{0, now}});
   }
   if (load_buffer.value > 0) layout.load_buffer = add("load buffer", load_buffer, {});

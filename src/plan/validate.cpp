@@ -88,7 +88,7 @@ class Validation {
     };
     same("groups", plan_.groups.size(), program_.groups.size());
     same("weights", plan_.weights.size(), model_.tensors.size());
-    same("layers of cache", plan_.kv.size(), program_.config.layers);
+    same("layers of cache", plan_.kv.size(), program_.caches.size());
     same("devices' scratch", plan_.scratch.size(), devices);
     for (const GroupPlacement& group : plan_.groups) {
       if (group.device >= devices) fail(fmt::format("runs a group on device {}, which it does not have", group.device));

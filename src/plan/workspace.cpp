@@ -8,13 +8,11 @@ namespace loadline::plan {
 
 LinearWorkspace linear_workspace(const model::Op& op, const gguf::Model& model, const Shape& shape) {
   LinearWorkspace workspace;
-  const bool multiplies =
-      op.kind == model::OpKind::Linear || op.kind == model::OpKind::LinearAdd || op.kind == model::OpKind::GatedLinear;
-  if (!multiplies) return workspace;
+  if (op.parts().empty()) return workspace;
   const std::uint64_t rows = op.after_select ? shape.outputs : shape.batch;
   const bool tiles = shape.matrix_unit && rows >= quant::kMatrixTokens;
-  for (const model::TensorIndex index : op.tensors) {
-    const gguf::TensorInfo& tensor = model.tensors[static_cast<std::size_t>(index)];
+  for (const model::ops::LinearPart& part : op.parts()) {
+    const gguf::TensorInfo& tensor = model.tensors[static_cast<std::size_t>(part.tensor)];
     const quant::ActivationKind kind = quant::activation_kind(tensor.type);
     std::optional<Bytes>& offset = workspace.offsets[static_cast<std::size_t>(kind)];
     if (offset) continue;

@@ -26,7 +26,7 @@ struct LinearWorkspace {
   }
 };
 
-// Of a Linear, LinearAdd or GatedLinear over as many rows as passes of the shape have; empty for the other operations.
+// Of a Linear or GatedLinear over as many rows as passes of the shape have; empty for the other operations.
 LinearWorkspace linear_workspace(const model::Op& op, const gguf::Model& model, const Shape& shape);
 
 }  // namespace loadline::plan

@@ -86,7 +86,7 @@ TEST(Shapes, AreModelsOfFamiliesWeKnow) {
     EXPECT_EQ(program.config.vocabulary, shape.vocabulary) << shape.name;
     EXPECT_EQ(program.config.trained_context, shape.context) << shape.name;
     EXPECT_EQ(program.tied_embeddings, shape.tied_embeddings) << shape.name;
-    EXPECT_EQ(program.rope_factors != model::kNoTensor, shape.rope_factor != 0) << shape.name;
+    EXPECT_EQ(program.ropes.front().factors != model::kNoTensor, shape.rope_factor != 0) << shape.name;
   }
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "model/program.h"
 #include "model/small_model.h"
 
 namespace loadline::model {
@@ -17,7 +18,7 @@ using testing::HasSubstr;
 // The sentence with which `model` is refused; empty if it is not.
 std::string refusal(const gguf::Model& model) {
   try {
-    read_config(model);
+    build_program(model);
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::BadInput);
     return error.what();
@@ -99,8 +100,53 @@ TEST(ModelConfig, ReadsRopeScaling) {
   EXPECT_EQ(config.rope.original_context, 32U);
   EXPECT_NEAR(config.rope.magnitude, 1.1386F, 1e-4F);  // 0.1 ln 4 + 1
 
-  model.metadata.set("llama.rope.scaling.type", text("longrope"));
-  EXPECT_THAT(refusal(model), HasSubstr("longrope"));
+  model.metadata.set("llama.rope.scaling.type", text("mystery"));
+  EXPECT_THAT(refusal(model), HasSubstr("mystery"));
+}
+
+TEST(ModelConfig, RopeIsScaledLinearlyUnlessTheFileSaysOtherwise) {
+  gguf::Model model = small_model();
+  model.metadata.set("llama.rope.scaling.factor", number(2.0F));
+  EXPECT_EQ(read_config(model).rope.scaling, RopeConfig::Scaling::Linear);
+  EXPECT_EQ(read_config(model).rope.factor, 2.0F);
+  model.metadata.set("llama.rope.scaling.type", text("none"));
+  EXPECT_EQ(read_config(model).rope.scaling, RopeConfig::Scaling::None);
+}
+
+TEST(ModelConfig, YarnsMagnitudeFollowsTheLogarithmsMultiplier) {
+  gguf::Model model = small_model();
+  model.metadata.set("llama.rope.scaling.type", text("yarn"));
+  model.metadata.set("llama.rope.scaling.factor", number(16.0F));
+  model.metadata.set("llama.rope.scaling.yarn_log_multiplier", number(1.0F));
+  EXPECT_FLOAT_EQ(read_config(model).rope.magnitude, 1.0F);
+  model.metadata.set("llama.rope.scaling.yarn_log_multiplier", number(0.5F));
+  model.metadata.set("llama.rope.scaling.attn_factor", number(2.0F));
+  EXPECT_NEAR(read_config(model).rope.magnitude, 2 * 1.27726F / 1.13863F, 1e-4F);  // 0.1 ln 16 = 0.27726
+}
+
+gguf::Value list(std::vector<std::uint32_t> items) { return gguf::Value{gguf::Array::of(std::move(items))}; }
+
+TEST(ModelConfig, TakesAListWithAnEntryForEachLayer) {
+  gguf::Model model = small_model();
+  model.metadata.set("llama.attention.head_count_kv", list({2, 4}));
+  model.metadata.set("llama.feed_forward_length", list({96, 32}));
+  const ModelConfig config = read_config(model);
+  EXPECT_EQ(config.layer[0].kv_heads, 2U);
+  EXPECT_EQ(config.layer[1].kv_heads, 4U);
+  EXPECT_EQ(config.layer[1].feed_forward, 32U);
+  EXPECT_EQ(config.kv_heads, 4U);
+  EXPECT_EQ(config.feed_forward, 96U);
+}
+
+TEST(ModelConfig, RefusesAListOfAnotherLengthThanTheLayersWithBothNumbers) {
+  for (const char* key : {"attention.head_count", "attention.head_count_kv", "feed_forward_length"}) {
+    for (const std::vector<std::uint32_t>& items : {std::vector<std::uint32_t>{4}, {4, 4, 4}, {}}) {
+      gguf::Model model = small_model();
+      model.metadata.set(std::string("llama.") + key, list(items));
+      EXPECT_THAT(refusal(model), testing::AllOf(HasSubstr(key), HasSubstr(std::to_string(items.size()) + " entries"),
+                                                 HasSubstr("2 layers")));
+    }
+  }
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/small_model.h"
+#include "model/support.h"
 
 namespace loadline::model {
 namespace {
@@ -78,15 +79,79 @@ TEST(Program, TiesTheOutputToTheEmbeddingWhereThereIsNoOutputMatrix) {
   remove_tensor(model, "output.weight");
   const Program program = build_program(model);
   EXPECT_TRUE(program.tied_embeddings);
-  EXPECT_EQ(program.groups.back().ops.back().tensors[0], model.find_tensor("token_embd.weight"));
+  EXPECT_EQ(program.groups.back().ops.back().parts()[0].tensor, model.find_tensor("token_embd.weight"));
 }
 
 TEST(Program, TakesBiasesWhereALlamaHasThem) {
   gguf::Model model = small_model();
   add_tensor(model, "blk.0.attn_q.bias", 64);
   const Program program = build_program(model);
-  EXPECT_EQ(program.groups[1].ops[1].biases[0], model.find_tensor("blk.0.attn_q.bias"));
-  EXPECT_EQ(program.groups[1].ops[1].biases[1], kNoTensor);
+  EXPECT_EQ(program.groups[1].ops[1].parts()[0].bias, model.find_tensor("blk.0.attn_q.bias"));
+  EXPECT_EQ(program.groups[1].ops[1].parts()[1].bias, kNoTensor);
+}
+
+TEST(Program, RefusesATensorThatNothingReads) {
+  gguf::Model model = small_model();
+  add_tensor(model, "blk.1.attn_mystery.weight", 64);
+  EXPECT_THAT(refusal(model), HasSubstr("blk.1.attn_mystery.weight"));
+  add_tensor(model, "blk.1.another.weight", 64);
+  EXPECT_THAT(refusal(model), HasSubstr("1 more"));
+}
+
+TEST(Program, LeavesTensorsAsideThatFollowFromTheMetadata) {
+  gguf::Model model = small_model();
+  add_tensor(model, "blk.0.attn_rot_embd.weight", 8);
+  EXPECT_EQ(refusal(model), "");
+}
+
+TEST(Program, RefusesAKeyThatNothingReads) {
+  gguf::Model model = small_model();
+  model.metadata.set("llama.attention.mystery", test::number(1U));
+  EXPECT_THAT(refusal(model), testing::AllOf(HasSubstr("llama.attention.mystery"), HasSubstr("\"llama\"")));
+}
+
+TEST(Program, LeavesKeysOfOthersAndThoseWithoutAMeaningAside) {
+  gguf::Model model = small_model();
+  model.metadata.set("qwen2.attention.mystery", test::number(1U));
+  model.metadata.set("llama.vocab_size", test::number(32U));
+  const Program program = build_program(model);
+  EXPECT_THAT(program.remarks, testing::IsEmpty());
+}
+
+TEST(Program, SaysWhichKeysThisFamilyIgnores) {
+  gguf::Model model = small_model();
+  model.metadata.set("llama.rope.scaling.yarn_beta_fast", test::number(16.0F));
+  EXPECT_THAT(build_program(model).remarks,
+              testing::ElementsAre(HasSubstr("llama.rope.scaling.yarn_beta_fast is ignored")));
+}
+
+TEST(Program, TakesBiasesOfAFeedForwardWhereAFileHasThem) {
+  gguf::Model model = small_model();
+  add_tensor(model, "blk.0.ffn_up.bias", 96);
+  const Program program = build_program(model);
+  EXPECT_EQ(program.groups[2].ops[1].parts()[1].bias, model.find_tensor("blk.0.ffn_up.bias"));
+  EXPECT_THAT(program.groups[2].ops[1].used_attributes(), testing::ElementsAre("bias"));
+}
+
+TEST(Support, NamesTheOperationOrTheAttributeThatIsNotKnown) {
+  gguf::Model model = small_model();
+  add_tensor(model, "blk.1.ffn_down.bias", 64);
+  const Program program = build_program(model);
+  const auto refused = [&](std::span<const Support> known) -> std::string {
+    try {
+      require_supported(program, known, "the abacus");
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return {};
+  };
+  std::vector<Support> known = {{OpKind::Embed, {}}, {OpKind::Norm, {}},      {OpKind::Linear, {"add", "bias"}},
+                                {OpKind::Rope, {}},  {OpKind::Attention, {}}, {OpKind::SelectOutputs, {}}};
+  EXPECT_THAT(refused(known), testing::AllOf(HasSubstr("the abacus"), HasSubstr("gated_linear")));
+  known.push_back({OpKind::GatedLinear, {}});
+  EXPECT_EQ(refused(known), "");
+  known[2].attributes = {"add"};
+  EXPECT_THAT(refused(known), testing::AllOf(HasSubstr("blk.1.ffn"), HasSubstr("linear with bias")));
 }
 
 TEST(Program, NamesAMissingTensor) {

@@ -85,14 +85,14 @@ void expect_places(const PlanCase& given, const Plan& plan) {
     const model::Group& group = given.program.groups[g];
     const DeviceIndex device = plan.groups[g].device;
     for (const model::Op& op : group.ops) {
-      for (const model::TensorIndex tensor : op.tensors) {
+      for (const auto& [tensor, role] : op.tensors) {
         const RegionIndex region = plan.weights.at(static_cast<std::size_t>(tensor));
         if (op.kind == model::OpKind::Embed) continue;  // may be on disk, or a copy
         ASSERT_NE(region, kNoRegion) << given.model.tensors[static_cast<std::size_t>(tensor)].name;
         EXPECT_EQ(plan.arenas[plan.regions[region].arena].tier, device) << plan.regions[region].name;
       }
       if (op.kind != model::OpKind::Attention) continue;
-      const RegionIndex k = plan.kv.at(op.layer).k;
+      const RegionIndex k = plan.kv.at(op.as<model::ops::Attention>().cache).k;
       ASSERT_NE(k, kNoRegion);
       EXPECT_EQ(plan.arenas[plan.regions[k].arena].tier, plan.groups[g].kv_on_cpu ? kCpu : device);
     }

@@ -12,6 +12,7 @@ namespace loadline::cpu {
 CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
                      const backend::StopFlag& stop)
     : model_(model), program_(program), plan_(plan), pool_(pool), kernels_(kernels()), shares_(pool.threads()) {
+  require_supported(program);
   arenas_.resize(plan.arenas.size());
   for (std::size_t i = 0; i < plan.arenas.size(); ++i) {
     const plan::Arena& arena = plan.arenas[i];

@@ -1,9 +1,13 @@
 #include "backend/cpu/recorder.h"
 
-#include <cmath>
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <optional>
 #include <utility>
 
+#include "base/error.h"
+#include "model/support.h"
 #include "plan/gpu_staging.h"
 #include "plan/workspace.h"
 #include "quant/attention_workspace.h"
@@ -16,6 +20,12 @@ using model::Op;
 using model::OpKind;
 using model::TensorIndex;
 using model::ValueId;
+namespace ops = model::ops;
+
+const model::Support kKnown[] = {
+    {OpKind::Embed, {}}, {OpKind::Norm, {"parts"}}, {OpKind::Linear, {"add", "bias"}}, {OpKind::GatedLinear, {}},
+    {OpKind::Rope, {}},  {OpKind::Attention, {}},   {OpKind::SelectOutputs, {}},
+};
 
 class Recorder {
  public:
@@ -25,24 +35,24 @@ class Recorder {
   void record(const Op& op) {
     switch (op.kind) {
       case OpKind::Embed: return embed(op);
-      case OpKind::RmsNorm: pending_norm_ = &op; return;
-      case OpKind::Linear:
-      case OpKind::LinearAdd: return linear(op);
+      case OpKind::Norm: return norm(op);
+      case OpKind::Linear: return linear(op);
       case OpKind::GatedLinear: return gated(op);
-      case OpKind::HeadNorm:
-        (op.heads == config_.heads && q_norm_ == nullptr ? q_norm_ : k_norm_) = vector(op.tensors[0]);
-        return;
-      case OpKind::Rope: return;  // part of the heads step that Attention records
+      case OpKind::Rope: return pend(pending_rope_, op);
       case OpKind::Attention: return attention(op);
       case OpKind::SelectOutputs:
         recording_.steps.emplace_back(SelectStep{value(op.inputs[0]), width(op.inputs[0])});
         return;
+      default: misplaced(op);
     }
   }
 
   void gate(std::uint32_t group, bool acquire) { recording_.steps.emplace_back(GateStep{group, acquire}); }
 
   Recording finish() {
+    if (pending_norm_ != nullptr) misplaced(*pending_norm_);
+    if (pending_rope_ != nullptr) misplaced(*pending_rope_);
+    if (!head_norms_.empty()) misplaced(*head_norms_.front());
     recording_.queues = std::vector<WorkQueue>(recording_.steps.size());
     return std::move(recording_);
   }
@@ -66,8 +76,31 @@ class Recorder {
   }
   [[nodiscard]] std::uint64_t width(ValueId id) const { return program_.values[id].width; }
 
+  // An operation that is known, but not between these neighbours.
+  [[noreturn]] void misplaced(const Op& op) const {
+    throw bad_input(fmt::format("models of the family \"{}\" cannot run on the CPU yet: nothing takes the result of {}",
+                                config_.architecture, model::name_of(op.kind)));
+  }
+  void pend(const Op*& pending, const Op& op) const {
+    if (pending != nullptr) misplaced(*pending);
+    pending = &op;
+  }
+
+  // Recorded with the product, or the attention, that follows.
+  void norm(const Op& op) {
+    if (op.as<ops::Norm>().parts == 1 && op.inputs[0] != op.outputs[0]) return pend(pending_norm_, op);
+    head_norms_.push_back(&op);
+  }
+  const ops::Norm* take_head_norm(ValueId value) {
+    const auto found = std::ranges::find_if(head_norms_, [&](const Op* op) { return op->outputs[0] == value; });
+    if (found == head_norms_.end()) return nullptr;
+    const ops::Norm& norm = (*found)->as<ops::Norm>();
+    head_norms_.erase(found);
+    return &norm;
+  }
+
   void embed(const Op& op) {
-    const TensorIndex tensor = op.tensors[0];
+    const TensorIndex tensor = op.as<ops::Embed>().table;
     if (plan_.embedding_rows != plan::kNoRegion) {
       const gguf::TensorInfo& t = info(tensor);
       recording_.reader = std::make_unique<storage::FileReader>(model_.files);
@@ -91,10 +124,12 @@ class Recorder {
     step.width = width(op.inputs[0]);
     step.after_select = op.after_select;
     if (pending_norm_ != nullptr) {
+      if (pending_norm_->outputs[0] != op.inputs[0]) misplaced(*pending_norm_);
+      const auto& norm = pending_norm_->as<ops::Norm>();
       step.x = value(pending_norm_->inputs[0]);
-      step.norm_weight = vector(pending_norm_->tensors[0]);
+      step.norm_weight = vector(norm.weight);
       step.normed = value(pending_norm_->outputs[0]);
-      step.epsilon = config_.rms_epsilon;
+      step.epsilon = norm.epsilon;
       pending_norm_ = nullptr;
     } else if (pending_merge_ != nullptr) {
       step.merge = pending_merge_;
@@ -126,14 +161,16 @@ class Recorder {
     prepare(op);
     LinearStep step;
     step.after_select = op.after_select;
-    for (std::size_t i = 0; i < op.tensors.size(); ++i) {
+    const auto& attributes = op.as<ops::Linear>();
+    if (attributes.parts.size() > step.parts.size()) misplaced(op);
+    for (std::size_t i = 0; i < attributes.parts.size(); ++i) {
       MatmulTask& part = step.parts[step.part_count++];
-      part.weights = matrix(op.tensors[i]);
-      part.activations = prepared(op.tensors[i]);
+      part.weights = matrix(attributes.parts[i].tensor);
+      part.activations = prepared(attributes.parts[i].tensor);
       part.out = value(op.outputs[i]);
       part.out_stride = width(op.outputs[i]);
-      part.bias = vector(op.biases[i]);
-      part.accumulate = op.kind == OpKind::LinearAdd;
+      part.bias = vector(attributes.parts[i].bias);
+      part.accumulate = attributes.add;
     }
     give_workspaces(step);
     recording_.steps.emplace_back(step);
@@ -143,10 +180,11 @@ class Recorder {
     prepare(op);
     GatedStep step;
     step.after_select = op.after_select;
-    step.task.gate = matrix(op.tensors[0]);
-    step.task.up = matrix(op.tensors[1]);
-    step.task.gate_activations = prepared(op.tensors[0]);
-    step.task.up_activations = prepared(op.tensors[1]);
+    const auto& [gate, up] = op.as<ops::GatedLinear>().parts;
+    step.task.gate = matrix(gate.tensor);
+    step.task.up = matrix(up.tensor);
+    step.task.gate_activations = prepared(gate.tensor);
+    step.task.up_activations = prepared(up.tensor);
     step.task.out = value(op.outputs[0]);
     step.task.out_stride = width(op.outputs[0]);
     give_workspaces(step);
@@ -156,23 +194,30 @@ class Recorder {
   }
 
   void attention(const Op& op) {
-    const plan::KvRegions& regions = plan_.kv[op.layer];
+    const auto& attributes = op.as<ops::Attention>();
+    const plan::KvRegions& regions = plan_.kv[attributes.cache];
     auto slot = std::make_unique<AttentionSlot>();
-    slot->kv = {plan_.shape.k_type, plan_.shape.v_type, address_(regions.k), address_(regions.v),
-                config_.kv_heads,   config_.head_dim_k, config_.head_dim_v};
+    slot->kv = {plan_.shape.k_type,  plan_.shape.v_type,    address_(regions.k),  address_(regions.v),
+                attributes.kv_heads, attributes.head_dim_k, attributes.head_dim_v};
     slot->q = value(op.inputs[0]);
     slot->k = value(op.inputs[1]);
     slot->v = value(op.inputs[2]);
     slot->out = value(op.outputs[0]);
-    slot->q_norm = q_norm_;
-    slot->k_norm = k_norm_;
-    q_norm_ = nullptr;
-    k_norm_ = nullptr;
-    slot->heads = config_.heads;
-    slot->scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim_k));
-    slot->epsilon = config_.rms_epsilon;
-    slot->rotary = config_.rope.dimensions;
-    slot->neox = config_.rope.neox;
+    const ops::Norm* q_norm = take_head_norm(op.inputs[0]);
+    const ops::Norm* k_norm = take_head_norm(op.inputs[1]);
+    const bool even = q_norm == nullptr || (k_norm != nullptr && q_norm->part == attributes.head_dim_k &&
+                                            k_norm->part == q_norm->part && k_norm->epsilon == q_norm->epsilon);
+    if ((q_norm == nullptr) != (k_norm == nullptr) || !even) misplaced(op);
+    slot->q_norm = q_norm == nullptr ? nullptr : vector(q_norm->weight);
+    slot->k_norm = k_norm == nullptr ? nullptr : vector(k_norm->weight);
+    slot->heads = attributes.heads;
+    slot->scale = attributes.scale;
+    slot->epsilon = q_norm == nullptr ? 0.0F : q_norm->epsilon;
+    if (pending_rope_ == nullptr || pending_rope_->inputs != std::vector{op.inputs[0], op.inputs[1]}) misplaced(op);
+    const model::RopeConfig& rope = program_.ropes[pending_rope_->as<ops::Rope>().table].config;
+    pending_rope_ = nullptr;
+    slot->rotary = rope.dimensions;
+    slot->neox = rope.neox;
     const plan::RegionIndex workspace = plan_.scratch[plan::kCpu].attention;
     slot->workspace = workspace == plan::kNoRegion ? nullptr : address_(workspace);
     recording_.steps.emplace_back(HeadsStep{*slot});
@@ -187,15 +232,20 @@ class Recorder {
   const plan::Plan& plan_;
   const AddressOf& address_;
   Recording recording_;
-  const Op* pending_norm_ = nullptr;              // recorded with the product that follows
-  const AttentionSlot* pending_merge_ = nullptr;  // likewise
-  const float* q_norm_ = nullptr;                 // recorded with the attention that follows
-  const float* k_norm_ = nullptr;
+  const Op* pending_norm_ = nullptr;                            // recorded with the product that follows
+  const AttentionSlot* pending_merge_ = nullptr;                // likewise
+  const Op* pending_rope_ = nullptr;                            // recorded with the attention that follows
+  std::vector<const Op*> head_norms_;                           // likewise, of q and k
   std::array<std::byte*, quant::kActivationKinds> prepared_{};  // per ActivationKind, of the current product
   std::byte* workspaces_ = nullptr;                             // likewise
 };
 
 }  // namespace
+
+void require_supported(const model::Program& program) {
+  model::require_supported(program, kKnown, "the CPU");
+  model::require_uniform(program, "the CPU");
+}
 
 // A stage that ends with an attention leaves its product to another device, in passes of many tokens only: those have
 // no partial results, which the product's preparation would put together.

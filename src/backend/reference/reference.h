@@ -14,8 +14,9 @@ namespace loadline::reference {
 
 // Logits [tokens][vocabulary] of one causal pass, positions from 0. Reads each weight row from the file as it is
 // needed, so it fits wherever the activations do. `progress` is called with the share done, after each group; may be
-// empty. Throws Error(BadInput) for a token outside the vocabulary or a file that fails.
+// empty. `context`: the context as others would allocate it, which chooses between long and short rope factors; 0: as
+// many as there are tokens. Throws Error(BadInput) for a token outside the vocabulary or a file that fails.
 std::vector<float> logits(const gguf::Model& model, const model::Program& program, std::span<const std::int32_t> tokens,
-                          const std::function<void(double)>& progress = {});
+                          const std::function<void(double)>& progress = {}, std::uint32_t context = 0);
 
 }  // namespace loadline::reference

@@ -1,9 +1,12 @@
 #include "backend/vulkan/recorder.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
+#include "base/error.h"
+#include "model/support.h"
 #include "plan/prompt_stream.h"
 
 namespace loadline::vulkan {
@@ -13,6 +16,12 @@ using model::Op;
 using model::OpKind;
 using model::TensorIndex;
 using model::ValueId;
+namespace ops = model::ops;
+
+const model::Support kKnown[] = {
+    {OpKind::Embed, {}}, {OpKind::Norm, {"parts"}}, {OpKind::Linear, {"add", "bias"}}, {OpKind::GatedLinear, {}},
+    {OpKind::Rope, {}},  {OpKind::Attention, {}},   {OpKind::SelectOutputs, {}},
+};
 
 // How long a command list may become, so that a stop between two of them comes in time: about 30 ms on the slowest
 // device of the kind, where one step can be cut that small. Counted in multiply-adds; a laptop's card does a million
@@ -38,7 +47,7 @@ class Recorder {
         operations_(context, pipelines),
         source_(source),
         config_(source.program.config),
-        shape_(attention_shape(config_, source.plan.shape)),
+        shape_(attention_shape(source.program, source.plan.shape)),
         scratch_(source.plan.scratch[source.device]),
         table_(plan::pass_table(source.plan.shape)),
         staging_(plan::host_staging(source.program, source.plan, source.device)),
@@ -56,6 +65,26 @@ class Recorder {
   StageRecording take() { return std::move(recording_); }
 
  private:
+  // An operation that is known, but not between these neighbours.
+  [[noreturn]] void misplaced(const Op& op) const {
+    throw bad_input(fmt::format("models of the family \"{}\" cannot run on a GPU yet: nothing takes the result of {}",
+                                config_.architecture, model::name_of(op.kind)));
+  }
+  void pend(const Op*& pending, const Op& op) const {
+    if (pending != nullptr) misplaced(*pending);
+    pending = &op;
+  }
+  void norm(const Op& op) {
+    if (op.as<ops::Norm>().parts == 1 && op.inputs[0] != op.outputs[0]) return pend(pending_norm_, op);
+    head_norms_.push_back(&op);
+  }
+  const ops::Norm* take_head_norm(ValueId value) {
+    const auto found = std::ranges::find_if(head_norms_, [&](const Op* op) { return op->outputs[0] == value; });
+    if (found == head_norms_.end()) return nullptr;
+    const ops::Norm& norm = (*found)->as<ops::Norm>();
+    head_norms_.erase(found);
+    return &norm;
+  }
   [[nodiscard]] CommandList& list() { return recording_.lists.back().list; }
   void open_list() {
     recording_.lists.push_back({CommandList(context_)});
@@ -142,8 +171,8 @@ class Recorder {
   const plan::WeightSlice* slice_ = nullptr;              // in the ring, where a group's weights pass through it
   std::vector<std::pair<TensorIndex, Address>> passing_;  // its tensors: where their row 0 would lie
   const Op* pending_norm_ = nullptr;                      // recorded with the product that follows
-  Address q_norm_ = 0;                                    // recorded with the attention that follows
-  Address k_norm_ = 0;
+  const Op* pending_rope_ = nullptr;                      // recorded with the attention that follows
+  std::vector<const Op*> head_norms_;                     // likewise, of q and k
 };
 
 // The parameters of the pass, and the hidden state that came from another device, from host memory to the device.
@@ -152,8 +181,8 @@ void Recorder::begin_stage(const plan::Stage& stage) {
   CommandList& list = step(0);
   list.copy(moved(base, staging_.table), source_.place(scratch_.staging), table_.total);
   if (scratch_.rope != plan::kNoRegion) {
-    const std::uint64_t half = std::uint64_t{source_.plan.shape.batch} * (config_.rope.dimensions / 2) * sizeof(float);
-    const Bytes used(std::uint64_t{most_} * (config_.rope.dimensions / 2) * sizeof(float));
+    const std::uint64_t half = std::uint64_t{source_.plan.shape.batch} * (shape_.rotary / 2) * sizeof(float);
+    const Bytes used(std::uint64_t{most_} * (shape_.rotary / 2) * sizeof(float));
     const Place rope = source_.place(scratch_.rope);
     list.copy(moved(base, staging_.angles), rope, used);
     list.copy(moved(base, staging_.angles + Bytes(half)), moved(rope, Bytes(half)), used);
@@ -168,6 +197,9 @@ void Recorder::begin_stage(const plan::Stage& stage) {
 
 // What the next device or the host wants of it.
 void Recorder::end_stage(const plan::Stage& stage) {
+  if (pending_norm_ != nullptr) misplaced(*pending_norm_);
+  if (pending_rope_ != nullptr) misplaced(*pending_rope_);
+  if (!head_norms_.empty()) misplaced(*head_norms_.front());
   const std::uint32_t end = stage.first_group + stage.group_count;
   const Place base = source_.place(scratch_.host_staging);
   CommandList& list = step(0);
@@ -232,27 +264,25 @@ void Recorder::record_through(const model::Group& group, std::span<const Op> ops
 void Recorder::record(const Op& op) {
   switch (op.kind) {
     case OpKind::Embed: return embed(op);
-    case OpKind::RmsNorm: pending_norm_ = &op; return;
-    case OpKind::Linear:
-    case OpKind::LinearAdd: return products(op);
+    case OpKind::Norm: return norm(op);
+    case OpKind::Linear: return products(op);
     case OpKind::GatedLinear: return gated(op);
-    case OpKind::HeadNorm:
-      (op.heads == config_.heads && q_norm_ == 0 ? q_norm_ : k_norm_) = tensor(op.tensors[0]);
-      return;
-    case OpKind::Rope: return;  // part of the heads step that Attention records
+    case OpKind::Rope: return pend(pending_rope_, op);
     case OpKind::Attention: return attention(op);
     case OpKind::SelectOutputs: {
       const SelectArguments arguments{value(op.inputs[0]), table(table_.outputs), table_address_, width(op.inputs[0])};
       operations_.select_rows(step(0), arguments);
       return;
     }
+    default: misplaced(op);
   }
 }
 
 void Recorder::embed(const Op& op) {
   const plan::RegionIndex own = source_.plan.embedding_copy;
-  const gguf::TensorInfo& t = info(op.tensors[0]);
-  const EmbedArguments arguments{own != plan::kNoRegion ? region(own) : tensor(op.tensors[0]),
+  const TensorIndex rows = op.as<ops::Embed>().table;
+  const gguf::TensorInfo& t = info(rows);
+  const EmbedArguments arguments{own != plan::kNoRegion ? region(own) : tensor(rows),
                                  table(table_.ids),
                                  value(op.outputs[0]),
                                  table_address_,
@@ -265,15 +295,18 @@ void Recorder::prepare(const Op& op, ProductArguments& arguments) {
   arguments.x = value(op.inputs[0]);
   if (pending_norm_ == nullptr) return;
   const Op& norm = *pending_norm_;
+  if (norm.outputs[0] != op.inputs[0]) misplaced(norm);
   pending_norm_ = nullptr;
-  arguments.epsilon = config_.rms_epsilon;
+  const auto& [kind, epsilon, part, parts, offset, weight, bias, per_part] = norm.as<ops::Norm>();
+  arguments.epsilon = epsilon;
   if (rows(op.after_select) == 1) {
     arguments.x = value(norm.inputs[0]);
-    arguments.norm = tensor(norm.tensors[0]);
+    arguments.norm = tensor(weight);
     return;
   }
-  const NormArguments separate{value(norm.inputs[0]), tensor(norm.tensors[0]),   value(norm.outputs[0]), table_address_,
-                               width(norm.inputs[0]), op.after_select ? 1U : 0U, config_.rms_epsilon};
+  const NormArguments separate{
+      value(norm.inputs[0]),     tensor(weight), value(norm.outputs[0]), table_address_, width(norm.inputs[0]),
+      op.after_select ? 1U : 0U, epsilon};
   operations_.rms_norm(step(0), separate, rows(op.after_select));
 }
 
@@ -311,13 +344,14 @@ void Recorder::products(const Op& op) {
   ProductArguments arguments;
   prepare(op, arguments);
   arguments.table = table_address_;
-  arguments.flags = (op.kind == OpKind::LinearAdd ? kAccumulate : 0) | (op.after_select ? kSelected : 0);
+  const auto& [parts, add] = op.as<ops::Linear>();
+  arguments.flags = (add ? kAccumulate : 0) | (op.after_select ? kSelected : 0);
   bool beside = false;
-  for (std::size_t i = 0; i < op.tensors.size(); ++i) {
-    if (slice_ != nullptr && !is_passing(op.tensors[i])) continue;  // its turn comes with another slice
-    const gguf::TensorInfo& t = info(op.tensors[i]);
-    arguments.weights = tensor(op.tensors[i]);
-    arguments.bias = tensor(op.biases[i]);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (slice_ != nullptr && !is_passing(parts[i].tensor)) continue;  // its turn comes with another slice
+    const gguf::TensorInfo& t = info(parts[i].tensor);
+    arguments.weights = tensor(parts[i].tensor);
+    arguments.bias = tensor(parts[i].bias);
     arguments.result = value(op.outputs[i]);
     arguments.result_stride = width(op.outputs[i]);
     arguments.columns = static_cast<std::uint32_t>(t.columns());
@@ -328,8 +362,9 @@ void Recorder::products(const Op& op) {
 }
 
 void Recorder::gated(const Op& op) {
-  const gguf::TensorInfo& gate = info(op.tensors[0]);
-  const gguf::TensorInfo& up = info(op.tensors[1]);
+  const auto& parts = op.as<ops::GatedLinear>().parts;
+  const gguf::TensorInfo& gate = info(parts[0].tensor);
+  const gguf::TensorInfo& up = info(parts[1].tensor);
   ProductArguments arguments;
   prepare(op, arguments);
   arguments.table = table_address_;
@@ -337,41 +372,49 @@ void Recorder::gated(const Op& op) {
   arguments.result_stride = width(op.outputs[0]);
   arguments.columns = static_cast<std::uint32_t>(gate.columns());
   set_rows(arguments, gate);
-  arguments.weights = tensor(op.tensors[0]);
+  arguments.weights = tensor(parts[0].tensor);
   arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(gate.type, gate.columns()).value);
   const std::uint32_t selected = op.after_select ? kSelected : 0;
   if (gate.type == up.type) {
-    arguments.second = tensor(op.tensors[1]);
+    arguments.second = tensor(parts[1].tensor);
     arguments.flags = kGated | selected;
     return product(arguments, gate.type, rows(op.after_select), false);
   }
   arguments.flags = selected;
   product(arguments, gate.type, rows(op.after_select), false);
-  arguments.weights = tensor(op.tensors[1]);
+  arguments.weights = tensor(parts[1].tensor);
   arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(up.type, up.columns()).value);
   arguments.flags = kActivatePrior | selected;
   product(arguments, up.type, rows(op.after_select), false);
 }
 
 void Recorder::attention(const Op& op) {
-  const plan::KvRegions& cache = source_.plan.kv[op.layer];
+  const auto& attributes = op.as<ops::Attention>();
+  const plan::KvRegions& cache = source_.plan.kv[attributes.cache];
   const plan::Shape& shape = source_.plan.shape;
   HeadsArguments heads;
   heads.q = value(op.inputs[0]);
   heads.k = value(op.inputs[1]);
   heads.v = value(op.inputs[2]);
-  heads.q_norm = std::exchange(q_norm_, 0);
-  heads.k_norm = std::exchange(k_norm_, 0);
+  const ops::Norm* q_norm = take_head_norm(op.inputs[0]);
+  const ops::Norm* k_norm = take_head_norm(op.inputs[1]);
+  const bool even = q_norm == nullptr || (k_norm != nullptr && q_norm->part == attributes.head_dim_k &&
+                                          k_norm->part == q_norm->part && k_norm->epsilon == q_norm->epsilon);
+  if ((q_norm == nullptr) != (k_norm == nullptr) || !even) misplaced(op);
+  if (pending_rope_ == nullptr || pending_rope_->inputs != std::vector{op.inputs[0], op.inputs[1]}) misplaced(op);
+  pending_rope_ = nullptr;
+  heads.q_norm = q_norm == nullptr ? 0 : tensor(q_norm->weight);
+  heads.k_norm = k_norm == nullptr ? 0 : tensor(k_norm->weight);
   heads.k_cache = region(cache.k);
   heads.v_cache = region(cache.v);
   heads.angles = region(scratch_.rope);
   heads.tokens = table(table_.tokens);
   heads.pages = table(table_.pages);
   heads.table = table_address_;
-  heads.sine_offset = shape.batch * (config_.rope.dimensions / 2);
-  heads.heads = config_.heads;
-  heads.kv_heads = config_.kv_heads;
-  heads.epsilon = config_.rms_epsilon;
+  heads.sine_offset = shape.batch * (shape_.rotary / 2);
+  heads.heads = attributes.heads;
+  heads.kv_heads = attributes.kv_heads;
+  heads.epsilon = q_norm == nullptr ? 0.0F : q_norm->epsilon;
   operations_.heads(step(0), shape_, heads, most_);
 
   const bool few = most_ <= kMostVectorRows;
@@ -387,13 +430,13 @@ void Recorder::attention(const Op& op) {
   arguments.pages = heads.pages;
   arguments.workspace = splits > 1 ? region(scratch_.attention) : 0;
   arguments.table = table_address_;
-  arguments.heads = config_.heads;
-  arguments.kv_heads = config_.kv_heads;
-  arguments.scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim_k));
+  arguments.heads = attributes.heads;
+  arguments.kv_heads = attributes.kv_heads;
+  arguments.scale = attributes.scale;
   const std::uint32_t most_tiles = (most_ + tile.tokens - 1) / tile.tokens + std::min(shape.sequences, most_);
   // At worst every token sees all of the context.
   const std::uint64_t tile_work =
-      std::uint64_t{tile.tokens} * shape.context * config_.heads * (config_.head_dim_k + config_.head_dim_v);
+      std::uint64_t{tile.tokens} * shape.context * attributes.heads * (attributes.head_dim_k + attributes.head_dim_v);
   const auto tiles_each = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(limit_.most / tile_work, 1, most_tiles));
   for (std::uint32_t first = 0; first < most_tiles; first += tiles_each) {
     arguments.first_tile = first;
@@ -401,16 +444,23 @@ void Recorder::attention(const Op& op) {
     operations_.attention(step(tile_work * tiles, first > 0), shape_, tile, splits, arguments, tiles);
   }
   if (splits == 1) return;
-  const MergeArguments merge{arguments.workspace, arguments.result,   table_address_,
-                             config_.heads,       config_.head_dim_v, splits};
+  const MergeArguments merge{arguments.workspace, arguments.result,      table_address_,
+                             attributes.heads,    attributes.head_dim_v, splits};
   operations_.merge_attention(step(0), merge, most_);
 }
 
 }  // namespace
 
-AttentionShape attention_shape(const model::ModelConfig& config, const plan::Shape& shape) {
-  return {config.heads, config.kv_heads, config.head_dim_k,      config.head_dim_v,
-          shape.k_type, shape.v_type,    config.rope.dimensions, config.rope.neox};
+void require_supported(const model::Program& program) {
+  model::require_supported(program, kKnown, "a GPU");
+  model::require_uniform(program, "a GPU");
+}
+
+AttentionShape attention_shape(const model::Program& program, const plan::Shape& shape) {
+  const model::ModelConfig& config = program.config;
+  const model::RopeConfig& rope = program.ropes.front().config;
+  return {config.heads, config.kv_heads, config.head_dim_k, config.head_dim_v,
+          shape.k_type, shape.v_type,    rope.dimensions,   rope.neox};
 }
 
 StageRecording record_stage(Context& context, Pipelines& pipelines, const StageSource& source, const plan::Stage& stage,

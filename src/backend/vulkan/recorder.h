@@ -27,7 +27,10 @@ struct StageSource {
   const PlaceOf& place;
 };
 
-AttentionShape attention_shape(const model::ModelConfig& config, const plan::Shape& shape);
+// Throws Error(BadInput) that names what of the program a GPU cannot compute, if there is anything.
+void require_supported(const model::Program& program);
+
+AttentionShape attention_shape(const model::Program& program, const plan::Shape& shape);
 
 // A stage, recorded. The lists are submitted in this order. One with a slice copies that slice of weights from its slot
 // of the host staging region into its slot of the ring, at the same time as the list before it computes; the host fills

@@ -39,6 +39,7 @@ VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& progr
       context_(options),
       pipelines_(context_),
       timeline_(context_) {
+  require_supported(program);
   check_free_memory();
   allocate();
   slot_bytes_ = Bytes(staging_.total.value / kUploadSlots / 256 * 256);
@@ -176,7 +177,7 @@ void VulkanDevice::prepare() {
   sizes.push_back(plan_.shape.batch);
   const PlaceOf place_of = [this](plan::RegionIndex region) { return place(region); };
   const StageSource source{model_, program_, plan_, index_, place_of};
-  const AttentionShape shape = attention_shape(program_.config, plan_.shape);
+  const AttentionShape shape = attention_shape(program_, plan_.shape);
   const Operations operations(context_, pipelines_);
   std::uint32_t least = 1;  // tokens of the class
   for (const std::uint32_t most : sizes) {
@@ -223,7 +224,7 @@ void VulkanDevice::write_table(const PassClass& pass_class, const backend::Batch
   counts[2] = tile_count;
   std::memcpy(words(table_.ids), batch.tokens.data(), batch.tokens.size_bytes());
   std::memcpy(words(table_.outputs), batch.outputs.data(), batch.outputs.size_bytes());
-  const std::size_t half = program_.config.rope.dimensions / 2;
+  const std::size_t half = program_.ropes.front().config.dimensions / 2;
   auto* angles = reinterpret_cast<float*>(host + staging_.angles.value);
   std::memcpy(angles, batch.cosines, batch.tokens.size() * half * sizeof(float));
   std::memcpy(angles + plan_.shape.batch * half, batch.sines, batch.tokens.size() * half * sizeof(float));

@@ -6,6 +6,7 @@ namespace loadline::model::families {
 
 void llama(ProgramBuilder& builder) {
   builder.config().rope.neox = false;
+  builder.dense();
   builder.embedding();
   for (std::uint32_t layer = 0; layer < builder.config().layers; ++layer) {
     builder.attention(layer, {});

@@ -5,6 +5,7 @@ namespace loadline::model::families {
 
 void qwen3(ProgramBuilder& builder) {
   builder.config().rope.neox = true;
+  builder.dense();
   builder.embedding();
   for (std::uint32_t layer = 0; layer < builder.config().layers; ++layer) {
     builder.attention(layer, {.head_norm = true});

@@ -130,7 +130,7 @@ void upload_all(VulkanDevice& device, const Loaded& setup, RamWeights* in_ram = 
 // One pass over `count` tokens of a fresh sequence; logits of the last. Empty if stopped.
 std::vector<float> run_pass(VulkanDevice& device, const Loaded& setup, std::uint32_t count,
                             const backend::StopFlag& stop = kNeverStop) {
-  const model::RopeConfig& rope = setup.program.config.rope;
+  const model::RopeConfig& rope = setup.program.ropes.front().config;
   const std::vector<float> frequencies = model::rope_frequencies(rope, {});
   std::vector<std::int32_t> tokens(count);
   std::iota(tokens.begin(), tokens.end(), 5);
