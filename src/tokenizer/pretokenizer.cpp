@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
 #include <new>
 #include <string>
@@ -27,6 +28,39 @@ constexpr const char* kQwen2 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
     R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
+constexpr const char* kQwen35 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*)"
+    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+constexpr const char* kMiniCpm5 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*)"
+    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+constexpr const char* kSeedCoder =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+)"
+    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+constexpr const char* kBailing =
+    R"((?i:'[sdmt]|'ll|'ve|'re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*)"
+    R"(|\s*[\r\n]|\s+(?!\S)|\s+)";
+
+// The model says `(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+` for a word, which is this, without its many ways to match.
+constexpr const char* kExaoneMoe =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}\p{M}*+(?: ?\p{L}\p{M}*+)*+|\p{N})"
+    R"(| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+)";
+
+// White space in powers of two, the longest first.
+constexpr const char* kJais2 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+)"
+    R"(|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S))"
+    R"(|\s{4}(?!\S)|\s{1,2}(?!\S)|\s)";
+
+// Words between blanks and the signs that end sentences, in the writing of several languages.
+constexpr const char* kBloom = R"( ?[^(\s|.,!?\x{2026}\x{3002}\x{FF0C}\x{3001}\x{964}\x{6D4}\x{60C})]+)";
+
+// Stretches without a line break, and stretches of line breaks.
+constexpr const char* kLines = R"([^\n]+|\n+)";
+
 constexpr const char* kTekken = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
                                 R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
                                 R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
@@ -35,6 +69,31 @@ constexpr const char* kGpt4o =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
     R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
     R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+// GPT-4o's, but that a digit stands alone, and contractions are of ASCII letters in either case.
+constexpr const char* kYoutu =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+constexpr const char* kYoutuEastAsian =
+    R"([\x{AC00}-\x{D7A3}\x{3131}-\x{318E}]+)"
+    R"(|[\x{FF01}\x{2026}\x{201C}\x{201D}\x{2018}\x{2019}\x{2014}\x{FF1A}\x{FF1B}\x{FF0C}\x{3001}-\x{303F}\x{FE30}-\x{FE4F}]+)"
+    R"(|[\x{3105}-\x{312F}]+|[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+)";
+
+// Kimi's own writes "letters of this case that are not Han" with `&&` inside a class, which PCRE2 does not have: what
+// is in no other category, and not Han. (`sc:`, since PCRE2 otherwise counts signs that are used with Han.)
+constexpr const char* kKimi = R"(\p{sc:Han}+)"
+                              R"(|[^\r\n\p{L}\p{N}]?[^\p{Ll}\p{N}\p{P}\p{S}\p{Z}\p{C}\p{sc:Han}]*)"
+                              R"([^\p{Lu}\p{Lt}\p{N}\p{P}\p{S}\p{Z}\p{C}\p{sc:Han}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+                              R"(|[^\r\n\p{L}\p{N}]?[^\p{Ll}\p{N}\p{P}\p{S}\p{Z}\p{C}\p{sc:Han}]+)"
+                              R"([^\p{Lu}\p{Lt}\p{N}\p{P}\p{S}\p{Z}\p{C}\p{sc:Han}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+                              R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+constexpr const char* kAfmoeScripts =
+    R"([\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{8C48}-\x{FAFF}\x{3040}-\x{309F}\x{30A0}-\x{30FF}\x{FF65}-\x{FF9F})"
+    R"(\x{2F00}-\x{2FDF}\x{E40}-\x{E7F}\x{E80}-\x{EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{AA60}-\x{AA7F})"
+    R"(\x{A9E0}-\x{A9FF}\x{AC00}-\x{D7AF}\x{1100}-\x{11FF}]+)";
 
 constexpr const char* kDeepSeek3 =
     R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+)"
@@ -67,17 +126,32 @@ constexpr const char* kDeepSeekLetters =
     R"(\x{1E900}-\x{1E943})"
     R"(]+)";
 
+struct Rule {
+  // NOLINTNEXTLINE(google-explicit-constructor): nearly every rule of the table is an expression alone
+  Rule(const char* pattern, bool threes = false) : expression(pattern), in_threes(threes) {}
+
+  const char* expression;
+  bool in_threes;  // what it matches is cut into threes, counted from its end
+};
+// Runs of digits in threes from the right: the models say it by looking ahead to the end of the run from every digit.
+Rule threes(const char* expression) { return {expression, true}; }
+
+// What a name implies besides its expressions.
+constexpr unsigned kIgnoreMerges = 1;
+constexpr unsigned kAddBos = 2;
+constexpr unsigned kPlainText = 4;   // no byte alphabet
+constexpr unsigned kLineBreaks = 8;  // a run of line breaks that is a token is taken whole
+constexpr unsigned kForceBos = 16;
+
 struct Row {
   std::string_view names;
-  std::vector<const char*> expressions;
-  bool ignore_merges;
-  bool adds_bos;
+  std::vector<Rule> rules;
+  unsigned traits;
 };
 
 const std::vector<Row>& table() {
 #define PRETOKENIZER_LIST(...) {__VA_ARGS__}
-#define PRETOKENIZER(names, expressions, ignore_merges, adds_bos) \
-  {names, PRETOKENIZER_LIST expressions, ignore_merges, adds_bos},
+#define PRETOKENIZER(names, rules, traits) {names, PRETOKENIZER_LIST rules, traits},
   static const std::vector<Row> kRows = {
 #include "tokenizer/pretokenizers.inc"
   };
@@ -137,9 +211,10 @@ Error engine_failure(std::string_view doing, int code) {
 
 struct PreTokenizer::Expression {
   std::unique_ptr<pcre2_code, FreeCode> code;
+  bool in_threes;
 
-  Expression(std::string_view source, Matching matching) {
-    const std::string expression = with_unicode_blanks(source);
+  Expression(const Rule& rule, Matching matching) : in_threes(rule.in_threes) {
+    const std::string expression = with_unicode_blanks(rule.expression);
     const std::uint32_t counting = matching == Matching::Counted ? PCRE2_AUTO_CALLOUT : 0;
     int error = 0;
     PCRE2_SIZE error_at = 0;
@@ -154,9 +229,12 @@ struct PreTokenizer::Expression {
 PreTokenizer::PreTokenizer(std::string_view name, Matching matching) {
   for (const Row& row : table()) {
     if (!has_name(row.names, name)) continue;
-    ignore_merges_ = row.ignore_merges;
-    adds_bos_ = row.adds_bos;
-    for (const char* expression : row.expressions) expressions_.emplace_back(expression, matching);
+    ignore_merges_ = (row.traits & kIgnoreMerges) != 0;
+    adds_bos_ = (row.traits & (kAddBos | kForceBos)) != 0;
+    forces_bos_ = (row.traits & kForceBos) != 0;
+    plain_text_ = (row.traits & kPlainText) != 0;
+    keeps_line_breaks_ = (row.traits & kLineBreaks) != 0;
+    for (const Rule& rule : row.rules) expressions_.emplace_back(rule, matching);
     return;
   }
   throw bad_input(fmt::format("tokenizer.ggml.pre is \"{}\", a pre-tokeniser that is not known", printable(name)));
@@ -214,6 +292,24 @@ const std::vector<std::uint32_t>& Splitter::split(std::string_view text) {
   return pieces_;
 }
 
+// The first piece has one to three characters, every other three.
+void Splitter::add_threes(std::string_view digits) {
+  const auto begins = [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U; };
+  auto left = static_cast<std::size_t>(std::ranges::count_if(digits, begins));
+  std::uint32_t length = 0;
+  for (const char byte : digits) {
+    if (begins(byte)) {
+      if (left % 3 == 0 && length > 0) {
+        next_.push_back(length);
+        length = 0;
+      }
+      --left;
+    }
+    ++length;
+  }
+  if (length > 0) next_.push_back(length);
+}
+
 void Splitter::split_piece(const PreTokenizer::Expression& expression, std::string_view piece) {
   std::size_t done = 0;
   while (done < piece.size()) {
@@ -223,7 +319,11 @@ void Splitter::split_piece(const PreTokenizer::Expression& expression, std::stri
     if (found < 0) throw engine_failure("Splitting with", found);
     const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch_->match.get());
     if (bounds[0] > done) next_.push_back(static_cast<std::uint32_t>(bounds[0] - done));
-    next_.push_back(static_cast<std::uint32_t>(bounds[1] - bounds[0]));
+    if (expression.in_threes) {
+      add_threes(piece.substr(bounds[0], bounds[1] - bounds[0]));
+    } else {
+      next_.push_back(static_cast<std::uint32_t>(bounds[1] - bounds[0]));
+    }
     done = bounds[1];
   }
   if (done < piece.size()) next_.push_back(static_cast<std::uint32_t>(piece.size() - done));

@@ -31,6 +31,12 @@ class PreTokenizer {
   [[nodiscard]] bool ignore_merges() const { return ignore_merges_; }
   // What to assume about BOS when the file does not say.
   [[nodiscard]] bool adds_bos() const { return adds_bos_; }
+  // BOS is added whatever the file says.
+  [[nodiscard]] bool forces_bos() const { return forces_bos_; }
+  // Merges work on characters, with U+2581 for a blank, instead of on bytes in their alphabet.
+  [[nodiscard]] bool plain_text() const { return plain_text_; }
+  // A run of line breaks that is a token is taken whole.
+  [[nodiscard]] bool keeps_line_breaks() const { return keeps_line_breaks_; }
   [[nodiscard]] Bytes resident_bytes() const;
 
  private:
@@ -39,6 +45,9 @@ class PreTokenizer {
   std::vector<Expression> expressions_;
   bool ignore_merges_ = false;
   bool adds_bos_ = false;
+  bool forces_bos_ = false;
+  bool plain_text_ = false;
+  bool keeps_line_breaks_ = false;
 };
 
 // Splits texts with one pre-tokeniser, keeping its scratch memory. One thread at a time; must not outlive it.
@@ -59,6 +68,7 @@ class Splitter {
 
  private:
   struct Scratch;
+  void add_threes(std::string_view digits);
   void split_piece(const PreTokenizer::Expression& expression, std::string_view piece);
 
   const PreTokenizer& pretokenizer_;

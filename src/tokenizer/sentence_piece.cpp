@@ -140,7 +140,7 @@ class SentencePieceTokenizer::Session final : public EncodeSession {
 };
 
 SentencePieceTokenizer::SentencePieceTokenizer(const gguf::Metadata& metadata)
-    : TableTokenizer(Vocabulary(metadata, TokenSpelling::SentencePiece, llama_defaults()),
+    : TableTokenizer(metadata, Vocabulary(metadata, TokenSpelling::SentencePiece, llama_defaults()),
                      metadata.get_bool("tokenizer.ggml.add_space_prefix").value_or(true)),
       ranks_(read_ranks(metadata, static_cast<std::size_t>(vocabulary().size()))) {
   for (Token token = 0; token < vocabulary().size(); ++token) {

@@ -23,9 +23,11 @@ SpecialMatcher make_matcher(const Vocabulary& vocabulary, bool hidden_too) {
 
 }  // namespace
 
-TableTokenizer::TableTokenizer(Vocabulary vocabulary, bool add_space_prefix)
+TableTokenizer::TableTokenizer(const gguf::Metadata& metadata, Vocabulary vocabulary, bool add_space_prefix)
     : vocabulary_(std::move(vocabulary)),
+      strips_(read_strips(metadata)),
       add_space_prefix_(add_space_prefix),
+      remarks_(vocabulary_.special().remarks),
       always_(make_matcher(vocabulary_, false)),
       when_asked_(make_matcher(vocabulary_, true)) {}
 
@@ -34,6 +36,21 @@ bool TableTokenizer::begins_text(Token previous) const {
   if (previous < 0) return previous == kStartOfText;
   const TokenKind kind = vocabulary_.kind(previous);
   return kind == TokenKind::Control || kind == TokenKind::UserDefined;
+}
+
+// A stretch of plain text less the white space that the special tokens on either side take; -1 where there is none.
+std::string_view TableTokenizer::without_blanks_at(std::string_view text, Token before, Token behind) const {
+  constexpr std::string_view kBlanks = " \t\n\v\f\r";  // C's isspace
+  const auto special = [&](Token token) {
+    return vocabulary_.is_hidden(token) || vocabulary_.kind(token) == TokenKind::UserDefined;
+  };
+  if (before >= 0 && strips_.strips_right(vocabulary_.bytes(before), special(before))) {
+    text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
+  }
+  if (behind >= 0 && strips_.strips_left(vocabulary_.bytes(behind))) {
+    text = text.substr(0, text.find_last_not_of(kBlanks) + 1);
+  }
+  return text;
 }
 
 std::vector<Token> TableTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
@@ -54,17 +71,18 @@ std::vector<Token> TableTokenizer::encode_counting(std::string_view text, const 
   if (options.add_special && vocabulary_.special().add_bos) session->add_token(bos());
   Token previous = kStartOfText;
   std::size_t done = 0;
-  const auto add_text_until = [&](std::size_t end) {
-    if (end > done) session->add_text(text.substr(done, end - done), add_space_prefix_ && begins_text(previous));
+  const auto add_text_until = [&](std::size_t end, Token next) {
+    const std::string_view stretch = without_blanks_at(text.substr(done, end - done), previous, next);
+    if (!stretch.empty()) session->add_text(stretch, add_space_prefix_ && begins_text(previous));
   };
   for (const SpecialMatcher::Match& match : matches) {
-    add_text_until(match.begin);
+    add_text_until(match.begin, match.token);
     session->add_token(match.token);
     previous = match.token;
     done = match.begin + match.length;
   }
-  add_text_until(text.size());
-  if (options.add_special && vocabulary_.special().add_eos) session->add_token(eos());
+  add_text_until(text.size(), -1);
+  if (options.add_special && !options.goes_on && vocabulary_.special().add_eos) session->add_token(eos());
   pairs_examined = session->pairs_examined();
   return session->take_tokens();
 }

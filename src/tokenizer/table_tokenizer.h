@@ -1,4 +1,4 @@
-// What both kinds of tokenizer share: finding special tokens in a text, BOS and EOS, and decoding.
+// What all kinds of tokenizer share: finding special tokens in a text, BOS and EOS, and decoding.
 // Cutting plain text into tokens is theirs.
 #pragma once
 
@@ -49,10 +49,14 @@ class TableTokenizer : public Tokenizer {
   [[nodiscard]] Token bos() const final { return vocabulary_.special().bos; }
   [[nodiscard]] Token eos() const final { return vocabulary_.special().eos; }
   [[nodiscard]] bool is_end_of_generation(Token token) const final;
+  [[nodiscard]] const SpecialTokens& special() const final { return vocabulary_.special(); }
+  [[nodiscard]] const std::vector<std::string>& remarks() const final { return remarks_; }
   [[nodiscard]] Bytes resident_bytes() const override;
 
  protected:
-  TableTokenizer(Vocabulary vocabulary, bool add_space_prefix);
+  TableTokenizer(const gguf::Metadata& metadata, Vocabulary vocabulary, bool add_space_prefix);
+
+  void add_remark(std::string remark) { remarks_.push_back(std::move(remark)); }
 
   [[nodiscard]] const Vocabulary& vocabulary() const { return vocabulary_; }
   // `stretches` is the most that `add_text` will be called.
@@ -61,9 +65,12 @@ class TableTokenizer : public Tokenizer {
  private:
   [[nodiscard]] std::string_view visible(Token token, bool special) const;
   [[nodiscard]] bool begins_text(Token previous) const;
+  [[nodiscard]] std::string_view without_blanks_at(std::string_view text, Token before, Token behind) const;
 
   Vocabulary vocabulary_;
+  Strips strips_;
   bool add_space_prefix_;
+  std::vector<std::string> remarks_;
   SpecialMatcher always_;      // user-defined tokens
   SpecialMatcher when_asked_;  // and control and unknown ones
 };

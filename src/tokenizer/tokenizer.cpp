@@ -13,10 +13,10 @@ std::unique_ptr<Tokenizer> Tokenizer::from_metadata(const gguf::Metadata& metada
   const std::string* model = metadata.get_string("tokenizer.ggml.model");
   if (model == nullptr) throw bad_input("tokenizer.ggml.model is missing: the file has no tokenizer");
   if (*model == "llama") return std::make_unique<SentencePieceTokenizer>(metadata);
-  if (*model == "gpt2") return std::make_unique<BytePairTokenizer>(metadata);
+  if (*model == "gpt2" || *model == "gemma4") return std::make_unique<BytePairTokenizer>(metadata);
   throw bad_input(
       fmt::format("tokenizer.ggml.model is \"{}\", a kind of tokenizer that is not supported", printable(*model)),
-      "Supported are \"llama\" (SentencePiece) and \"gpt2\" (byte-level BPE).");
+      "Supported are \"llama\" (SentencePiece), \"gpt2\" (byte-level BPE) and \"gemma4\".");
 }
 
 }  // namespace loadline::tokenizer

@@ -22,7 +22,10 @@ inline constexpr Token kInsideText = -2;  // some plain text, whichever
 struct EncodeOptions {
   bool add_special = true;     // BOS / EOS as the metadata asks; a BOS written in the text as well is not looked for
   bool parse_special = false;  // recognise control tokens written in the text ("<|eot_id|>")
+  bool goes_on = false;        // the model is to continue the text: no EOS at its end, whatever the metadata asks
 };
+
+struct SpecialTokens;  // special_tokens.h
 
 // Immutable and thread-safe after construction.
 class Tokenizer {
@@ -52,6 +55,10 @@ class Tokenizer {
   [[nodiscard]] virtual Token bos() const = 0;  // -1 where there is none
   [[nodiscard]] virtual Token eos() const = 0;
   [[nodiscard]] virtual bool is_end_of_generation(Token token) const = 0;
+  // The ids with a meaning of their own.
+  [[nodiscard]] virtual const SpecialTokens& special() const = 0;
+  // What was assumed where the metadata says nothing or makes no sense: a sentence each, for the user.
+  [[nodiscard]] virtual const std::vector<std::string>& remarks() const = 0;
   // Memory that this object holds, for the plan: heap bytes, estimated from the vocabulary, an upper bound.
   [[nodiscard]] virtual Bytes resident_bytes() const = 0;
 };

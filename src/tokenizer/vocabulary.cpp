@@ -94,6 +94,9 @@ Vocabulary::Vocabulary(const gguf::Metadata& metadata, TokenSpelling spelling, c
   const std::vector<std::string>& tokens = read_tokens(metadata);
   kinds_ = read_kinds(metadata, tokens.size());
   special_ = read_special_tokens(metadata, tokens, defaults);
+  for (std::size_t i = 0; i < tokens.size(); ++i) {  // places kept free for later tokens
+    if (kinds_[i] == TokenKind::Control && tokens[i].find("unused") != std::string::npos) kinds_[i] = TokenKind::Unused;
+  }
   for (const Token token : special_.control_by_text) kinds_[token] = TokenKind::Control;
 
   ends_.reserve(tokens.size() + 1);

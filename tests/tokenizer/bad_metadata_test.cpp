@@ -131,41 +131,72 @@ TEST(BadMetadata, AScoreThatIsNoNumberIsRefused) {
   EXPECT_EQ(refusal(metadata), "nothing was refused");
 }
 
-TEST(BadMetadata, IdsOutsideTheVocabularyAreRefused) {
+std::vector<std::string> remarks(const gguf::Metadata& metadata) {
+  return Tokenizer::from_metadata(metadata)->remarks();
+}
+
+TEST(BadMetadata, IdsOutsideTheVocabularyCountAsNoneAndAreSaidOnce) {
+  EXPECT_THAT(remarks(good_bpe()), testing::IsEmpty());
   for (const char* key :
        {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
         "tokenizer.ggml.eom_token_id", "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.fim_pad_token_id"}) {
     for (const std::uint32_t id : {257U, 0x7FFFFFFFU, 0x80000000U, 0xFFFFFFFFU}) {
       auto metadata = good_bpe();
       test::set_id(metadata, key, id);
-      EXPECT_THAT(refusal(metadata), HasSubstr(key));
+      EXPECT_THAT(remarks(metadata), testing::ElementsAre(AllOf(HasSubstr(key), HasSubstr(std::to_string(id)))));
     }
     auto metadata = good_bpe();
     metadata.set(key, gguf::Value{std::int32_t{-1}});
-    EXPECT_THAT(refusal(metadata), HasSubstr(key));
+    EXPECT_THAT(remarks(metadata), testing::ElementsAre(AllOf(HasSubstr(key), HasSubstr("is -1"))));
+    metadata.set(key, gguf::Value{std::uint64_t{UINT64_MAX}});
+    EXPECT_THAT(remarks(metadata), testing::ElementsAre(AllOf(HasSubstr(key), HasSubstr("18446744073709551615"))));
   }
+  auto metadata = good_bpe();
+  test::set_id(metadata, "tokenizer.ggml.eos_token_id", 0xFFFFFFFFU);
+  EXPECT_EQ(Tokenizer::from_metadata(metadata)->eos(), -1);
 }
 
-TEST(BadMetadata, ABosThatIsWantedMustExist) {
+TEST(BadMetadata, ABosThatIsWantedAndNotNamedIsLeftOutAndSaid) {
   auto metadata = good_bpe();
   test::set_bool(metadata, "tokenizer.ggml.add_bos_token", true);
-  EXPECT_THAT(refusal(metadata), AllOf(HasSubstr("add_bos_token"), HasSubstr("tokenizer.ggml.bos_token_id")));
+  EXPECT_THAT(remarks(metadata),
+              testing::ElementsAre(AllOf(HasSubstr("add_bos_token"), HasSubstr("tokenizer.ggml.bos_token_id"))));
+  EXPECT_THAT(Tokenizer::from_metadata(metadata)->encode("a", {}), testing::ElementsAre('a'));
   metadata = good_bpe();
   test::set_bool(metadata, "tokenizer.ggml.add_eos_token", true);
-  EXPECT_THAT(refusal(metadata), AllOf(HasSubstr("add_eos_token"), HasSubstr("tokenizer.ggml.eos_token_id")));
+  EXPECT_THAT(remarks(metadata),
+              testing::ElementsAre(AllOf(HasSubstr("add_eos_token"), HasSubstr("tokenizer.ggml.eos_token_id"))));
+  EXPECT_THAT(Tokenizer::from_metadata(metadata)->encode("a", {}), testing::ElementsAre('a'));
 }
 
-TEST(BadMetadata, MergesMustBeOfKnownTokens) {
-  const auto with_merge = [](const std::string& merge) {
+TEST(BadMetadata, AMissingPreTokeniserIsSaid) {
+  const auto metadata = without(good_bpe(), "tokenizer.ggml.pre");
+  EXPECT_THAT(remarks(metadata),
+              testing::ElementsAre(AllOf(HasSubstr("tokenizer.ggml.pre is missing"), HasSubstr("\"default\""))));
+}
+
+TEST(BadMetadata, MergesOfUnknownTokensAreSkippedAndCounted) {
+  const auto with_merges = [](const std::vector<std::string>& merges) {
+    auto metadata = good_bpe();
+    test::set_strings(metadata, "tokenizer.ggml.merges", merges);
+    return metadata;
+  };
+  for (const char* merge : {"zz a", "a zz", "b a", "a  b", "a b c", "a "}) {
+    const auto metadata = with_merges({merge, "a b", merge});
+    EXPECT_THAT(remarks(metadata), testing::ElementsAre(AllOf(HasSubstr("tokenizer.ggml.merges: 2 of 3"),
+                                                              HasSubstr('"' + std::string(merge) + '"'))));
+    EXPECT_THAT(Tokenizer::from_metadata(metadata)->encode("ab", {}), testing::ElementsAre(256));
+  }
+  EXPECT_THAT(remarks(with_merges({"a b"})), testing::IsEmpty());
+}
+
+TEST(BadMetadata, AMergeMustBeTwoTexts) {
+  for (const char* merge : {"ab", "", " ", "a", " a"}) {
     auto metadata = good_bpe();
     test::set_strings(metadata, "tokenizer.ggml.merges", {"a b", merge});
-    return refusal(metadata);
-  };
-  for (const char* merge : {"zz a", "a zz", "b a", "ab", "", " ", "a", "a  b", "a b c", " a", "a "}) {
-    EXPECT_THAT(with_merge(merge), AllOf(HasSubstr("tokenizer.ggml.merges"), HasSubstr("entry 1")))
+    EXPECT_THAT(refusal(metadata), AllOf(HasSubstr("tokenizer.ggml.merges"), HasSubstr("entry 1")))
         << '"' << merge << '"';
   }
-  EXPECT_EQ(with_merge("a b"), "nothing was refused");
 }
 
 TEST(BadMetadata, HugePiecesAreRefused) {

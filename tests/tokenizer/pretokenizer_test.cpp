@@ -34,8 +34,10 @@ std::vector<std::string> words(const std::string& name, const std::string& text,
 }
 
 const std::vector<std::string> kNames = {
-    "default",   "gpt-2",  "llama-bpe", "qwen2",  "deepseek-llm", "deepseek-coder", "deepseek-v3", "falcon",
-    "starcoder", "refact", "mpt",       "smollm", "tekken",       "gpt-4o",         "phi-2",
+    "default",   "gpt-2",      "llama-bpe",  "qwen2",     "deepseek-llm", "deepseek-coder", "deepseek-v3", "falcon",
+    "starcoder", "refact",     "mpt",        "smollm",    "tekken",       "gpt-4o",         "phi-2",       "minicpm5",
+    "youtu",     "jais-2",     "qwen35",     "poro-chat", "viking",       "exaone-moe",     "chameleon",   "tiny_aya",
+    "superbpe",  "bailingmoe", "seed-coder", "kimi-k2",   "afmoe",        "laguna",         "gemma4",      "sarvam-moe",
 };
 
 TEST(PreTokenizer, Gpt2KeepsABlankWithTheWordBehindIt) {

@@ -96,14 +96,14 @@ std::vector<Token> ends(const gguf::Metadata& metadata) {
 }
 
 TEST(EndOfGeneration, TheKeysOfTheFileName) {
-  auto metadata = byte_pair_metadata("gpt-2", {}, {{"<1>", 3}, {"<2>", 3}, {"<3>", 3}, {"<4>", 3}, {"</s>", 3}});
+  auto metadata = byte_pair_metadata("gpt-2", {}, {{"<1>", 3}, {"<2>", 3}, {"<3>", 3}, {"<4>", 3}, {"</x>", 3}});
   EXPECT_THAT(ends(metadata), ElementsAre());
   test::set_id(metadata, "tokenizer.ggml.eos_token_id", 256);
   EXPECT_THAT(ends(metadata), ElementsAre(256));
   test::set_id(metadata, "tokenizer.ggml.eot_token_id", 257);
   test::set_id(metadata, "tokenizer.ggml.eom_token_id", 258);
   test::set_id(metadata, "tokenizer.ggml.fim_pad_token_id", 259);
-  EXPECT_THAT(ends(metadata), ElementsAre(256, 257, 258, 259)) << "but not </s>, which is plain in some vocabularies";
+  EXPECT_THAT(ends(metadata), ElementsAre(256, 257, 258, 259));
 }
 
 TEST(EndOfGeneration, WellKnownTextsEndWhateverTheFileSays) {
@@ -119,6 +119,37 @@ TEST(EndOfGeneration, WellKnownTextsEndWhateverTheFileSays) {
       EXPECT_THAT(tokenizer->encode(text, kPlain), Not(Contains(256)));
     }
   }
+}
+
+TEST(SpecialTokens, ATextThatGoesOnGetsNoEosAtItsEnd) {
+  auto metadata = byte_pair_metadata("gpt-2", {}, {{"<1>", 3}, {"<2>", 3}});
+  test::set_id(metadata, "tokenizer.ggml.bos_token_id", 256);
+  test::set_id(metadata, "tokenizer.ggml.eos_token_id", 257);
+  test::set_bool(metadata, "tokenizer.ggml.add_bos_token", true);
+  test::set_bool(metadata, "tokenizer.ggml.add_eos_token", true);
+  const auto tokenizer = Tokenizer::from_metadata(metadata);
+  EXPECT_THAT(tokenizer->encode("a", {}), ElementsAre(256, 'a', 257));
+  EXPECT_THAT(tokenizer->encode("a", {.goes_on = true}), ElementsAre(256, 'a'));
+}
+
+TEST(SpecialTokens, PhiThreeTakesWhiteSpaceBehindItsMarksButNotBehindItsBos) {
+  auto metadata = byte_pair_metadata("gpt-2", {}, {{"<s>", 3}, {"<|user|>", 3}, {"<|endoftext|>", 3}, {"<+>", 4}});
+  const EncodeOptions parsing = {.add_special = false, .parse_special = true};
+  const std::string text = "<s> \n<|user|> \t\r\na <|endoftext|> <+> b";
+  EXPECT_EQ(Tokenizer::from_metadata(metadata)->encode(text, parsing).size(), 4U + 11U);
+  test::set_string(metadata, "general.name", "My Phi-3 mini");
+  EXPECT_THAT(Tokenizer::from_metadata(metadata)->encode(text, parsing),
+              ElementsAre(256, ' ', '\n', 257, 'a', ' ', 258, ' ', 259, 'b'));
+}
+
+TEST(SpecialTokens, TheMaskOfJinasModelsTakesWhiteSpaceBeforeIt) {
+  const auto tokenizer = Tokenizer::from_metadata(byte_pair_metadata("jina-v2-code", {}, {{"<mask>", 3}}));
+  EXPECT_THAT(tokenizer->encode("a \n<mask> b", kParsing), ElementsAre('a', 256, ' ', 'b'));
+}
+
+TEST(SpecialTokens, ControlTokensKeptForLaterAreNotRecognised) {
+  const auto tokenizer = Tokenizer::from_metadata(byte_pair_metadata("gpt-2", {}, {{"<unused1>", 3}}));
+  EXPECT_THAT(tokenizer->encode("<unused1>", kParsing), Not(Contains(256)));
 }
 
 TEST(EndOfGeneration, InHarmonyVocabulariesEndClosesAMessageOnly) {
