@@ -1,0 +1,639 @@
+#include "chat/call_readers.h"
+
+#include <algorithm>
+
+#include "chat/json_scan.h"
+#include "chat/python_literal.h"
+
+namespace loadline::chat {
+namespace {
+
+constexpr std::string_view kBlanks = " \t\r\n";
+
+Reading rejected() { return {Reading::Status::Reject, 0, {}}; }
+Reading unfinished(std::vector<CallDraft> calls, const ReadContext& context) {
+  if (context.final) return rejected();
+  return {Reading::Status::More, 0, std::move(calls)};
+}
+
+std::string_view trimmed(std::string_view text) {
+  const std::size_t begin = text.find_first_not_of(kBlanks);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
+}
+
+// What functions can be called.
+bool is_name(std::string_view name) {
+  if (name.empty() || name.size() > 256) return false;
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+           c == '.' || c == ':' || c == '/' || (static_cast<unsigned char>(c) >= 0x80);
+  });
+}
+
+bool is_one_of(std::string_view key, std::initializer_list<std::string_view> keys) {
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+enum class Draft : std::uint8_t { Good, Bad, Unknown };
+
+// A call from the members of an object, as far as they have come. `bare`: nothing marks it as a call.
+Draft draft_from(const std::vector<JsonMember>& members, bool object_complete, bool bare, const ReadContext& context,
+                 CallDraft& draft) {
+  bool has_arguments = false;
+  bool name_known = false;
+  for (const JsonMember& member : members) {
+    if (is_one_of(member.key, {"name", "tool_name"})) {
+      if (!member.value.empty() && member.value.front() != '"') return Draft::Bad;
+      if (!member.complete) continue;
+      draft.name = json_string_content(member.value);
+      if (bare ? !context.tools.has(draft.name) : draft.name.empty()) return Draft::Bad;
+      name_known = true;
+    } else if (is_one_of(member.key, {"arguments", "parameters", "args"})) {
+      has_arguments = true;
+      if (member.complete) {
+        if (!clean_arguments(member.value, draft.arguments)) return Draft::Bad;
+      } else if (member.value.starts_with('{')) {
+        draft.arguments = member.value;
+      } else if (!member.value.empty() && member.value.front() != '"' &&
+                 !std::string_view("null").starts_with(member.value)) {
+        return Draft::Bad;
+      }
+    } else if (is_one_of(member.key, {"id", "tool_call_id", "call_id"})) {
+      if (member.complete) draft.id = json_string_content(member.value);
+    } else if (member.key == "function") {
+      if (member.value.starts_with('{')) {
+        std::vector<JsonMember> inner;
+        const bool inner_complete = scan_members(member.value, 0, inner).status == Scan::Complete;
+        const Draft result = draft_from(inner, inner_complete, bare, context, draft);
+        if (result == Draft::Bad) return result;
+        name_known = has_arguments = has_arguments || result == Draft::Good;
+      } else if (member.complete && member.value.starts_with('"')) {
+        draft.name = json_string_content(member.value);
+        name_known = true;
+        if (bare && !context.tools.has(draft.name)) return Draft::Bad;
+      }
+    } else if (bare && member.key != "type") {
+      return Draft::Bad;
+    }
+  }
+  // {"name of the tool": {arguments}}
+  if (!name_known && !has_arguments && !bare && members.size() == 1 && context.tools.has(members[0].key) &&
+      (members[0].value.empty() || members[0].value.front() == '{')) {
+    draft.name = members[0].key;
+    draft.arguments = members[0].value;
+    draft.complete = object_complete;
+    return object_complete ? Draft::Good : Draft::Unknown;
+  }
+  if (!object_complete) return Draft::Unknown;
+  if (!name_known || (!has_arguments && bare)) return Draft::Bad;
+  if (!has_arguments) draft.arguments = "{}";
+  draft.complete = true;
+  return Draft::Good;
+}
+
+// The object at `begin`. False: it is no call. `end` is behind it where it is complete.
+bool read_call_object(std::string_view text, std::size_t begin, bool bare, const ReadContext& context,
+                      std::vector<CallDraft>& calls, std::size_t& end, bool& complete) {
+  std::vector<JsonMember> members;
+  const ScanResult scan = scan_members(text, begin, members);
+  if (scan.status == Scan::Invalid) return false;
+  complete = scan.status == Scan::Complete;
+  end = scan.end;
+  CallDraft draft;
+  const Draft result = draft_from(members, complete, bare, context, draft);
+  if (result == Draft::Bad) return false;
+  if (result == Draft::Good || !draft.name.empty()) calls.push_back(std::move(draft));
+  return true;
+}
+
+// An array of calls at `begin`.
+bool read_call_array(std::string_view text, std::size_t begin, bool bare, const ReadContext& context,
+                     std::vector<CallDraft>& calls, std::size_t& end, bool& complete) {
+  std::vector<JsonElement> elements;
+  const ScanResult scan = scan_elements(text, begin, elements);
+  if (scan.status == Scan::Invalid) return false;
+  complete = scan.status == Scan::Complete;
+  end = scan.end;
+  if (complete && elements.empty()) return false;
+  for (const JsonElement& element : elements) {
+    std::size_t element_end = 0;
+    bool element_complete = false;
+    if (element.text.empty()) continue;
+    if (!read_call_object(element.text, 0, bare, context, calls, element_end, element_complete)) return false;
+  }
+  return true;
+}
+
+// Behind calls: a closing mark is taken where it stands, and waited for where it may.
+bool take_close(std::string_view text, std::span<const std::string_view> closers, const ReadContext& context,
+                std::size_t& end) {
+  const std::size_t at = skip_json_blanks(text, end);
+  for (const std::string_view closer : closers) {
+    const Match match = match_at(text, at, closer, context.final);
+    if (match == Match::Maybe) return false;
+    if (match == Match::Yes) {
+      end = at + closer.size();
+      return true;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+Match match_at(std::string_view text, std::size_t at, std::string_view mark, bool final) {
+  const std::string_view rest = text.substr(std::min(at, text.size()));
+  if (rest.starts_with(mark)) return Match::Yes;
+  return !final && mark.starts_with(rest) ? Match::Maybe : Match::No;
+}
+
+bool clean_arguments(std::string_view json, std::string& out) {
+  if (json == "null") {
+    out = "{}";
+    return true;
+  }
+  if (json.starts_with('"')) {
+    const std::string inner = json_string_content(json);
+    if (trimmed(inner).empty()) {
+      out = "{}";
+      return true;
+    }
+    if (trimmed(inner).starts_with('{')) {
+      const ScanResult scan = scan_json(inner);
+      if (scan.status == Scan::Complete && trimmed(std::string_view(inner).substr(scan.end)).empty()) {
+        out = trimmed(inner);
+        return true;
+      }
+    }
+    return false;
+  }
+  if (!json.starts_with('{')) return false;
+  out = json;
+  return true;
+}
+
+std::string typed_value(std::string_view text, TypeSet types) {
+  if (text.starts_with('\n')) text.remove_prefix(1);
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  const std::string_view bare = trimmed(text);
+  const std::uint8_t without_string = types.types & static_cast<std::uint8_t>(~TypeSet::kString);
+  if (types.known && without_string == 0) return json_quoted(text);
+  const auto allows = [&](std::uint8_t type) { return (types.types & type) != 0; };
+  if (allows(TypeSet::kBoolean) && (bare == "true" || bare == "True")) return "true";
+  if (allows(TypeSet::kBoolean) && (bare == "false" || bare == "False")) return "false";
+  if (allows(TypeSet::kNull) && (bare == "null" || bare == "None")) return "null";
+  if (!bare.empty()) {
+    const std::string terminated = std::string(bare) + " ";  // so that a number ends
+    const ScanResult scan = scan_json(terminated);
+    if (scan.status == Scan::Complete && scan.end == bare.size()) {
+      const char first = bare.front();
+      const std::uint8_t type = first == '{'   ? TypeSet::kObject
+                                : first == '[' ? TypeSet::kArray
+                                : first == '"' ? TypeSet::kString
+                                               : TypeSet::kNumber;
+      // Text that may be text stays as it is: quotes are its own.
+      if (type == TypeSet::kString ? !allows(TypeSet::kString) : allows(type)) return std::string(bare);
+    }
+    if ((first_is_bracket(bare) || bare.front() == '(') && !(types.known && allows(TypeSet::kString))) {
+      std::string json;
+      std::size_t at = 0;
+      if (python_value(bare, at, true, json) == Scan::Complete && at == bare.size()) return json;
+    }
+  }
+  return json_quoted(text);
+}
+
+Reading read_json_calls(std::string_view text, std::string_view open, std::span<const std::string_view> closers,
+                        const ReadContext& context) {
+  const bool bare = open.empty();
+  std::vector<CallDraft> calls;
+  std::size_t end = open.size();
+  while (true) {
+    const std::size_t begin = skip_json_blanks(text, end);
+    if (begin >= text.size()) {
+      if (!calls.empty() && context.final) break;
+      return unfinished(std::move(calls), context);
+    }
+    if (text[begin] != '{' && text[begin] != '[') {
+      if (calls.empty()) return rejected();
+      break;
+    }
+    if (!calls.empty() && text[begin] == '[') break;
+    bool complete = false;
+    std::size_t value_end = 0;
+    const bool is_array = text[begin] == '[';
+    const bool good = is_array ? read_call_array(text, begin, bare, context, calls, value_end, complete)
+                               : read_call_object(text, begin, bare, context, calls, value_end, complete);
+    if (!good) {
+      if (calls.empty() || is_array || !calls.back().complete) return rejected();
+      break;
+    }
+    if (!complete) return unfinished(std::move(calls), context);
+    end = value_end;
+    if (is_array || !bare) break;
+    // Another object may follow, with ; or , between them.
+    const std::size_t next = skip_json_blanks(text, end);
+    if (next >= text.size() && !context.final) return unfinished(std::move(calls), context);
+    if (next < text.size() && (text[next] == ';' || text[next] == ',')) {
+      const std::size_t after = skip_json_blanks(text, next + 1);
+      if (after >= text.size() && !context.final) return unfinished(std::move(calls), context);
+      if (after < text.size() && text[after] == '{') end = after;
+    }
+  }
+  if (calls.empty()) return rejected();
+  if (!take_close(text, closers, context, end)) return unfinished(std::move(calls), context);
+  return {Reading::Status::Done, end, std::move(calls)};
+}
+
+Reading read_tagged_calls(std::string_view text, const TagStyle& style, const ReadContext& context) {
+  std::vector<CallDraft> calls;
+  std::size_t done = 0;  // behind the last complete call
+  const auto give_up = [&](bool more) -> Reading {
+    if (more && !context.final) return {Reading::Status::More, 0, std::move(calls)};
+    if (!calls.empty() && !calls.back().complete) calls.pop_back();
+    if (calls.empty()) return rejected();
+    return {Reading::Status::Done, done, std::move(calls)};
+  };
+  std::size_t at = text.starts_with(style.section_open) ? style.section_open.size() : 0;
+  while (true) {
+    at = skip_json_blanks(text, at);
+    if (!calls.empty()) {
+      const Match close = match_at(text, at, style.section_close, context.final);
+      if (close == Match::Yes) {
+        done = at + style.section_close.size();
+        return {Reading::Status::Done, done, std::move(calls)};
+      }
+      const Match next = match_at(text, at, style.call_open, context.final);
+      if (next == Match::No) return give_up(close == Match::Maybe);
+      if (next == Match::Maybe) return give_up(true);
+    } else if (const Match first = match_at(text, at, style.call_open, context.final); first != Match::Yes) {
+      return give_up(first == Match::Maybe);
+    }
+    at += style.call_open.size();
+    const std::size_t name_end = text.find(style.call_name_end, at);
+    if (name_end == std::string_view::npos) return give_up(true);
+    CallDraft& call = calls.emplace_back();
+    call.name = trimmed(text.substr(at, name_end - at));
+    if (!is_name(call.name)) return give_up(false);
+    call.arguments = "{";
+    at = name_end + style.call_name_end.size();
+    while (true) {
+      at = skip_json_blanks(text, at);
+      const Match close = match_at(text, at, style.call_close, context.final);
+      if (close == Match::Yes) break;
+      const Match open = match_at(text, at, style.parameter_open, context.final);
+      if (open != Match::Yes) return give_up(close == Match::Maybe || open == Match::Maybe);
+      at += style.parameter_open.size();
+      const std::size_t tag_end = text.find(style.says_string ? ">" : style.parameter_name_end, at);
+      if (tag_end == std::string_view::npos) return give_up(true);
+      std::string_view name = text.substr(at, tag_end - at);
+      bool is_string = false;
+      bool is_json = false;
+      if (style.says_string) {
+        is_string = name.find("string=\"true\"") != std::string_view::npos;
+        is_json = name.find("string=\"false\"") != std::string_view::npos;
+        name = name.substr(0, name.find('"'));
+      }
+      at = tag_end + (style.says_string ? 1 : style.parameter_name_end.size());
+      const std::size_t value_end = text.find(style.parameter_close, at);
+      if (value_end == std::string_view::npos) return give_up(true);
+      TypeSet types = context.tools.type_of(call.name, trimmed(name));
+      if (is_string) types = {TypeSet::kString, true};
+      if (is_json) types = {static_cast<std::uint8_t>(TypeSet::kAll & ~TypeSet::kString), true};
+      if (call.arguments.size() > 1) call.arguments += ", ";
+      call.arguments += json_quoted(trimmed(name)) + ": " + typed_value(text.substr(at, value_end - at), types);
+      at = value_end + style.parameter_close.size();
+    }
+    at += style.call_close.size();
+    call.arguments += '}';
+    call.complete = true;
+    done = at;
+  }
+}
+
+Reading read_glm_call(std::string_view text, const ReadContext& context) {
+  constexpr std::string_view kOpen = "<tool_call>";
+  constexpr std::string_view kClose = "</tool_call>";
+  constexpr std::string_view kKey = "<arg_key>";
+  constexpr std::string_view kKeyEnd = "</arg_key>";
+  constexpr std::string_view kValue = "<arg_value>";
+  constexpr std::string_view kValueEnd = "</arg_value>";
+  CallDraft call;
+  std::size_t at = skip_json_blanks(text, kOpen.size());
+  const std::size_t name_end = text.find_first_of("<\n", at);
+  const std::string_view name = trimmed(text.substr(at, name_end == std::string_view::npos ? name_end : name_end - at));
+  if (!name.empty() && !is_name(name)) return rejected();
+  if (name_end == std::string_view::npos) return unfinished({}, context);
+  if (name.empty()) return rejected();
+  call.name = name;
+  call.arguments = "{";
+  at = name_end;
+  while (true) {
+    at = skip_json_blanks(text, at);
+    const Match close = match_at(text, at, kClose, context.final);
+    if (close == Match::Yes) break;
+    const Match key = match_at(text, at, kKey, context.final);
+    if (close == Match::No && key == Match::No) return rejected();
+    if (key != Match::Yes) return unfinished({call}, context);
+    at += kKey.size();
+    const std::size_t key_end = text.find(kKeyEnd, at);
+    if (key_end == std::string_view::npos) return unfinished({call}, context);
+    const std::string_view argument = trimmed(text.substr(at, key_end - at));
+    at = skip_json_blanks(text, key_end + kKeyEnd.size());
+    const Match value = match_at(text, at, kValue, context.final);
+    if (value == Match::No) return rejected();
+    if (value == Match::Maybe) return unfinished({call}, context);
+    at += kValue.size();
+    const std::size_t value_end = text.find(kValueEnd, at);
+    if (value_end == std::string_view::npos) return unfinished({call}, context);
+    if (call.arguments.size() > 1) call.arguments += ", ";
+    call.arguments += json_quoted(argument) + ": " +
+                      typed_value(text.substr(at, value_end - at), context.tools.type_of(call.name, argument));
+    at = value_end + kValueEnd.size();
+  }
+  call.arguments += '}';
+  call.complete = true;
+  return {Reading::Status::Done, at + kClose.size(), {call}};
+}
+
+Reading read_python_calls(std::string_view text, std::string_view open, std::string_view close,
+                          const ReadContext& context) {
+  std::size_t at = skip_json_blanks(text, open.size());
+  std::vector<CallDraft> calls;
+  if (at >= text.size()) return unfinished({}, context);
+  const bool bracket = text[at] == '[';
+  if (!bracket && open.empty()) return rejected();
+  if (bracket) ++at;
+  while (true) {
+    at = skip_json_blanks(text, at);
+    CallDraft call;
+    const std::size_t call_begin = at;
+    const Scan scan = python_call(text, at, context.final, call.name, call.arguments);
+    if (open.empty() && !call.name.empty() && !context.tools.empty() && !context.tools.has(call.name) &&
+        !(scan == Scan::Unfinished && text.find('(', call_begin) == std::string_view::npos)) {
+      return rejected();
+    }
+    if (scan == Scan::Invalid) return rejected();
+    if (scan == Scan::Unfinished) {
+      if (text.find('(', call_begin) != std::string_view::npos && !call.name.empty()) calls.push_back(std::move(call));
+      return unfinished(std::move(calls), context);
+    }
+    call.complete = true;
+    calls.push_back(std::move(call));
+    const std::size_t next = skip_json_blanks(text, at);
+    if (bracket) {
+      if (next >= text.size()) return unfinished(std::move(calls), context);
+      if (text[next] == ',') {
+        at = next + 1;
+        continue;
+      }
+      if (text[next] != ']') return rejected();
+      at = next + 1;
+      break;
+    }
+    const Match closes = close.empty() ? Match::No : match_at(text, next, close, context.final);
+    if (next >= text.size() && context.final) break;
+    if (closes == Match::Maybe) return unfinished(std::move(calls), context);
+    if (closes == Match::Yes) break;
+    at = text[next] == ',' || text[next] == ';' ? next + 1 : next;
+  }
+  const std::string_view closers[] = {close};
+  if (!close.empty() && !take_close(text, closers, context, at)) return unfinished(std::move(calls), context);
+  return {Reading::Status::Done, at, std::move(calls)};
+}
+
+Reading read_mistral_calls(std::string_view text, const ReadContext& context) {
+  constexpr std::string_view kOpen = "[TOOL_CALLS]";
+  constexpr std::string_view kArguments = "[ARGS]";
+  constexpr std::string_view kId = "[CALL_ID]";
+  std::size_t at = skip_json_blanks(text, kOpen.size());
+  if (at >= text.size()) return unfinished({}, context);
+  if (text[at] == '[' || text[at] == '{') return read_json_calls(text, kOpen, {}, context);
+  CallDraft call;
+  const std::size_t name_end = text.find('[', at);
+  const std::string_view name = trimmed(text.substr(at, name_end == std::string_view::npos ? name_end : name_end - at));
+  if (!is_name(name)) return rejected();
+  if (name_end == std::string_view::npos) return unfinished({}, context);
+  call.name = name;
+  at = name_end;
+  if (const Match id = match_at(text, at, kId, context.final); id == Match::Yes) {
+    const std::size_t id_end = text.find('[', at + kId.size());
+    if (id_end == std::string_view::npos) return unfinished({}, context);
+    call.id = trimmed(text.substr(at + kId.size(), id_end - at - kId.size()));
+    at = id_end;
+  } else if (id == Match::Maybe) {
+    return unfinished({}, context);
+  }
+  const Match arguments = match_at(text, at, kArguments, context.final);
+  if (arguments == Match::No) return rejected();
+  if (arguments == Match::Maybe) return unfinished({}, context);
+  const std::size_t begin = skip_json_blanks(text, at + kArguments.size());
+  if (begin >= text.size()) return unfinished({call}, context);
+  if (text[begin] != '{') return rejected();
+  const ScanResult scan = scan_json(text, begin);
+  if (scan.status == Scan::Invalid) return rejected();
+  call.arguments = text.substr(begin, scan.status == Scan::Complete ? scan.end - begin : std::string_view::npos);
+  if (scan.status == Scan::Unfinished) return unfinished({call}, context);
+  call.complete = true;
+  return {Reading::Status::Done, scan.end, {call}};
+}
+
+Reading read_python_tag(std::string_view text, const ReadContext& context) {
+  constexpr std::string_view kOpen = "<|python_tag|>";
+  const std::size_t begin = skip_json_blanks(text, kOpen.size());
+  if (begin >= text.size()) return unfinished({}, context);
+  if (text[begin] == '{' || text[begin] == '[') {
+    Reading json = read_json_calls(text, kOpen, {}, context);
+    if (json.status != Reading::Status::Reject || text[begin] == '{') return json;
+  }
+  // name.call(...)
+  const std::size_t dot = text.find(".call(", begin);
+  const std::string_view name = text.substr(begin, dot == std::string_view::npos ? dot : dot - begin);
+  if (dot != std::string_view::npos && is_name(name)) {
+    std::string call_text = std::string(name) + std::string(text.substr(dot + 5));
+    CallDraft call;
+    std::size_t at = 0;
+    const Scan scan = python_call(call_text, at, context.final, call.name, call.arguments);
+    if (scan == Scan::Complete) {
+      call.complete = true;
+      return {Reading::Status::Done, begin + at + 5, {call}};
+    }
+    if (scan == Scan::Unfinished && !context.final) return unfinished({call}, context);
+  }
+  // Code, to the end: there is no mark behind it.
+  if (!context.final) return unfinished({}, context);
+  CallDraft call;
+  call.name = context.tools.has("python")             ? "python"
+              : context.tools.has("code_interpreter") ? "code_interpreter"
+                                                      : "python";
+  call.arguments = "{\"code\": " + json_quoted(trimmed(text.substr(begin))) + "}";
+  call.complete = true;
+  return {Reading::Status::Done, text.size(), {call}};
+}
+
+Reading read_function_tag(std::string_view text, const ReadContext& context) {
+  constexpr std::string_view kOpen = "<function=";
+  constexpr std::string_view kClose = "</function>";
+  CallDraft call;
+  const std::size_t name_end = text.find('>', kOpen.size());
+  const std::string_view name =
+      text.substr(kOpen.size(), name_end == std::string_view::npos ? name_end : name_end - kOpen.size());
+  if (!name.empty() && !is_name(name)) return rejected();
+  if (name_end == std::string_view::npos) return unfinished({}, context);
+  call.name = name;
+  const std::size_t begin = skip_json_blanks(text, name_end + 1);
+  if (begin >= text.size()) return unfinished({call}, context);
+  if (text[begin] != '{') return rejected();
+  const ScanResult scan = scan_json(text, begin);
+  if (scan.status == Scan::Invalid) return rejected();
+  call.arguments = text.substr(begin, scan.status == Scan::Complete ? scan.end - begin : std::string_view::npos);
+  if (scan.status == Scan::Unfinished) return unfinished({call}, context);
+  call.complete = true;
+  std::size_t end = scan.end;
+  const std::string_view closers[] = {kClose};
+  if (!take_close(text, closers, context, end)) return unfinished({call}, context);
+  return {Reading::Status::Done, end, {call}};
+}
+
+namespace {
+
+// One call of a section at `at`, which moves behind it.
+Scan read_section_call(std::string_view text, std::size_t& at, const SectionStyle& style, const ReadContext& context,
+                       CallDraft& call) {
+  at += style.call_open.size();
+  const auto part = [&](std::string_view mark, std::string_view& out) {
+    const std::size_t end = text.find(mark, at);
+    if (end == std::string_view::npos) return false;
+    out = trimmed(text.substr(at, end - at));
+    at = end + mark.size();
+    return true;
+  };
+  std::string_view before;
+  std::string_view name;
+  if (!style.before_name.empty()) {
+    if (!part(style.before_name, before)) return Scan::Unfinished;
+    call.id = before;
+  }
+  if (!part(style.before_arguments, name)) return Scan::Unfinished;
+  if (style.id_is_name) {
+    call.id = name;
+    if (name.starts_with("functions.")) name.remove_prefix(10);
+    name = name.substr(0, name.rfind(':'));
+  }
+  std::size_t begin = skip_json_blanks(text, at);
+  if (begin >= text.size()) return Scan::Unfinished;
+  bool fence = false;
+  if (style.fenced && text[begin] != '{') {  // "function" stood before; the name and a fence follow
+    const std::size_t line_end = text.find('\n', begin);
+    if (line_end == std::string_view::npos) return Scan::Unfinished;
+    name = trimmed(text.substr(begin, line_end - begin));
+    begin = skip_json_blanks(text, line_end);
+    const Match open = match_at(text, begin, "```json", context.final);
+    if (open != Match::Yes) return open == Match::Maybe ? Scan::Unfinished : Scan::Invalid;
+    fence = true;
+    begin = skip_json_blanks(text, begin + 7);
+    if (begin >= text.size()) return Scan::Unfinished;
+  }
+  if (!is_name(name)) return Scan::Invalid;
+  call.name = name;
+  if (text[begin] != '{') return Scan::Invalid;
+  const ScanResult scan = scan_json(text, begin);
+  if (scan.status == Scan::Invalid) return Scan::Invalid;
+  call.arguments = text.substr(begin, scan.status == Scan::Complete ? scan.end - begin : std::string_view::npos);
+  if (scan.status == Scan::Unfinished) return Scan::Unfinished;
+  at = skip_json_blanks(text, scan.end);
+  if (fence) {
+    const Match close = match_at(text, at, "```", context.final);
+    if (close == Match::Maybe) return Scan::Unfinished;
+    if (close == Match::Yes) at = skip_json_blanks(text, at + 3);
+  }
+  const Match close = match_at(text, at, style.call_close, context.final);
+  if (close == Match::Maybe) return Scan::Unfinished;
+  if (close == Match::Yes) {
+    at += style.call_close.size();
+  } else if (at < text.size()) {
+    return Scan::Invalid;
+  }
+  call.complete = true;
+  return Scan::Complete;
+}
+
+}  // namespace
+
+Reading read_section(std::string_view text, const SectionStyle& style, const ReadContext& context) {
+  std::vector<CallDraft> calls;
+  std::size_t at = !style.section_open.empty() && text.starts_with(style.section_open) ? style.section_open.size() : 0;
+  std::size_t done = 0;
+  while (true) {
+    at = skip_json_blanks(text, at);
+    if (!calls.empty() && !style.section_close.empty()) {
+      const Match close = match_at(text, at, style.section_close, context.final);
+      if (close == Match::Yes) return {Reading::Status::Done, at + style.section_close.size(), std::move(calls)};
+      if (close == Match::Maybe) return unfinished(std::move(calls), context);
+    }
+    const Match open = match_at(text, at, style.call_open, context.final);
+    if (open == Match::Maybe) return unfinished(std::move(calls), context);
+    if (open == Match::No) break;
+    CallDraft call;
+    const Scan scan = read_section_call(text, at, style, context, call);
+    if (scan == Scan::Unfinished && !context.final) {
+      if (!call.name.empty()) calls.push_back(std::move(call));
+      return unfinished(std::move(calls), context);
+    }
+    if (scan != Scan::Complete) break;
+    calls.push_back(std::move(call));
+    done = at;
+  }
+  if (calls.empty()) return rejected();
+  return {Reading::Status::Done, done, std::move(calls)};
+}
+
+Reading read_action(std::string_view text, const ReadContext& context) {
+  constexpr std::string_view kOpen = "Action:";
+  std::size_t at = skip_json_blanks(text, kOpen.size());
+  const Match fence = match_at(text, at, "```json", context.final);
+  if (fence == Match::Maybe || at >= text.size()) return unfinished({}, context);
+  if (fence == Match::No) return rejected();
+  at += 7;
+  const std::string_view closers[] = {"```"};
+  Reading inner = read_json_calls(text, text.substr(0, at), closers, context);
+  return inner;
+}
+
+Reading read_fenced_json(std::string_view text, const ReadContext& context) {
+  constexpr std::string_view kOpen = "```json";
+  Reading inner = read_json_calls(text.substr(kOpen.size()), "", {}, context);
+  if (inner.status != Reading::Status::Done) return inner;
+  std::size_t end = kOpen.size() + inner.end;
+  const std::string_view closers[] = {"```"};
+  if (!take_close(text, closers, context, end)) return {Reading::Status::More, 0, std::move(inner.calls)};
+  inner.end = end;
+  return inner;
+}
+
+Reading read_gemma_call(std::string_view text, const ReadContext& context) {
+  constexpr std::string_view kOpen = "<|tool_call>";
+  constexpr std::string_view kCall = "call:";
+  std::size_t at = skip_json_blanks(text, kOpen.size());
+  const Match is_call = match_at(text, at, kCall, context.final);
+  if (is_call == Match::Maybe) return unfinished({}, context);
+  if (is_call == Match::No) return rejected();
+  at += kCall.size();
+  const std::size_t name_end = text.find('{', at);
+  const std::string_view name = text.substr(at, name_end == std::string_view::npos ? name_end : name_end - at);
+  if (!name.empty() && !is_name(name)) return rejected();
+  if (name_end == std::string_view::npos) return unfinished({}, context);
+  CallDraft call;
+  call.name = name;
+  at = name_end;
+  const Scan scan = gemma_value(text, at, context.final, call.arguments);
+  if (scan == Scan::Invalid) return rejected();
+  if (scan == Scan::Unfinished) return unfinished({call}, context);
+  const std::string_view closers[] = {"<tool_call|>"};
+  call.complete = true;
+  if (!take_close(text, closers, context, at)) return unfinished({call}, context);
+  return {Reading::Status::Done, at, {call}};
+}
+
+}  // namespace loadline::chat
