@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "backend/batch.h"
 #include "base/bytes.h"
@@ -21,6 +22,11 @@ using StopFlag = std::atomic<bool>;
 class WeightGate {
  public:
   virtual ~WeightGate() = default;
+  // Before each pass; the one before may not have been completed. Throws Error where the weights cannot be read any
+  // more.
+  virtual void begin_pass() = 0;
+  // Throws the Error that made `acquire` return false, if one did.
+  virtual void rethrow() = 0;
   // Blocks until the group's weights are in their regions. False: they will not come (stopped, or a read failed).
   virtual bool acquire(std::uint32_t group, const StopFlag& stop) noexcept = 0;
   virtual void release(std::uint32_t group) noexcept = 0;
@@ -40,8 +46,15 @@ class WeightSource {
   virtual void read(std::span<const Rows> all) noexcept = 0;
 };
 
+// What a device can do at most, measured.
+struct Peaks {
+  double read_bandwidth = 0;  // bytes/s of the device's memory
+  double float_ops = 0;       // float32 operations/s, a multiply-add counts two
+};
+
 // Not thread-safe except where said. Calls come in the order: construction (allocates every arena of the tier, exactly
-// the plan's bytes, or throws Error), upload of all weights, prepare, then any number of run.
+// the plan's bytes, or throws Error), upload of all weights, populate, prepare, set_gate where the plan streams
+// weights, then any number of run.
 class Device {
  public:
   virtual ~Device() = default;
@@ -52,8 +65,15 @@ class Device {
   virtual void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
                       std::span<const std::byte> data) = 0;
 
+  // Brings in what memory the uploads have not: from here on no page is new. Ends early where `stop` is set; the device
+  // is then good for nothing but destruction. Throws Error(DoesNotFit) where the system has no more memory.
+  virtual void populate(const StopFlag& /*stop*/) {}
+
   // Records the schedule of each stage. After this nothing allocates.
   virtual void prepare() = 0;
+
+  // Who brings the weights that come from disk for every pass.
+  virtual void set_gate(WeightGate* /*gate*/) {}
 
   // Runs one stage of the plan over the batch, which is one of those that plan::stages_for names for its size. The
   // values it begins with (plan::crossing_values) were left there by the stage before, or written through `crossing`.
@@ -65,11 +85,26 @@ class Device {
   // stage that begins with it and follows one of another device, and found after one that such a stage follows. It may
   // be the value itself.
   virtual float* crossing(model::ValueId value) = 0;
+  // Copies what page `from` of the KV cache holds, in every layer that the device has, to page `to`. Between passes.
+  // False where the device cannot; pages are then shared whole or not at all.
+  virtual bool copy_page(std::uint32_t /*from*/, std::uint32_t /*to*/) { return false; }
+
   // [outputs][vocabulary] floats, after the stage that holds the output group.
   virtual const float* logits() = 0;
 
   // Bytes this device really holds, by the system's or driver's own account of its arenas.
   [[nodiscard]] virtual Bytes allocated() const = 0;
+  // Its memory is RAM, though the plan has it as a GPU's: a GPU that is software.
+  [[nodiscard]] virtual bool holds_ram() const { return false; }
+  // Where the host may write to a region of the plan; empty where it may not.
+  [[nodiscard]] virtual std::span<std::byte> host_memory(plan::RegionIndex /*region*/) { return {}; }
+  // The memory that holds its weights, where the host may read it; else empty.
+  [[nodiscard]] virtual std::span<const std::byte> weights() const { return {}; }
+  // What a user should know of the device, in a sentence; mostly empty. After `prepare`.
+  [[nodiscard]] virtual std::string remark() const { return {}; }
+  // Over the weights that it holds, between passes; zeros where the device does not measure itself. Throws
+  // Error(DeviceFailure).
+  virtual Peaks measure() { return {}; }
 };
 
 }  // namespace loadline::backend

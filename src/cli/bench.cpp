@@ -11,6 +11,7 @@
 #include "cli/plan_options.h"
 #include "cli/terminal.h"
 #include "engine/benchmark.h"
+#include "engine/session_benchmark.h"
 #include "hardware/measure_cpu.h"
 #include "plan/planner.h"
 
@@ -20,6 +21,8 @@ namespace {
 struct Options {
   std::string model;
   engine::BenchmarkOptions test;
+  std::uint32_t sessions = 0;  // beside each other, in place of the tests
+  engine::SessionBenchmarkOptions beside;
   bool json = false;
   PlanOptions plan;
 };
@@ -170,7 +173,52 @@ void print_json(const std::vector<Result>& results, const std::vector<Limits>& o
   fmt::print("{}\n", result.dump(2));
 }
 
+void print_sessions(const engine::SessionBenchmarkResult& r, const engine::SessionBenchmarkOptions& options,
+                    bool json) {
+  const double bound = exec::SchedulerOptions().longest_shared_pass;
+  if (json) {
+    nlohmann::ordered_json result = {{"sessions", options.sessions},     {"prompt_rate", r.prompt_rate},
+                                     {"alone_rate", r.alone_rate},       {"together_rate", r.together_rate},
+                                     {"prompt_tokens", r.prompt_tokens}, {"computed_tokens", r.computed_tokens},
+                                     {"gap_alone", r.gap_alone},         {"gap_beside", r.gap_beside},
+                                     {"tokens_beside", r.tokens_beside}, {"longest_shared_pass", bound}};
+    fmt::print("{}\n", result.dump(2));
+    return;
+  }
+  fmt::print("one session       {:.2f} tok/s\n", r.alone_rate);
+  fmt::print("{} sessions        {:.2f} tok/s together: {:.2f} times one, {:.0f} % of a prompt's {:.1f} tok/s\n",
+             options.sessions, r.together_rate, r.together_rate / r.alone_rate, 100 * r.together_rate / r.prompt_rate,
+             r.prompt_rate);
+  fmt::print("their prompts     {} tokens, of which {} were computed ({} begin all of them)\n", r.prompt_tokens,
+             r.computed_tokens, options.common);
+  fmt::print(
+      "longest gap       {:.0f} ms alone, {:.0f} ms while a prompt of {} tokens is read ({:.1f} times; a shared "
+      "pass is planned for {:.0f} ms), {} tokens meanwhile\n",
+      1000 * r.gap_alone, 1000 * r.gap_beside, options.prompt, r.gap_beside / r.gap_alone, 1000 * bound,
+      r.tokens_beside);
+}
+
+int run_sessions(const Options& options) {
+  ModelSource source = open_source(options.model);
+  engine::SessionBenchmarkOptions test = options.beside;
+  test.sessions = options.sessions;
+  plan::Options wanted = options.plan.options();
+  const std::uint32_t needed = engine::context_needed(test);
+  if (!wanted.context || *wanted.context < needed) wanted.context = needed;
+  wanted.sequences = wanted.outputs = engine::sequences_needed(test);
+  plan::Plan plan = plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted);
+  const StopOnInterrupt interrupt;
+  const auto engine =
+      engine::Engine::load(std::move(source.model), std::move(source.program), std::move(plan), {}, interrupt.flag());
+  if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
+  const auto result = engine::benchmark_sessions(*engine, test, interrupt.flag());
+  if (!result) return static_cast<int>(ErrorCode::Interrupted);
+  print_sessions(*result, test, options.json);
+  return 0;
+}
+
 int run(const Options& options) {
+  if (options.sessions > 0) return run_sessions(options);
   ModelSource source = open_source(options.model);
   plan::Options wanted = options.plan.options();
   const std::uint32_t needed = engine::context_needed(options.test);
@@ -183,7 +231,7 @@ int run(const Options& options) {
   if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
   std::vector<Limits> gpus;
   for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
-    const engine::Engine::GpuPeaks peaks = engine->measure_gpu(i);
+    const backend::Peaks peaks = engine->measure(i);
     gpus.push_back({"VRAM", "float32", peaks.read_bandwidth, peaks.float_ops});
   }
   // In turn with what the model does: what others do on the machine, and how fast it is clocked, changes both alike.
@@ -225,6 +273,12 @@ void add_bench(Program& program) {
   command.option("-npl,--sequences", &test.sequences,
                  "Sequences that generate side by side; several numbers, such as 1,2,4,8, are a test each",
                  {.least = 1, .most = 256, .show_default = true, .separator = ','});
+  command.option("--sessions", &options->sessions,
+                 "Instead: so many sessions whose prompts begin alike, and one beside a long prompt", {.most = 256});
+  command.option("--common", &options->beside.common, "Tokens that their prompts begin with",
+                 {.least = 1, .most = 1 << 20, .show_default = true});
+  command.option("--beside", &options->beside.prompt, "Tokens of the long prompt",
+                 {.least = 1, .most = 1 << 20, .show_default = true});
   command.flag("--json", options->json, "Print the figures as JSON");
   options->plan.add_to(command);
   command.set_action([options] { return run(*options); });

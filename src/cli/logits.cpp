@@ -55,6 +55,28 @@ void write_floats(const std::string& path, const std::vector<float>& values) {
   }
 }
 
+// Collects the logits behind every token of its prompt.
+class Collector final : public exec::SessionClient {
+ public:
+  std::int32_t draw(std::span<const float> /*logits*/) override { return 0; }
+  bool take(std::int32_t /*token*/) override { return false; }
+  void prompt_row(std::size_t /*index*/, std::span<const float> logits) override {
+    values_.insert(values_.end(), logits.begin(), logits.end());
+  }
+  void ended(const exec::SessionResult& result) noexcept override { result_ = result; }
+
+  // Empty where it was stopped.
+  std::vector<float> take_values() {
+    if (result_.error) std::rethrow_exception(result_.error);
+    if (result_.ending == exec::Ending::Stopped) values_.clear();
+    return std::move(values_);
+  }
+
+ private:
+  std::vector<float> values_;
+  exec::SessionResult result_;
+};
+
 int run(const Options& options) {
   const std::vector<std::int32_t> ids = parse_ids(options.tokens);
   ModelSource source = open_source(options.model);
@@ -68,14 +90,22 @@ int run(const Options& options) {
     if (!wanted.context) wanted.context = static_cast<std::uint32_t>(ids.size());
     wanted.outputs = std::min<std::uint32_t>(wanted.batch, static_cast<std::uint32_t>(ids.size()));
     const plan::Plan plan = plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted);
-    const auto engine =
-        engine::Engine::load(std::move(source.model), std::move(source.program), plan, {}, interrupt.flag());
-    const bool done =
-        engine != nullptr &&
-        engine->score(
-            ids, 0, [&](std::span<const float> row) { values.insert(values.end(), row.begin(), row.end()); },
-            interrupt.flag());
-    if (!done) return static_cast<int>(ErrorCode::Interrupted);
+    engine::Engine::Options loading;
+    // What this command is for: no plan knows of it.
+    const std::uint64_t collected = ids.size() * source.program.config.vocabulary * sizeof(float);
+    loading.of_caller = Bytes(3 * collected);  // while the last doubling copies them
+    const auto engine = engine::Engine::load(std::move(source.model), std::move(source.program), plan, {},
+                                             interrupt.flag(), std::move(loading));
+    if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
+    Collector collector;
+    exec::SessionOptions session;
+    session.prompt = ids;
+    session.most_tokens = 0;
+    session.prompt_rows = true;
+    engine->scheduler().join(session, collector);
+    engine->run(interrupt.flag());
+    values = collector.take_values();
+    if (values.empty()) return static_cast<int>(ErrorCode::Interrupted);
   }
   write_floats(options.out, values);
   return 0;

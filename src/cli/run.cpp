@@ -108,17 +108,21 @@ std::string rate(std::size_t tokens, double seconds) {
   return fmt::format("{:.{}f} tok/s", per_second, per_second < 10 ? 2 : per_second < 100 ? 1 : 0);
 }
 
+struct Figures : exec::SessionResult {
+  Bytes streamed;  // weights read from disk meanwhile, what was read ahead included
+};
+
 // How many passes guessing left; empty where nothing was guessed.
-std::string pass_figures(const engine::Figures& figures) {
+std::string pass_figures(const Figures& figures) {
   if (figures.drafted_tokens == 0) return {};
   return fmt::format(" in {} passes ({} of {} guessed tokens right)", figures.passes, figures.accepted_tokens,
                      figures.drafted_tokens);
 }
 
-void print_figures(const engine::Figures& figures, double load_seconds, double predicted) {
-  if (figures.ending == engine::Ending::Stopped)
+void print_figures(const Figures& figures, double load_seconds, double predicted) {
+  if (figures.ending == exec::Ending::Stopped)
     fmt::print(stderr, "stopped after {} tokens\n", figures.generated_tokens);
-  if (figures.ending == engine::Ending::ContextFull) fmt::print(stderr, "the context is full; -c gives more\n");
+  if (figures.ending == exec::Ending::ContextFull) fmt::print(stderr, "the context is full; -c gives more\n");
   // The first token comes with the prompt's pass.
   const std::size_t after_first = figures.generated_tokens > 0 ? figures.generated_tokens - 1 : 0;
   const std::string disk =
@@ -129,7 +133,7 @@ void print_figures(const engine::Figures& figures, double load_seconds, double p
              rate(1, predicted > 0 ? 1 / predicted : 0), disk, load_seconds);
 }
 
-void print_json(const std::string& text, const engine::Figures& figures, double load_seconds, const plan::Plan& plan) {
+void print_json(const std::string& text, const Figures& figures, double load_seconds, const plan::Plan& plan) {
   nlohmann::ordered_json result;
   result["text"] = text;
   result["prompt"] = {{"tokens", figures.prompt_tokens}, {"seconds", figures.prompt_seconds}};
@@ -161,7 +165,7 @@ void print_devices(engine::Engine& engine) {
 }
 
 // What the disk gave a run that it bounds, for the next plan: disks that others use too vary from hour to hour.
-void remember_disk(const engine::Engine& engine, const engine::Figures& figures) {
+void remember_disk(const engine::Engine& engine, const Figures& figures) {
   const auto rate = plan::observed_disk_bandwidth(engine.plan(), figures.passes, figures.generation_seconds);
   if (!rate) return;
   const std::filesystem::path file = hardware::measurements_path();
@@ -174,16 +178,72 @@ void remember_disk(const engine::Engine& engine, const engine::Figures& figures)
   }
 }
 
-std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, const std::atomic<bool>& stop) {
+std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, Bytes of_prompt,
+                                     const std::atomic<bool>& stop) {
   ProgressBar bar("loading");
+  engine::Engine::Options options;
+  options.of_caller = of_prompt;
   return engine::Engine::load(
       std::move(source.model), std::move(source.program), std::move(plan),
       [&](Bytes done, Bytes total) {
         bar.update(static_cast<double>(done.value) / static_cast<double>(total.value),
                    fmt::format("{} of {}", to_string(done), to_string(total)));
       },
-      stop);
+      stop, std::move(options));
 }
+
+// The one session of a run: draws with the sampler and writes what it draws.
+class Writer final : public exec::SessionClient {
+ public:
+  Writer(const Options& options, const tokenizer::Tokenizer& tokenizer, std::span<const std::int32_t> prompt,
+         sample::Sampler& sampler, Output& output)
+      : options_(options),
+        tokenizer_(tokenizer),
+        sampler_(sampler),
+        output_(output),
+        decoder_(tokenizer, options.special) {
+    for (const std::int32_t token : prompt) {
+      // The prompt's last bytes decide how the first word continues; feeding it keeps the decoder's leading-space rule
+      // right.
+      (void)decoder_.push(token);
+      sampler_.accept(token);
+    }
+  }
+
+  std::int32_t draw(std::span<const float> logits) override {
+    const std::int32_t token = sampler_.sample(logits);
+    sampler_.accept(token);
+    return token;
+  }
+  bool is_end(std::int32_t token) override { return !options_.ignore_eos && tokenizer_.is_end_of_generation(token); }
+  bool take(std::int32_t token) override {
+    output_.write(decoder_.push(token));
+    return true;
+  }
+  void prompt_read(std::size_t done, std::size_t all) override {
+    bar_->update(static_cast<double>(done) / static_cast<double>(all), fmt::format("{} of {} tokens", done, all));
+    if (done == all) bar_.reset();
+  }
+  void ended(const exec::SessionResult& result) noexcept override { result_ = result; }
+
+  // What became of it; what was thrown meanwhile is thrown again.
+  exec::SessionResult finish() {
+    bar_.reset();
+    if (result_.error) std::rethrow_exception(result_.error);
+    output_.write(decoder_.finish());
+    output_.end_line();
+    return result_;
+  }
+
+ private:
+  const Options& options_;
+  const tokenizer::Tokenizer& tokenizer_;
+  sample::Sampler& sampler_;
+  Output& output_;
+  tokenizer::StreamDecoder decoder_;
+  std::optional<ProgressBar> bar_{"reading the prompt"};
+  exec::SessionResult result_;
+};
 
 int run(const Options& options, bool prompt_given) {
   const std::string prompt = read_prompt(options, prompt_given, options.model.empty());
@@ -220,7 +280,8 @@ int run(const Options& options, bool prompt_given) {
   }
 
   const auto start = std::chrono::steady_clock::now();
-  const auto engine = load(std::move(source), plan, interrupt.flag());
+  const Bytes of_prompt(4 * prompt.size() + 16 * tokens.size());
+  const auto engine = load(std::move(source), plan, of_prompt, interrupt.flag());
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (engine == nullptr) {
     if (!options.quiet) fmt::print(stderr, "stopped after {:.2f} s of loading\n", load_seconds);
@@ -229,49 +290,27 @@ int run(const Options& options, bool prompt_given) {
   if (!options.quiet) {
     for (const std::string& remark : engine->remarks()) fmt::print(stderr, "{}\n", printable(remark, 200));
   }
-  // The prompt is the one thing whose size no plan knows: its text, its tokens, and what cutting it took.
-  const Bytes of_prompt(4 * prompt.size() + 16 * tokens.size());
-  plan::Held held = engine->held();
-  held.process -= std::min(held.process, of_prompt);
-  if (const std::string why = plan::why_not_verified(plan); why.empty()) {
-    plan::require_held(plan, held);
-  } else if (!options.quiet) {
+  if (const std::string why = plan::why_not_verified(plan); !why.empty() && !options.quiet) {
     fmt::print(stderr, "{}\n", why);
   }
 
   Output output(options.json);
   if (!options.hide_prompt) output.write(prompt);
-  tokenizer::StreamDecoder decoder(*tokenizer, options.special);
-  // The prompt's last bytes decide how the first word continues; feeding it keeps the decoder's leading-space rule
-  // right.
-  for (const std::int32_t token : tokens) (void)decoder.push(token);
-  engine::GenerateOptions generate;
-  generate.most_tokens = options.predict;
-  if (drafter) generate.drafter = &*drafter;
-  for (const std::int32_t token : tokens) sampler.accept(token);
-  generate.draw = [&](std::span<const float> logits) {
-    const std::int32_t token = sampler.sample(logits);
-    sampler.accept(token);
-    return token;
-  };
-  generate.is_end = [&](std::int32_t token) { return !options.ignore_eos && tokenizer->is_end_of_generation(token); };
-  generate.on_token = [&](std::int32_t token) { output.write(decoder.push(token)); };
-  std::optional<ProgressBar> bar("reading the prompt");
-  generate.on_prompt = [&](std::size_t done, std::size_t all) {
-    bar->update(static_cast<double>(done) / static_cast<double>(all), fmt::format("{} of {} tokens", done, all));
-    if (done == all) bar.reset();
-  };
-  const engine::Figures figures = engine->generate(tokens, generate, interrupt.flag());
-  bar.reset();
-  output.write(decoder.finish());
-  output.end_line();
+  Writer writer(options, *tokenizer, tokens, sampler, output);
+  exec::SessionOptions session;
+  session.prompt = tokens;
+  session.most_tokens = options.predict;
+  if (drafter) session.drafter = &*drafter;
+  engine->scheduler().join(session, writer);
+  engine->run(interrupt.flag());
+  const Figures figures{writer.finish(), engine->streamed_bytes()};
   if (options.json) print_json(output.text(), figures, load_seconds, plan);
   if (!options.quiet) {
     print_figures(figures, load_seconds, plan.prediction.generation_rate);
     print_devices(*engine);
   }
   remember_disk(*engine, figures);
-  return figures.ending == engine::Ending::Stopped ? static_cast<int>(ErrorCode::Interrupted) : 0;
+  return figures.ending == exec::Ending::Stopped ? static_cast<int>(ErrorCode::Interrupted) : 0;
 }
 
 }  // namespace

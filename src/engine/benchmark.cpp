@@ -7,6 +7,7 @@
 #include <random>
 
 #include "quant/format.h"
+#include "quant/kv_page.h"
 
 namespace loadline::engine {
 namespace {
@@ -15,84 +16,93 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-std::vector<Token> random_tokens(std::size_t count, std::uint32_t vocabulary) {
-  std::mt19937 random(1);
+std::vector<Token> random_tokens(std::size_t count, std::uint32_t vocabulary, std::uint32_t seed) {
+  std::mt19937 random(seed);
   std::vector<Token> tokens(count);
   for (Token& token : tokens) token = static_cast<Token>(random() % vocabulary);
   return tokens;
 }
 
+// Says the tokens it was given, whatever the model would.
+class Reciter final : public exec::SessionClient {
+ public:
+  explicit Reciter(std::vector<Token> text) : text_(std::move(text)) {}
+  Token draw(std::span<const float> /*logits*/) override { return text_[drawn_++ % text_.size()]; }
+  bool take(Token /*token*/) override { return true; }
+  void ended(const exec::SessionResult& result) noexcept override {
+    if (result.error) failure_ = result.error;
+  }
+
+  [[nodiscard]] std::span<const Token> text(std::size_t count) const { return std::span(text_).first(count); }
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::vector<Token> text_;
+  std::size_t drawn_ = 0;
+  std::exception_ptr failure_;
+};
+
 class Bench {
  public:
   Bench(Engine& engine, const BenchmarkOptions& options, const StopFlag& stop)
-      : engine_(engine),
-        options_(options),
-        stop_(stop),
-        tokens_(random_tokens(options.depth + std::max(options.prompt, options.generate) + 1,
-                              engine.program().config.vocabulary)) {}
-
-  // The first sequences are put back to `depth` tokens.
-  bool rewind(std::uint32_t sequences) {
-    for (std::uint32_t s = 0; s < sequences; ++s) {
-      engine_.executor().truncate(s, options_.depth);
-      if (!append(s, options_.depth - engine_.executor().cache().length(s), exec::Want::None)) return false;
+      : engine_(engine), options_(options), stop_(stop) {
+    // Each text begins otherwise, so that none shares another's cells.
+    const std::size_t length = options.depth + std::max(options.prompt, 1U);
+    for (std::uint32_t s = 0; s < most_sequences(options); ++s) {
+      texts_.emplace_back(random_tokens(length, engine.program().config.vocabulary, s + 1));
     }
-    return true;
   }
 
   // Tokens per second, or nothing when stopped.
-  std::optional<double> prompt() {
-    if (!rewind(1)) return std::nullopt;
-    begin_busy();
-    const auto start = Clock::now();
-    if (!append(0, options_.prompt, exec::Want::Last)) return std::nullopt;
-    const double seconds = seconds_since(start);
-    end_busy(seconds);
-    return options_.prompt / seconds;
-  }
-
+  std::optional<double> prompt() { return once(1, options_.prompt, 1, options_.prompt); }
+  // The first of the tokens comes from a pass of one token too, behind what is there already.
   std::optional<double> generation(std::uint32_t sequences) {
-    if (!rewind(sequences)) return std::nullopt;
-    std::vector<exec::Input> inputs(sequences);
-    begin_busy();
-    const auto start = Clock::now();
-    for (std::uint32_t i = 0; i < options_.generate; ++i) {
-      for (std::uint32_t s = 0; s < sequences; ++s) inputs[s] = {s, {&tokens_[i], 1}, exec::Want::Last};
-      if (!engine_.forward(inputs, stop_)) return std::nullopt;
-    }
-    const double seconds = seconds_since(start);
-    end_busy(seconds);
-    return static_cast<double>(options_.generate) * sequences / seconds;
+    return once(sequences, 1, options_.generate, options_.generate);
   }
 
   // The share of the last run's time that the device was at work.
   [[nodiscard]] double busy(plan::DeviceIndex device) const { return busy_[device]; }
 
  private:
-  void begin_busy() {
+  // Sessions that read so many tokens behind the depth and generate so many; `counted` of each are what is measured.
+  std::optional<double> once(std::uint32_t sequences, std::uint32_t read, std::uint32_t generated,
+                             std::uint32_t counted) {
+    if (options_.depth > 0) {
+      join(sequences, 1, 0);
+      if (!finish()) return std::nullopt;
+    }
     for (plan::DeviceIndex i = 0; i < busy_.size(); ++i) busy_[i] = engine_.executor().busy_seconds(i);
-  }
-  void end_busy(double seconds) {
+    const auto start = Clock::now();
+    join(sequences, read, generated);
+    if (!finish()) return std::nullopt;
+    const double seconds = seconds_since(start);
     for (plan::DeviceIndex i = 0; i < busy_.size(); ++i) {
       busy_[i] = (engine_.executor().busy_seconds(i) - busy_[i]) / seconds;
     }
+    return static_cast<double>(counted) * sequences / seconds;
   }
-  bool append(std::uint32_t sequence, std::uint32_t count, exec::Want want) {
-    const std::uint32_t batch = engine_.plan().shape.batch;
-    for (std::uint32_t done = 0; done < count;) {
-      const std::uint32_t part = std::min(batch, count - done);
-      const bool last = done + part == count;
-      const exec::Input input{sequence, std::span(tokens_).subspan(done, part), last ? want : exec::Want::None};
-      if (!engine_.forward({&input, 1}, stop_)) return false;
-      done += part;
+
+  void join(std::uint32_t sequences, std::uint32_t read, std::uint32_t generated) {
+    for (std::uint32_t s = 0; s < sequences; ++s) {
+      exec::SessionOptions session;
+      session.prompt = texts_[s].text(options_.depth + read);
+      session.most_tokens = generated;
+      session.most_shared = options_.depth;
+      engine_.scheduler().join(session, texts_[s]);
     }
-    return true;
+  }
+  bool finish() {
+    engine_.run(stop_);
+    for (const Reciter& text : texts_) text.rethrow();
+    return !stop_.load(std::memory_order_relaxed);
   }
 
   Engine& engine_;
   const BenchmarkOptions& options_;
   const StopFlag& stop_;
-  std::vector<Token> tokens_;
+  std::vector<Reciter> texts_;
   std::vector<double> busy_ = std::vector<double>(engine_.plan().scratch.size(), 0.0);  // per device
 };
 
@@ -146,7 +156,8 @@ std::uint32_t most_sequences(const BenchmarkOptions& options) { return std::rang
 
 std::uint32_t context_needed(const BenchmarkOptions& options) {
   const std::uint32_t most = options.generate > 0 ? most_sequences(options) : 1;
-  return (options.depth + std::max(options.prompt, options.generate)) * most;
+  // A page more for each: the one that the depth ends in is copied before more is written to it.
+  return (options.depth + std::max(options.prompt, options.generate) + quant::kKvPageCells) * most;
 }
 
 Bytes weight_bytes_per_pass(const gguf::Model& model, const model::Program& program) {

@@ -30,11 +30,10 @@ class WeightStream final : public backend::WeightGate {
 
   // A pass starts at the first slot. After one that was not completed, what was read ahead is dropped.
   // Throws the Error of a read that failed, or Error(DeviceFailure) where a file changed since this was made.
-  void begin_pass();
+  void begin_pass() override;
   bool acquire(std::uint32_t group, const backend::StopFlag& stop) noexcept override;
   void release(std::uint32_t group) noexcept override;
-  // The Error that made `acquire` return false, if one did.
-  void rethrow();
+  void rethrow() override;
 
   // Bytes of weights read from disk so far.
   [[nodiscard]] Bytes bytes_read() const;

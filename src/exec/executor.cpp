@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cassert>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -14,33 +13,26 @@
 #include "quant/kv_page.h"
 
 namespace loadline::exec {
-namespace {
-
-std::uint32_t pages_of(const model::ModelConfig& config, const plan::Plan& plan) {
-  const Bytes page = quant::kv_page_head_bytes(plan.shape.k_type, config.head_dim_k) * config.kv_heads;
-  return static_cast<std::uint32_t>(plan.regions[plan.kv[0].k].size.value / page.value);
-}
-
-}  // namespace
-
 Executor::Executor(const model::Program& program, const plan::Plan& plan, std::vector<backend::Device*> devices,
-                   std::span<const float> rope_factors, std::uint32_t overlap_from)
+                   std::span<const float> rope_factors, backend::WeightGate* gate, std::uint32_t overlap_from)
     : program_(program),
       plan_(plan),
       devices_(std::move(devices)),
+      gate_(gate),
       busy_seconds_(devices_.size(), 0.0),
-      cache_(pages_of(program.config, plan), plan.shape.sequences, plan.shape.context / plan.shape.sequences),
+      cache_(plan.shape.context / quant::kKvPageCells, plan.shape.sequences, plan.shape.context, this),
       frequencies_(model::rope_frequencies(program.ropes.front().config, rope_factors)),
-      overlap_from_(overlap_from) {
+      overlap_from_(overlap_from),
+      before_(plan.shape.sequences),
+      seen_(plan.shape.sequences, 0) {
   const bool halves = can_overlap();
   for (int i = 0; i < (halves ? 2 : 1); ++i) passes_.push_back(make_pass());
   if (halves) two_.emplace(2);
-  last_ = &passes_.front();
 }
 
 Executor::Pass Executor::make_pass() const {
   Pass pass;
-  pass.inputs.reserve(plan_.shape.sequences);
+  pass.parts.reserve(plan_.shape.sequences);
   pass.tokens.reserve(plan_.shape.batch);
   pass.runs.reserve(plan_.shape.sequences);
   pass.outputs.reserve(plan_.shape.outputs);
@@ -58,8 +50,22 @@ bool Executor::can_overlap() const {
   return stages.end - stages.first > 1;
 }
 
-void Executor::check(std::span<const Input> inputs) const {
+// What a wrong caller would write past a planned region with, and tokens that the model does not have.
+void Executor::check(std::span<const Input> inputs) {
+  ++number_;
+  std::size_t tokens = 0;
+  std::size_t rows = 0;
   for (const Input& input : inputs) {
+    if (input.sequence >= seen_.size()) {
+      throw Error(ErrorCode::Internal,
+                  fmt::format("a pass names sequence {}, and the plan has {}", input.sequence, plan_.shape.sequences));
+    }
+    if (seen_[input.sequence] == number_) {
+      throw Error(ErrorCode::Internal, fmt::format("a pass names sequence {} twice", input.sequence));
+    }
+    seen_[input.sequence] = number_;
+    tokens += input.tokens.size();
+    if (!input.tokens.empty()) rows += input.want == Want::All ? input.tokens.size() : input.want == Want::Last ? 1 : 0;
     for (const std::int32_t token : input.tokens) {
       if (token < 0 || static_cast<std::uint32_t>(token) >= program_.config.vocabulary) {
         throw bad_input(
@@ -67,42 +73,50 @@ void Executor::check(std::span<const Input> inputs) const {
       }
     }
   }
+  if (tokens > plan_.shape.batch || rows > plan_.shape.outputs) {
+    throw Error(ErrorCode::Internal,
+                fmt::format("a pass has {} tokens and wants {} rows of logits, and the plan has room for {} and {}",
+                            tokens, rows, plan_.shape.batch, plan_.shape.outputs));
+  }
+}
+
+// Cells for all inputs, or for none.
+void Executor::find_cells(std::span<const Input> inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Input& input = inputs[i];
+    before_[i] = cache_.length(input.sequence);
+    if (cache_.extend(input.sequence, static_cast<std::uint32_t>(input.tokens.size()))) continue;
+    give_back(inputs.first(i));
+    throw bad_input(
+        fmt::format("the context is full: {} tokens more do not fit after {}", input.tokens.size(), before_[i]),
+        "Give more context.");
+  }
+}
+
+void Executor::give_back(std::span<const Input> inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) cache_.cut(inputs[i].sequence, before_[i]);
 }
 
 void Executor::assemble(std::span<const Input> inputs, Pass& pass) {
   pass.tokens.clear();
   pass.runs.clear();
   pass.outputs.clear();
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const Input& input = inputs[i];
-    const std::uint32_t position = cache_.length(input.sequence);
-    const auto count = static_cast<std::uint32_t>(input.tokens.size());
-    if (count == 0) continue;
-    if (!cache_.extend(input.sequence, count)) {
-      take_back(inputs.first(i));
-      throw bad_input(fmt::format("the context is full: {} tokens more do not fit after {}", count, position),
-                      "Give more context with -c.");
-    }
+  for (const Part& part : pass.parts) {
+    const Input& input = inputs[part.input];
+    const std::uint32_t position = before_[part.input] + part.first;
     const auto first = static_cast<std::uint32_t>(pass.tokens.size());
-    assert(first + count <= plan_.shape.batch);
-    pass.runs.push_back({first, count, position, cache_.pages(input.sequence)});
-    pass.tokens.insert(pass.tokens.end(), input.tokens.begin(), input.tokens.end());
-    if (input.want == Want::Last) pass.outputs.push_back(first + count - 1);
-    if (input.want == Want::All) {
-      for (std::uint32_t t = 0; t < count; ++t) pass.outputs.push_back(first + t);
+    const std::span<const std::int32_t> tokens = input.tokens.subspan(part.first, part.count);
+    pass.runs.push_back({first, part.count, position, cache_.pages(input.sequence)});
+    pass.tokens.insert(pass.tokens.end(), tokens.begin(), tokens.end());
+    if (part.want == Want::Last) pass.outputs.push_back(first + part.count - 1);
+    if (part.want == Want::All) {
+      for (std::uint32_t t = 0; t < part.count; ++t) pass.outputs.push_back(first + t);
     }
-    for (std::uint32_t t = 0; t < count; ++t) {
+    for (std::uint32_t t = 0; t < part.count; ++t) {
       const std::size_t at = (first + t) * frequencies_.size();
       model::rope_table(program_.ropes.front().config, frequencies_, position + t, pass.cosines.data() + at,
                         pass.sines.data() + at);
     }
-  }
-  assert(pass.outputs.size() <= plan_.shape.outputs);
-}
-
-void Executor::take_back(std::span<const Input> inputs) {
-  for (const Input& input : inputs) {
-    cache_.truncate(input.sequence, cache_.length(input.sequence) - static_cast<std::uint32_t>(input.tokens.size()));
   }
 }
 
@@ -154,17 +168,18 @@ bool Executor::divide(std::span<const Input> inputs) {
   const std::size_t half =
       std::max<std::size_t>(1, (tokens / 2 + quant::kKvPageCells - 1) / quant::kKvPageCells * quant::kKvPageCells);
   std::size_t left = half < tokens ? half : tokens / 2;
-  passes_[0].inputs.clear();
-  passes_[1].inputs.clear();
-  for (const Input& input : inputs) {
-    const std::size_t first = std::min(left, input.tokens.size());
+  passes_[0].parts.clear();
+  passes_[1].parts.clear();
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Input& input = inputs[i];
+    const auto all = static_cast<std::uint32_t>(input.tokens.size());
+    const auto first = static_cast<std::uint32_t>(std::min<std::size_t>(left, all));
     left -= first;
-    const bool whole = first == input.tokens.size();
     if (first > 0) {
-      if (whole ? input.want != Want::None : input.want == Want::All) return false;
-      passes_[0].inputs.push_back({input.sequence, input.tokens.first(first), Want::None});
+      if (first == all ? input.want != Want::None : input.want == Want::All) return false;
+      passes_[0].parts.push_back({i, 0, first, Want::None});
     }
-    if (!whole) passes_[1].inputs.push_back({input.sequence, input.tokens.subspan(first), input.want});
+    if (first < all) passes_[1].parts.push_back({i, first, all - first, input.want});
   }
   return true;
 }
@@ -220,41 +235,57 @@ bool Executor::run_halves(const StopFlag& stop, Rounding rounding) {
   return true;
 }
 
-bool Executor::forward(std::span<const Input> inputs, const StopFlag& stop, Rounding rounding) {
-  check(inputs);
-  const bool halves = divide(inputs);
-  last_ = halves ? &passes_[1] : &passes_[0];
-  if (halves) {
-    assemble(passes_[0].inputs, passes_[0]);
-    try {
-      assemble(passes_[1].inputs, passes_[1]);
-    } catch (...) {
-      take_back(passes_[0].inputs);
-      throw;
-    }
-  } else {
-    assemble(inputs, passes_[0]);
+bool Executor::run_pass(bool halves, const StopFlag& stop, Rounding rounding) {
+  if (gate_ != nullptr) gate_->begin_pass();
+  if (halves ? run_halves(stop, rounding) : run_stages(stop, rounding)) return true;
+  if (gate_ != nullptr) gate_->rethrow();
+  if (!stop.load(std::memory_order_relaxed)) {
+    throw Error(ErrorCode::DeviceFailure, "a device did not finish a pass that nobody stopped");
   }
-  const auto undo = [&] {
-    take_back(inputs);
-    last_->outputs.clear();
-  };
-  try {
-    if (halves ? run_halves(stop, rounding) : run_stages(stop, rounding)) {
-      if (halves) ++overlapped_passes_;
-      return true;
-    }
-  } catch (...) {
-    undo();
-    throw;
-  }
-  undo();
   return false;
 }
 
+bool Executor::forward(std::span<const Input> inputs, const StopFlag& stop, Rounding rounding) {
+  check(inputs);
+  rows_ = 0;
+  find_cells(inputs);
+  const bool halves = divide(inputs);
+  if (!halves) {
+    passes_[0].parts.clear();
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i].tokens.empty()) continue;
+      passes_[0].parts.push_back({i, 0, static_cast<std::uint32_t>(inputs[i].tokens.size()), inputs[i].want});
+    }
+  }
+  for (int i = 0; i < (halves ? 2 : 1); ++i) assemble(inputs, passes_[i]);
+  bool done = false;
+  try {
+    done = run_pass(halves, stop, rounding);
+  } catch (...) {
+    give_back(inputs);
+    throw;
+  }
+  if (!done) {
+    give_back(inputs);
+    return false;
+  }
+  for (const Input& input : inputs) cache_.commit(input.sequence, input.tokens);
+  rows_ = passes_[halves ? 1 : 0].outputs.size();
+  if (halves) ++overlapped_passes_;
+  return true;
+}
+
 std::span<const float> Executor::logits(std::size_t index) const {
+  if (index >= rows_) {
+    throw Error(ErrorCode::Internal, fmt::format("row {} of the logits is asked for, and there are {}", index, rows_));
+  }
   const std::uint32_t width = program_.config.vocabulary;
   return {devices_[plan_.stages.back().device]->logits() + index * width, width};
+}
+
+bool Executor::copy_page(PageIndex from, PageIndex to) {
+  return std::ranges::all_of(devices_,
+                             [&](backend::Device* device) { return device == nullptr || device->copy_page(from, to); });
 }
 
 }  // namespace loadline::exec

@@ -38,35 +38,50 @@ struct Input {
 inline constexpr std::uint32_t kOverlapFrom = 128;
 
 // Owns the bookkeeping, not the devices. Allocates only when constructed. Not thread-safe; `stop` may be set by anyone.
-class Executor {
+class Executor final : public PageCopier {
  public:
   // `devices` has an entry per device of the plan, null where the plan has no stage there. `rope_factors` is the
-  // content of rope_freqs.weight, or empty. `overlap_from`: passes of at least so many tokens are halved.
+  // content of rope_freqs.weight, or empty. `gate`: where weights come from disk for every pass, who brings them; may
+  // be null. `overlap_from`: passes of at least so many tokens are halved.
   Executor(const model::Program& program, const plan::Plan& plan, std::vector<backend::Device*> devices,
-           std::span<const float> rope_factors, std::uint32_t overlap_from = kOverlapFrom);
+           std::span<const float> rope_factors, backend::WeightGate* gate = nullptr,
+           std::uint32_t overlap_from = kOverlapFrom);
 
   // One pass. All inputs together hold at most shape.batch tokens and want at most shape.outputs rows; each sequence
-  // appears once. Throws Error(BadInput) for a token outside the vocabulary or a sequence without room, before anything
-  // has changed, and what a device throws. False if stopped. After both every sequence is as it was before.
+  // appears once. Throws, before anything has changed, Error(BadInput) for a token outside the vocabulary or a sequence
+  // without room and Error(Internal) for inputs that are no pass of this plan; and what a device or the gate throws.
+  // False if stopped. After all of these every sequence is as it was before.
   bool forward(std::span<const Input> inputs, const StopFlag& stop, Rounding rounding = Rounding::Fastest);
 
-  // Row `index` of the logits of the last pass, in the order of the inputs.
+  // Row `index` of the logits of the last pass, in the order of the inputs. Throws Error(Internal) where there is none.
   [[nodiscard]] std::span<const float> logits(std::size_t index) const;
-  [[nodiscard]] std::size_t logits_rows() const { return last_->outputs.size(); }
+  [[nodiscard]] std::size_t logits_rows() const { return rows_; }
   // Passes that went as two halves.
   [[nodiscard]] std::size_t overlapped_passes() const { return overlapped_passes_; }
 
   // Seconds that the device has spent on its stages so far, what it waited for inside them included. Devices take turns
   // but where passes are halved.
-  [[nodiscard]] double busy_seconds(plan::DeviceIndex device) const { return busy_seconds_[device]; }
+  [[nodiscard]] double busy_seconds(plan::DeviceIndex device) const { return busy_seconds_.at(device); }
 
+  [[nodiscard]] const plan::Plan& plan() const { return plan_; }
+  [[nodiscard]] std::uint32_t vocabulary() const { return program_.config.vocabulary; }
+  [[nodiscard]] KvCache& cache() { return cache_; }
   [[nodiscard]] const KvCache& cache() const { return cache_; }
-  void truncate(std::uint32_t sequence, std::uint32_t length) { cache_.truncate(sequence, length); }
+  void truncate(std::uint32_t sequence, std::uint32_t length) { cache_.cut(sequence, length); }
+
+  bool copy_page(PageIndex from, PageIndex to) override;
 
  private:
+  // Consecutive tokens of an input in a pass, or in half of one.
+  struct Part {
+    std::size_t input;
+    std::uint32_t first;  // of the input's tokens
+    std::uint32_t count;
+    Want want;
+  };
   // The batch of a pass, or of half of one; capacities are the plan's.
   struct Pass {
-    std::vector<Input> inputs;
+    std::vector<Part> parts;
     std::vector<std::int32_t> tokens;
     std::vector<backend::TokenRun> runs;
     std::vector<std::uint32_t> outputs;
@@ -78,10 +93,12 @@ class Executor {
 
   [[nodiscard]] Pass make_pass() const;
   [[nodiscard]] bool can_overlap() const;
+  void check(std::span<const Input> inputs);
+  void find_cells(std::span<const Input> inputs);
+  void give_back(std::span<const Input> inputs);
   [[nodiscard]] bool divide(std::span<const Input> inputs);
-  void check(std::span<const Input> inputs) const;
   void assemble(std::span<const Input> inputs, Pass& pass);
-  void take_back(std::span<const Input> inputs);
+  bool run_pass(bool halves, const StopFlag& stop, Rounding rounding);
   bool run_stages(const StopFlag& stop, Rounding rounding);
   bool run_halves(const StopFlag& stop, Rounding rounding);
   bool run_stage(std::uint32_t stage, const Pass& pass, const StopFlag& stop, Rounding rounding);
@@ -92,13 +109,17 @@ class Executor {
   const model::Program& program_;
   const plan::Plan& plan_;
   std::vector<backend::Device*> devices_;
+  backend::WeightGate* gate_;
   std::vector<double> busy_seconds_;  // per device
   KvCache cache_;
   std::vector<float> frequencies_;
   const std::uint32_t overlap_from_;
-  std::vector<Pass> passes_;       // one, and where passes may be halved a second
-  Pass* last_;                     // whose logits there are
-  std::optional<ThreadPool> two_;  // the thread that calls and one more, where passes may be halved
+  std::vector<std::uint32_t> before_;  // per input of the pass: its sequence's length before
+  std::vector<std::uint64_t> seen_;    // per sequence: the last pass that had an input for it
+  std::uint64_t number_ = 0;           // of the pass
+  std::size_t rows_ = 0;               // of logits that there are
+  std::vector<Pass> passes_;           // one, and where passes may be halved a second
+  std::optional<ThreadPool> two_;      // the thread that calls and one more, where passes may be halved
   std::size_t overlapped_passes_ = 0;
 };
 

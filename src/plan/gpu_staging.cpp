@@ -84,7 +84,8 @@ PassTable pass_table(const Shape& shape) {
   table.tokens = ranges.take(batch * 2 * kWord);
   table.outputs = ranges.take(shape.outputs * kWord);
   table.tiles = ranges.take((batch + shape.sequences) * kWord);
-  table.pages = ranges.take((std::uint64_t{shape.context} / quant::kKvPageCells + shape.sequences) * kWord);
+  // Each sequence may have all of the context, since sequences that begin alike share pages.
+  table.pages = ranges.take(std::uint64_t{shape.context} / quant::kKvPageCells * shape.sequences * kWord);
   table.total = ranges.end();
   return table;
 }

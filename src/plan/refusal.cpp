@@ -95,15 +95,22 @@ void require_held(const Plan& plan, const Held& held) {
   const Bytes excess = held.drivers - std::min(held.drivers, for_drivers);
   const Bytes planned = tier_total(plan, kCpu);
   if (held.process > planned + held.software + excess) {
-    throw Error(ErrorCode::Internal, fmt::format("the process holds {} of RAM where the plan says {}",
-                                                 exact(held.process), exact(planned + held.software + excess)));
+    // What its arenas take is verified device by device (Engine::verify).
+    const Bytes runtime = tier_total(plan, kCpu, Purpose::Runtime);
+    const Bytes besides = held.process - held.software - excess - (planned - runtime);
+    throw Error(
+        ErrorCode::Internal,
+        fmt::format("the process holds {} of RAM where the plan says {}: besides weights, KV cache, scratch and "
+                    "staging that is {}, and the row {} has {}",
+                    exact(held.process), exact(planned + held.software + excess), exact(besides),
+                    name_of(Purpose::Runtime), exact(runtime)));
   }
   const Tier& ram = plan.tiers[kCpu];
   if (excess.value > 0 && held.process > ram.budget + ram.headroom + held.software) {
     throw Error(ErrorCode::DoesNotFit,
                 fmt::format("opening the GPUs took {} of RAM where the plan has {}, and the budget does not hold that",
                             exact(held.drivers), exact(for_drivers)),
-                "Give more with --ram, or plan for a smaller context.");
+                "Give more RAM, or plan for a smaller context.");
   }
 }
 

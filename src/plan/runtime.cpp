@@ -87,13 +87,18 @@ Bytes page_tables(Bytes mapped) { return align_up(Bytes(mapped.value / 512 + map
 
 }  // namespace
 
+Bytes session_bytes(const Shape& shape) {
+  const std::uint64_t pages = std::uint64_t{shape.context} / quant::kKvPageCells;
+  return (kSession + Bytes(pages * sizeof(std::uint32_t))) * shape.sequences + kPageEntry * pages;
+}
+
 std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape,
                                        Bytes arenas, bool has_gpu) {
-  // Tokens, cosines and sines of the batch, and the page tables of the sequences. With a GPU passes may go as two
-  // halves at the same time, with a thread and tables for each.
+  // Tokens, cosines and sines of the batch. With a GPU passes may go as two halves at the same time, with a thread and
+  // tables for each.
   const std::uint64_t halves = has_gpu ? 2 : 1;
   const std::uint64_t token = 16 + program.ropes.front().config.dimensions * sizeof(float);
-  const Bytes tables(halves * shape.batch * token + std::uint64_t{shape.context} / quant::kKvPageCells * 8 + 64 * 1024);
+  const Bytes tables(halves * shape.batch * token + 64 * 1024);
   return {
       {"code", kCode},
       {"metadata", metadata_bytes(model)},
@@ -101,6 +106,7 @@ std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Pr
       {"thread stacks", kThread * (shape.threads + halves - 1)},
       {"page tables", page_tables(arenas)},
       {"batch tables", tables},
+      {"sessions", session_bytes(shape)},
       {"allocator slack", kSlack},
   };
 }

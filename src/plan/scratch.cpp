@@ -53,9 +53,9 @@ void note_sizes(const gguf::Model& model, const model::Program& program, const S
   if (device == kCpu) needs.activations = std::max(needs.activations, linear_workspace(op, model, shape).total);
   if (op.kind == model::OpKind::Attention) {
     const model::ModelConfig& config = program.config;
-    needs.attention = device == kCpu ? quant::attention_workspace(config.heads, config.head_dim_v, shape.batch,
-                                                                  shape.context / shape.sequences)
-                                     : gpu_attention_workspace(config, shape);
+    needs.attention = device == kCpu
+                          ? quant::attention_workspace(config.heads, config.head_dim_v, shape.batch, shape.context)
+                          : gpu_attention_workspace(config, shape);
   }
   if (op.kind == model::OpKind::Rope) needs.rope = true;
 }

@@ -32,7 +32,7 @@ NgramDrafter::NgramDrafter(const NgramOptions& options, std::size_t most_tokens)
   draft_.reserve(options.draft_max);
 }
 
-void NgramDrafter::append(std::span<const Token> tokens) {
+void NgramDrafter::append(std::span<const Token> tokens) noexcept {
   const std::size_t room = text_.capacity() - text_.size();
   text_.insert(text_.end(), tokens.begin(),
                tokens.begin() + static_cast<std::ptrdiff_t>(std::min(room, tokens.size())));
@@ -54,7 +54,7 @@ std::size_t NgramDrafter::find() const {
   return longest >= options_.ngram_min ? best : size;
 }
 
-std::span<const Token> NgramDrafter::draft(std::size_t most) {
+std::span<const Token> NgramDrafter::draft(std::size_t most) noexcept {
   draft_.clear();
   most = std::min(most, limit_);
   if (text_.size() < 2 || text_.size() == text_.capacity() || most == 0) return draft_;
@@ -67,14 +67,14 @@ std::span<const Token> NgramDrafter::draft(std::size_t most) {
   return draft_;
 }
 
-void NgramDrafter::judge(std::size_t right) {
+void NgramDrafter::judge(std::size_t right) noexcept {
   if (draft_.empty()) return;
   const std::size_t least = std::max<std::size_t>(options_.draft_min, 1);
   if (right == draft_.size()) limit_ = std::min<std::size_t>(limit_ * 2, options_.draft_max);
   if (right == 0) limit_ = std::max(limit_ / 2, least);
 }
 
-void NgramDrafter::reset() {
+void NgramDrafter::reset() noexcept {
   text_.clear();
   draft_.clear();
   limit_ = options_.draft_max;

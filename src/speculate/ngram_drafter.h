@@ -8,9 +8,9 @@
 #include <span>
 #include <vector>
 
-namespace loadline::speculate {
+#include "speculate/drafter.h"
 
-using Token = std::int32_t;
+namespace loadline::speculate {
 
 struct NgramOptions {
   std::uint32_t draft_max = 16;  // most tokens guessed at once
@@ -23,26 +23,23 @@ struct NgramOptions {
 void validate(const NgramOptions& options);
 
 // For one sequence, used by one thread. Allocates only when constructed, 4 bytes a token.
-class NgramDrafter {
+class NgramDrafter final : public Drafter {
  public:
   // `most_tokens`: of the whole text; what comes after is not remembered. Throws Error(BadInput) as `validate` does.
   NgramDrafter(const NgramOptions& options, std::size_t most_tokens);
 
-  // The text so far, prompt and all, as it grows.
-  void append(std::span<const Token> tokens);
-  void append(Token token) { append({&token, 1}); }
+  void append(std::span<const Token> tokens) noexcept override;
+  void append(Token token) noexcept { append({&token, 1}); }
 
-  // At most `most` tokens that may come next; often none. Valid until the next call. Of several earlier places the
-  // latest counts. Where the guess reaches the end of the text it goes on with itself, as a loop does.
-  std::span<const Token> draft(std::size_t most);
+  // Of several earlier places the latest counts. Where the guess reaches the end of the text it goes on with itself, as
+  // a loop does.
+  std::span<const Token> draft(std::size_t most) noexcept override;
 
-  // How many of the last draft's tokens were right. After a draft that was right throughout the next may be twice as
-  // long, up to draft_max; after one that was wrong from the start half as long: a token that is guessed in vain costs
-  // arithmetic.
-  void judge(std::size_t right);
+  // After a draft that was right throughout the next may be twice as long, up to draft_max; after one that was wrong
+  // from the start half as long: a token that is guessed in vain costs arithmetic.
+  void judge(std::size_t right) noexcept override;
 
-  // As constructed.
-  void reset();
+  void reset() noexcept override;
 
  private:
   [[nodiscard]] std::size_t find() const;

@@ -31,7 +31,6 @@ void operator delete(void* memory, std::size_t /*size*/) noexcept { std::free(me
 namespace loadline::engine {
 namespace {
 
-using test::greedy;
 using test::kNeverStop;
 using test::load;
 
@@ -46,16 +45,10 @@ plan::Options small(std::uint32_t context) {
 }
 
 std::vector<Token> generate(Engine& engine, const std::vector<Token>& prompt, std::int64_t most,
-                            Figures* figures = nullptr) {
-  std::vector<Token> tokens;
-  tokens.reserve(static_cast<std::size_t>(most));
-  GenerateOptions options;
-  options.most_tokens = most;
-  options.draw = greedy;
-  options.on_token = [&](Token token) { tokens.push_back(token); };
-  const Figures result = engine.generate(prompt, options, kNeverStop);
-  if (figures != nullptr) *figures = result;
-  return tokens;
+                            exec::SessionResult* figures = nullptr) {
+  test::Generated result = test::generate(engine, prompt, {.most = most});
+  if (figures != nullptr) *figures = result.figures;
+  return result.tokens;
 }
 
 TEST(Engine, AllocatesNothingWhileItGenerates) {
@@ -63,41 +56,36 @@ TEST(Engine, AllocatesNothingWhileItGenerates) {
   const auto engine = load(file, small(256));
   std::size_t before = 0;
   std::size_t tokens = 0;
-  GenerateOptions options;
-  options.most_tokens = 100;
-  options.draw = greedy;
-  options.on_token = [&](Token) {
+  std::size_t allocated = 1;
+  test::Wanted wanted{.most = 100};
+  wanted.on_token = [&](Token) {
     if (++tokens == 2) before = allocations.load();
+    if (tokens == 100) allocated = allocations.load() - before;
   };
-  engine->generate(kPrompt, options, kNeverStop);
+  test::generate(*engine, kPrompt, wanted);
   EXPECT_EQ(tokens, 100U);
-  EXPECT_EQ(allocations.load() - before, 0U);
+  EXPECT_EQ(allocated, 0U);
 }
 
 TEST(Engine, EndsAtTheLimitAtAnEndTokenAndWhenTheContextIsFull) {
   LOADLINE_REQUIRE_SHARED(file, "golden/llama-F32.gguf");
-  Figures figures;
+  exec::SessionResult figures;
   {
     const auto engine = load(file, small(64));
     const auto tokens = generate(*engine, kPrompt, 5, &figures);
     EXPECT_EQ(tokens.size(), 5U);
-    EXPECT_EQ(figures.ending, Ending::Length);
+    EXPECT_EQ(figures.ending, exec::Ending::Length);
     EXPECT_EQ(figures.prompt_tokens, kPrompt.size());
-    engine->executor().truncate(0, 0);
-
-    GenerateOptions options;
-    options.draw = greedy;
-    options.is_end = [&](Token token) { return token == tokens[3]; };
-    std::size_t seen = 0;
-    options.on_token = [&](Token) { ++seen; };
-    figures = engine->generate(kPrompt, options, kNeverStop);
-    EXPECT_EQ(figures.ending, Ending::EndOfGeneration);
-    EXPECT_LE(seen, 3U);
-    EXPECT_EQ(figures.generated_tokens, seen);
+    const auto before = std::vector<Token>(tokens.begin(), std::ranges::find(tokens, tokens[3]));
+    const test::Generated ended =
+        test::generate(*engine, kPrompt, {.is_end = [&](Token token) { return token == tokens[3]; }});
+    EXPECT_EQ(ended.figures.ending, exec::Ending::EndOfGeneration);
+    EXPECT_EQ(ended.tokens, before);
+    EXPECT_EQ(ended.figures.generated_tokens, before.size());
   }
   const auto engine = load(file, small(64));
   const auto tokens = generate(*engine, kPrompt, 1000, &figures);
-  EXPECT_EQ(figures.ending, Ending::ContextFull);
+  EXPECT_EQ(figures.ending, exec::Ending::ContextFull);
   EXPECT_EQ(tokens.size(), 64 - kPrompt.size() + 1);  // the last one needs no cell
 }
 
@@ -132,7 +120,7 @@ TEST(Engine, SequencesSideBySideGiveWhatEachGivesAlone) {
   for (const auto& prompt : prompts) {
     const auto engine = load(file, options);
     const exec::Input input{0, prompt, exec::Want::Last};
-    ASSERT_TRUE(engine->forward({&input, 1}, kNeverStop));
+    ASSERT_TRUE(engine->executor().forward({&input, 1}, kNeverStop));
     const auto row = engine->executor().logits(0);
     alone.emplace_back(row.begin(), row.end());
   }
@@ -140,11 +128,11 @@ TEST(Engine, SequencesSideBySideGiveWhatEachGivesAlone) {
   const auto engine = load(file, options);
   // The second and third come later, interleaved with more of the first, so that their pages are mixed in the cache.
   std::vector<exec::Input> inputs = {{0, std::span(prompts[0]).first(2), exec::Want::None}};
-  ASSERT_TRUE(engine->forward(inputs, kNeverStop));
+  ASSERT_TRUE(engine->executor().forward(inputs, kNeverStop));
   inputs = {{2, prompts[2], exec::Want::Last},
             {0, std::span(prompts[0]).subspan(2), exec::Want::Last},
             {1, prompts[1], exec::Want::Last}};
-  ASSERT_TRUE(engine->forward(inputs, kNeverStop));
+  ASSERT_TRUE(engine->executor().forward(inputs, kNeverStop));
   const std::size_t order[] = {2, 0, 1};
   for (std::size_t row = 0; row < 3; ++row) {
     const auto together = engine->executor().logits(row);
@@ -158,13 +146,10 @@ TEST(Engine, AStoppedPassLeavesTheSequenceAsItWas) {
   LOADLINE_REQUIRE_SHARED(file, "golden/llama-Q4_0.gguf");
   const auto engine = load(file, small(64));
   const auto undisturbed = generate(*engine, kPrompt, 8);
-  engine->executor().truncate(0, 0);
-
   const std::atomic<bool> stop{true};
-  GenerateOptions options;
-  options.draw = greedy;
-  options.on_token = [](Token) { FAIL() << "a token came after the stop"; };
-  EXPECT_EQ(engine->generate(kPrompt, options, stop).ending, Ending::Stopped);
+  test::Wanted wanted;
+  wanted.on_token = [](Token) { FAIL() << "a token came after the stop"; };
+  EXPECT_EQ(test::generate(*engine, kPrompt, wanted, nullptr, stop).figures.ending, exec::Ending::Stopped);
   EXPECT_EQ(engine->executor().cache().length(0), 0U);
   EXPECT_EQ(generate(*engine, kPrompt, 8), undisturbed);
 }
@@ -189,7 +174,7 @@ TEST(Engine, AFileThatShrankAfterItWasPlannedIsAClearError) {
   plan::Plan plan = plan::make_plan(model, program, hardware::probe(copy), small(64));
   std::filesystem::resize_file(copy, std::filesystem::file_size(copy) / 2);
   try {
-    Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
+    test::load(std::move(model), std::move(program), std::move(plan));
     FAIL() << "half a file was loaded";
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("ended early"));
@@ -215,8 +200,8 @@ TEST(Benchmark, GeneratesATestForEachNumberOfSequencesAndSharesTheWeightsAmongTh
   EXPECT_EQ(rows[2].test, "tg2 @ d32 x3");
   const auto weights = static_cast<double>(weight_bytes_per_pass(engine->model(), engine->program()).value);
   EXPECT_DOUBLE_EQ(rows[1].bytes_per_token - rows[2].bytes_per_token, weights - weights / 3);
-  // Every sequence holds the depth and what it generated itself.
-  for (const std::uint32_t sequence : {0U, 1U, 2U}) EXPECT_EQ(engine->executor().cache().length(sequence), 34U);
+  EXPECT_EQ(engine->scheduler().activity().held_pages, 0U);
+  EXPECT_GT(engine->scheduler().activity().shared_tokens, 0U) << "the depth is computed once";
 }
 
 TEST(Benchmark, GivesTheCallerATurnBeforeTheCountedRunsOfATestAndAfterEach) {

@@ -10,6 +10,7 @@
 #include "backend/reference/reference.h"
 #include "engine/engine.h"
 #include "engine/golden.h"
+#include "engine/loaded.h"
 #include "hardware/probe.h"
 #include "plan/planner.h"
 #include "support/test_data.h"
@@ -44,10 +45,8 @@ std::vector<float> engine_logits(const fs::path& file, const std::vector<std::in
   options.k_type = run.kv;
   options.v_type = run.kv;
   plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options);
-  const auto engine = Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
-  std::vector<float> all;
-  engine->score(
-      tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }, kNeverStop);
+  const auto engine = test::load(std::move(model), std::move(program), std::move(plan));
+  const std::vector<float> all = test::score(*engine, tokens);
   return all;
 }
 

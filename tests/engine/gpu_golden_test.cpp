@@ -12,6 +12,7 @@
 #include "engine/benchmark.h"
 #include "engine/engine.h"
 #include "engine/golden.h"
+#include "engine/loaded.h"
 #include "hardware/probe.h"
 #include "plan/budgets.h"
 #include "plan/layout.h"
@@ -97,19 +98,17 @@ plan::Plan divided_plan(const gguf::Model& model, const model::Program& program,
 }
 
 std::unique_ptr<Engine> load(const fs::path& file, std::size_t tokens, const Division& division,
-                             const Settings& settings, const Engine::Hooks& hooks = {}) {
+                             const Settings& settings, const Engine::Options& hooks = test::not_alone()) {
   gguf::Model model = gguf::open_model(file);
   model::Program program = model::build_program(model);
   plan::Plan plan = divided_plan(model, program, file, division, tokens, settings);
-  return Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop, hooks);
+  return test::load(std::move(model), std::move(program), std::move(plan), hooks);
 }
 
 std::vector<float> logits(const fs::path& file, const std::vector<std::int32_t>& tokens, const Division& division,
                           const Settings& settings = {}) {
   const auto engine = load(file, tokens.size(), division, settings);
-  std::vector<float> all;
-  engine->score(
-      tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }, kNeverStop);
+  const std::vector<float> all = test::score(*engine, tokens);
   for (const plan::DeviceIndex device : division.devices) EXPECT_GT(engine->executor().busy_seconds(device), 0);
   if (!division.through.empty()) {
     EXPECT_GT(engine->executor().busy_seconds(kGpu), 0);
@@ -190,10 +189,8 @@ TEST_F(GpuLogits, AgreeWithTheGoldenLogitsUnderTensorOverrides) {
   plan::Plan plan = plan::make_plan(model, program, machine_with_gpus(file, 2), options);
   const std::array<plan::DeviceIndex, 2> wanted = {kCpu, kSecond};  // attention and feed-forward of the second layer
   for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(plan.groups.at(3 + i).device, wanted.at(i));
-  const auto engine = Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
-  std::vector<float> all;
-  engine->score(
-      tokens, 0, [&](std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }, kNeverStop);
+  const auto engine = test::load(std::move(model), std::move(program), std::move(plan));
+  const std::vector<float> all = test::score(*engine, tokens);
   const auto golden = std::ranges::find(test::golden_files(), "llama-F32", &Golden::name);
   test::expect_within(test::compare(test::golden_logits(folder, *golden), all, tokens.size()), *golden);
 }
@@ -226,11 +223,8 @@ TEST_F(GpuLogits, AgreeWithTheGoldenLogitsUnderABudget) {
       kv_on_both = kv_on_both && plan::tier_total(plan, tier, plan::Purpose::KvCache) > Bytes(0);
     }
     EXPECT_TRUE(kv_on_both || name != std::string("llama-F32"));
-    const auto engine = Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop);
-    std::vector<float> logits;
-    engine->score(
-        tokens, 0, [&](std::span<const float> row) { logits.insert(logits.end(), row.begin(), row.end()); },
-        kNeverStop);
+    const auto engine = test::load(std::move(model), std::move(program), std::move(plan));
+    const std::vector<float> logits = test::score(*engine, tokens);
     const auto golden = std::ranges::find(test::golden_files(), name, &Golden::name);
     test::expect_within(test::compare(test::golden_logits(folder, *golden), logits, tokens.size()), *golden);
   }
@@ -256,14 +250,14 @@ TEST_P(OverlappedHalves, GiveTheSameLogits) {
   const fs::path file = folder / "llama-F32.gguf";
   const std::vector<std::int32_t> repeated = sixty_tokens(folder);
   const std::span<const std::int32_t> tokens = repeated;
-  Engine::Hooks hooks;
+  Engine::Options hooks = test::not_alone();
   hooks.overlap_from = 1000;
   const auto apart = load(file, 128, division, {}, hooks);
   hooks.overlap_from = 40;
   const auto together = load(file, 128, division, {}, hooks);
   const auto last_logits = [&](Engine& engine, std::span<const std::int32_t> part, exec::Want want) {
     const exec::Input input{0, part, want};
-    EXPECT_TRUE(engine.forward({&input, 1}, kNeverStop));
+    EXPECT_TRUE(engine.executor().forward({&input, 1}, kNeverStop));
     const auto row = engine.executor().logits(0);
     return std::vector<float>(row.begin(), row.end());
   };
@@ -278,23 +272,23 @@ TEST_P(OverlappedHalves, GiveTheSameLogits) {
             last_logits(*apart, tokens.first(1), exec::Want::Last));
   // A pass that wants logits of all its tokens goes as a whole.
   const exec::Input every{0, tokens.first(40), exec::Want::All};
-  EXPECT_TRUE(together->forward({&every, 1}, kNeverStop));
+  EXPECT_TRUE(together->executor().forward({&every, 1}, kNeverStop));
   EXPECT_EQ(together->executor().overlapped_passes(), 1U);
 }
 
 TEST_F(GpuLogits, OfHalvesThatWereStoppedLeaveTheCacheAsItWas) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
   const std::vector<std::int32_t> tokens = sixty_tokens(folder);
-  Engine::Hooks hooks;
+  Engine::Options hooks = test::not_alone();
   hooks.overlap_from = 40;
   const auto engine = load(folder / "llama-F32.gguf", 128, division_named("AttentionOnly"), {}, hooks);
   const exec::Input input{0, tokens, exec::Want::Last};
   const std::atomic<bool> stopped{true};
-  EXPECT_FALSE(engine->forward({&input, 1}, stopped));
+  EXPECT_FALSE(engine->executor().forward({&input, 1}, stopped));
   EXPECT_EQ(engine->executor().cache().length(0), 0U);
   EXPECT_EQ(engine->executor().logits_rows(), 0U);
-  for (int i = 0; i < 2; ++i) ASSERT_TRUE(engine->forward({&input, 1}, kNeverStop));
-  EXPECT_THROW(engine->forward({&input, 1}, kNeverStop), Error) << "the context holds 128 tokens";
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(engine->executor().forward({&input, 1}, kNeverStop));
+  EXPECT_THROW(engine->executor().forward({&input, 1}, kNeverStop), Error) << "the context holds 128 tokens";
   EXPECT_EQ(engine->executor().cache().length(0), 120U);
 }
 
@@ -304,14 +298,14 @@ TEST_F(GpuLogits, TakeNoMemoryAfterLoading) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
   ::unsetenv("LOADLINE_VULKAN_VALIDATION");
   const std::vector<std::int32_t> tokens = sixty_tokens(folder);
-  Engine::Hooks hooks;
+  Engine::Options hooks = test::not_alone();
   hooks.overlap_from = 40;
   for (const char* name : {"AttentionOnly", "PromptsWithTheirAttentionThroughTheGpu"}) {
     const auto engine = load(folder / "llama-F32.gguf", 512, division_named(name), {}, hooks);
     const auto passes = [&] {
       for (const std::size_t count : {60U, 20U, 5U, 1U}) {
         const exec::Input input{0, std::span(tokens).first(count), exec::Want::Last};
-        ASSERT_TRUE(engine->forward({&input, 1}, kNeverStop));
+        ASSERT_TRUE(engine->executor().forward({&input, 1}, kNeverStop));
       }
     };
     passes();
@@ -324,8 +318,8 @@ TEST_F(GpuLogits, TakeNoMemoryAfterLoading) {
 TEST_F(GpuLogits, AreMeasuredDeviceByDevice) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
   const auto engine = load(folder / "llama-F32.gguf", 32, division_named("PromptsThroughTheGpu"), {});
-  EXPECT_EQ(engine->measure_gpu(kCpu).float_ops, 0);
-  EXPECT_GT(engine->measure_gpu(kGpu).float_ops, 0);
+  EXPECT_EQ(engine->measure(kCpu).float_ops, 0);
+  EXPECT_GT(engine->measure(kGpu).float_ops, 0);
   const auto rows = benchmark(*engine, {.prompt = 16, .generate = 2, .repeats = 1}, kNeverStop);
   ASSERT_EQ(rows.size(), 2U);
   // The prompt is divided between the two; a token is all the CPU's.

@@ -47,7 +47,6 @@ double perplexity(const fs::path& file, std::size_t count) {
   for (std::size_t i = 0; i < std::min(count, texts.size()); ++i) {
     const auto tokens = tokenizer->encode(texts[i], {.add_special = true, .parse_special = false});
     const auto logits = test::score(*engine, tokens);
-    engine->executor().truncate(0, 0);
     const std::size_t width = logits.size() / tokens.size();
     for (std::size_t t = 0; t + 1 < tokens.size(); ++t) {
       const float* row = logits.data() + t * width;
@@ -73,13 +72,12 @@ TEST(DemoModel, TellsAStoryThatEnds) {
   const auto tokenizer = tokenizer::Tokenizer::from_metadata(engine->model().metadata);
   std::string story;
   tokenizer::StreamDecoder decoder(*tokenizer);
-  GenerateOptions generate;
-  generate.draw = test::greedy;
-  generate.is_end = [&](Token token) { return tokenizer->is_end_of_generation(token); };
-  generate.on_token = [&](Token token) { story += decoder.push(token); };
+  test::Wanted wanted;
+  wanted.is_end = [&](Token token) { return tokenizer->is_end_of_generation(token); };
+  wanted.on_token = [&](Token token) { story += decoder.push(token); };
   const auto prompt = tokenizer->encode("Once upon a time", {});
-  const Figures figures = engine->generate(prompt, generate, test::kNeverStop);
-  EXPECT_EQ(figures.ending, Ending::EndOfGeneration) << story;
+  const exec::SessionResult figures = test::generate(*engine, prompt, wanted).figures;
+  EXPECT_EQ(figures.ending, exec::Ending::EndOfGeneration) << story;
   EXPECT_GT(figures.generated_tokens, 50U) << story;
   EXPECT_EQ(story.back(), '.') << story;
 }

@@ -15,45 +15,19 @@
 namespace loadline::engine {
 namespace {
 
-using test::greedy;
-using test::kNeverStop;
+using test::Generated;
+using test::Wanted;
 
-struct Generated {
-  std::vector<Token> tokens;
-  Figures figures;
-  std::uint32_t cells = 0;  // of the cache afterwards
-};
-
-struct Wanted {
-  std::int64_t most = -1;
-  std::function<Token(std::span<const float>)> draw = greedy;
-  std::function<bool(Token)> is_end = {};
-};
-
-Generated generate(Engine& engine, const std::vector<Token>& prompt, const Wanted& wanted,
-                   speculate::NgramDrafter* drafter) {
-  engine.executor().truncate(0, 0);
-  Generated result;
-  GenerateOptions options;
-  options.most_tokens = wanted.most;
-  options.draw = wanted.draw;
-  options.is_end = wanted.is_end;
-  options.on_token = [&](Token token) { result.tokens.push_back(token); };
-  options.drafter = drafter;
-  result.figures = engine.generate(prompt, options, kNeverStop);
-  result.cells = engine.executor().cache().length(0);
-  return result;
-}
+using test::generate;
 
 Generated with_guesses(Engine& engine, const std::vector<Token>& prompt, const Wanted& wanted,
                        const speculate::NgramOptions& options = {}) {
   speculate::NgramDrafter drafter(options, engine.plan().shape.context + 1);
-  return generate(engine, prompt, wanted, &drafter);
+  return test::generate(engine, prompt, wanted, &drafter);
 }
 
 void expect_same(const Generated& plain, const Generated& guessed) {
   EXPECT_EQ(plain.tokens, guessed.tokens);
-  EXPECT_EQ(plain.cells, guessed.cells);
   EXPECT_EQ(plain.figures.ending, guessed.figures.ending);
   EXPECT_EQ(plain.figures.generated_tokens, guessed.figures.generated_tokens);
   EXPECT_EQ(plain.figures.drafted_tokens, 0U);
@@ -80,7 +54,7 @@ class DemoSpeculation : public testing::Test {
 
 TEST_F(DemoSpeculation, GreedyTextIsTheSameInFewerPasses) {
   const Wanted wanted{.most = 150};
-  const Generated plain = generate(*engine_, prompt_, wanted, nullptr);
+  const Generated plain = generate(*engine_, prompt_, wanted);
   const Generated guessed = with_guesses(*engine_, prompt_, wanted);
   expect_same(plain, guessed);
   ASSERT_EQ(plain.tokens.size(), 150U);
@@ -109,7 +83,7 @@ TEST_F(DemoSpeculation, SampledTextIsTheSameForTheSameSeed) {
                       return token;
                     }};
     };
-    const Generated plain = generate(*engine_, prompt_, wanted(), nullptr);
+    const Generated plain = generate(*engine_, prompt_, wanted());
     const Generated guessed = with_guesses(*engine_, prompt_, wanted());
     expect_same(plain, guessed);
     accepted += guessed.figures.accepted_tokens;
@@ -120,34 +94,30 @@ TEST_F(DemoSpeculation, SampledTextIsTheSameForTheSameSeed) {
 }
 
 TEST_F(DemoSpeculation, EndsWhereverItEndsWithoutGuesses) {
-  const Generated whole = generate(*engine_, prompt_, {.most = 60}, nullptr);
+  const Generated whole = generate(*engine_, prompt_, {.most = 60});
   for (std::int64_t most = 0; most < 40; most += 5) {
-    expect_same(generate(*engine_, prompt_, {.most = most}, nullptr), with_guesses(*engine_, prompt_, {.most = most}));
+    expect_same(generate(*engine_, prompt_, {.most = most}), with_guesses(*engine_, prompt_, {.most = most}));
   }
   for (std::size_t at = 0; at < 40; at += 5) {
     const Wanted wanted{.most = 60, .is_end = [&](Token token) { return token == whole.tokens[at]; }};
-    expect_same(generate(*engine_, prompt_, wanted, nullptr), with_guesses(*engine_, prompt_, wanted));
+    expect_same(generate(*engine_, prompt_, wanted), with_guesses(*engine_, prompt_, wanted));
   }
-  const Generated full = generate(*engine_, prompt_, {}, nullptr);
-  EXPECT_EQ(full.figures.ending, Ending::ContextFull);
+  const Generated full = generate(*engine_, prompt_, {});
+  EXPECT_EQ(full.figures.ending, exec::Ending::ContextFull);
   expect_same(full, with_guesses(*engine_, prompt_, {}));
 }
 
 TEST_F(DemoSpeculation, AllocatesNothingWhileItGenerates) {
   speculate::NgramDrafter drafter({}, engine_->plan().shape.context + 1);
-  engine_->executor().truncate(0, 0);
   std::optional<test::AllocationWatch> watch;
   std::size_t tokens = 0;
-  GenerateOptions options;
-  options.most_tokens = 120;
-  options.draw = greedy;
-  options.drafter = &drafter;
+  Wanted wanted{.most = 120};
   std::uint64_t allocated = 0;
-  options.on_token = [&](Token) {
+  wanted.on_token = [&](Token) {
     if (++tokens == 1) watch.emplace();
     if (tokens == 120) allocated = watch->count();
   };
-  const Figures figures = engine_->generate(prompt_, options, kNeverStop);
+  const exec::SessionResult figures = test::generate(*engine_, prompt_, wanted, &drafter).figures;
   EXPECT_EQ(tokens, 120U);
   EXPECT_GT(figures.accepted_tokens, 0U);
   EXPECT_EQ(allocated, 0U);
@@ -161,16 +131,19 @@ TEST(Speculation, ATextInALoopReadFromDiskTakesAFractionOfThePasses) {
   options.context = 512;
   const std::vector<Token> loop = {5, 6, 7, 8, 5, 6, 7, 8, 5, 6, 7, 8, 5, 6};
   const auto resident = test::load(test::planned(file, options));
-  const Generated plain = generate(*resident, loop, {.most = 100}, nullptr);
+  const Generated plain = generate(*resident, loop, {.most = 100});
 
   test::Planned part = test::planned(file, options, 60);
   const Bytes per_pass = plan::streamed_bytes(part.plan);
   const auto engine = test::load(std::move(part));
+  auto streamed = [&, before = Bytes()]() mutable {
+    const Bytes now = engine->streamed_bytes();
+    return now - std::exchange(before, now);
+  };
   const Generated guessed = with_guesses(*engine, loop, {.most = 100});
   expect_same(plain, guessed);
   EXPECT_LT(guessed.figures.passes, plain.figures.passes);
-  EXPECT_LE(guessed.figures.streamed, per_pass * (guessed.figures.passes + 2))
-      << "the prompt's, and what is read ahead";
+  EXPECT_LE(streamed(), per_pass * (guessed.figures.passes + 2)) << "the prompt's, and what is read ahead";
 
   // A text that is nothing but the loop: 16 guesses a pass, all right.
   std::size_t drawn = loop.size();
@@ -179,7 +152,7 @@ TEST(Speculation, ATextInALoopReadFromDiskTakesAFractionOfThePasses) {
                    {.most = 200, .draw = [&](std::span<const float>) { return static_cast<Token>(5 + drawn++ % 4); }});
   EXPECT_EQ(ideal.figures.passes, (200U - 1 + 16) / 17);
   EXPECT_EQ(ideal.figures.accepted_tokens, 200 - 1 - ideal.figures.passes);
-  EXPECT_LE(ideal.figures.streamed, per_pass * (ideal.figures.passes + 2));
+  EXPECT_LE(streamed(), per_pass * (ideal.figures.passes + 2));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "authoring/shapes.h"
 #include "authoring/synthesize.h"
 #include "engine/engine.h"
+#include "engine/loaded.h"
 #include "hardware/probe.h"
 #include "model/format_mix.h"
 #include "plan/planner.h"
@@ -63,10 +64,8 @@ inline Planned planned(const std::filesystem::path& file, plan::Options options,
   return planned(file, options);
 }
 
-inline std::unique_ptr<engine::Engine> load(Planned planned, const engine::Engine::Hooks& hooks = {}) {
-  static const std::atomic<bool> kGoOn{false};
-  return engine::Engine::load(std::move(planned.model), std::move(planned.program), std::move(planned.plan), {}, kGoOn,
-                              hooks);
+inline std::unique_ptr<engine::Engine> load(Planned planned, const engine::Engine::Options& options = not_alone()) {
+  return load(std::move(planned.model), std::move(planned.program), std::move(planned.plan), options);
 }
 
 }  // namespace loadline::test

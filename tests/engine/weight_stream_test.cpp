@@ -67,8 +67,8 @@ class WatchedQueue final : public ReadQueue {
   std::vector<std::size_t> numbers_;  // of the reads in flight, by tag
 };
 
-Engine::Hooks watched(Watch watch, QueueOptions how = {}) {
-  Engine::Hooks hooks;
+Engine::Options watched(Watch watch, QueueOptions how = {}) {
+  Engine::Options hooks = test::not_alone();
   hooks.open_queue = [watch, how](std::span<const File> files, std::span<std::byte> memory,
                                   const QueueOptions& options) {
     return std::make_unique<WatchedQueue>(storage::open_queue(files, memory, {options.depth, how.direct, how.uring}),
@@ -86,7 +86,7 @@ class Streaming : public testing::Test {
   static void TearDownTestSuite() { folder_.reset(); }
 
   static std::unique_ptr<Engine> resident() { return test::load(planned(file_, test::streamed_options())); }
-  static std::unique_ptr<Engine> streaming(const Engine::Hooks& hooks = {}) {
+  static std::unique_ptr<Engine> streaming(const Engine::Options& hooks = test::not_alone()) {
     return test::load(planned(file_, test::streamed_options(), 60), hooks);
   }
   // A copy that may be damaged.
@@ -183,7 +183,7 @@ TEST_F(Streaming, SequencesShareAPassAndGiveWhatTheyGiveFromRam) {
     for (std::uint32_t s = 0; s < 3; ++s) inputs.push_back({s, prompts[s], exec::Want::Last});
     std::vector<float>& rows = results.emplace_back();
     for (int step = 0; step < 3; ++step) {
-      ASSERT_TRUE(engine->forward(inputs, kNeverStop));
+      ASSERT_TRUE(engine->executor().forward(inputs, kNeverStop));
       for (std::size_t row = 0; row < 3; ++row) {
         const auto one = engine->executor().logits(row);
         rows.insert(rows.end(), one.begin(), one.end());
@@ -208,7 +208,7 @@ TEST_F(Streaming, APassStoppedAtAnyReadLeavesNothingBehind) {
     for (int pass = 0; pass < 3; ++pass) {
       const exec::Input input{0, kText, exec::Want::Last};
       engine->executor().truncate(0, 0);
-      if (!engine->forward({&input, 1}, stop)) {
+      if (!engine->executor().forward({&input, 1}, stop)) {
         EXPECT_EQ(engine->executor().cache().length(0), 0U);
       }
     }
@@ -218,7 +218,7 @@ TEST_F(Streaming, APassStoppedAtAnyReadLeavesNothingBehind) {
 }
 
 // Every read that a pass needs fails once, each on an engine of its own.
-void fail_at_every_read(const std::function<std::unique_ptr<Engine>(const Engine::Hooks&)>& open, std::int64_t result,
+void fail_at_every_read(const std::function<std::unique_ptr<Engine>(const Engine::Options&)>& open, std::int64_t result,
                         const std::string& expected) {
   bool failed = true;
   std::size_t at = 0;
@@ -228,13 +228,13 @@ void fail_at_every_read(const std::function<std::unique_ptr<Engine>(const Engine
         open(watched({{}, [&](std::int64_t real, std::size_t number) { return number == at ? result : real; }}));
     const exec::Input input{0, kText, exec::Want::Last};
     try {
-      ASSERT_TRUE(engine->forward({&input, 1}, kNeverStop));
+      ASSERT_TRUE(engine->executor().forward({&input, 1}, kNeverStop));
     } catch (const Error& error) {
       failed = true;
       EXPECT_EQ(error.code(), ErrorCode::DeviceFailure);
       EXPECT_THAT(error.what(), HasSubstr(expected));
       EXPECT_THAT(error.what(), HasSubstr("streamed.gguf"));
-      EXPECT_THROW(engine->forward({&input, 1}, kNeverStop), Error) << "an engine that lost a read goes on";
+      EXPECT_THROW(engine->executor().forward({&input, 1}, kNeverStop), Error) << "an engine that lost a read goes on";
     }
   }
   EXPECT_GT(at, 20U) << "the model is too small to test much";
@@ -242,12 +242,12 @@ void fail_at_every_read(const std::function<std::unique_ptr<Engine>(const Engine
 }
 
 TEST_F(Streaming, AReadThatFailsAnywhereIsAClearError) {
-  fail_at_every_read([](const Engine::Hooks& hooks) { return streaming(hooks); }, -EIO, "Input/output error");
+  fail_at_every_read([](const Engine::Options& hooks) { return streaming(hooks); }, -EIO, "Input/output error");
 }
 
 TEST_F(Streaming, AReadThatEndsEarlyAnywhereIsAClearError) {
-  fail_at_every_read([](const Engine::Hooks& hooks) { return streaming(hooks); }, 0, "ended early");
-  fail_at_every_read([](const Engine::Hooks& hooks) { return streaming(hooks); }, 1, "ended early");
+  fail_at_every_read([](const Engine::Options& hooks) { return streaming(hooks); }, 0, "ended early");
+  fail_at_every_read([](const Engine::Options& hooks) { return streaming(hooks); }, 1, "ended early");
 }
 
 TEST_F(Streaming, AfterAFailureTheProcessLoadsTheModelAgain) {

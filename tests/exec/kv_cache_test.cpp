@@ -2,15 +2,39 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <random>
 #include <set>
 
+#include "base/error.h"
 #include "quant/kv_page.h"
 
 namespace loadline::exec {
 namespace {
 
 constexpr std::uint32_t kCells = quant::kKvPageCells;
+
+// Copies nothing and remembers what it was asked for.
+class Copier final : public PageCopier {
+ public:
+  bool copy_page(PageIndex from, PageIndex to) override {
+    copies.emplace_back(from, to);
+    return able;
+  }
+  bool able = true;
+  std::vector<std::pair<PageIndex, PageIndex>> copies;
+};
+
+std::vector<Token> text(std::size_t count, Token first = 0) {
+  std::vector<Token> tokens(count);
+  for (std::size_t i = 0; i < count; ++i) tokens[i] = first + static_cast<Token>(i % 1000);
+  return tokens;
+}
+
+void compute(KvCache& cache, std::uint32_t sequence, std::span<const Token> tokens) {
+  ASSERT_TRUE(cache.extend(sequence, static_cast<std::uint32_t>(tokens.size())));
+  cache.commit(sequence, tokens);
+}
 
 TEST(KvCache, GivesPagesAsASequenceGrowsAndTakesThemBackWhenItIsCut) {
   KvCache cache(4, 2, 4 * kCells);
@@ -21,7 +45,7 @@ TEST(KvCache, GivesPagesAsASequenceGrowsAndTakesThemBackWhenItIsCut) {
   EXPECT_EQ(cache.pages(0)[1], 1U);
   EXPECT_EQ(cache.room(0), 3 * kCells - 1);
   EXPECT_EQ(cache.room(1), 2 * kCells);
-  cache.truncate(0, kCells);
+  cache.cut(0, kCells);
   EXPECT_EQ(cache.room(1), 3 * kCells);
 }
 
@@ -35,45 +59,232 @@ TEST(KvCache, RefusesWhatDoesNotFitAndChangesNothing) {
   EXPECT_EQ(cache.length(1), kCells);
 }
 
-TEST(KvCache, NoSequenceOutgrowsItsShare) {
-  KvCache cache(4, 2, 2 * kCells);
-  EXPECT_EQ(cache.room(0), 2 * kCells);
-  EXPECT_FALSE(cache.extend(0, 2 * kCells + 1));
-  EXPECT_TRUE(cache.extend(0, 2 * kCells));
+TEST(KvCache, AllCellsAreOnePoolAndNoSequenceOutgrowsItsMost) {
+  KvCache cache(4, 2, 3 * kCells);
+  EXPECT_FALSE(cache.extend(0, 3 * kCells + 1));
+  EXPECT_TRUE(cache.extend(0, 3 * kCells));
   EXPECT_EQ(cache.room(0), 0U);
-  EXPECT_EQ(cache.room(1), 2 * kCells);
+  EXPECT_EQ(cache.room(1), kCells);
 }
 
-TEST(KvCache, TruncatingBeyondTheEndKeepsEverything) {
+TEST(KvCache, CuttingBeyondTheEndKeepsEverything) {
   KvCache cache(2, 1, 2 * kCells);
   ASSERT_TRUE(cache.extend(0, 5));
-  cache.truncate(0, 100);
+  cache.cut(0, 100);
   EXPECT_EQ(cache.length(0), 5U);
 }
 
-TEST(KvCache, NeverGivesAPageTwiceWhateverTheHistory) {
-  std::mt19937 random(7);
-  KvCache cache(13, 4, 13 * kCells);
-  for (int step = 0; step < 5000; ++step) {
-    const std::uint32_t sequence = random() % 4;
-    if (random() % 3 != 0) {
-      const std::uint32_t cells = random() % 70;
-      const std::uint32_t room = cache.room(sequence);
-      EXPECT_EQ(cache.extend(sequence, cells), cells <= room);
-    } else {
-      cache.truncate(sequence, random() % (cache.length(sequence) + 1));
+TEST(KvCache, RefusesSequencesAndTokensThatAreNotThere) {
+  KvCache cache(2, 2, 2 * kCells);
+  EXPECT_THROW(static_cast<void>(cache.length(2)), Error);
+  EXPECT_THROW(cache.extend(2, 1), Error);
+  EXPECT_THROW(cache.cut(7, 0), Error);
+  ASSERT_TRUE(cache.extend(0, 3));
+  EXPECT_THROW(cache.commit(0, text(4)), Error);
+  EXPECT_THROW(cache.adopt(0, text(4), 4), Error) << "a sequence that has begun";
+}
+
+TEST(KvCache, ASequenceBeginsWithThePagesOfAnotherThatBeginsAlike) {
+  Copier copier;
+  KvCache cache(6, 2, 6 * kCells, &copier);
+  const std::vector<Token> tokens = text(2 * kCells + 5);
+  compute(cache, 0, tokens);
+  std::vector<Token> other = tokens;
+  other.push_back(999);
+  EXPECT_EQ(cache.shared_cells(other, 1000), tokens.size());
+  EXPECT_EQ(cache.pages_taken_by(other, 1000), 1U);
+  EXPECT_EQ(cache.adopt(1, other, 1000), tokens.size());
+  EXPECT_EQ(cache.pages(1)[0], cache.pages(0)[0]);
+  EXPECT_EQ(cache.pages(1)[1], cache.pages(0)[1]);
+  EXPECT_NE(cache.pages(1)[2], cache.pages(0)[2]) << "the one in which they part is copied";
+  ASSERT_EQ(copier.copies.size(), 1U);
+  EXPECT_EQ(copier.copies[0], std::pair(cache.pages(0)[2], cache.pages(1)[2]));
+  EXPECT_EQ(cache.available_pages(), 2U);
+}
+
+TEST(KvCache, WhatIsSharedEndsWhereTheTextsPartAndWhereTheCallerSays) {
+  Copier copier;
+  KvCache cache(8, 3, 8 * kCells, &copier);
+  const std::vector<Token> tokens = text(3 * kCells);
+  compute(cache, 0, tokens);
+  std::vector<Token> other = tokens;
+  other[kCells + 7] = 999;
+  EXPECT_EQ(cache.adopt(1, other, 1000), kCells + 7);
+  EXPECT_EQ(cache.adopt(2, tokens, 2 * kCells - 1), 2 * kCells - 1);
+  other[0] = 998;
+  EXPECT_EQ(cache.shared_cells(other, 1000), 0U);
+}
+
+TEST(KvCache, WithoutACopierWholePagesAreShared) {
+  KvCache cache(6, 2, 6 * kCells);
+  compute(cache, 0, text(kCells + 9));
+  EXPECT_EQ(cache.adopt(1, text(2 * kCells), 1000), kCells);
+}
+
+TEST(KvCache, ACopyThatFailsLeavesWholePagesSharedAndNoPageBehind) {
+  Copier copier;
+  copier.able = false;
+  KvCache cache(6, 2, 6 * kCells, &copier);
+  compute(cache, 0, text(kCells + 9));
+  EXPECT_EQ(cache.adopt(1, text(2 * kCells), 1000), kCells);
+  EXPECT_EQ(cache.available_pages(), 4U);
+}
+
+TEST(KvCache, ASequenceThatEndedIsFoundAgainUntilItsPagesAreNeeded) {
+  Copier copier;
+  KvCache cache(4, 2, 4 * kCells, &copier);
+  const std::vector<Token> tokens = text(2 * kCells + 5);
+  compute(cache, 0, tokens);
+  cache.cut(0, 0);
+  EXPECT_EQ(cache.available_pages(), 4U);
+  EXPECT_EQ(cache.adopt(1, tokens, 1000), tokens.size());
+  EXPECT_TRUE(copier.copies.empty()) << "nobody else has the last page: it is taken over";
+  cache.cut(1, 0);
+  compute(cache, 0, text(2 * kCells, 500));
+  EXPECT_EQ(cache.shared_cells(tokens, 1000), 2 * kCells) << "the last page of the text was taken first";
+  compute(cache, 0, text(kCells, 600));
+  EXPECT_EQ(cache.shared_cells(tokens, 1000), kCells);
+}
+
+TEST(KvCache, TheLeastRecentlyUsedTextIsForgottenFirst) {
+  KvCache cache(3, 2, 3 * kCells);
+  for (const Token first : {100, 200, 300}) {
+    compute(cache, 0, text(kCells, first));
+    cache.cut(0, 0);
+  }
+  cache.adopt(0, text(kCells, 100), 1000);  // is used again
+  cache.cut(0, 0);
+  compute(cache, 1, text(kCells, 400));
+  EXPECT_EQ(cache.shared_cells(text(kCells, 200), 1000), 0U);
+  EXPECT_EQ(cache.shared_cells(text(kCells, 300), 1000), kCells);
+  EXPECT_EQ(cache.shared_cells(text(kCells, 100), 1000), kCells);
+}
+
+TEST(KvCache, WhatWasNotComputedIsNotFound) {
+  KvCache cache(4, 2, 4 * kCells);
+  ASSERT_TRUE(cache.extend(0, 2 * kCells));  // and the pass fails
+  cache.cut(0, 0);
+  EXPECT_EQ(cache.shared_cells(text(2 * kCells), 1000), 0U);
+  compute(cache, 0, text(kCells + 3));
+  ASSERT_TRUE(cache.extend(0, 10));
+  cache.cut(0, kCells + 3);
+  EXPECT_EQ(cache.shared_cells(text(2 * kCells), 1000), kCells + 3);
+}
+
+TEST(KvCache, WhatIsWrittenOverIsNotFoundAnyMore) {
+  KvCache cache(4, 2, 4 * kCells);
+  compute(cache, 0, text(2 * kCells));
+  cache.cut(0, kCells - 4);
+  std::vector<Token> other = text(kCells - 4);
+  const std::vector<Token> rest = text(kCells, 700);
+  other.insert(other.end(), rest.begin(), rest.end());
+  compute(cache, 0, rest);
+  EXPECT_EQ(cache.shared_cells(text(2 * kCells), 1000), kCells - 4)
+      << "its second page followed a first one that is gone";
+  EXPECT_EQ(cache.shared_cells(other, 1000), other.size());
+}
+
+TEST(KvCache, TwoThatComputeTheSameShareWithAThird) {
+  KvCache cache(8, 3, 8 * kCells);
+  const std::vector<Token> tokens = text(2 * kCells);
+  ASSERT_TRUE(cache.extend(0, 2 * kCells));
+  ASSERT_TRUE(cache.extend(1, 2 * kCells));
+  cache.commit(0, std::span(tokens).first(kCells));
+  cache.commit(1, tokens);  // its first page is full of what another holds already; its second follows that one's text
+  EXPECT_EQ(cache.adopt(2, tokens, 1000), 2 * kCells);
+  EXPECT_EQ(cache.pages(2)[0], cache.pages(0)[0]);
+  EXPECT_EQ(cache.pages(2)[1], cache.pages(1)[1]);
+}
+
+TEST(KvCache, WritingBehindACutIntoASharedPageCopiesItFirst) {
+  Copier copier;
+  KvCache cache(4, 2, 4 * kCells, &copier);
+  compute(cache, 0, text(kCells));
+  ASSERT_EQ(cache.adopt(1, text(kCells), 1000), kCells);
+  EXPECT_EQ(cache.can_cut(1, 7), 7U);
+  cache.cut(1, 7);
+  EXPECT_EQ(cache.pages_needed(1, 1), 1U);
+  compute(cache, 1, text(5, 900));
+  ASSERT_EQ(copier.copies.size(), 1U);
+  EXPECT_NE(cache.pages(1)[0], cache.pages(0)[0]);
+  EXPECT_EQ(cache.shared_cells(text(kCells), 1000), kCells) << "what the other holds is as it was";
+}
+
+TEST(KvCache, WhatCannotBeCopiedCanBeCutBackToWholePagesOnly) {
+  KvCache cache(4, 2, 4 * kCells);
+  compute(cache, 0, text(2 * kCells));
+  ASSERT_EQ(cache.adopt(1, text(2 * kCells), 1000), 2 * kCells);
+  EXPECT_EQ(cache.can_cut(1, kCells + 7), kCells);
+  cache.cut(1, kCells + 7);
+  EXPECT_EQ(cache.length(1), kCells);
+}
+
+// Against a model of it that keeps every sequence's text: no page is written by one while another holds it, and what is
+// shared is what the text says.
+TEST(KvCache, NeverMixesUpTextsWhateverTheHistory) {
+  struct Cells final : PageCopier {
+    std::map<PageIndex, std::vector<Token>> cells;
+    bool copy_page(PageIndex from, PageIndex to) override {
+      cells[to] = cells[from];
+      return true;
     }
-    std::set<std::uint32_t> used;
-    std::size_t held = 0;
-    for (std::uint32_t s = 0; s < 4; ++s) {
-      const std::uint32_t pages = (cache.length(s) + kCells - 1) / kCells;
-      held += pages;
-      for (std::uint32_t i = 0; i < pages; ++i) {
-        used.insert(cache.pages(s)[i]);
-        ASSERT_LT(cache.pages(s)[i], 13U);
+  } bytes;
+  std::mt19937 random(7);
+  KvCache cache(13, 4, 9 * kCells, &bytes);
+  std::vector<std::vector<Token>> texts(4);
+  const auto check = [&](std::uint32_t s) {
+    for (std::size_t i = 0; i < texts[s].size(); ++i) {
+      ASSERT_EQ(bytes.cells[cache.pages(s)[i / kCells]].at(i % kCells), texts[s][i]) << "sequence " << s << ", " << i;
+    }
+  };
+  for (int step = 0; step < 20000; ++step) {
+    const std::uint32_t s = random() % 4;
+    std::vector<Token>& own = texts[s];
+    switch (random() % 4) {
+      case 0: {  // few different texts, so that they meet again
+        cache.cut(s, 0);
+        own.clear();
+        std::vector<Token> wanted;
+        for (std::uint32_t i = random() % (4 * kCells); i > 0; --i)
+          wanted.push_back(static_cast<Token>(random() % 40 == 0));
+        own = wanted;
+        own.resize(cache.adopt(s, wanted, 1000));
+        break;
+      }
+      case 1: {
+        const std::uint32_t to = random() % (cache.length(s) + 1);
+        cache.cut(s, to);
+        own.resize(cache.length(s));
+        break;
+      }
+      default: {
+        std::vector<Token> more(random() % 50);
+        for (Token& token : more) token = static_cast<Token>(random() % 40 == 0);
+        const auto count = static_cast<std::uint32_t>(more.size());
+        const bool fits = count <= cache.room(s) && cache.pages_needed(s, count) <= cache.available_pages();
+        ASSERT_EQ(cache.extend(s, count), fits);
+        if (!fits) break;
+        const bool completed = random() % 5 != 0;
+        for (std::size_t i = 0; i < more.size(); ++i) {  // written in any case
+          std::vector<Token>& page = bytes.cells[cache.pages(s)[(own.size() + i) / kCells]];
+          page.resize(kCells);
+          page[(own.size() + i) % kCells] = completed ? more[i] : -1;
+        }
+        if (completed) {
+          cache.commit(s, more);
+          own.insert(own.end(), more.begin(), more.end());
+        } else {
+          cache.cut(s, static_cast<std::uint32_t>(own.size()));
+        }
       }
     }
-    ASSERT_EQ(used.size(), held);
+    ASSERT_EQ(cache.length(s), own.size());
+    for (std::uint32_t other = 0; other < 4; ++other) check(other);
+    std::set<PageIndex> held;
+    for (std::uint32_t other = 0; other < 4; ++other) {
+      held.insert(cache.pages(other), cache.pages(other) + (texts[other].size() + kCells - 1) / kCells);
+    }
+    ASSERT_EQ(cache.available_pages(), 13 - held.size());
   }
 }
 

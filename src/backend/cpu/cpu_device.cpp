@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "quant/kv_page.h"
 
 namespace loadline::cpu {
 
@@ -61,6 +62,11 @@ Error CpuDevice::no_memory() const {
 std::byte* CpuDevice::address(plan::RegionIndex region) const {
   const plan::Region& r = plan_.regions[region];
   return arenas_[r.arena].data() + r.offset.value;
+}
+
+std::span<std::byte> CpuDevice::host_memory(plan::RegionIndex region) {
+  if (region == plan::kNoRegion || arenas_[plan_.regions[region].arena].data() == nullptr) return {};
+  return {address(region), plan_.regions[region].size.value};
 }
 
 std::span<const std::byte> CpuDevice::weights() const {
@@ -149,6 +155,20 @@ void CpuDevice::read_tiles(const Rows& part, std::uint64_t first_tile, std::uint
 
 float* CpuDevice::crossing(model::ValueId value) {
   return reinterpret_cast<float*>(address(plan_.scratch[plan::kCpu].values[value]));
+}
+
+// A page's K, or V, of all heads lies together.
+bool CpuDevice::copy_page(std::uint32_t from, std::uint32_t to) {
+  const std::uint64_t pages = plan_.shape.context / quant::kKvPageCells;
+  if (from >= pages || to >= pages) return false;
+  for (const plan::KvRegions& kv : plan_.kv) {
+    for (const plan::RegionIndex region : {kv.k, kv.v}) {
+      if (region == plan::kNoRegion || arenas_[plan_.regions[region].arena].data() == nullptr) continue;
+      const std::uint64_t bytes = plan_.regions[region].size.value / pages;
+      std::memcpy(address(region) + to * bytes, address(region) + from * bytes, bytes);
+    }
+  }
+  return true;
 }
 
 const float* CpuDevice::logits() {

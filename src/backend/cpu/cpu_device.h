@@ -25,26 +25,23 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
   CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
             const backend::StopFlag& stop);
 
-  // After the uploads and before `prepare`: from here on no page is new. Throws Error(DoesNotFit) where the system has
-  // no more memory.
-  void populate(const backend::StopFlag& stop);
-
+  void populate(const backend::StopFlag& stop) override;
   void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
               std::span<const std::byte> data) override;
   void prepare() override;
   bool run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) override;
   float* crossing(model::ValueId value) override;
+  bool copy_page(std::uint32_t from, std::uint32_t to) override;
   const float* logits() override;
   [[nodiscard]] Bytes allocated() const override;
   void read(std::span<const Rows> all) noexcept override;
 
-  // Before the first run, where the plan streams weights: who brings them.
-  void set_gate(backend::WeightGate* gate) { gate_ = gate; }
+  void set_gate(backend::WeightGate* gate) override { gate_ = gate; }
+  [[nodiscard]] std::span<std::byte> host_memory(plan::RegionIndex region) override;
+  [[nodiscard]] std::span<const std::byte> weights() const override;
 
   // Address of a region of an arena in RAM.
   [[nodiscard]] std::byte* address(plan::RegionIndex region) const;
-  // The memory that holds the weights; empty where there is none.
-  [[nodiscard]] std::span<const std::byte> weights() const;
 
  private:
   void populate(HostArena& arena, const backend::StopFlag& stop);

@@ -5,6 +5,7 @@
 #include <functional>
 #include <string_view>
 
+#include "backend/device.h"
 #include "backend/vulkan/commands.h"
 #include "backend/vulkan/context.h"
 #include "backend/vulkan/memory.h"
@@ -12,10 +13,7 @@
 
 namespace loadline::vulkan {
 
-struct Peaks {
-  double read_bandwidth = 0;  // bytes/s of the device's memory
-  double float_ops = 0;       // float32 operations/s, a multiply-add counts two
-};
+using backend::Peaks;
 
 // Reads `size` bytes at `memory` (cut to whole 64 KiB; larger than the device's caches, to be of use), and may change a
 // word at `word`. Takes about a tenth of a second. Throws Error(DeviceFailure).

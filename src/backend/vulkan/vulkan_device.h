@@ -41,12 +41,11 @@ class VulkanDevice final : public backend::Device {
   const float* logits() override;
   [[nodiscard]] Bytes allocated() const override;
 
-  // What the GPU can do at most, over the weights it holds. Between passes. Throws Error(DeviceFailure).
-  Peaks measure();
+  [[nodiscard]] bool holds_ram() const override { return context_.limits().software; }
+  [[nodiscard]] std::string remark() const override { return remark_; }
+  Peaks measure() override;
 
   [[nodiscard]] const Context& context() const { return context_; }
-  // What a user should know of this device, in a sentence; mostly empty. After `prepare`.
-  [[nodiscard]] const std::string& remark() const { return remark_; }
   [[nodiscard]] std::size_t pipelines_made() const { return pipelines_.made(); }
 
  private:

@@ -1,0 +1,70 @@
+#include "engine/devices.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "backend/cpu/cpu_device.h"
+#include "backend/vulkan/vulkan_device.h"
+#include "hardware/probe.h"
+
+namespace loadline::engine {
+namespace {
+
+// $XDG_CACHE_HOME/loadline, or ~/.cache/loadline; empty where there is neither.
+std::filesystem::path user_cache_folder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && *cache == '/') return std::filesystem::path(cache) / "loadline";
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && *home == '/') return std::filesystem::path(home) / ".cache/loadline";
+  return {};
+}
+
+// Adds to `bytes` what the process comes to hold of RAM while this lives.
+class DriverShare {
+ public:
+  explicit DriverShare(Bytes& bytes) : bytes_(bytes), before_(hardware::held_memory()) {}
+  ~DriverShare() {
+    const Bytes now = hardware::held_memory();
+    bytes_ += now - std::min(now, before_);
+  }
+  DriverShare(const DriverShare&) = delete;
+  DriverShare& operator=(const DriverShare&) = delete;
+
+ private:
+  Bytes& bytes_;
+  Bytes before_;
+};
+
+}  // namespace
+
+Devices make_devices(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
+                     const backend::StopFlag& stop, Bytes& drivers_held) {
+  Devices devices(plan.scratch.size());
+  auto cpu = std::make_unique<cpu::CpuDevice>(model, program, plan, pool, stop);
+  for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
+    if (plan.scratch[i].host_staging == plan::kNoRegion) continue;
+    vulkan::DeviceOptions options;
+    options.device = plan.tiers[i].device;
+    options.cache_folder = user_cache_folder();
+    const DriverShare share(drivers_held);
+    auto gpu = std::make_unique<vulkan::VulkanDevice>(model, program, plan, i, options);
+    gpu->set_source(cpu.get());
+    devices[i] = std::move(gpu);
+  }
+  devices[plan::kCpu] = std::move(cpu);
+  return devices;
+}
+
+void prepare_devices(Devices& devices, Bytes& drivers_held) {
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    if (devices[i] == nullptr) continue;
+    if (i == plan::kCpu) {
+      devices[i]->prepare();
+    } else {
+      const DriverShare share(drivers_held);
+      devices[i]->prepare();
+    }
+  }
+}
+
+}  // namespace loadline::engine

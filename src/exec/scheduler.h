@@ -1,0 +1,179 @@
+// Scheduler: runs all sessions of a model, a pass at a time. `step` makes one pass of the next tokens of all sessions
+// that generate and of as much of the waiting prompts as fits beside them; sessions join, and are cancelled, at any
+// time and from any thread. It owns which sessions there are and what each has; cells are the KvCache's, arithmetic the
+// devices'.
+//
+// A session alone has the whole pass: its prompt goes in full batches, which a newcomer may have abandoned once, and
+// cancelling it ends the pass at once. A pass that is shared is by prediction no longer than a bound, and runs to its
+// end. Every step gives each session that generates a token, in turn where there are more than a pass has rows of
+// logits; the prompts share what is left of the pass equally.
+//
+// A prompt is begun only where its cells are there for all of it. A session that generates takes pages as it grows; one
+// that finds none waits until another ends, and where all wait, the one that joined last ends: its context is full.
+//
+// Sessions that begin alike compute what they share once: one whose prompt begins as another's that is being read waits
+// for that part of it.
+//
+// What is promised of texts: a session gets the same tokens whatever else runs, as far as its logits are the same. The
+// CPU computes a token that is generated as if it were alone (Rounding::AsAlone) in every pass that has nothing else
+// than such tokens. A pass that also reads a prompt, or a beginning that was computed in other parts than it would have
+// been alone, may change the last bits of logits, and so which of two almost equally likely tokens is drawn.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "exec/executor.h"
+#include "exec/pace.h"
+#include "exec/session.h"
+
+namespace loadline::exec {
+
+struct SchedulerOptions {
+  double longest_shared_pass = 0.5;  // s, by prediction
+  bool learn = true;                 // correct predictions by what passes take
+  // For tests; else the system's steady clock, in seconds.
+  std::function<double()> clock = {};
+};
+
+// One thread calls `step`; every other function may be called from any thread, also while a step runs. Allocates only
+// when constructed.
+class Scheduler {
+ public:
+  // `executor` outlives it, and is used by nobody else while there are sessions.
+  explicit Scheduler(Executor& executor, SchedulerOptions options = {});
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // A session more, which runs from the next step on. nullopt where the plan's sessions are all taken. Throws
+  // Error(BadInput) for a prompt that is empty, that has tokens outside the vocabulary, or that is longer than the
+  // context. `client` is called until it was told that the session has ended.
+  std::optional<SessionId> join(const SessionOptions& options, SessionClient& client);
+
+  // Ends a session: its client is told, and its cells are free, when the running pass ends, which is at once where the
+  // session is alone in it. Returns at once. False where it has ended already, or is about to.
+  bool cancel(SessionId session);
+  void cancel_all();
+
+  // One pass. True while there are sessions. Where `stop` is given, setting it ends the pass, and every session stays
+  // as it was (in its place, `cancel` takes effect when the pass ends). Throws what a device throws: the sessions of
+  // that pass have then failed, and all others are as they were.
+  bool step(const StopFlag* stop = nullptr);
+
+  // Blocks until there is a session, or `wake` is called, which may be before.
+  void wait_for_work();
+  void wake();
+
+  // Sessions that there are, and places for more.
+  [[nodiscard]] std::uint32_t sessions() const;
+  [[nodiscard]] std::uint32_t free_places() const;
+  // What they do.
+  struct Activity {
+    std::uint32_t waiting = 0, reading = 0, generating = 0;
+    std::uint32_t held_pages = 0;  // of the cache; one that several share counts once
+    std::uint64_t passes = 0;      // so far
+    std::uint64_t prompt_tokens = 0, shared_tokens = 0, generated_tokens = 0;
+  };
+  // As the last step left it.
+  [[nodiscard]] Activity activity() const;
+
+ private:
+  static constexpr std::uint32_t kNoSession = 0xFFFFFFFFU;
+  enum class State : std::uint8_t { Free, Arriving, Waiting, Reading, Generating };
+  struct Session {
+    // Guarded by the mutex.
+    State state = State::Free;  // changed by the stepping thread alone, but from Free to Arriving
+    bool cancelled = false;
+    bool in_pass = false;    // of the pass that runs
+    bool abandoned = false;  // a pass of its prompt was, for a newcomer
+    std::uint32_t generation = 0;
+
+    // The stepping thread's from the first step on.
+    SessionClient* client = nullptr;
+    SessionOptions options;
+    std::uint64_t order = 0;            // of joining
+    std::size_t read = 0;               // tokens of the prompt that are in the cache
+    Token next = 0;                     // drawn last; no row has followed it yet
+    std::span<const Token> drafts;      // of the pass that runs
+    std::uint32_t leader = kNoSession;  // the session whose prompt begins alike ...
+    SessionId leader_id = 0;            // ... if it still is that one ...
+    std::size_t led = 0;                // ... and how many tokens are alike
+    double begun = 0;                   // s, by the clock
+    double prompt_done = 0;
+    SessionResult result;
+  };
+  // What a session has in the pass: tokens and the rows of logits behind them.
+  struct Member {
+    std::uint32_t session;
+    std::span<const Token> tokens;
+    Want want;
+  };
+  // The pass that runs, for those who cancel or join meanwhile. Guarded by the mutex.
+  struct Running {
+    std::uint32_t going_on = 0;              // sessions of it that are not cancelled
+    std::uint32_t lone_prompt = kNoSession;  // the one whose prompt has all of it and may be abandoned
+    double until = 0;                        // by the clock, by prediction
+  };
+
+  [[nodiscard]] SessionId id_of(std::uint32_t index) const;
+  [[nodiscard]] double now() const { return options_.clock(); }
+  void require_prompt(const SessionOptions& options) const;
+  void receive();
+  void end_cancelled();
+  void find_leader(std::uint32_t index);
+  [[nodiscard]] bool is_led(const Session& session) const;
+  void begin_prompts();
+  void compose();
+  // What a pass has left for sessions that generate.
+  struct Left {
+    std::uint32_t sessions = 0;  // that have not had their turn
+    std::uint32_t rows = 0, tokens = 0, pages = 0;
+    bool prompts = false;  // there are prompts too
+  };
+  void add_generating(std::uint32_t readers);
+  void add_one_generating(std::uint32_t index, Left& left);
+  void add_prompts(std::uint32_t readers);
+  [[nodiscard]] std::uint32_t prompt_tokens_now(std::uint32_t readers) const;
+  void share_among_prompts(std::uint32_t tokens, std::uint32_t readers);
+  void end_one_of_the_stuck();
+  bool run(const StopFlag* stop);
+  void finish_pass();
+  void finish_prompt_part(const Member& member, std::size_t row);
+  void draw_rows(std::uint32_t index, std::size_t row);
+  [[nodiscard]] std::uint64_t tokens_left(const Session& session) const;
+  [[nodiscard]] bool is_cancelled(const Session& session) const;
+  void set_state(std::uint32_t index, State state);
+  void end(std::uint32_t index, Ending ending, std::exception_ptr error = nullptr);
+  template <class Function>
+  bool guarded(std::uint32_t index, Function&& function);
+
+  Executor& executor_;
+  SchedulerOptions options_;
+  Pace pace_;
+  std::vector<Session> sessions_;     // per sequence of the plan
+  std::vector<std::uint32_t> turns_;  // live sessions in the order in which they joined
+  std::vector<Member> prompts_;       // of the pass
+  std::vector<Member> generating_;    // of the pass
+  std::vector<Member> members_;       // both, in the order of the pass
+  std::vector<Input> inputs_;         // the same for the executor
+  std::vector<Token> tokens_;         // what sessions that generate have in the pass
+  std::uint32_t rows_ = 0;            // of logits, taken of the pass
+  std::uint64_t last_served_ = 0;     // order of the session that was the last to get a row, where not all did
+  bool stuck_ = false;                // the last pass left out a session that found no page
+  Activity activity_;                 // guarded by the mutex
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool woken_ = false;
+  std::uint64_t joined_ = 0;
+  Running running_;
+  StopFlag pass_stop_{false};
+};
+
+}  // namespace loadline::exec

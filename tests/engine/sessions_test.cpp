@@ -1,0 +1,140 @@
+// A loaded model holds itself to its plan, and runs sessions side by side. With the demo model, which is always there.
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "engine/loaded.h"
+#include "support/test_data.h"
+
+namespace loadline::engine {
+namespace {
+
+using test::Listener;
+using test::Wanted;
+
+struct Parts {
+  gguf::Model model;
+  model::Program program;
+  plan::Plan plan;
+};
+
+Parts demo(std::uint32_t sequences = 1, std::uint32_t context = 256) {
+  const std::filesystem::path file = test::source_dir() / "models/demo.gguf";
+  plan::Options options;
+  options.context = context;
+  options.sequences = sequences;
+  options.threads = 2;
+  gguf::Model model = gguf::open_model(file);
+  model::Program program = model::build_program(model);
+  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options);
+  return {std::move(model), std::move(program), std::move(plan)};
+}
+
+std::unique_ptr<Engine> load(Parts parts, Engine::Options options) {
+  return Engine::load(std::move(parts.model), std::move(parts.program), std::move(parts.plan), {}, test::kNeverStop,
+                      std::move(options));
+}
+
+// The sentence of the Error that it throws; empty where it throws none.
+template <class Function>
+std::string refusal(Function&& function) {
+  try {
+    function();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::Internal);
+    return error.what();
+  }
+  return {};
+}
+
+TEST(Verification, AfterLoadingAProcessThatHoldsMoreThanPlannedIsRefusedWithTheRowAndBothNumbers) {
+  Parts parts = demo();
+  const Bytes planned = plan::tier_total(parts.plan, plan::kCpu);
+  Engine::Options options;
+  options.held_memory = [&] { return planned + Bytes(1); };
+  const std::string sentence = refusal([&] { load(std::move(parts), options); });
+  EXPECT_NE(sentence.find(std::to_string(planned.value)), std::string::npos) << sentence;
+  EXPECT_NE(sentence.find(std::to_string(planned.value + 1)), std::string::npos) << sentence;
+  EXPECT_NE(sentence.find("runtime"), std::string::npos) << sentence;
+}
+
+TEST(Verification, AfterTheLastPassItIsComparedAgain) {
+  Parts parts = demo();
+  const Bytes planned = plan::tier_total(parts.plan, plan::kCpu);
+  Bytes held = planned;
+  Engine::Options options;
+  options.held_memory = [&] { return held; };
+  const auto engine = load(std::move(parts), options);
+  Listener listener({.most = 2});
+  const std::vector<Token> prompt = {1, 2, 3};
+  exec::SessionOptions session;
+  session.prompt = prompt;
+  session.most_tokens = 2;
+  ASSERT_TRUE(engine->scheduler().join(session, listener));
+  listener.wanted.on_token = [&](Token) { held = planned + Bytes(4096); };
+  EXPECT_NE(refusal([&] { engine->run(test::kNeverStop); }), "");
+  EXPECT_EQ(listener.tokens.size(), 2U);
+}
+
+TEST(Verification, WhatTheCallerHoldsIsItsOwnAffairAndSoIsAProcessOfSeveralModels) {
+  Parts parts = demo();
+  const Bytes planned = plan::tier_total(parts.plan, plan::kCpu);
+  Engine::Options options;
+  options.held_memory = [&] { return planned + Bytes(1000); };
+  options.of_caller = Bytes(1000);
+  EXPECT_NE(load(std::move(parts), options), nullptr);
+  options.of_caller = Bytes(999);
+  EXPECT_NE(refusal([&] { load(demo(), options); }), "");
+  options.alone = false;
+  EXPECT_NE(load(demo(), options), nullptr);
+}
+
+// Sessions that only generate compute each token as if it were alone.
+TEST(Sessions, ThatGenerateTogetherGetTheTextEachGetsAlone) {
+  const std::vector<std::vector<Token>> prompts = {
+      {1, 40, 41, 42, 43, 44}, {1, 90, 91, 92, 93, 94, 95, 96}, {1, 200, 201, 202, 203}};
+  std::vector<std::vector<Token>> alone;
+  for (const auto& prompt : prompts) {
+    const auto engine = load(demo(1), test::not_alone());
+    alone.push_back(test::generate(*engine, prompt, {.most = 40}).tokens);
+  }
+  const auto engine = load(demo(3, 512), test::not_alone());
+  std::vector<std::unique_ptr<Listener>> listeners;
+  for (const auto& prompt : prompts) {
+    listeners.push_back(std::make_unique<Listener>(Wanted{.most = 40}));
+    exec::SessionOptions session;
+    session.prompt = prompt;
+    session.most_tokens = 40;
+    ASSERT_TRUE(engine->scheduler().join(session, *listeners.back()));
+  }
+  engine->run(test::kNeverStop);
+  for (std::size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(listeners[i]->tokens, alone[i]) << i;
+}
+
+TEST(Sessions, ThatBeginAlikeShareTheCellsOfTheRealCache) {
+  std::vector<Token> prompt = {1};
+  for (Token token = 0; token < 70; ++token) prompt.push_back(10 + token * 7 % 300);
+  const auto engine = load(demo(2, 512), test::not_alone());
+  const std::vector<Token> first = test::generate(*engine, prompt, {.most = 30}).tokens;
+  Listener again({.most = 30});
+  exec::SessionOptions session;
+  session.prompt = prompt;
+  session.most_tokens = 30;
+  ASSERT_TRUE(engine->scheduler().join(session, again));
+  engine->run(test::kNeverStop);
+  EXPECT_EQ(again.result.shared_tokens, 70U) << "a partly filled page is copied";
+  EXPECT_EQ(again.tokens, first);
+}
+
+TEST(Sessions, TwoModelsInOneProcessDoNotKnowOfEachOther) {
+  const auto one = load(demo(), test::not_alone());
+  const std::vector<Token> prompt = {1, 40, 41, 42, 43, 44};
+  const std::vector<Token> text = test::generate(*one, prompt, {.most = 10}).tokens;
+  {
+    const auto two = load(demo(), test::not_alone());
+    EXPECT_EQ(test::generate(*two, prompt, {.most = 10}).tokens, text);
+  }
+  EXPECT_EQ(test::generate(*one, prompt, {.most = 10}).tokens, text);
+}
+
+}  // namespace
+}  // namespace loadline::engine
