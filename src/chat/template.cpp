@@ -16,19 +16,23 @@ namespace {
 
 // Templates of real models have up to 40 KiB.
 constexpr std::size_t kLongestSource = std::size_t{4} << 20;
+constexpr std::size_t kLongestMessage = 2000;
 
 TemplateError render_error(const jinja::Failure& failure) {
   const std::string message = failure.what();
   switch (failure.kind()) {
     case jinja::Failure::Kind::Raised:
-      return {TemplateError::Kind::Refused, fmt::format("the chat template refuses this conversation: \"{}\"", message),
+      return {TemplateError::Kind::Refused,
+              fmt::format("the chat template refuses this conversation: \"{}\"", printable(message, kLongestMessage)),
               message, failure.line};
     case jinja::Failure::Kind::Limit:
       return {TemplateError::Kind::TooLarge,
-              fmt::format("the chat template was stopped in line {}: {}", failure.line, message), message,
-              failure.line};
+              fmt::format("the chat template was stopped in line {}: {}", failure.line,
+                          printable(message, kLongestMessage)),
+              message, failure.line};
     default:
-      return {TemplateError::Kind::Failed, fmt::format("the chat template fails in line {}: {}", failure.line, message),
+      return {TemplateError::Kind::Failed,
+              fmt::format("the chat template fails in line {}: {}", failure.line, printable(message, kLongestMessage)),
               message, failure.line};
   }
 }
@@ -84,7 +88,8 @@ Template::Template(std::string_view source) : source_(source) {
     tree_ = jinja::parse(source);
   } catch (const jinja::Failure& failure) {
     throw TemplateError(TemplateError::Kind::Unparsable,
-                        fmt::format("the chat template cannot be read, line {}: {}", failure.line, failure.what()),
+                        fmt::format("the chat template cannot be read, line {}: {}", failure.line,
+                                    printable(failure.what(), kLongestMessage)),
                         failure.what(), failure.line);
   }
 }

@@ -1,0 +1,729 @@
+#include "chat/output_parser.h"
+
+#include <algorithm>
+
+#include "chat/json_scan.h"
+
+namespace loadline::chat {
+namespace {
+
+constexpr std::string_view kBlanks = " \t\r\n";
+constexpr std::size_t kLongestCall = std::size_t{4} << 20;  // what is longer is text
+constexpr std::size_t kOftenBelow = 4096;  // shorter calls are read again at every piece, longer ones as they grow
+
+// Marks that may stand at the very end of an answer, and are none of it.
+constexpr std::string_view kEndMarks[] = {
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|end|>",
+    "</s>",
+    "<end_of_turn>",
+    "<|eot|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<｜end▁of▁sentence｜>",
+    "<|return|>",
+    "<|call|>",
+    "<turn|>",
+    "<|end_of_turn|>",
+    "<|user|>",
+    "<|observation|>",
+    "[e~[",
+    "<eos>",
+    "<|end_of_role|>",
+};
+
+bool is_blank(char c) { return kBlanks.find(c) != std::string_view::npos; }
+
+// How many bytes at the end of `text` may be the beginning of `mark`, which is not all there.
+std::size_t partial_length(std::string_view text, std::string_view mark) {
+  const std::size_t longest = std::min(text.size(), mark.size() - 1);
+  for (std::size_t length = longest; length > 0; --length) {
+    if (text.ends_with(mark.substr(0, length))) return length;
+  }
+  return 0;
+}
+
+Reading hermes(std::string_view text, const ReadContext& context) {
+  const std::string_view closers[] = {"</tool_call>"};
+  return read_json_calls(text, "<tool_call>", closers, context);
+}
+
+Reading bare_json(std::string_view text, const ReadContext& context) { return read_json_calls(text, "", {}, context); }
+
+Reading bare_python(std::string_view text, const ReadContext& context) {
+  return read_python_calls(text, "", "", context);
+}
+
+template <const char* kOpen, const char* kClose>
+Reading marked_json(std::string_view text, const ReadContext& context) {
+  const std::string_view closers[] = {kClose};
+  return read_json_calls(text, kOpen, closers, context);
+}
+
+template <const char* kOpen, const char* kClose>
+Reading marked_python(std::string_view text, const ReadContext& context) {
+  return read_python_calls(text, kOpen, kClose, context);
+}
+
+constexpr char kToolCallBar[] = "<|tool_call|>";
+constexpr char kToolCallBarEnd[] = "<|/tool_call|>";
+constexpr char kFunctools[] = "functools";
+constexpr char kNothing[] = "<|/functools|>";
+constexpr char kToolcall[] = "<TOOLCALL>";
+constexpr char kToolcallEnd[] = "</TOOLCALL>";
+constexpr char kPrefix[] = "<|tools_prefix|>";
+constexpr char kSuffix[] = "<|tools_suffix|>";
+constexpr char kStartAction[] = "<|START_ACTION|>";
+constexpr char kEndAction[] = "<|END_ACTION|>";
+constexpr char kCallStart[] = "<|tool_call_start|>";
+constexpr char kCallEnd[] = "<|tool_call_end|>";
+constexpr char kPythonStart[] = "<|python_start|>";
+constexpr char kPythonEnd[] = "<|python_end|>";
+constexpr char kToolCode[] = "```tool_code";
+constexpr char kFence[] = "```";
+constexpr char kFunctionCalls[] = "<function_calls>";
+constexpr char kFunctionCallsEnd[] = "</function_calls>";
+
+constexpr TagStyle kQwenTags = {"<tool_call>", "</tool_call>", "<function=", ">",
+                                "</function>", "<parameter=",  ">",          "</parameter>"};
+constexpr TagStyle kSeedTags = {"<seed:tool_call>", "</seed:tool_call>", "<function=", ">",
+                                "</function>",      "<parameter=",       ">",          "</parameter>"};
+constexpr TagStyle kMiniMaxTags = {
+    "<minimax:tool_call>", "</minimax:tool_call>", "<invoke name=\"", "\">", "</invoke>", "<parameter name=\"", "\">",
+    "</parameter>"};
+constexpr TagStyle kInvokeTags = {
+    "<function_calls>", "</function_calls>", "<invoke name=\"", "\">", "</invoke>", "<parameter name=\"", "\">",
+    "</parameter>"};
+constexpr TagStyle kDsmlTags = {"<｜DSML｜function_calls>",
+                                "</｜DSML｜function_calls>",
+                                "<｜DSML｜invoke name=\"",
+                                "\">",
+                                "</｜DSML｜invoke>",
+                                "<｜DSML｜parameter name=\"",
+                                ">",
+                                "</｜DSML｜parameter>",
+                                true};
+constexpr TagStyle kDsmlToolTags = {"<｜DSML｜tool_calls>",
+                                    "</｜DSML｜tool_calls>",
+                                    "<｜DSML｜invoke name=\"",
+                                    "\">",
+                                    "</｜DSML｜invoke>",
+                                    "<｜DSML｜parameter name=\"",
+                                    ">",
+                                    "</｜DSML｜parameter>",
+                                    true};
+
+template <const TagStyle& kStyle>
+Reading tagged(std::string_view text, const ReadContext& context) {
+  return read_tagged_calls(text, kStyle, context);
+}
+
+constexpr SectionStyle kDeepSeek = {"<｜tool▁calls▁begin｜>",
+                                    "<｜tool▁calls▁end｜>",
+                                    "<｜tool▁call▁begin｜>",
+                                    "",
+                                    "<｜tool▁sep｜>",
+                                    "<｜tool▁call▁end｜>",
+                                    false,
+                                    true};
+constexpr SectionStyle kKimi = {"<|tool_calls_section_begin|>",
+                                "<|tool_calls_section_end|>",
+                                "<|tool_call_begin|>",
+                                "",
+                                "<|tool_call_argument_begin|>",
+                                "<|tool_call_end|>",
+                                true,
+                                false};
+constexpr SectionStyle kSolar = {"<|tool_calls|>",
+                                 "",
+                                 "<|tool_call:begin|>",
+                                 "<|tool_call:name|>",
+                                 "<|tool_call:args|>",
+                                 "<|tool_call:end|>",
+                                 false,
+                                 false};
+
+template <const SectionStyle& kStyle>
+Reading section(std::string_view text, const ReadContext& context) {
+  return read_section(text, kStyle, context);
+}
+
+}  // namespace
+
+void OutputParser::choose_openers() {
+  switch (format_) {
+    case OutputFormat::ReasoningOnly:
+    case OutputFormat::Harmony:
+    case OutputFormat::FunctionaryRecipients: break;
+    case OutputFormat::GenericJson:
+      openers_ = {{"```json", read_fenced_json}};
+      bare_ = bare_json;
+      break;
+    case OutputFormat::CommandR:
+      openers_ = {{"<|START_ACTION|>", marked_json<kStartAction, kEndAction>},
+                  {"Action:", read_action},
+                  {"<|START_RESPONSE|>", nullptr},
+                  {"<|END_RESPONSE|>", nullptr},
+                  {"<|START_TEXT|>", nullptr},
+                  {"<|END_TEXT|>", nullptr}};
+      break;
+    case OutputFormat::DeepSeek:
+      openers_ = {{"<｜tool▁calls▁begin｜>", section<kDeepSeek>}, {"<｜tool▁call▁begin｜>", section<kDeepSeek>}};
+      break;
+    case OutputFormat::DeepSeekDsml:
+      openers_ = {{"<｜DSML｜function_calls>", tagged<kDsmlTags>}, {"<｜DSML｜tool_calls>", tagged<kDsmlToolTags>}};
+      break;
+    case OutputFormat::FunctionTag:
+      openers_ = {{"<function=", read_function_tag}, {"<|python_tag|>", read_python_tag}};
+      break;
+    case OutputFormat::Gemma3: openers_ = {{"```tool_code", marked_python<kToolCode, kFence>}}; break;
+    case OutputFormat::Gemma4: openers_ = {{"<|tool_call>", read_gemma_call}}; break;
+    case OutputFormat::Glm: openers_ = {{"<tool_call>", read_glm_call}}; break;
+    case OutputFormat::Granite:
+      openers_ = {{"<|tool_call|>", marked_json<kToolCallBar, kToolCallBarEnd>},
+                  {"<tool_call>", hermes},
+                  {"<response>", nullptr},
+                  {"</response>", nullptr}};
+      break;
+    case OutputFormat::Hermes: openers_ = {{"<tool_call>", hermes}}; break;
+    case OutputFormat::JsonList:
+      openers_ = {{"<TOOLCALL>", marked_json<kToolcall, kToolcallEnd>},
+                  {"<|tools_prefix|>", marked_json<kPrefix, kSuffix>}};
+      break;
+    case OutputFormat::Kimi:
+      openers_ = {{"<|tool_calls_section_begin|>", section<kKimi>}, {"<|tool_call_begin|>", section<kKimi>}};
+      break;
+    case OutputFormat::Llama3:
+      openers_ = {{"<|python_tag|>", read_python_tag}, {"<function=", read_function_tag}};
+      bare_ = bare_json;
+      break;
+    case OutputFormat::Llama4Pythonic:
+      openers_ = {{"<|python_start|>", marked_python<kPythonStart, kPythonEnd>}};
+      bare_ = bare_python;
+      break;
+    case OutputFormat::Mistral: openers_ = {{"[TOOL_CALLS]", read_mistral_calls}}; break;
+    case OutputFormat::Olmo: openers_ = {{"<function_calls>", marked_python<kFunctionCalls, kFunctionCallsEnd>}}; break;
+    case OutputFormat::Phi4:
+      openers_ = {{"functools", marked_json<kFunctools, kNothing>},
+                  {"<|tool_call|>", marked_json<kToolCallBar, kToolCallBarEnd>}};
+      break;
+    case OutputFormat::Pythonic:
+      openers_ = {{"<|tool_call_start|>", marked_python<kCallStart, kCallEnd>}};
+      bare_ = bare_python;
+      break;
+    case OutputFormat::QwenCoder:
+      openers_ = {{"<tool_call>", tagged<kQwenTags>},
+                  {"<seed:tool_call>", tagged<kSeedTags>},
+                  {"<function=", tagged<kQwenTags>}};
+      break;
+    case OutputFormat::Solar:
+      openers_ = {{"<|tool_calls|>", section<kSolar>},
+                  {"<|tool_call:begin|>", section<kSolar>},
+                  {"<|begin|>assistant", nullptr},
+                  {"<|content|>", nullptr}};
+      break;
+    case OutputFormat::XmlInvoke:
+      openers_ = {{"<minimax:tool_call>", tagged<kMiniMaxTags>},
+                  {"<function_calls>", tagged<kInvokeTags>},
+                  {"<invoke name=\"", tagged<kMiniMaxTags>},
+                  {"<seed:tool_call>", tagged<kSeedTags>},
+                  {"<tool_call>", tagged<kQwenTags>}};
+      break;
+  }
+}
+
+OutputParser::OutputParser(OutputFormat format, const Tools& tools, std::string_view prompt_end)
+    : format_(format), tools_(tools) {
+  choose_openers();
+  while (!prompt_end.empty() && is_blank(prompt_end.back())) prompt_end.remove_suffix(1);
+  if (format_ == OutputFormat::Harmony) {
+    state_ = State::Header;
+    return;
+  }
+  if (format_ == OutputFormat::FunctionaryRecipients && prompt_end.ends_with(">>>")) state_ = State::Recipient;
+  for (const ReasoningMarks& marks : reasoning_marks()) {
+    if (!prompt_end.ends_with(marks.open)) continue;
+    state_ = State::Reasoning;
+    close_ = marks.close;
+    break;
+  }
+}
+
+void OutputParser::push(std::string_view text, std::vector<OutputEvent>& events) {
+  pending_ += text;
+  events_ = &events;
+  run(false);
+}
+
+void OutputParser::finish(std::vector<OutputEvent>& events) {
+  events_ = &events;
+  retry_at_ = 0;
+  run(true);
+  if (answer_.calls.empty() && !blanks_.empty() && !answer_.content.empty()) {
+    answer_.content += blanks_;
+    emit(OutputEvent::Kind::Content, blanks_);
+  }
+  blanks_.clear();
+}
+
+Answer OutputParser::answer() const {
+  Answer out = answer_;
+  for (const CallDraft& call : shown_) {
+    if (call.complete) out.calls.push_back({call.name, call.arguments, call.id});
+  }
+  return out;
+}
+
+void OutputParser::run(bool final) {
+  while (true) {
+    Step step = Step::Wait;
+    switch (state_) {
+      case State::Content: step = content_step(final); break;
+      case State::Reasoning: step = reasoning_step(final); break;
+      case State::Header: step = header_step(final); break;
+      case State::Body: step = body_step(final); break;
+      case State::Recipient: step = recipient_step(final); break;
+      case State::RecipientBody: step = recipient_body_step(final); break;
+    }
+    if (step == Step::Wait) return;
+  }
+}
+
+void OutputParser::emit(OutputEvent::Kind kind, std::string_view text, std::size_t call) {
+  if (text.empty() && (kind == OutputEvent::Kind::Content || kind == OutputEvent::Kind::Reasoning)) return;
+  const bool grows = !events_->empty() && events_->back().kind == kind && events_->back().call == call &&
+                     (kind == OutputEvent::Kind::Content || kind == OutputEvent::Kind::Reasoning ||
+                      kind == OutputEvent::Kind::CallArguments);
+  if (grows) {
+    events_->back().text += text;
+  } else {
+    events_->push_back({kind, std::string(text), call});
+  }
+}
+
+void OutputParser::consume(std::size_t count) {
+  pending_.erase(0, count);
+  retry_at_ = 0;
+}
+
+// White space at the end waits for what comes behind it; at the beginning, behind a mark, it is dropped.
+void OutputParser::add_content(std::string_view text) {
+  if (text.empty()) return;
+  if (after_mark_ && answer_.content.empty()) {
+    while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+    if (text.empty()) return;
+  }
+  const std::size_t last = text.find_last_not_of(kBlanks);
+  if (last == std::string_view::npos) {
+    blanks_ += text;
+    return;
+  }
+  const std::string out = blanks_ + std::string(text.substr(0, last + 1));
+  blanks_ = text.substr(last + 1);
+  at_start_ = false;
+  after_mark_ = false;
+  answer_.content += out;
+  emit(OutputEvent::Kind::Content, out);
+}
+
+void OutputParser::add_reasoning(std::string_view text) {
+  if (answer_.reasoning.empty()) {
+    while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  }
+  const std::size_t last = text.find_last_not_of(kBlanks);
+  if (last == std::string_view::npos) {
+    reasoning_blanks_ += text;
+    return;
+  }
+  const std::string out = reasoning_blanks_ + std::string(text.substr(0, last + 1));
+  reasoning_blanks_ = text.substr(last + 1);
+  answer_.reasoning += out;
+  emit(OutputEvent::Kind::Reasoning, out);
+}
+
+void OutputParser::begin_reasoning(std::string_view close) {
+  state_ = State::Reasoning;
+  close_ = close;
+  if (!answer_.reasoning.empty()) reasoning_blanks_ = "\n";
+  blanks_.clear();
+}
+
+// How much at the end of `text` must wait, as it may become a mark.
+std::size_t OutputParser::held_back(std::string_view text) const {
+  std::size_t held = 0;
+  for (const Opener& opener : openers_) held = std::max(held, partial_length(text, opener.mark));
+  for (const std::string_view mark : kEndMarks) {
+    held = std::max(held, text.ends_with(mark) ? mark.size() : partial_length(text, mark));
+  }
+  return held;
+}
+
+// ---- calls ----
+
+void OutputParser::show_calls(const std::vector<CallDraft>& calls) {
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    const CallDraft& call = calls[i];
+    const std::size_t number = answer_.calls.size() + i;
+    if (i >= shown_.size()) {
+      if (call.name.empty()) return;
+      shown_.push_back({call.name, "", "", false});
+      emit(OutputEvent::Kind::CallBegins, call.name, number);
+    }
+    CallDraft& shown = shown_[i];
+    if (shown.complete) continue;
+    if (call.arguments.size() > shown.arguments.size() && call.arguments.starts_with(shown.arguments)) {
+      emit(OutputEvent::Kind::CallArguments, std::string_view(call.arguments).substr(shown.arguments.size()), number);
+      shown.arguments = call.arguments;
+    }
+    if (call.complete) {
+      shown = call;
+      emit(OutputEvent::Kind::CallEnds, call.id, number);
+    }
+  }
+}
+
+void OutputParser::keep_calls(const std::vector<CallDraft>& calls) {
+  show_calls(calls);
+  for (const CallDraft& call : calls) answer_.calls.push_back({call.name, call.arguments, call.id});
+  while (shown_.size() > calls.size()) {  // begun, and no call after all
+    emit(OutputEvent::Kind::CallDropped, "", answer_.calls.size());
+    shown_.pop_back();
+  }
+  shown_.clear();
+  blanks_.clear();
+  after_mark_ = true;
+}
+
+void OutputParser::drop_calls() {
+  while (!shown_.empty()) {
+    shown_.pop_back();
+    emit(OutputEvent::Kind::CallDropped, "", answer_.calls.size() + shown_.size());
+  }
+}
+
+OutputParser::Step OutputParser::read_call(const Opener& opener, std::size_t at, bool final) {
+  if (!final && pending_.size() < retry_at_) return Step::Wait;
+  const std::string_view text = std::string_view(pending_).substr(at);
+  const Reading reading =
+      text.size() > kLongestCall ? Reading{Reading::Status::Reject, 0, {}} : opener.read(text, {tools_, final});
+  switch (reading.status) {
+    case Reading::Status::More: {
+      show_calls(reading.calls);
+      retry_at_ = pending_.size() + (text.size() < kOftenBelow ? 1 : text.size() / 16);
+      return Step::Wait;
+    }
+    case Reading::Status::Done:
+      keep_calls(reading.calls);
+      consume(at + reading.end);
+      return Step::Again;
+    case Reading::Status::Reject: break;
+  }
+  drop_calls();
+  after_mark_ = after_mark_ && answer_.content.empty();
+  const std::size_t mark = std::max<std::size_t>(1, opener.mark.size());
+  add_content(text.substr(0, mark));
+  consume(at + mark);
+  return Step::Again;
+}
+
+// Calls that nothing marks stand at the beginning of the content, or behind another call.
+OutputParser::Step OutputParser::read_bare(bool final, bool& none) {
+  none = true;
+  if (bare_ == nullptr || !at_start_ || tools_.empty()) return Step::Wait;
+  const std::size_t begin = skip_json_blanks(pending_, 0);
+  if (begin >= pending_.size() || (pending_[begin] != '{' && pending_[begin] != '[')) return Step::Wait;
+  none = false;
+  const Opener opener = {pending_[begin] == '{' ? "{" : "[", bare_};
+  return read_call(opener, begin, final);
+}
+
+bool OutputParser::open_reasoning(bool final, bool& wait) {
+  wait = false;
+  if (!at_start_ || !answer_.calls.empty()) return false;
+  const std::size_t begin = skip_json_blanks(pending_, 0);
+  for (const ReasoningMarks& marks : reasoning_marks()) {
+    if (marks.open == "<|think|>" && format_ != OutputFormat::Solar) continue;
+    const Match match = match_at(pending_, begin, marks.open, final);
+    if (match == Match::Yes) {
+      consume(begin + marks.open.size());
+      begin_reasoning(marks.close);
+      return true;
+    }
+    wait = wait || match == Match::Maybe;
+  }
+  return false;
+}
+
+OutputParser::Step OutputParser::content_step(bool final) {
+  if (pending_.empty()) return Step::Wait;
+  bool wait = false;
+  if (open_reasoning(final, wait)) return Step::Again;
+  if (wait) return Step::Wait;
+  bool no_bare = false;
+  const Step bare = read_bare(final, no_bare);
+  if (!no_bare) return bare;
+  std::size_t first = std::string::npos;
+  const Opener* found = nullptr;
+  for (const Opener& opener : openers_) {
+    const std::size_t at = pending_.find(opener.mark);
+    if (at < first) {
+      first = at;
+      found = &opener;
+    }
+  }
+  if (found == nullptr) {
+    std::string_view text = pending_;
+    if (final) {
+      for (const std::string_view mark : kEndMarks) {
+        if (text.ends_with(mark)) {
+          text.remove_suffix(mark.size());
+          break;
+        }
+      }
+    }
+    const std::size_t keep = final ? 0 : held_back(text);
+    add_content(text.substr(0, text.size() - keep));
+    consume(final ? pending_.size() : text.size() - keep);
+    return Step::Wait;
+  }
+  if (first > 0) {
+    add_content(std::string_view(pending_).substr(0, first));
+    const std::size_t retry = retry_at_ > first ? retry_at_ - first : 0;
+    consume(first);
+    retry_at_ = retry;
+  }
+  if (found->read != nullptr) return read_call(*found, 0, final);
+  consume(found->mark.size());
+  blanks_.clear();
+  after_mark_ = true;
+  return Step::Again;
+}
+
+OutputParser::Step OutputParser::reasoning_step(bool final) {
+  const std::size_t end = pending_.find(close_);
+  if (end == std::string::npos) {
+    std::size_t keep = final ? 0 : partial_length(pending_, close_);
+    std::string_view text = pending_;
+    if (final) {
+      for (const std::string_view mark : kEndMarks) {
+        if (text.ends_with(mark)) text.remove_suffix(mark.size());
+      }
+    } else {
+      for (const std::string_view mark : kEndMarks) {
+        keep = std::max(keep, text.ends_with(mark) ? mark.size() : partial_length(text, mark));
+      }
+    }
+    add_reasoning(text.substr(0, text.size() - keep));
+    consume(final ? pending_.size() : text.size() - keep);
+    return Step::Wait;
+  }
+  add_reasoning(std::string_view(pending_).substr(0, end));
+  reasoning_blanks_.clear();
+  consume(end + close_.size());
+  state_ = State::Content;
+  at_start_ = true;
+  after_mark_ = true;
+  return Step::Again;
+}
+
+// ---- messages with a header (Harmony) ----
+
+namespace {
+
+constexpr std::string_view kMessage = "<|message|>";
+constexpr std::string_view kChannel = "<|channel|>";
+constexpr std::string_view kStart = "<|start|>";
+constexpr std::string_view kBodyEnds[] = {"<|end|>", "<|return|>", "<|call|>", "<|start|>"};
+
+std::string word_behind(std::string_view header, std::string_view mark) {
+  const std::size_t at = header.find(mark);
+  if (at == std::string_view::npos) return {};
+  const std::string_view rest = header.substr(at + mark.size());
+  return std::string(rest.substr(0, rest.find_first_of(" \t\r\n<")));
+}
+
+// Whether `text` begins as a header may.
+bool may_be_header(std::string_view text) {
+  for (const std::string_view mark : {kStart, kChannel, kMessage, std::string_view(" to="), std::string_view("to="),
+                                      std::string_view("assistant"), std::string_view("<|constrain|>")}) {
+    if (text.starts_with(mark) || mark.starts_with(text)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+OutputParser::Step OutputParser::header_step(bool final) {
+  const std::size_t begin = skip_json_blanks(pending_, 0);
+  const std::string_view text = std::string_view(pending_).substr(begin);
+  if (text.empty() && !final) return Step::Wait;
+  const bool header = may_be_header(text) || may_be_header(pending_);
+  const std::size_t message = pending_.find(kMessage);
+  if (message == std::string::npos && header && !final) return Step::Wait;
+  if (message == std::string::npos || !header) {  // text without a header
+    if (!header) {
+      header_.clear();
+      channel_ = "final";
+      recipient_.clear();
+      state_ = State::Body;
+      return Step::Again;
+    }
+    pending_.clear();
+    return Step::Wait;
+  }
+  header_ = pending_.substr(0, message + kMessage.size());
+  channel_ = word_behind(header_, kChannel);
+  recipient_ = word_behind(header_, "to=");
+  if (recipient_.starts_with("functions.")) recipient_.erase(0, 10);
+  if (recipient_ == "assistant" || recipient_ == "user" || recipient_ == "all") recipient_.clear();
+  consume(message + kMessage.size());
+  if (recipient_.empty() && channel_ == "analysis" && !answer_.reasoning.empty()) reasoning_blanks_ = "\n";
+  if (recipient_.empty() && channel_ != "analysis" && !answer_.content.empty()) blanks_ = "\n";
+  state_ = State::Body;
+  return Step::Again;
+}
+
+// A whole message, `raw` with its marks.
+void OutputParser::end_body(std::string_view body, std::string_view raw) {
+  if (recipient_.empty()) {
+    if (channel_ == "analysis") {
+      add_reasoning(body);
+      reasoning_blanks_.clear();
+    } else {
+      add_content(body);
+      blanks_.clear();
+    }
+    return;
+  }
+  CallDraft call{recipient_, "", "", true};
+  const ScanResult scan = scan_json(body);
+  const bool is_json = scan.status == Scan::Complete && skip_json_blanks(body, scan.end) == body.size();
+  const std::size_t begin = skip_json_blanks(body, 0);
+  if (is_json && clean_arguments(body.substr(begin, scan.end - begin), call.arguments)) {
+    keep_calls({call});
+  } else if (body.empty() || begin == body.size()) {
+    call.arguments = "{}";
+    keep_calls({call});
+  } else if (recipient_ == "python") {
+    call.arguments = "{\"code\": " + json_quoted(body) + "}";
+    keep_calls({call});
+  } else {
+    drop_calls();
+    add_content(raw);
+  }
+}
+
+OutputParser::Step OutputParser::body_step(bool final) {
+  std::size_t first = std::string::npos;
+  std::string_view mark;
+  for (const std::string_view end : kBodyEnds) {
+    const std::size_t at = pending_.find(end);
+    if (at < first) {
+      first = at;
+      mark = end;
+    }
+  }
+  if (first == std::string::npos && !final) {
+    if (!recipient_.empty()) {
+      if (pending_.size() < retry_at_) return Step::Wait;
+      retry_at_ = pending_.size() + (pending_.size() < kOftenBelow ? 1 : pending_.size() / 16);
+      const std::size_t begin = skip_json_blanks(pending_, 0);
+      if (begin < pending_.size() && pending_[begin] == '{') {
+        const ScanResult scan = scan_json(pending_, begin);
+        if (scan.status != Scan::Invalid) {
+          show_calls({{recipient_,
+                       pending_.substr(begin, scan.status == Scan::Complete ? scan.end - begin : std::string::npos), "",
+                       false}});
+        }
+      }
+      return Step::Wait;
+    }
+    std::size_t keep = 0;
+    for (const std::string_view end : kBodyEnds) keep = std::max(keep, partial_length(pending_, end));
+    const std::string_view text = std::string_view(pending_).substr(0, pending_.size() - keep);
+    if (channel_ == "analysis") {
+      add_reasoning(text);
+    } else {
+      add_content(text);
+    }
+    consume(text.size());
+    return Step::Wait;
+  }
+  const std::size_t body_size = std::min(first, pending_.size());
+  const std::size_t taken = mark == kStart ? 0 : mark.size();
+  end_body(std::string_view(pending_).substr(0, body_size), header_ + pending_.substr(0, body_size + taken));
+  consume(body_size + taken);
+  recipient_.clear();
+  channel_ = "final";
+  header_.clear();
+  state_ = State::Header;
+  return pending_.empty() ? Step::Wait : Step::Again;
+}
+
+// ---- >>>recipient (functionary 3.2) ----
+
+OutputParser::Step OutputParser::recipient_step(bool final) {
+  const std::size_t line_end = pending_.find('\n');
+  if (line_end == std::string::npos && !final) {
+    const bool possible =
+        std::string_view("all").starts_with(pending_) || tools_.begins_name(pending_) || pending_.empty();
+    if (possible) return Step::Wait;
+  }
+  const std::string name = pending_.substr(0, line_end);
+  recipient_.clear();
+  if (line_end != std::string::npos && (name == "all" || tools_.has(name))) {
+    if (name != "all") recipient_ = name;
+    header_ = ">>>" + name + "\n";
+    consume(line_end + 1);
+  }
+  state_ = State::RecipientBody;
+  return pending_.empty() && !final ? Step::Wait : Step::Again;
+}
+
+OutputParser::Step OutputParser::recipient_body_step(bool final) {
+  // Where the next recipient begins: >>> and a name that there is.
+  std::size_t end = pending_.find(">>>");
+  bool maybe = false;
+  for (; end != std::string::npos; end = pending_.find(">>>", end + 1)) {
+    const std::size_t line_end = pending_.find('\n', end);
+    const std::string name = pending_.substr(end + 3, line_end == std::string::npos ? line_end : line_end - end - 3);
+    if (line_end == std::string::npos) {
+      maybe = !final && (std::string_view("all").starts_with(name) || tools_.begins_name(name) || name.empty());
+      if (maybe) break;
+    } else if (name == "all" || tools_.has(name)) {
+      break;
+    }
+  }
+  const bool complete = end != std::string::npos && !maybe;
+  if (!complete && !final) {
+    if (recipient_.empty()) {
+      const std::size_t limit = maybe ? end : pending_.size() - partial_length(pending_, ">>>");
+      add_content(std::string_view(pending_).substr(0, limit));
+      consume(limit);
+    } else if (const std::size_t begin = skip_json_blanks(pending_, 0);
+               begin < pending_.size() && pending_[begin] == '{') {
+      if (scan_json(pending_, begin).status == Scan::Unfinished)
+        show_calls({{recipient_, pending_.substr(begin), "", false}});
+    }
+    return Step::Wait;
+  }
+  const std::size_t size = complete ? end : pending_.size();
+  std::string body = pending_.substr(0, size);
+  if (!complete) {
+    for (const std::string_view mark : kEndMarks) {
+      if (body.ends_with(mark)) body.resize(body.size() - mark.size());
+    }
+  }
+  channel_ = "final";
+  const std::string raw = header_ + body;
+  end_body(body, raw);
+  consume(complete ? size + 3 : size);
+  header_.clear();
+  state_ = State::Recipient;
+  return complete ? Step::Again : Step::Wait;
+}
+
+}  // namespace loadline::chat
