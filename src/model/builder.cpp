@@ -5,14 +5,15 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <charconv>
 
 #include "base/error.h"
 #include "base/text.h"
 
 namespace loadline::model {
 
-ProgramBuilder::ProgramBuilder(const gguf::Model& model, ModelConfig config, Keys& keys) : model_(model), keys_(keys) {
+ProgramBuilder::ProgramBuilder(const gguf::Model& model, ModelConfig config, Keys& keys)
+    : model_(model), keys_(keys), file_layers_(config.layers) {
   program_.config = std::move(config);
   const TensorIndex embedding = model.find_tensor("token_embd.weight");
   if (embedding == kNoTensor) throw bad_input("the model has no tensor token_embd.weight");
@@ -24,9 +25,129 @@ ProgramBuilder::ProgramBuilder(const gguf::Model& model, ModelConfig config, Key
     throw bad_input(
         fmt::format("token_embd.weight has {} rows, but tokenizer.ggml.tokens has {} entries", rows, tokens->size()));
   }
-  value("hidden", program_.config.embedding);
-  program_.values[kHidden].carried = true;
+  carried_value("hidden", program_.config.embedding);
 }
+
+void ProgramBuilder::refuse_missing(std::string_view suffix) const {
+  const std::string key = keys_.key(suffix);
+  throw bad_input(keys_.has(suffix) ? fmt::format("{} is 0", key) : fmt::format("the model has no {}", key),
+                  "The file is not a complete model of this family.");
+}
+
+void ProgramBuilder::dense() {
+  const std::uint32_t experts = keys_.find_count("expert_count", kMostExperts, 0).value_or(0);
+  keys_.accept("expert_used_count");
+  if (experts > 1) {
+    throw bad_input(fmt::format("the model is a mixture of {} experts, which the family \"{}\" has not", experts,
+                                config().architecture));
+  }
+}
+
+void ProgramBuilder::skip_prediction_layers() {
+  const std::uint32_t skipped = keys_.find_count("nextn_predict_layers", kMostLayers, 0).value_or(0);
+  if (skipped == 0) return;
+  ModelConfig& c = config();
+  if (skipped >= c.layers) {
+    throw bad_input(
+        fmt::format("{} is {}, but the model has {} layers", keys_.key("nextn_predict_layers"), skipped, c.layers));
+  }
+  c.layers -= skipped;
+  c.layer.resize(c.layers);
+  program_.remarks.push_back(
+      fmt::format("The last {} of {} layers only predict further tokens and are left aside.", skipped, file_layers_));
+}
+
+bool ProgramBuilder::has_experts() { return keys_.find_count("expert_count", kMostExperts, 0).value_or(0) > 1; }
+
+std::uint32_t ProgramBuilder::leading_dense_layers() {
+  return keys_.find_count("leading_dense_block_count", kMostLayers, 0).value_or(0);
+}
+
+ExpertStyle ProgramBuilder::experts(ExpertStyle style) {
+  const auto count = [&](std::string_view suffix, std::uint64_t most) {
+    return keys_.find_count(suffix, most, 0).value_or(0);
+  };
+  style.experts = needed(count("expert_count", kMostExperts), "expert_count");
+  style.used = needed(count("expert_used_count", kMostExperts), "expert_used_count");
+  if (style.used > style.experts) {
+    throw bad_input(fmt::format("{} ({}) is more than {} ({})", keys_.key("expert_used_count"), style.used,
+                                keys_.key("expert_count"), style.experts));
+  }
+  if (const std::uint32_t width = count("expert_feed_forward_length", kMostWidth); width > 0) style.width = width;
+  needed(style.width, "expert_feed_forward_length");
+  if (const std::uint32_t gating = count("expert_gating_func", 4); gating > 0) {
+    style.gating = std::array{ops::Gating::Softmax, ops::Gating::Sigmoid, ops::Gating::SoftmaxOfChosen,
+                              ops::Gating::SqrtSoftplus}[gating - 1];
+  }
+  style.normalize = keys_.find_flag("expert_weights_norm").value_or(style.normalize);
+  const float scale = keys_.find_number("expert_weights_scale").value_or(0.0F);
+  if (scale != 0) style.scale = scale;
+  const std::uint32_t groups = count("expert_group_count", kMostExperts);
+  const std::uint32_t groups_used = count("expert_group_used_count", kMostExperts);
+  if (groups > 1) {
+    style.groups = groups;
+    style.groups_used = needed(groups_used, "expert_group_used_count");
+    const std::uint32_t each = style.experts / groups;
+    if (style.experts % groups != 0 || groups_used > groups || style.used > groups_used * each) {
+      throw bad_input(fmt::format("{} of {} groups of experts do not have {} of {} experts", groups_used, groups,
+                                  style.used, style.experts));
+    }
+  }
+  keys_.accept("expert_shared_count");  // a width tells as much, where a family does not read it
+  return style;
+}
+
+std::optional<std::vector<bool>> ProgramBuilder::layer_flags(std::string_view suffix) {
+  auto flags = keys_.find_flags(suffix, file_layers_);
+  if (flags) flags->resize(config().layers);
+  return flags;
+}
+
+std::vector<bool> ProgramBuilder::window_layers(std::uint32_t pattern) {
+  constexpr std::string_view kKey = "attention.sliding_window_pattern";
+  if (keys_.is_array(kKey)) return *layer_flags(kKey);
+  const std::uint32_t period = keys_.find_count(kKey, kMostLayers, 0).value_or(pattern);
+  std::vector<bool> windows;
+  for (std::uint32_t i = 0; i < config().layers; ++i) windows.push_back(period == 0 || i % period < period - 1);
+  return windows;
+}
+
+RopeIndex ProgramBuilder::rope(bool neox) {
+  config().rope.neox = neox;
+  return rope_table(config().rope, find_floats("rope_freqs.weight", {config().rope.dimensions / 2}));
+}
+
+RopeIndex ProgramBuilder::rope_table(RopeConfig rope, TensorIndex factors, TensorIndex long_factors) {
+  const auto same = [&](const RopeTable& other) {
+    return other.config == rope && other.factors == factors && other.long_factors == long_factors;
+  };
+  const auto found = std::ranges::find_if(program_.ropes, same);
+  if (found != program_.ropes.end()) return static_cast<RopeIndex>(found - program_.ropes.begin());
+  program_.ropes.push_back({rope, factors, long_factors});
+  return static_cast<RopeIndex>(program_.ropes.size() - 1);
+}
+
+RopeIndex ProgramBuilder::rope_with_long_factors(RopeConfig rope) {
+  const std::uint64_t pairs = rope.dimensions / 2;
+  const TensorIndex plain = find_floats("rope_freqs.weight", {pairs});
+  if (plain != kNoTensor) return rope_table(rope, plain);
+  const TensorIndex far = find_floats("rope_factors_long.weight", {pairs});
+  const TensorIndex near = find_floats("rope_factors_short.weight", {pairs});
+  if ((far == kNoTensor) != (near == kNoTensor)) {
+    throw bad_input("the model has only one of the tensors rope_factors_long.weight and rope_factors_short.weight");
+  }
+  return rope_table(rope, near, far);
+}
+
+void ProgramBuilder::layers(const AttentionStyle& attention, const FeedForwardStyle& feed_forward) {
+  dense();
+  for (std::uint32_t i = 0; i < config().layers; ++i) {
+    this->attention(i, attention);
+    this->feed_forward(i, feed_forward);
+  }
+}
+
+void ProgramBuilder::begin(GroupKind kind, std::uint32_t layer) { program_.groups.push_back({kind, layer, {}}); }
 
 void ProgramBuilder::append(OpAttributes attributes, std::vector<ValueId> inputs, std::vector<ValueId> outputs) {
   program_.groups.back().ops.emplace_back(std::move(attributes), std::move(inputs), std::move(outputs));
@@ -40,8 +161,20 @@ ValueId ProgramBuilder::value(std::string_view name, std::uint32_t width) {
   return static_cast<ValueId>(program_.values.size() - 1);
 }
 
-std::string ProgramBuilder::layer_name(std::string_view suffix) const {
+ValueId ProgramBuilder::carried_value(std::string_view name, std::uint32_t width) {
+  const ValueId id = value(name, width);
+  program_.values[id].carried = true;
+  return id;
+}
+
+std::string ProgramBuilder::name(std::string_view suffix) const {
   return fmt::format("blk.{}.{}", program_.groups.back().layer, suffix);
+}
+
+CacheIndex ProgramBuilder::cache(Cache cache) {
+  cache.layer = program_.groups.back().layer;
+  program_.caches.push_back(cache);
+  return static_cast<CacheIndex>(program_.caches.size() - 1);
 }
 
 TensorIndex ProgramBuilder::find(std::string_view name, std::initializer_list<std::uint64_t> shape) {
@@ -83,117 +216,21 @@ TensorIndex ProgramBuilder::require_floats(std::string_view name, std::initializ
 // Biases count where a file has them, whether or not its family usually does (Llama with attention_bias or mlp_bias).
 ops::LinearPart ProgramBuilder::matrix(std::string_view name, std::uint64_t columns, std::uint64_t rows,
                                        bool needs_bias) {
-  ops::LinearPart part;
-  part.tensor = require(fmt::format("{}.weight", name), {columns, rows});
-  part.rows = rows;
-  const std::string bias = fmt::format("{}.bias", name);
-  part.bias = needs_bias ? require_floats(bias, {rows}) : find_floats(bias, {rows});
-  part.scale = find_floats(fmt::format("{}.scale", name), {1});
+  ops::LinearPart part = rows_of(name, columns, 0, rows, rows);
+  if (needs_bias) require_floats(fmt::format("{}.bias", name), {rows});
   return part;
 }
 
-template <class Number>
-Number ProgramBuilder::needed(Number number, std::string_view suffix) {
-  if (number != Number{}) return number;
-  throw bad_input(keys_.has(suffix) ? fmt::format("{} is 0", keys_.key(suffix))
-                                    : fmt::format("the model has no {}", keys_.key(suffix)),
-                  "The file is not a complete model of this family.");
-}
-
-float ProgramBuilder::rms_epsilon() { return needed(config().rms_epsilon, "attention.layer_norm_rms_epsilon"); }
-
-RopeIndex ProgramBuilder::rope_table(RopeConfig rope) {
-  if (program_.ropes.empty()) {
-    RopeTable table{rope};
-    table.factors = find_floats("rope_freqs.weight", {rope.dimensions / 2});
-    program_.ropes.push_back(table);
-  }
-  return 0;
-}
-
-void ProgramBuilder::dense() {
-  const std::uint32_t experts = keys_.find_count("expert_count", kMostExperts, 0).value_or(0);
-  keys_.accept("expert_used_count");
-  if (experts > 1) {
-    throw bad_input(fmt::format("the model is a mixture of {} experts, which is not supported yet", experts));
-  }
-}
-
-void ProgramBuilder::embedding() {
-  const ModelConfig& c = config();
-  begin(GroupKind::Embedding);
-  append(ops::Embed{.table = require("token_embd.weight", {c.embedding, c.vocabulary})}, {}, {kHidden});
-}
-
-void ProgramBuilder::attention(std::uint32_t layer, AttentionStyle style) {
-  begin(GroupKind::Attention, layer);
-  const ModelConfig& c = config();
-  const LayerConfig& own = c.layer[layer];
-  needed(own.heads, "attention.head_count");
-  const std::uint32_t q_width = own.heads * c.head_dim_k;
-  const std::uint32_t k_width = own.kv_heads * c.head_dim_k;
-  const std::uint32_t v_width = own.kv_heads * c.head_dim_v;
-  const std::uint32_t o_width = own.heads * c.head_dim_v;
-  const ValueId normed = value("normed", c.embedding);
-  const ValueId q = value("q", q_width);
-  const ValueId k = value("k", k_width);
-  const ValueId v = value("v", v_width);
-  const ValueId mixed = value("attention", o_width);
-  const auto norm = [&](std::string_view name, std::uint32_t part, std::uint32_t parts) {
-    return ops::Norm{
-        .epsilon = rms_epsilon(), .part = part, .parts = parts, .weight = require_floats(layer_name(name), {part})};
-  };
-  append(norm("attn_norm.weight", c.embedding, 1), {kHidden}, {normed});
-  append(ops::Linear{{matrix(layer_name("attn_q"), c.embedding, q_width, style.biases),
-                      matrix(layer_name("attn_k"), c.embedding, k_width, style.biases),
-                      matrix(layer_name("attn_v"), c.embedding, v_width, style.biases)}},
-         {normed}, {q, k, v});
-  if (style.head_norm) {
-    append(norm("attn_q_norm.weight", c.head_dim_k, own.heads), {q}, {q});
-    append(norm("attn_k_norm.weight", c.head_dim_k, own.kv_heads), {k}, {k});
-  }
-  append(ops::Rope{.table = rope_table(c.rope), .head_dim = c.head_dim_k}, {q, k}, {q, k});
-  ops::Attention attention;
-  attention.cache = static_cast<CacheIndex>(program_.caches.size());
-  attention.heads = own.heads;
-  attention.kv_heads = own.kv_heads;
-  attention.head_dim_k = c.head_dim_k;
-  attention.head_dim_v = c.head_dim_v;
-  attention.scale = 1.0F / std::sqrt(static_cast<float>(c.head_dim_k));
-  append(attention, {q, k, v}, {mixed});
-  program_.caches.push_back({CacheKind::Full, layer, own.kv_heads, c.head_dim_k, c.head_dim_v});
-  append(ops::Linear{{matrix(layer_name("attn_output"), o_width, c.embedding)}, true}, {mixed}, {kHidden});
-}
-
-void ProgramBuilder::feed_forward(std::uint32_t layer) {
-  begin(GroupKind::FeedForward, layer);
-  const ModelConfig& c = config();
-  const std::uint32_t width = needed(c.layer[layer].feed_forward, "feed_forward_length");
-  const ValueId normed = value("normed", c.embedding);
-  const ValueId gated = value("gated", width);
-  append(ops::Norm{.epsilon = rms_epsilon(),
-                   .part = c.embedding,
-                   .weight = require_floats(layer_name("ffn_norm.weight"), {c.embedding})},
-         {kHidden}, {normed});
-  append(ops::GatedLinear{{matrix(layer_name("ffn_gate"), c.embedding, width),
-                           matrix(layer_name("ffn_up"), c.embedding, width)}},
-         {normed}, {gated});
-  append(ops::Linear{{matrix(layer_name("ffn_down"), width, c.embedding)}, true}, {gated}, {kHidden});
-}
-
-void ProgramBuilder::output() {
-  begin(GroupKind::Output);
-  const ModelConfig& c = config();
-  const ValueId normed = value("normed", c.embedding);
-  program_.logits = value("logits", c.vocabulary);
-  program_.values[program_.logits].outputs_only = true;
-  append(
-      ops::Norm{
-          .epsilon = rms_epsilon(), .part = c.embedding, .weight = require_floats("output_norm.weight", {c.embedding})},
-      {kHidden}, {normed});
-  program_.tied_embeddings = find("output.weight", {c.embedding, c.vocabulary}) == kNoTensor;
-  append(ops::Linear{{matrix(program_.tied_embeddings ? "token_embd" : "output", c.embedding, c.vocabulary)}}, {normed},
-         {program_.logits});
+ops::LinearPart ProgramBuilder::rows_of(std::string_view name, std::uint64_t columns, std::uint64_t first,
+                                        std::uint64_t rows, std::uint64_t all) {
+  ops::LinearPart part;
+  part.tensor = require(fmt::format("{}.weight", name), {columns, all});
+  part.first_row = first;
+  part.rows = rows;
+  part.bias = find_floats(fmt::format("{}.bias", name), {all});
+  part.scale = find_floats(fmt::format("{}.scale", name), {1});
+  part.whole = rows == all;
+  return part;
 }
 
 // Behind the last operation that looks at other tokens only the rows that logits are wanted for go on.
@@ -202,23 +239,38 @@ void ProgramBuilder::select_outputs() {
   for (std::size_t g = 0; g < program_.groups.size(); ++g) {
     if (std::ranges::any_of(program_.groups[g].ops, &Op::mixes_tokens)) last = g;
   }
-  std::vector<ValueId> carried;
-  for (std::size_t value = 0; value < program_.values.size(); ++value) {
-    const auto reads = [&](const Op& op) {
-      return std::ranges::find(op.inputs, static_cast<ValueId>(value)) != op.inputs.end();
-    };
-    const auto group_reads = [&](const Group& group) { return std::ranges::any_of(group.ops, reads); };
-    if (program_.values[value].carried && std::any_of(program_.groups.begin() + static_cast<std::ptrdiff_t>(last) + 1,
-                                                      program_.groups.end(), group_reads)) {
-      carried.push_back(static_cast<ValueId>(value));
+  std::vector<ValueId> kept;
+  for (std::size_t g = last + 1; g < program_.groups.size(); ++g) {
+    for (Op& op : program_.groups[g].ops) {
+      op.after_select = true;
+      for (const ValueId input : op.inputs) {
+        if (program_.values[input].carried && std::ranges::find(kept, input) == kept.end()) kept.push_back(input);
+      }
     }
   }
-  for (std::size_t g = last + 1; g < program_.groups.size(); ++g) {
-    for (Op& op : program_.groups[g].ops) op.after_select = true;
-  }
+  std::ranges::sort(kept);
   std::vector<Op>& ops = program_.groups[last + 1].ops;
-  ops.insert(ops.begin(), Op(ops::SelectOutputs{}, carried, carried));
+  ops.insert(ops.begin(), Op(ops::SelectOutputs{}, kept, kept));
 }
+
+namespace {
+
+// Frequencies that follow from the metadata, which converters wrote.
+bool is_harmless(std::string_view name) {
+  return name.ends_with(".attn_rot_embd.weight") || name.ends_with(".rotary_emb.inv_freq") ||
+         name == "rope_freqs.weight";
+}
+
+// Of one of the layers from `first` on.
+bool is_behind(std::string_view name, std::uint32_t first) {
+  constexpr std::string_view kBlock = "blk.";
+  if (!name.starts_with(kBlock)) return false;
+  std::uint32_t layer = 0;
+  const auto [end, problem] = std::from_chars(name.data() + kBlock.size(), name.data() + name.size(), layer);
+  return problem == std::errc() && end != name.data() + name.size() && *end == '.' && layer >= first;
+}
+
+}  // namespace
 
 void ProgramBuilder::check_tensors() {
   std::vector<bool> read(model_.tensors.size(), false);
@@ -232,14 +284,11 @@ void ProgramBuilder::check_tensors() {
       if (tensor != kNoTensor) read[static_cast<std::size_t>(tensor)] = true;
     }
   }
-  // Frequencies that follow from the metadata, which older converters wrote for every layer.
-  const auto harmless = [](std::string_view name) {
-    return name.ends_with(".attn_rot_embd.weight") || name.ends_with(".rotary_emb.inv_freq") ||
-           name == "rope_freqs.weight";
-  };
   std::vector<std::string_view> unread;
   for (std::size_t i = 0; i < read.size(); ++i) {
-    if (!read[i] && !harmless(model_.tensors[i].name)) unread.push_back(model_.tensors[i].name);
+    const std::string& name = model_.tensors[i].name;
+    const bool left_aside = config().layers < file_layers_ && is_behind(name, config().layers);
+    if (!read[i] && !left_aside && !is_harmless(name)) unread.push_back(name);
   }
   if (unread.empty()) return;
   const std::string others = unread.size() == 1 ? "" : fmt::format(" and {} more", unread.size() - 1);
@@ -252,6 +301,11 @@ void ProgramBuilder::check_keys() {
   constexpr std::string_view kFixed = "it is fixed for this family";
   for (const char* suffix : {"rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"}) {
     keys_.ignore(suffix, kFixed);
+  }
+  keys_.accept("rope.scaling.finetuned");  // says what was done in training, where it is not read
+  if (!keys_.find_flag("attention.causal").value_or(true)) {
+    throw bad_input(fmt::format("{} is false, which is not supported", keys_.key("attention.causal")),
+                    "It is a model for embeddings.");
   }
   const std::vector<std::string> unread = keys_.unread();
   if (!unread.empty()) {

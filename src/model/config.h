@@ -26,6 +26,8 @@ struct RopeConfig {
   float beta_slow = 1.0F;
   float log_multiplier = 0.0F;  // Yarn: of the file, 0 where it does not say
   float magnitude = 1.0F;       // of cosines and sines
+
+  bool operator==(const RopeConfig& other) const = default;
 };
 
 // What may differ from layer to layer.

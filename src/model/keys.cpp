@@ -72,7 +72,8 @@ std::optional<std::vector<bool>> Keys::find_flags(std::string_view suffix, std::
   if (const auto* items = std::get_if<std::vector<bool>>(&array->items)) {
     flags = *items;
   } else {
-    for (const std::int64_t item : *metadata_.get_integers(name)) flags.push_back(item != 0);
+    const auto numbers = metadata_.get_integers(name);
+    for (const std::int64_t item : *numbers) flags.push_back(item != 0);
   }
   check_length(name, flags.size(), layers);
   return flags;

@@ -42,10 +42,10 @@ std::vector<float> golden_logits(const std::filesystem::path& folder, const Gold
   return read_floats(folder / (golden.name + ".logits.f32"));
 }
 
-std::vector<std::int32_t> golden_tokens(const std::filesystem::path& folder) {
-  std::ifstream file(folder / "tokens.txt");
+std::vector<std::int32_t> golden_tokens(const std::filesystem::path& folder, const char* file) {
+  std::ifstream stream(folder / file);
   std::vector<std::int32_t> tokens;
-  for (std::string item; std::getline(file, item, ',');) tokens.push_back(std::stoi(item));
+  for (std::string item; std::getline(stream, item, ',');) tokens.push_back(std::stoi(item));
   return tokens;
 }
 

@@ -22,7 +22,7 @@ const std::vector<Golden>& golden_files();
 // All of a file of little-endian float32.
 std::vector<float> read_floats(const std::filesystem::path& path);
 std::vector<float> golden_logits(const std::filesystem::path& folder, const Golden& golden);
-std::vector<std::int32_t> golden_tokens(const std::filesystem::path& folder);
+std::vector<std::int32_t> golden_tokens(const std::filesystem::path& folder, const char* file = "tokens.txt");
 
 struct Difference {
   double kl = 0;        // mean over the rows

@@ -80,7 +80,7 @@ TEST(ModelConfig, RefusesWhatIsOutOfRangeOrContradictsItself) {
       {"llama.attention.layer_norm_rms_epsilon", number(0.0F), "layer_norm_rms_epsilon"},
       {"llama.rope.scaling.type", text("yarn"), "llama.rope.scaling.factor"},
       {"llama.attention.key_length", number(2048U), "llama.attention.key_length"},
-      {"llama.expert_count", number(8U), "mixture of 8 experts"},
+      {"llama.expert_count", number(8U), "llama.expert_used_count"},
   };
   for (const Contradiction& item : cases) {
     gguf::Model model = small_model();
