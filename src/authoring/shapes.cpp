@@ -6,10 +6,12 @@
 #include <array>
 #include <cctype>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "authoring/vocabulary.h"
+#include "model/program.h"
 
 namespace loadline::authoring {
 namespace {
@@ -77,11 +79,29 @@ constexpr std::array kShapes = {
     // clang-format on
 };
 
+// All but the vocabulary.
 gguf::Metadata metadata_of(const Shape& shape, const model::FormatMix& mix) {
   gguf::Metadata metadata;
   const auto set = [&](std::string_view key, auto value) { metadata.set(std::string(key), gguf::Value{value}); };
   const auto set_own = [&](std::string_view key, auto value) {
     set(fmt::format("{}.{}", shape.architecture, key), value);
+  };
+  const auto set_own_value = [&](std::string_view key, const auto& value) {
+    std::visit(
+        [&](const auto& one) {
+          using Value = std::decay_t<decltype(one)>;
+          if constexpr (std::is_same_v<Value, std::string_view>) {
+            set_own(key, std::string(one));
+          } else if constexpr (std::is_same_v<Value, Periodic>) {
+            std::vector<std::uint32_t> list;
+            for (std::uint32_t i = 1; i <= shape.layers; ++i)
+              list.push_back(i % one.period == 0 ? one.last : one.other);
+            set_own(key, gguf::Array::of(std::move(list)));
+          } else {
+            set_own(key, one);
+          }
+        },
+        value);
   };
   set("general.architecture", std::string(shape.architecture));
   set("general.type", std::string("model"));
@@ -94,13 +114,15 @@ gguf::Metadata metadata_of(const Shape& shape, const model::FormatMix& mix) {
   set_own("feed_forward_length", shape.feed_forward);
   set_own("attention.head_count", shape.heads);
   set_own("attention.head_count_kv", shape.kv_heads);
-  set_own("attention.key_length", shape.head_dim);
-  set_own("attention.value_length", shape.head_dim);
+  if (shape.head_dim > 0) {  // else among the keys, if there is attention
+    set_own("attention.key_length", shape.head_dim);
+    set_own("attention.value_length", shape.head_dim);
+  }
   set_own("attention.layer_norm_rms_epsilon", shape.rms_epsilon);
   set_own("rope.freq_base", shape.rope_base);
-  set_own("rope.dimension_count", shape.head_dim);
+  if (shape.head_dim > 0) set_own("rope.dimension_count", shape.head_dim);
   set_own("vocab_size", shape.vocabulary);
-  add_vocabulary(shape.vocabulary_kind, shape.vocabulary, metadata);
+  for (const auto& [suffix, value] : shape.keys) set_own_value(suffix, value);
   return metadata;
 }
 
@@ -150,24 +172,49 @@ void add_layer(const Shape& shape, std::uint32_t layer, TensorList& list) {
 
 }  // namespace
 
-std::span<const Shape> all_shapes() { return kShapes; }
+std::span<const Shape> all_shapes() {
+  static const std::vector<Shape> kAll = [] {
+    std::vector<Shape> all(kShapes.begin(), kShapes.end());
+    all.insert(all.end(), family_shapes().begin(), family_shapes().end());
+    return all;
+  }();
+  return kAll;
+}
 
 const Shape* find_shape(std::string_view name) {
   const auto lower = [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); };
-  for (const Shape& shape : kShapes) {
+  for (const Shape& shape : all_shapes()) {
     if (std::ranges::equal(shape.name, name, {}, lower, lower)) return &shape;
   }
   return nullptr;
 }
 
-std::vector<gguf::TensorInfo> tensors_of(const Shape& shape, const model::FormatMix& mix) {
+namespace {
+
+// What the family's description of a layer asks for.
+std::vector<gguf::TensorInfo> tensors_of_family(const Shape& shape, const model::FormatMix& mix) {
+  return model::make_tensors(metadata_of(shape, mix), [&](std::string_view name) {
+    if (name == "output.weight") return !shape.tied_embeddings;
+    if (name == "rope_freqs.weight") return shape.rope_factor != 0;
+    return std::ranges::any_of(shape.optional, [&](std::string_view end) { return name.ends_with(end); });
+  });
+}
+
+std::vector<gguf::TensorInfo> tensors_of_plain(const Shape& shape) {
   TensorList list;
   list.add("token_embd.weight", shape.embedding, shape.vocabulary);
   if (shape.rope_factor != 0) list.add("rope_freqs.weight", shape.head_dim / 2);
   for (std::uint32_t layer = 0; layer < shape.layers; ++layer) add_layer(shape, layer, list);
   list.add("output_norm.weight", shape.embedding);
   if (!shape.tied_embeddings) list.add("output.weight", shape.embedding, shape.vocabulary);
-  std::vector<gguf::TensorInfo> tensors = list.take();
+  return list.take();
+}
+
+}  // namespace
+
+std::vector<gguf::TensorInfo> tensors_of(const Shape& shape, const model::FormatMix& mix) {
+  const bool plain = shape.keys.empty() && shape.optional.empty();
+  std::vector<gguf::TensorInfo> tensors = plain ? tensors_of_plain(shape) : tensors_of_family(shape, mix);
   const model::MixedModel mixed{shape.layers, shape.heads, shape.kv_heads, shape.tied_embeddings};
   for (gguf::TensorInfo& tensor : tensors) {
     tensor.type = model::type_in_mix(mix, mixed, tensor);
@@ -179,6 +226,7 @@ std::vector<gguf::TensorInfo> tensors_of(const Shape& shape, const model::Format
 gguf::Model describe(const Shape& shape, const model::FormatMix& mix) {
   gguf::Model model;
   model.metadata = metadata_of(shape, mix);
+  add_vocabulary(shape.vocabulary_kind, shape.vocabulary, model.metadata);
   model.tensors = tensors_of(shape, mix);
   model.index_tensors();
   return model;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "gguf/gguf.h"
@@ -17,6 +18,17 @@ enum class VocabularyKind : std::uint8_t {
   SentencePiece,  // Llama 1 and 2, Mistral: scores, byte tokens
   Llama3,         // byte-level BPE, 256 control tokens after the pieces
   Qwen,           // byte-level BPE, control tokens and padding after the pieces
+};
+
+// A list with an entry for each layer: the last of every `period` layers has `last`, the others `other`.
+struct Periodic {
+  std::uint32_t period, other, last;
+};
+
+// A metadata key below the architecture's name, beyond those that every family has.
+struct ShapeKey {
+  std::string_view suffix;
+  std::variant<std::uint32_t, float, bool, std::string_view, Periodic> value;
 };
 
 struct Shape {
@@ -36,9 +48,14 @@ struct Shape {
   float rms_epsilon;
   bool tied_embeddings;
   float rope_factor;  // of Llama 3.1's long-context frequencies; 0 where the model has none
+  std::span<const ShapeKey> keys = {};
+  // Tensors that models of the family may have, and this one has: the ends of their names.
+  std::span<const std::string_view> optional = {};
 };
 
 std::span<const Shape> all_shapes();
+// Those of families beyond the plainest (family_shapes.cpp); all_shapes has them too.
+std::span<const Shape> family_shapes();
 
 // Null where there is none. Case-insensitive.
 const Shape* find_shape(std::string_view name);

@@ -31,12 +31,16 @@ std::vector<float> rope_divisors(const Shape& shape) {
   return divisors;
 }
 
-// Norms lie around 1, biases around 0.
+// Norms and factors lie around 1, biases around 0.
 std::vector<float> random_vector(const gguf::TensorInfo& tensor, RandomWords& words) {
   std::vector<float> values(tensor.elements());
   fill_random_blocks(quant::TensorType::F32, 0.05F, words, std::as_writable_bytes(std::span(values)));
-  if (tensor.name.ends_with("norm.weight")) {
+  const auto ends = [&](std::string_view end) { return tensor.name.ends_with(end); };
+  if (ends("norm.weight") || ends(".scale") || ends("_scale.weight")) {
     for (float& value : values) value += 1.0F;
+  }
+  if (ends("ssm_a")) {
+    for (float& value : values) value -= 1.0F;  // states fade
   }
   return values;
 }
@@ -55,7 +59,7 @@ class Synthesizer {
       RandomWords words(RandomWords(options_.seed + (++number << 32U)).next());
       if (tensor.name == "rope_freqs.weight") {
         put_floats(rope_divisors(shape_));
-      } else if (tensor.dimensions == 1) {
+      } else if (tensor.dimensions == 1 || !tensor.name.ends_with(".weight")) {
         put_floats(random_vector(tensor, words));
       } else {
         write_matrix(tensor, words);

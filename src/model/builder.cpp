@@ -18,13 +18,24 @@ ProgramBuilder::ProgramBuilder(const gguf::Model& model, ModelConfig config, Key
   const TensorIndex embedding = model.find_tensor("token_embd.weight");
   if (embedding == kNoTensor) throw bad_input("the model has no tensor token_embd.weight");
   const std::uint64_t rows = model.tensors[static_cast<std::size_t>(embedding)].shape[1];
-  if (rows > (std::uint64_t{1} << 24)) throw bad_input(fmt::format("token_embd.weight has {} rows, too many", rows));
-  program_.config.vocabulary = static_cast<std::uint32_t>(rows);
   const auto* tokens = model.metadata.get_strings("tokenizer.ggml.tokens");
   if (tokens != nullptr && tokens->size() != rows) {
     throw bad_input(
         fmt::format("token_embd.weight has {} rows, but tokenizer.ggml.tokens has {} entries", rows, tokens->size()));
   }
+  set_vocabulary(rows);
+}
+
+ProgramBuilder::ProgramBuilder(gguf::Model& growing, std::function<bool(std::string_view)> wanted, ModelConfig config,
+                               Keys& keys)
+    : model_(growing), growing_(&growing), wanted_(std::move(wanted)), keys_(keys), file_layers_(config.layers) {
+  program_.config = std::move(config);
+  set_vocabulary(keys_.count("vocab_size", std::uint64_t{1} << 24));
+}
+
+void ProgramBuilder::set_vocabulary(std::uint64_t rows) {
+  if (rows > (std::uint64_t{1} << 24)) throw bad_input(fmt::format("token_embd.weight has {} rows, too many", rows));
+  program_.config.vocabulary = static_cast<std::uint32_t>(rows);
   carried_value("hidden", program_.config.embedding);
 }
 
@@ -177,9 +188,23 @@ CacheIndex ProgramBuilder::cache(Cache cache) {
   return static_cast<CacheIndex>(program_.caches.size() - 1);
 }
 
+bool ProgramBuilder::has(std::string_view name) const {
+  return model_.find_tensor(name) != kNoTensor || (growing_ != nullptr && wanted_(name));
+}
+
+TensorIndex ProgramBuilder::make(std::string_view name, std::initializer_list<std::uint64_t> shape) {
+  gguf::TensorInfo tensor;
+  tensor.name = name;
+  tensor.dimensions = static_cast<std::uint32_t>(shape.size());
+  std::copy(shape.begin(), shape.end(), tensor.shape.begin());
+  tensor.size = quant::size_of(tensor.type, tensor.elements());
+  growing_->tensors.push_back(std::move(tensor));
+  return static_cast<TensorIndex>(growing_->tensors.size() - 1);
+}
+
 TensorIndex ProgramBuilder::find(std::string_view name, std::initializer_list<std::uint64_t> shape) {
   const TensorIndex index = model_.find_tensor(name);
-  if (index == kNoTensor) return kNoTensor;
+  if (index == kNoTensor) return growing_ != nullptr && wanted_(name) ? make(name, shape) : kNoTensor;
   const gguf::TensorInfo& tensor = model_.tensors[static_cast<std::size_t>(index)];
   std::array<std::uint64_t, 4> expected = {1, 1, 1, 1};
   std::copy(shape.begin(), shape.end(), expected.begin());
@@ -193,6 +218,7 @@ TensorIndex ProgramBuilder::find(std::string_view name, std::initializer_list<st
 
 TensorIndex ProgramBuilder::require(std::string_view name, std::initializer_list<std::uint64_t> shape) {
   const TensorIndex index = find(name, shape);
+  if (index == kNoTensor && growing_ != nullptr) return make(name, shape);
   if (index == kNoTensor) throw bad_input(fmt::format("the model has no tensor {}", name));
   return index;
 }
@@ -208,16 +234,15 @@ TensorIndex ProgramBuilder::find_floats(std::string_view name, std::initializer_
 }
 
 TensorIndex ProgramBuilder::require_floats(std::string_view name, std::initializer_list<std::uint64_t> shape) {
-  const TensorIndex index = find_floats(name, shape);
-  if (index == kNoTensor) throw bad_input(fmt::format("the model has no tensor {}", name));
-  return index;
+  require(name, shape);
+  return find_floats(name, shape);
 }
 
 // Biases count where a file has them, whether or not its family usually does (Llama with attention_bias or mlp_bias).
 ops::LinearPart ProgramBuilder::matrix(std::string_view name, std::uint64_t columns, std::uint64_t rows,
                                        bool needs_bias) {
   ops::LinearPart part = rows_of(name, columns, 0, rows, rows);
-  if (needs_bias) require_floats(fmt::format("{}.bias", name), {rows});
+  if (needs_bias) part.bias = require_floats(fmt::format("{}.bias", name), {rows});
   return part;
 }
 

@@ -2,6 +2,7 @@
 // blocks that most transformers share. It does not know any family.
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -17,6 +18,9 @@ namespace loadline::model {
 class ProgramBuilder {
  public:
   ProgramBuilder(const gguf::Model& model, ModelConfig config, Keys& keys);
+  // For a model that is to be made: tensors that are not there are added to it, those that must be, and of the others
+  // those that `wanted` names.
+  ProgramBuilder(gguf::Model& growing, std::function<bool(std::string_view)> wanted, ModelConfig config, Keys& keys);
 
   [[nodiscard]] ModelConfig& config() { return program_.config; }
   [[nodiscard]] const LayerConfig& layer(std::uint32_t layer) const { return program_.config.layer[layer]; }
@@ -101,7 +105,7 @@ class ProgramBuilder {
   TensorIndex require(std::string_view name, std::initializer_list<std::uint64_t> shape);
   // kNoTensor where it is not there.
   TensorIndex find(std::string_view name, std::initializer_list<std::uint64_t> shape);
-  [[nodiscard]] bool has(std::string_view name) const { return model_.find_tensor(name) != kNoTensor; }
+  [[nodiscard]] bool has(std::string_view name) const;
   // A tensor of float32 that is read element by element (norms, biases).
   TensorIndex require_floats(std::string_view name, std::initializer_list<std::uint64_t> shape);
   TensorIndex find_floats(std::string_view name, std::initializer_list<std::uint64_t> shape);
@@ -122,6 +126,8 @@ class ProgramBuilder {
   void normalize_heads(const Heads& heads, const LayerConfig& own, const AttentionStyle& style);
   ops::ExpertPart expert_part(std::string_view name, std::uint64_t columns, std::uint64_t first, std::uint64_t rows,
                               std::uint64_t all, const ExpertStyle& experts);
+  void set_vocabulary(std::uint64_t rows);
+  TensorIndex make(std::string_view name, std::initializer_list<std::uint64_t> shape);
   [[noreturn]] void refuse_missing(std::string_view suffix) const;
   float epsilon();
   void select_outputs();
@@ -129,6 +135,8 @@ class ProgramBuilder {
   void check_keys();
 
   const gguf::Model& model_;
+  gguf::Model* growing_ = nullptr;
+  std::function<bool(std::string_view)> wanted_;
   Keys& keys_;
   Program program_;
   ops::NormKind norm_kind_ = ops::NormKind::Rms;

@@ -48,6 +48,12 @@ std::optional<NameParts> parse(std::string_view name) {
   return parts;
 }
 
+// Small, and read element by element or decisive: norms, convolutions, the routers of experts, positions.
+bool is_never_quantised(std::string_view role) {
+  return role.ends_with("_norm") || role == "ffn_gate_inp" || role == "ssm_conv1d" || role == "shortconv.conv" ||
+         role == "position_embd";
+}
+
 // The layers whose attn_v and ffn_down get more bits in the _M mixes: the first and last eighth and every third
 // between.
 bool wants_more_bits(std::uint32_t layer, std::uint32_t layers) {
@@ -130,7 +136,7 @@ MixedModel mixed_model(const gguf::Model& model) {
 
 TensorType type_in_mix(const FormatMix& mix, const MixedModel& model, const gguf::TensorInfo& tensor) {
   const auto parts = parse(tensor.name);
-  if (!parts || tensor.dimensions < 2 || parts->role.ends_with("_norm")) return tensor.type;
+  if (!parts || tensor.dimensions < 2 || is_never_quantised(parts->role)) return tensor.type;
   if (quant::format_of(mix.base).block_elements == 1) return mix.base;
 
   TensorType type = mix.base;
@@ -140,7 +146,8 @@ TensorType type_in_mix(const FormatMix& mix, const MixedModel& model, const gguf
   } else if (parts->layer) {
     if (parts->role == "attn_v") type = attention_value_type(mix.name, mix.base, model, *parts->layer);
     if (parts->role == "attn_output") type = attention_output_type(mix.name, mix.base);
-    if (parts->role == "ffn_down") type = feed_forward_down_type(mix.name, mix.base, model.layers, *parts->layer);
+    if (parts->role == "ffn_down" || parts->role == "ffn_down_exps")
+      type = feed_forward_down_type(mix.name, mix.base, model.layers, *parts->layer);
   }
   return fitting(type, tensor.columns());
 }

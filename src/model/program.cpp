@@ -112,18 +112,42 @@ std::vector<std::string_view> known_families() {
   return names;
 }
 
-Program build_program(const gguf::Model& model) {
-  const std::string* architecture = model.metadata.get_string("general.architecture");
-  const auto family = std::ranges::find_if(
-      kFamilies, [&](const Family& row) { return architecture != nullptr && *architecture == row.name; });
-  if (architecture != nullptr && family == kFamilies.end()) {
+namespace {
+
+const Family& family_of(const gguf::Metadata& metadata) {
+  const std::string* architecture = metadata.get_string("general.architecture");
+  if (architecture == nullptr) {
+    throw bad_input("the file has no general.architecture", "It holds tensors, but not a language model.");
+  }
+  const auto family = std::ranges::find(kFamilies, *architecture, &Family::name);
+  if (family == kFamilies.end()) {
     throw bad_input(fmt::format("the model's architecture \"{}\" is not supported", *architecture),
                     fmt::format("Supported are {}.", fmt::join(known_families(), ", ")));
   }
-  Keys keys(model.metadata, architecture == nullptr ? std::string() : *architecture);
+  return *family;
+}
+
+}  // namespace
+
+Program build_program(const gguf::Model& model) {
+  const Family& family = family_of(model.metadata);
+  Keys keys(model.metadata, std::string(family.name));
   ProgramBuilder builder(model, read_config(model, keys), keys);
-  family->build(builder);
+  family.build(builder);
   return builder.finish();
+}
+
+std::vector<gguf::TensorInfo> make_tensors(const gguf::Metadata& metadata,
+                                           const std::function<bool(std::string_view)>& wanted) {
+  const Family& family = family_of(metadata);
+  gguf::Model model;
+  model.metadata = metadata;
+  Keys keys(model.metadata, std::string(family.name));
+  ModelConfig config = read_config(model, keys);
+  ProgramBuilder builder(model, wanted, std::move(config), keys);
+  family.build(builder);
+  builder.finish();
+  return std::move(model.tensors);
 }
 
 }  // namespace loadline::model

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -82,6 +83,11 @@ struct Program {
 // (naming those we know), for a tensor that is missing or has another shape than the configuration says, and for
 // tensors and keys of the family's ("llama....") that nothing reads.
 Program build_program(const gguf::Model& model);
+
+// The tensors that a model with these metadata (vocab_size among them) has at least, and of those it may have the ones
+// that `wanted` names: in the order of use, float32, without a place in a file. Throws as build_program does.
+std::vector<gguf::TensorInfo> make_tensors(const gguf::Metadata& metadata,
+                                           const std::function<bool(std::string_view)>& wanted);
 
 // The families build_program knows, as general.architecture names them.
 std::vector<std::string_view> known_families();
