@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "model/program.h"
+
 namespace loadline::cli {
 namespace {
 
@@ -77,6 +79,8 @@ std::string help_text(const Program& program) {
   out += entry("--version", "Display program version information and exit");
   out += "\nCommands:\n";
   for (const Command& command : program.commands()) out += entry(command.name(), command.description());
+  const std::string families = fmt::format("{}", fmt::join(model::known_families(), " "));
+  out += fmt::format("\nModel families (general.architecture):\n  {}\n", wrap(families, kWidth - 2, 2));
   return out;
 }
 

@@ -119,7 +119,7 @@ backend::Peaks Engine::measure(plan::DeviceIndex device) {
 std::span<const std::byte> Engine::weights_in_ram() const { return devices_[plan::kCpu]->weights(); }
 
 std::vector<std::string> Engine::remarks() const {
-  std::vector<std::string> all;
+  std::vector<std::string> all = program_.remarks;
   for (const auto& device : devices_) {
     if (device == nullptr) continue;
     if (std::string remark = device->remark(); !remark.empty()) all.push_back(std::move(remark));
