@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "backend/reference/reference.h"
+#include "base/error.h"
 #include "model/program.h"
 #include "support/test_data.h"
 
@@ -52,21 +53,31 @@ TEST_P(GoldenFamilies, TheOracleAgrees) {
   test::expect_within(difference, golden);
 }
 
-// Those whose formats can be read; weights are decoded, activations are not rounded.
+// Weights are decoded, activations are not rounded.
 class GoldenFormats : public testing::TestWithParam<const char*> {};
 
-INSTANTIATE_TEST_SUITE_P(Files, GoldenFormats, testing::Values("mixtral-Q4_K_M"), [](const auto& file) {
-  std::string name = file.param;
-  std::ranges::replace(name, '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Files, GoldenFormats,
+                         testing::Values("gpt-oss-MXFP4_MOE", "llama-IQ1_M", "llama-IQ1_S", "llama-IQ2_M",
+                                         "llama-IQ2_XS", "llama-IQ2_XXS", "llama-IQ3_S", "llama-IQ3_XXS", "llama-NVFP4",
+                                         "llama-Q1_0", "llama-Q2_0", "llama-TQ1_0", "llama-TQ2_0", "mixtral-Q4_K_M"),
+                         [](const auto& file) {
+                           std::string name = file.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
 
 TEST_P(GoldenFormats, TheOracleAgreesWithTheDecodedWeights) {
   LOADLINE_REQUIRE_SHARED(folder, "golden2");
   const std::string name = GetParam();
   const auto tokens = test::golden_tokens(folder, "tokens-quantised.txt");
   const auto expected = test::read_floats(folder / (name + ".exact.logits.f32"));
-  const gguf::Model model = gguf::open_model(folder / (name + ".gguf"));
+  gguf::Model model;
+  try {
+    model = gguf::open_model(folder / (name + ".gguf"));
+  } catch (const Error& error) {
+    if (std::string_view(error.what()).find("which Loadline cannot read") == std::string_view::npos) throw;
+    GTEST_SKIP() << error.what();
+  }
   const auto actual = logits(model, model::build_program(model), tokens, {}, kContext);
   EXPECT_LT(test::compare(expected, actual, tokens.size()).absolute, 1e-3);
 }
