@@ -14,6 +14,7 @@ void add_plan(Program& program);
 void add_quantize(Program& program);
 void add_run(Program& program);
 void add_synth(Program& program);
+void add_template(Program& program);
 void add_tokenize(Program& program);
 
 }  // namespace loadline::cli

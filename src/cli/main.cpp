@@ -29,6 +29,7 @@ cli::Program all_commands() {
   cli::add_quantize(program);
   cli::add_synth(program);
   cli::add_tokenize(program);
+  cli::add_template(program);
   return program;
 }
 
