@@ -93,6 +93,12 @@ void fill_random(TensorType type, std::byte* data, std::size_t size) {
     const std::uint64_t word = state & 0xBFFFBFFFBFFFBFFFULL;
     std::memcpy(data + i, &word, 8);
   }
+  // Powers of two as scales: of ordinary size.
+  if (type != TensorType::MXFP4) return;
+  constexpr std::size_t kTileBlock = cpu::kTileRows * 17;
+  for (std::size_t i = 0; i + kTileBlock <= size; i += kTileBlock) {
+    for (std::size_t r = 0; r < cpu::kTileRows; ++r) data[i + r] = (data[i + r] & std::byte{15}) | std::byte{0x70};
+  }
 }
 
 double median(std::vector<double> values) {

@@ -8,6 +8,7 @@
 
 #include "base/half.h"
 #include "quant/blocks.h"
+#include "quant/codebooks.h"
 
 namespace loadline::authoring {
 namespace {
@@ -43,6 +44,43 @@ const double kSpread6 = spread_of(64) * spread_of(256);
 const double kSpread8 = spread_of(256);
 const double kSpreadIq4 = iq4_rms();
 const double kSpreadIq4Xs = iq4_rms() * spread_of(64);
+
+// Of s = 0 .. count - 1, all equally likely, the root mean square of 2 s + 1.
+double odd_rms(int count) {
+  double squares = 0;
+  for (int s = 0; s < count; ++s) squares += (2.0 * s + 1) * (2.0 * s + 1);
+  return std::sqrt(squares / count);
+}
+
+// Of a codebook's values: bytes less `offset`, plus `delta`.
+template <class Grid>
+double grid_rms(const Grid& grid, double offset = 0, double delta = 0) {
+  double squares = 0;
+  int count = 0;
+  for (const auto entry : grid) {
+    for (std::size_t j = 0; j < sizeof entry; ++j, ++count) {
+      const double value = quant::grid_value(entry, static_cast<int>(j)) - offset;
+      squares += value * value + delta * delta;  // delta is as often added as subtracted
+    }
+  }
+  return std::sqrt(squares / count);
+}
+
+double fp4_rms() {
+  double squares = 0;
+  for (const int value : quant::kFp4Values) squares += value * value;
+  return std::sqrt(squares / quant::kFp4Values.size());
+}
+
+const double kSpreadIq1S = grid_rms(quant::kIq1Grid, 1, 0.125) * odd_rms(8);
+const double kSpreadIq2Xxs = grid_rms(quant::kIq2XxsGrid) * odd_rms(16) / 8;
+const double kSpreadIq2Xs = grid_rms(quant::kIq2XsGrid) * odd_rms(16) / 8;
+const double kSpreadIq2S = grid_rms(quant::kIq2SGrid) * odd_rms(16) / 8;
+const double kSpreadIq3Xxs = grid_rms(quant::kIq3XxsGrid) * odd_rms(16) / 4;
+const double kSpreadIq3S = grid_rms(quant::kIq3SGrid) * odd_rms(16);
+const double kSpreadFp4 = fp4_rms();
+const double kSpreadTernary = std::sqrt(2.0 / 3);
+const double kSpreadOfTwoBits = std::sqrt(0.5);  // -1, 0, 0 and 1
 
 std::uint16_t half(double value) { return float_to_half(static_cast<float>(value)); }
 
@@ -123,6 +161,69 @@ void settle(Block<TensorType::IQ4_NL>& block, float deviation, std::uint64_t wor
 }
 void settle(Block<TensorType::IQ4_XS>& block, float deviation, std::uint64_t /*word*/) {
   block.scale = half(deviation / kSpreadIq4Xs);
+}
+
+void settle(Block<TensorType::IQ1_S>& block, float deviation, std::uint64_t word) {
+  block.scale = half(with_sign(deviation / kSpreadIq1S, word));
+}
+void settle(Block<TensorType::IQ1_M>& block, float deviation, std::uint64_t word) {
+  const unsigned scale = half(with_sign(deviation / kSpreadIq1S, word));
+  for (int i = 0; i < 4; ++i) {
+    block.groups[i] = static_cast<std::uint16_t>((block.groups[i] & 0x0FFFU) | (scale >> (4 * i) & 15U) << 12U);
+  }
+}
+void settle(Block<TensorType::IQ2_XXS>& block, float deviation, std::uint64_t /*word*/) {
+  block.scale = half(deviation / kSpreadIq2Xxs);
+}
+void settle(Block<TensorType::IQ2_XS>& block, float deviation, std::uint64_t /*word*/) {
+  block.scale = half(deviation / kSpreadIq2Xs);
+}
+void settle(Block<TensorType::IQ2_S>& block, float deviation, std::uint64_t /*word*/) {
+  block.scale = half(deviation / kSpreadIq2S);
+}
+void settle(Block<TensorType::IQ3_XXS>& block, float deviation, std::uint64_t /*word*/) {
+  block.scale = half(deviation / kSpreadIq3Xxs);
+}
+void settle(Block<TensorType::IQ3_S>& block, float deviation, std::uint64_t /*word*/) {
+  block.scale = half(deviation / kSpreadIq3S);
+}
+// True as often as makes the mean of the squares of `low` and `high` that of `wanted`, by the lowest 16 bits.
+bool takes_higher(double low, double high, double wanted, std::uint64_t word) {
+  return static_cast<double>(word & 0xFFFFU) < 65536 * (wanted * wanted - low * low) / (high * high - low * low);
+}
+void settle(Block<TensorType::MXFP4>& block, float deviation, std::uint64_t word) {
+  const double wanted = deviation / kSpreadFp4;
+  const int exponent = std::ilogb(wanted);
+  const bool higher = takes_higher(std::ldexp(1.0, exponent), std::ldexp(2.0, exponent), wanted, word);
+  block.scale = static_cast<std::uint8_t>(std::clamp(exponent + 128 + (higher ? 1 : 0), 0, 254));
+}
+void settle(Block<TensorType::NVFP4>& block, float deviation, std::uint64_t word) {
+  const double wanted = deviation / kSpreadFp4;
+  int low = 0x7D;
+  while (low > 0 && quant::ue4m3_half(static_cast<std::uint8_t>(low)) > wanted) --low;
+  const double below = quant::ue4m3_half(static_cast<std::uint8_t>(low));
+  const double above = quant::ue4m3_half(static_cast<std::uint8_t>(low + 1));
+  for (int t = 0; t < 4; ++t) {
+    const bool higher = takes_higher(below, above, wanted, word >> (16 * t));
+    block.scales[t] = static_cast<std::uint8_t>(low + (higher ? 1 : 0));
+  }
+}
+void settle(Block<TensorType::TQ1_0>& block, float deviation, std::uint64_t word) {
+  block.scale = half(with_sign(deviation / kSpreadTernary, word));
+}
+// Two bits a value that are both set become the middle level: the mean is then zero.
+template <std::size_t count>
+void without_highest(std::uint8_t (&quants)[count]) {
+  for (std::uint8_t& byte : quants) byte = static_cast<std::uint8_t>(byte & ~((byte & byte >> 1U & 0x55U) << 1U));
+}
+void settle(Block<TensorType::TQ2_0>& block, float deviation, std::uint64_t /*word*/) {
+  without_highest(block.quants);
+  block.scale = half(deviation / kSpreadOfTwoBits);
+}
+void settle(Block<TensorType::Q1_0>& block, float deviation, std::uint64_t /*word*/) { block.scale = half(deviation); }
+void settle(Block<TensorType::Q2_0>& block, float deviation, std::uint64_t /*word*/) {
+  without_highest(block.quants);
+  block.scale = half(deviation / kSpreadOfTwoBits);
 }
 
 template <TensorType type>

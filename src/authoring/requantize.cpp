@@ -20,14 +20,22 @@ constexpr std::uint64_t kPiece = 1U << 22;
 // Rows are handed to the threads in runs of about this many values.
 constexpr std::uint64_t kRun = 1U << 14;
 
+// A format that is only read cannot be asked for.
+void require_encoder(const gguf::TensorInfo& tensor, quant::TensorType type) {
+  if (tensor.type == type || quant::format_of(type).encode != nullptr) return;
+  throw bad_input(fmt::format("tensor {} cannot be written as {}: that format needs an importance matrix", tensor.name,
+                              quant::name_of(type)),
+                  "Choose another format, such as IQ3_S or Q2_K.");
+}
+
 // `source` with the new types, as the writer wants them.
 std::vector<gguf::NewTensor> new_tensors(const gguf::Model& source, const model::FormatMix& mix) {
   const model::MixedModel mixed = model::mixed_model(source);
   std::vector<gguf::NewTensor> tensors;
   for (const gguf::TensorInfo& tensor : source.tensors) {
-    tensors.push_back({tensor.name,
-                       model::type_in_mix(mix, mixed, tensor),
-                       {tensor.shape.begin(), tensor.shape.begin() + tensor.dimensions}});
+    const quant::TensorType type = model::type_in_mix(mix, mixed, tensor);
+    require_encoder(tensor, type);
+    tensors.push_back({tensor.name, type, {tensor.shape.begin(), tensor.shape.begin() + tensor.dimensions}});
   }
   return tensors;
 }

@@ -1,6 +1,6 @@
 // What is meant by "Q4_K_M": which format each tensor of a model gets. The rules people know from llama.cpp's quantiser
-// (without an importance matrix), so that a mix made, planned or suggested here has the size they expect.
-// It reads names and shapes only, and encodes nothing.
+// (without an importance matrix, but where it insists on one), so that a mix made, planned or suggested here has the
+// size they expect. It reads names and shapes only, and encodes nothing.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace loadline::model {
 
-// A row of the table of mixes: the plain formats and the K mixes.
+// A row of the table of mixes: the plain formats, the K mixes and the IQ mixes.
 struct FormatMix {
   std::string_view name;    // as files are called: "Q4_K_M"
   quant::TensorType base;   // what most tensors get

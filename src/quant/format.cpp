@@ -26,6 +26,12 @@ void encode_blocks(const float* source, std::byte* target, std::size_t blocks) {
   }
 }
 
+template <TensorType type, std::size_t elements>
+constexpr auto encoder_of() -> decltype(Format::encode) {
+  if constexpr (kEncodes<type>) return encode_blocks<type, elements>;
+  return nullptr;
+}
+
 constexpr std::array kFormats = {
 #define LOADLINE_FORMAT(name, id, elements, bytes)  \
   Format{TensorType::name,                          \
@@ -33,17 +39,18 @@ constexpr std::array kFormats = {
          elements,                                  \
          bytes,                                     \
          decode_blocks<TensorType::name, elements>, \
-         encode_blocks<TensorType::name, elements>},
+         encoder_of<TensorType::name, elements>()},
 #include "quant/formats.inc"
 #undef LOADLINE_FORMAT
 };
 
 // Names by ggml type id (ggml.h, enum ggml_type); empty where an id was never given or has been withdrawn.
-constexpr std::array<std::string_view, 40> kGgmlNames = {
-    "F32",    "F16",      "Q4_0",     "Q4_1",     "Q4_2",  "Q4_3",  "Q5_0",       "Q5_1",       "Q8_0",       "Q8_1",
-    "Q2_K",   "Q3_K",     "Q4_K",     "Q5_K",     "Q6_K",  "Q8_K",  "IQ2_XXS",    "IQ2_XS",     "IQ3_XXS",    "IQ1_S",
-    "IQ4_NL", "IQ3_S",    "IQ2_S",    "IQ4_XS",   "I8",    "I16",   "I32",        "I64",        "F64",        "IQ1_M",
-    "BF16",   "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4"};
+constexpr std::array<std::string_view, 43> kGgmlNames = {
+    "F32",        "F16",        "Q4_0",       "Q4_1",  "Q4_2",     "Q4_3",     "Q5_0",     "Q5_1",    "Q8_0",
+    "Q8_1",       "Q2_K",       "Q3_K",       "Q4_K",  "Q5_K",     "Q6_K",     "Q8_K",     "IQ2_XXS", "IQ2_XS",
+    "IQ3_XXS",    "IQ1_S",      "IQ4_NL",     "IQ3_S", "IQ2_S",    "IQ4_XS",   "I8",       "I16",     "I32",
+    "I64",        "F64",        "IQ1_M",      "BF16",  "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",   "TQ2_0",
+    "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4", "NVFP4",    "Q1_0",     "Q2_0"};
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
@@ -97,7 +104,7 @@ void decode_row(TensorType type, const std::byte* source, float* target, std::si
 
 void encode_row(TensorType type, const float* source, std::byte* target, std::size_t elements) {
   const Format& format = format_of(type);
-  assert(elements % format.block_elements == 0);
+  assert(elements % format.block_elements == 0 && format.encode != nullptr);
   format.encode(source, target, elements / format.block_elements);
 }
 

@@ -28,7 +28,8 @@ struct Format {
   std::uint32_t block_bytes;
   // Decodes `blocks` consecutive blocks into block_elements * blocks floats.
   void (*decode)(const std::byte* source, float* target, std::size_t blocks);
-  // Encodes block_elements * blocks finite floats into `blocks` blocks. Deterministic.
+  // Encodes block_elements * blocks finite floats into `blocks` blocks. Deterministic. Null where the format is only
+  // read: those that choose from a codebook, which needs an importance matrix.
   void (*encode)(const float* source, std::byte* target, std::size_t blocks);
 };
 
@@ -52,6 +53,7 @@ Bytes size_of(TensorType type, std::uint64_t elements);
 
 // Decodes a row of `elements` values.
 void decode_row(TensorType type, const std::byte* source, float* target, std::size_t elements);
+// Only where the format's `encode` is not null.
 void encode_row(TensorType type, const float* source, std::byte* target, std::size_t elements);
 
 }  // namespace loadline::quant

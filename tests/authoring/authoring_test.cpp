@@ -149,9 +149,25 @@ TEST_F(Authoring, WhatProgressThrowsStopsTheWorkAndLeavesNoFile) {
   EXPECT_TRUE(std::filesystem::is_empty(path.parent_path()));
 }
 
+// Mixes of formats that need no importance matrix.
+bool written(const model::FormatMix& mix) {
+  return quant::format_of(mix.base).encode != nullptr && mix.name != "IQ3_XS";
+}
+
+// Formats of one or three levels.
+bool coarse(quant::TensorType type) {
+  using quant::TensorType;
+  return type == TensorType::TQ1_0 || type == TensorType::TQ2_0 || type == TensorType::Q1_0 || type == TensorType::Q2_0;
+}
+
 TEST_F(Authoring, RequantizingGivesEveryTensorTheMixAndItsError) {
   const gguf::Model source = gguf::open_model(synth("tiny", "F32"));
   for (const model::FormatMix& mix : model::all_mixes()) {
+    if (!written(mix)) {
+      const auto refused = test::refusal([&] { return requantize(source, mix, 2, in_folder("no.gguf"), kSilent); });
+      EXPECT_THAT(refused.sentence, testing::HasSubstr("importance matrix")) << mix.name;
+      continue;
+    }
     const auto path = in_folder(std::string("as-") + std::string(mix.name) + ".gguf");
     const Requantized result = requantize(source, mix, 2, path, kSilent);
     EXPECT_FALSE(result.was_quantised);
@@ -163,7 +179,7 @@ TEST_F(Authoring, RequantizingGivesEveryTensorTheMixAndItsError) {
     for (const gguf::TensorInfo& tensor : model.tensors) {
       EXPECT_EQ(tensor.type, model::type_in_mix(mix, model::mixed_model(source), tensor)) << tensor.name;
       const auto& old = source.tensors[static_cast<std::size_t>(source.find_tensor(tensor.name))];
-      EXPECT_LT(relative_rms(decoded(model, tensor), decoded(source, old)), 0.3)
+      EXPECT_LT(relative_rms(decoded(model, tensor), decoded(source, old)), coarse(tensor.type) ? 0.75 : 0.3)
           << tensor.name << " as " << quant::name_of(tensor.type);
     }
   }

@@ -171,8 +171,8 @@ TEST_F(Refusals, OfShapesThatCannotBe) {
 }
 
 TEST_F(Refusals, OfFormatsWeDoNotHaveNameThem) {
-  const Refusal known = open(RawGguf(1, 0).tensor("blk.0.ffn_up.weight", {256}, 16, 0).data(512));
-  EXPECT_THAT(known.sentence, testing::AllOf(HasSubstr("blk.0.ffn_up.weight"), HasSubstr("IQ2_XXS")));
+  const Refusal known = open(RawGguf(1, 0).tensor("blk.0.ffn_up.weight", {256}, 31, 0).data(512));
+  EXPECT_THAT(known.sentence, testing::AllOf(HasSubstr("blk.0.ffn_up.weight"), HasSubstr("Q4_0_4_4")));
   EXPECT_THAT(known.hint, HasSubstr("Q4_K"));
   EXPECT_THAT(open(RawGguf(1, 0).tensor("t", {256}, 77, 0).data(512)).sentence, HasSubstr("type 77"));
 }

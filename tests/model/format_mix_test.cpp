@@ -31,6 +31,24 @@ TEST_P(GoldenMix, GivesEveryTensorTheTypeOfTheFile) {
   EXPECT_EQ(size_in_mix(*mix, mixed_model(model), model.tensors), model.tensor_bytes());
 }
 
+class GoldenMixOfSecondSet : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Llama, GoldenMixOfSecondSet,
+                         testing::Values("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_M", "IQ3_XXS", "IQ3_S", "TQ1_0",
+                                         "TQ2_0", "Q1_0", "Q2_0"),
+                         [](const auto& mix) { return std::string(mix.param); });
+
+TEST_P(GoldenMixOfSecondSet, GivesEveryTensorTheTypeOfTheFile) {
+  LOADLINE_REQUIRE_SHARED(golden, "golden2");
+  const gguf::Model model = gguf::open_model(golden / (std::string("llama-") + GetParam() + ".gguf"));
+  const FormatMix* mix = find_mix(GetParam());
+  ASSERT_NE(mix, nullptr);
+  EXPECT_EQ(model.metadata.get_unsigned("general.file_type"), mix->file_type);
+  for (const gguf::TensorInfo& tensor : model.tensors) {
+    EXPECT_EQ(quant::name_of(type_in_mix(*mix, mixed_model(model), tensor)), quant::name_of(tensor.type))
+        << tensor.name;
+  }
+}
+
 TEST(FormatMixes, GiveTheQwenFilesTheirTypes) {
   LOADLINE_REQUIRE_SHARED(golden, "golden");
   for (const char* name : {"qwen2", "qwen3"}) {
@@ -47,7 +65,7 @@ TEST(FormatMixes, AreFoundByNameInAnyCaseAndByFamily) {
   EXPECT_EQ(find_mix("q4_k_m"), find_mix("Q4_K_M"));
   EXPECT_EQ(find_mix("Q3_K"), find_mix("Q3_K_M"));
   EXPECT_EQ(find_mix("q5_k"), find_mix("Q5_K_M"));
-  EXPECT_EQ(find_mix("IQ2_XXS"), nullptr);
+  EXPECT_EQ(find_mix("IQ5_XXS"), nullptr);
   EXPECT_EQ(find_mix(""), nullptr);
 }
 
@@ -86,6 +104,20 @@ TEST(FormatMixes, FavourSharedValueHeads) {
   const MixedModel of_80_layers{80, 64, 8, false};
   EXPECT_EQ(type_of("Q3_K_S", "blk.40.attn_v.weight", of_80_layers), TensorType::Q5_K);
   EXPECT_EQ(type_of("Q4_K_S", "blk.40.attn_v.weight", of_80_layers), TensorType::Q5_K);
+}
+
+TEST(FormatMixes, OfFewBitsKeepMoreForSome) {
+  EXPECT_EQ(type_of("IQ3_XS", "blk.9.attn_q.weight"), TensorType::IQ3_XXS);
+  EXPECT_EQ(type_of("IQ3_XS", "blk.9.ffn_up.weight"), TensorType::IQ3_XXS);
+  EXPECT_EQ(type_of("IQ3_XS", "blk.3.ffn_up.weight"), TensorType::IQ3_S);
+  EXPECT_EQ(type_of("IQ3_M", "blk.3.ffn_down.weight"), TensorType::Q4_K);
+  EXPECT_EQ(type_of("IQ3_M", "blk.4.ffn_down.weight"), TensorType::IQ3_S);
+  EXPECT_EQ(type_of("IQ2_S", "blk.3.ffn_down.weight"), TensorType::IQ3_S);
+  EXPECT_EQ(type_of("IQ2_XS", "blk.3.ffn_down.weight"), TensorType::Q2_K);
+  EXPECT_EQ(type_of("IQ1_M", "blk.9.attn_v.weight", {32, 32, 32, false}), TensorType::Q2_K);
+  EXPECT_EQ(type_of("MXFP4", "blk.9.ffn_up.weight"), TensorType::MXFP4);
+  EXPECT_EQ(type_of("MXFP4", "output.weight"), TensorType::Q8_0);
+  EXPECT_EQ(type_of("TQ1_0", "blk.9.attn_q.weight", {24, 14, 2, false}, 896), TensorType::Q4_0);
 }
 
 TEST(FormatMixes, KeepSixBitsForTheOutput) {

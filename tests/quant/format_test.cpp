@@ -11,7 +11,7 @@ namespace loadline::quant {
 namespace {
 
 TEST(Formats, AreFoundByIdAndByNameInAnyCase) {
-  EXPECT_EQ(all_formats().size(), 15U);
+  EXPECT_EQ(all_formats().size(), 28U);
   for (const Format& format : all_formats()) {
     EXPECT_EQ(find_format(static_cast<std::uint32_t>(format.type)), &format);
     EXPECT_EQ(find_format(format.name), &format);
@@ -24,7 +24,7 @@ TEST(Formats, AreFoundByIdAndByNameInAnyCase) {
 TEST(Formats, ThatDoNotExistAreNotFound) {
   EXPECT_EQ(find_format("Q4_K_M"), nullptr);
   EXPECT_EQ(find_format(""), nullptr);
-  EXPECT_EQ(find_format(16U), nullptr);
+  EXPECT_EQ(find_format(4U), nullptr);  // Q4_2, withdrawn
   EXPECT_EQ(find_format(~0U), nullptr);
 }
 
@@ -32,6 +32,7 @@ TEST(GgmlTypeName, NamesForeignTypesAndUnknownIds) {
   EXPECT_EQ(ggml_type_name(12), "Q4_K");
   EXPECT_EQ(ggml_type_name(16), "IQ2_XXS");
   EXPECT_EQ(ggml_type_name(39), "MXFP4");
+  EXPECT_EQ(ggml_type_name(31), "Q4_0_4_4");
   EXPECT_EQ(ggml_type_name(4000000000U), "type 4000000000");
   for (const Format& format : all_formats()) {
     EXPECT_EQ(ggml_type_name(static_cast<std::uint32_t>(format.type)), format.name);

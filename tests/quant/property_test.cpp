@@ -1,4 +1,4 @@
-// What must hold for every format and every finite input.
+// What must hold for every format that is written and every finite input.
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
@@ -64,7 +64,12 @@ rc::Gen<std::vector<float>> any_values(int lowest_exponent, int highest_exponent
 }
 
 class EveryFormat : public testing::TestWithParam<Format> {};
-INSTANTIATE_TEST_SUITE_P(Table, EveryFormat, testing::ValuesIn(all_formats().begin(), all_formats().end()),
+std::vector<Format> written_formats() {
+  std::vector<Format> formats(all_formats().begin(), all_formats().end());
+  std::erase_if(formats, [](const Format& format) { return format.encode == nullptr; });
+  return formats;
+}
+INSTANTIATE_TEST_SUITE_P(Table, EveryFormat, testing::ValuesIn(written_formats()),
                          [](const auto& format) { return std::string(format.param.name); });
 
 TEST_P(EveryFormat, KeepsZeros) {
@@ -87,6 +92,7 @@ TEST_P(EveryFormat, KeepsFiniteValuesFinite) {
 }
 
 TEST_P(EveryFormat, SurvivesGroupsOfVeryDifferentScale) {
+  if (GetParam().type == TensorType::Q1_0) GTEST_SKIP() << "one magnitude for 128 values";
   std::vector<float> values(kLength);
   for (std::size_t i = 0; i < kLength; ++i) {
     values[i] = std::ldexp(i % 2 == 0 ? 1.0F : -0.7F, -static_cast<int>(i / 16) * 9);  // down to 2^-135
@@ -115,6 +121,14 @@ double worst_share(TensorType type) {
     case TensorType::Q6_K: return 0.04;
     case TensorType::IQ4_NL: return 0.22;
     case TensorType::IQ4_XS: return 0.23;
+    case TensorType::IQ3_S: return 0.45;
+    case TensorType::MXFP4: return 0.40;
+    case TensorType::NVFP4: return 0.35;
+    case TensorType::TQ1_0:
+    case TensorType::TQ2_0:
+    case TensorType::Q2_0: return 0.51;
+    case TensorType::Q1_0: return 1.0;
+    default: ADD_FAILURE() << "no bound for " << name_of(type);
   }
   return 0;
 }
@@ -155,7 +169,9 @@ TEST_P(EveryFormat, IsStableWhenEncodedAgain) {
     const std::vector<float> values = *any_values(2, 12);  // no scale is subnormal
     const auto once = round_trip(format, values);
     const auto twice = round_trip(format, once);
-    const bool searched = format.block_elements == kLength || format.type == TensorType::IQ4_NL;
+    const bool ternary = format.type == TensorType::TQ1_0 || format.type == TensorType::TQ2_0;
+    const bool searched = (format.block_elements == kLength && !ternary) || format.type == TensorType::IQ4_NL ||
+                          format.type == TensorType::NVFP4;
     const double tolerance = searched ? 0.5 * worst_share(format.type) * peak_of(values) : 0.0;
     for (std::size_t i = 0; i < kLength; ++i) RC_ASSERT(std::fabs(twice[i] - once[i]) <= tolerance);
   }));

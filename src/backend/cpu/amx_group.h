@@ -2,6 +2,8 @@
 #pragma once
 
 #include "backend/cpu/amx_operands.h"
+#include "backend/cpu/generic_codebooks.h"
+#include "backend/cpu/generic_small_formats.h"
 #include "backend/cpu/products.h"
 
 namespace loadline::cpu::LOADLINE_ISA {

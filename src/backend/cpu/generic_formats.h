@@ -3,15 +3,17 @@
 //
 // A format supplies, for a pointer `p` to 256 values of a tile (smaller ggml blocks: eight consecutive ones):
 //   kBytes         bytes of 256 values of one row
-//   kGroup         values that share a scale: 16 or 32
+//   kGroup         values that share a scale: 16 or 32, or 256
 //   kBias          what to subtract from its unsigned weights; 0 for none
 //   kMost          the largest unsigned weight (of signed ones 255, as V::Dots wants it)
-//   kSigned        weights come as signed bytes plus V::kSignedOffset instead (kBias is not used)
+//   kSigned        weights come as signed bytes plus V::kSignedOffset instead (kBias is not used), or as V::Signed,
+//   whose
+//                  magnitudes are at most kMost then
 //   kSymmetric     ... and none of them is -128
 //   kMins          what else is added to a row: nothing, a float per 32, or 6-bit or 4-bit mins times a float
 //   Header(p)      what is decoded once for all 256
-//   kByteScales    the scales are bytes, less kScaleBias: that of group g is byte scale_byte(g) of
-//                  header.scales[scale_vector(g)]
+//   kByteScales    the scales are integers: that of group g is header.integer<g>(), or a byte less kScaleBias, byte
+//                  scale_byte(g) of header.scales[scale_vector(g)]
 //   scale<g>       else: float scale of group g
 //   kFactor        whether these are yet to be multiplied by factor(header, p), the same for all 256
 //   segment<s>     calls sink(group within the segment, offset of 4 values, weights) for part s of kSegments: all
@@ -217,16 +219,29 @@ struct ByteScales {
   static constexpr int scale_byte(int g) { return g % 4; }
 };
 
+// Whether a format's header makes the scale of a group as an integer, and has no vectors of bytes with them.
+template <class Format>
+constexpr bool kScalesApart = requires(const typename Format::Header& h) { h.template integer<0>(); };
+
 // Group g's scale as an integer, and as two of 16 bits in every lane.
 template <class Format, int g>
 LOADLINE_INLINE I integer_scale(const typename Format::Header& h) {
-  const I scale = byte_of<Format::scale_byte(g)>(h.scales[Format::scale_vector(g)]);
-  return Format::kScaleBias == 0 ? scale : V::sub32(scale, V::ints(Format::kScaleBias));
+  if constexpr (kScalesApart<Format>) {
+    return h.template integer<g>();
+  } else {
+    const I scale = byte_of<Format::scale_byte(g)>(h.scales[Format::scale_vector(g)]);
+    return Format::kScaleBias == 0 ? scale : V::sub32(scale, V::ints(Format::kScaleBias));
+  }
 }
 template <class Format, int g>
 LOADLINE_INLINE I scale_twice(const typename Format::Header& h) {
-  const I scale = V::byte_twice<Format::scale_byte(g)>(h.scales[Format::scale_vector(g)]);
-  return Format::kScaleBias == 0 ? scale : V::sub16(scale, V::words(Format::kScaleBias));
+  if constexpr (kScalesApart<Format>) {
+    const I scale = h.template integer<g>();
+    return V::or_(scale, V::template shl32<16>(scale));
+  } else {
+    const I scale = V::byte_twice<Format::scale_byte(g)>(h.scales[Format::scale_vector(g)]);
+    return Format::kScaleBias == 0 ? scale : V::sub16(scale, V::words(Format::kScaleBias));
+  }
 }
 // As a float, of any format: what is to be multiplied by the factor, and all of it.
 template <class Format, int g>

@@ -1,8 +1,10 @@
 // The products of one group of formats (LOADLINE_GROUP, see kernels.inc) for an instruction set.
 #pragma once
 
+#include "backend/cpu/generic_codebooks.h"
 #include "backend/cpu/generic_floats.h"
 #include "backend/cpu/generic_products.h"
+#include "backend/cpu/generic_small_formats.h"
 
 namespace loadline::cpu::LOADLINE_ISA {
 

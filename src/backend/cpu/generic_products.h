@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "backend/cpu/generic_formats.h"
 #include "backend/cpu/products.h"
@@ -83,7 +84,8 @@ LOADLINE_INLINE void prefetch_ahead(const std::byte* p) {
 // Whether groups' sums are multiplied by their scales as integers and added up over 256 values as such, which is exact
 // and saves converting each: where they come in 16 bits anyway, or two of them fit the halves of a lane.
 template <class Format>
-constexpr bool kIntegerSums = Format::kByteScales && (V::kNarrow || Format::kGroup * 127 * Format::kMost < 32768);
+constexpr bool kIntegerSums =
+    Format::kByteScales && (V::kNarrow || (!kScalesApart<Format> && Format::kGroup * 127 * Format::kMost < 32768));
 
 // 256 values of a token, with their magnitudes where those save work.
 template <class Format>
@@ -96,7 +98,8 @@ class Values {
     }
   }
   // Adds the products of weights with the 4 values at `offset`.
-  LOADLINE_INLINE void multiply(Dots& sum, I weights, int offset) const {
+  template <class Weights>
+  LOADLINE_INLINE void multiply(Dots& sum, Weights weights, int offset) const {
     if constexpr (V::kNarrow) {
       sum.add_pairs(pairs(weights, offset));
     } else {
@@ -104,8 +107,11 @@ class Values {
     }
   }
   // Only where products are summed in pairs.
-  LOADLINE_INLINE I pairs(I weights, int offset) const {
-    if constexpr (kMagnitudes) {
+  template <class Weights>
+  LOADLINE_INLINE I pairs(Weights weights, int offset) const {
+    if constexpr (!std::is_same_v<Weights, I>) {
+      return V::multiply_signed(weights, V::repeat_anew(x_ + offset));
+    } else if constexpr (kMagnitudes) {
       return Dots::pairs(weights, V::repeat_anew(x_ + offset), V::repeat_anew(magnitudes_ + offset));
     } else {
       return Dots::pairs(weights, V::repeat_anew(x_ + offset));
@@ -132,13 +138,15 @@ LOADLINE_INLINE I scale_pair(const typename Format::Header& h) {
 // times every group's scale times the sum of its activations.
 template <class Format>
 LOADLINE_INLINE I biased_start(const typename Format::Header& h, const Int8Block& x) {
-  if constexpr (Format::kSigned || Format::kBias == 0) return V::zero();
-  static_assert(Format::kSigned || Format::kBias == 0 ||
-                (Format::kGroup == 16 && Format::kScaleBias * Format::kBias == 128));
-  I sum = V::zero();
-  unrolled<4>(LOADLINE_EACH(i) { sum = dot_mins(sum, byte_pairs(h.scales[i]), x.sums16 + 4 * i); });
-  // What the bias of the scales adds is 128 times the sum of all activations.
-  return V::sub32(V::sub32(V::zero(), V::repeat(&x.start256)), V::shl32<log2_of(Format::kBias)>(sum));
+  if constexpr (Format::kSigned || Format::kBias == 0) {
+    return V::zero();
+  } else {
+    static_assert(Format::kGroup == 16 && Format::kScaleBias * Format::kBias == 128);
+    I sum = V::zero();
+    unrolled<4>(LOADLINE_EACH(i) { sum = dot_mins(sum, byte_pairs(h.scales[i]), x.sums16 + 4 * i); });
+    // What the bias of the scales adds is 128 times the sum of all activations.
+    return V::sub32(V::sub32(V::zero(), V::repeat(&x.start256)), V::shl32<log2_of(Format::kBias)>(sum));
+  }
 }
 
 // The weights of group i of a segment come times 2 to the power of this from each_in_place.
@@ -169,7 +177,7 @@ LOADLINE_INLINE void add_as_floats(const typename Format::Header& header, const 
       groups[i][t] = V::Dots<Format::kMost>::from(start_of<Format::kGroup, kBias>(x[t], kIndex));
     });
   });
-  Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+  Format::template segment<s>(p, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
     prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
     unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(groups[i][t], weights, offset); });
   });
@@ -186,7 +194,7 @@ LOADLINE_INLINE void add_in_pairs(const typename Format::Header& header, const s
   constexpr int kGroups = Format::kSegmentGroups;
   V::Dots<Format::kMost> groups[kGroups][n];
   unrolled<kGroups * n>(LOADLINE_EACH(i) { groups[i / n][i % n] = V::Dots<Format::kMost>::from(V::zero()); });
-  each_in_place<Format, s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+  each_in_place<Format, s>(p, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
     prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
     unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(groups[i][t], weights, offset); });
   });
@@ -213,7 +221,7 @@ LOADLINE_INLINE void add_as_widened(const typename Format::Header& header, const
   constexpr int kProducts = Format::kGroup / 4;
   Dots products[kGroups][n];
   unrolled<kGroups * n>(LOADLINE_EACH(i) { products[i / n][i % n] = Dots::from(V::zero()); });
-  each_in_place<Format, s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+  each_in_place<Format, s>(p, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
     constexpr int kPlace = place_of<Format>(i);
     constexpr int kRun = Dots::run_at(kPlace) < kProducts ? Dots::run_at(kPlace) : kProducts;
     prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
@@ -351,10 +359,14 @@ struct Shape {
   static constexpr int kBias = bias;
   static constexpr Mins kMins = mins_kind;
 };
+// What weights whose signs come apart are raised by, so that none is negative, where products are summed in 16 bits.
+constexpr int kRaised = 64;
 template <class Format>
 constexpr auto shape_of() {
   constexpr int kGroup = kFolded<Format> ? 256 : Format::kGroup;
-  if constexpr (Format::kSigned || (Format::kBias != 0 && !V::kNarrow)) {
+  if constexpr (V::kNarrow && Format::kSigned && Format::kMost < kRaised) {
+    return Shape<kGroup, 127, kRaised, Format::kMins>{};
+  } else if constexpr (Format::kSigned || (Format::kBias != 0 && !V::kNarrow)) {
     return Shape<kGroup, 255, V::kSignedOffset, Format::kMins>{};
   } else if constexpr (!V::kNarrow) {
     return Shape<kGroup, 127, 0, Format::kMins>{};
@@ -390,17 +402,20 @@ LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
         constexpr int kIndex = Format::template group_of<s>(i);
         folders[i] = Format::Folder::template of<kIndex>(header);
       });
-      Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+      Format::template segment<s>(p, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
         if constexpr (streaming) prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
         V::store(out.weights[offset / 4], folders[i](weights));
       });
     } else {
-      Format::template segment<s>(p, [&](auto, auto offset, I weights) __attribute__((always_inline)) {
+      Format::template segment<s>(p, [&](auto, auto offset, auto weights) __attribute__((always_inline)) {
         if constexpr (streaming) prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
-        if constexpr (!V::kNarrow && !Format::kSigned && Format::kBias != 0) {
-          weights = V::add8(weights, V::bytes(V::kSignedOffset - Format::kBias));
+        if constexpr (!std::is_same_v<decltype(weights), I>) {
+          V::store(out.weights[offset / 4], V::template biased<kRaised>(weights));
+        } else if constexpr (!V::kNarrow && !Format::kSigned && Format::kBias != 0) {
+          V::store(out.weights[offset / 4], V::add8(weights, V::bytes(V::kSignedOffset - Format::kBias)));
+        } else {
+          V::store(out.weights[offset / 4], weights);
         }
-        V::store(out.weights[offset / 4], weights);
       });
       unrolled<kGroups>(LOADLINE_EACH(i) {
         constexpr int kIndex = Format::template group_of<s>(i);

@@ -159,7 +159,7 @@ struct V {
   }
 #else
   // How many sums of two products 16 bits hold, a power of two.
-  static constexpr int run_of(int most) { return most >= 128 ? 1 : most > 31 ? 2 : most > 15 ? 4 : 8; }
+  static constexpr int run_of(int most) { return most > 63 ? 1 : most > 31 ? 2 : most > 15 ? 4 : 8; }
   template <int most>
   struct Dots {
     static constexpr int kRun = run_of(most);
@@ -215,6 +215,107 @@ struct V {
     return add32(sum, {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)});
   }
 #endif
+#ifdef __AVXVNNI__  // Weights of at most 127 and their signs, which are the top bits of the bytes of `signs`.
+  using Signed = I;
+  static LOADLINE_INLINE Signed with_signs(I w, I signs) { return xor_(negated(w, signs), bytes(kSignedOffset)); }
+  static I multiply_signed(Signed weights, I x);  // these two are for signs that come apart
+  template <int bias>
+  static I biased(Signed weights);
+#else
+  // They are multiplied as they are: the activations take the signs.
+  struct Signed {
+    I magnitudes, signs;
+  };
+  static LOADLINE_INLINE Signed with_signs(I magnitudes, I signs) { return {magnitudes, or_(signs, bytes(1))}; }
+  static LOADLINE_INLINE I multiply_signed(Signed weights, I x) {
+    return multiply(weights.magnitudes,
+                    {_mm256_sign_epi8(x.lo, weights.signs.lo), _mm256_sign_epi8(x.hi, weights.signs.hi)});
+  }
+  // As unsigned weights that are `bias` more; magnitudes are below it.
+  template <int bias>
+  static LOADLINE_INLINE I biased(Signed weights) {
+    return add8({_mm256_sign_epi8(weights.magnitudes.lo, weights.signs.lo),
+                 _mm256_sign_epi8(weights.magnitudes.hi, weights.signs.hi)},
+                bytes(bias));
+  }
+#endif
+  static LOADLINE_INLINE I negated(I magnitudes, I signs) {
+    const I nonzero = or_(signs, bytes(1));
+    return {_mm256_sign_epi8(magnitudes.lo, nonzero.lo), _mm256_sign_epi8(magnitudes.hi, nonzero.hi)};
+  }
+
+  // The entries that four indices of each of 16 rows stand for: the bytes of a unit, which lies at `unit`, or those and
+  // as many bits above them. Scalar loads: gathering takes longer on many processors.
+  template <class Index>
+  struct Entries {
+    // Index l of row r is 4 r + l.
+    const Index* index;
+    template <int l>
+    LOADLINE_INLINE void eights(const std::uint64_t* table, I& first, I& second) const {
+      const __m256i even = four<l, 0>(table);
+      const __m256i odd = four<l, 2>(table);
+      const __m256i more_even = four<l, 8>(table);
+      const __m256i more_odd = four<l, 10>(table);
+      first = {shuffled<0x88>(even, odd), shuffled<0x88>(more_even, more_odd)};
+      second = {shuffled<0xDD>(even, odd), shuffled<0xDD>(more_even, more_odd)};
+    }
+    template <int l>
+    LOADLINE_INLINE I fours(const std::uint32_t* table) const {
+      return {eight<l, 0>(table), eight<l, 8>(table)};
+    }
+
+   private:
+    // The entries of rows r, r + 1, r + 4 and r + 5.
+    template <int l, int r>
+    LOADLINE_INLINE __m256i four(const std::uint64_t* table) const {
+      const __m128i low = two<l, r>(table);
+      const __m128i high = two<l, r + 4>(table);
+      return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+    }
+    template <int l, int r>
+    LOADLINE_INLINE __m128i two(const std::uint64_t* table) const {
+      const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(table + index[4 * r + l]));
+      return _mm_castpd_si128(
+          _mm_loadh_pd(_mm_castsi128_pd(low), reinterpret_cast<const double*>(table + index[4 * r + 4 + l])));
+    }
+    template <int l, int r>
+    LOADLINE_INLINE __m256i eight(const std::uint32_t* table) const {
+      const __m128i low = quarter<l, r>(table);
+      const __m128i high = quarter<l, r + 4>(table);
+      return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+    }
+    template <int l, int r>
+    LOADLINE_INLINE __m128i quarter(const std::uint32_t* table) const {
+      __m128i v = _mm_cvtsi32_si128(static_cast<int>(table[index[4 * r + l]]));
+      v = _mm_insert_epi32(v, static_cast<int>(table[index[4 * r + 4 + l]]), 1);
+      v = _mm_insert_epi32(v, static_cast<int>(table[index[4 * r + 8 + l]]), 2);
+      return _mm_insert_epi32(v, static_cast<int>(table[index[4 * r + 12 + l]]), 3);
+    }
+    template <int order>
+    static LOADLINE_INLINE __m256i shuffled(__m256i a, __m256i b) {
+      return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), order));
+    }
+  };
+  static LOADLINE_INLINE Entries<std::uint8_t> entries(const std::byte* unit, std::uint16_t (&)[64]) {
+    return {reinterpret_cast<const std::uint8_t*>(unit)};
+  }
+  // `words` is memory for them.
+  static LOADLINE_INLINE Entries<std::uint16_t> entries(const std::byte* unit, I high, std::uint16_t (&words)[64]) {
+    const I low = load(unit);
+    store_words(low.lo, high.lo, words);
+    store_words(low.hi, high.hi, words + 32);
+    return {words};
+  }
+  static LOADLINE_INLINE void store_words(__m256i low, __m256i high, std::uint16_t* words) {
+    const __m256i first = _mm256_unpacklo_epi8(low, high);
+    const __m256i second = _mm256_unpackhi_epi8(low, high);
+    auto* out = reinterpret_cast<__m128i*>(words);
+    _mm_storeu_si128(out, _mm256_castsi256_si128(first));
+    _mm_storeu_si128(out + 1, _mm256_castsi256_si128(second));
+    _mm_storeu_si128(out + 2, _mm256_extracti128_si256(first, 1));
+    _mm_storeu_si128(out + 3, _mm256_extracti128_si256(second, 1));
+  }
+
   static LOADLINE_INLINE F to_float(I v) { return {_mm256_cvtepi32_ps(v.lo), _mm256_cvtepi32_ps(v.hi)}; }
   static LOADLINE_INLINE I round_to_int(F v) { return {_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi)}; }
   static LOADLINE_INLINE F as_float(I v) { return {_mm256_castsi256_ps(v.lo), _mm256_castsi256_ps(v.hi)}; }

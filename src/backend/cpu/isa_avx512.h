@@ -127,6 +127,46 @@ struct V {
   };
   // Adds the sum of the products of the two signed halves.
   static LOADLINE_INLINE I dot16(I sum, I a, I b) { return _mm512_dpwssd_epi32(sum, a, b); }
+  // Weights of at most 127 with the signs that are the top bits of the bytes of `signs`, plus kSignedOffset.
+  using Signed = I;
+  static I multiply_signed(Signed weights, I x);  // these two are for signs that come apart
+  template <int bias>
+  static I biased(Signed weights);
+  static LOADLINE_INLINE Signed with_signs(I magnitudes, I signs) {
+    const I raised = _mm512_or_si512(magnitudes, bytes(kSignedOffset));
+    return _mm512_mask_sub_epi8(raised, _mm512_movepi8_mask(signs), zero(), raised);
+  }
+
+  // The entries that four indices of each of 16 rows stand for: the bytes of a unit, which lies at `unit`, or those and
+  // as many bits above them.
+  struct Entries {
+    I low, high;
+    template <int l>
+    LOADLINE_INLINE void eights(const std::uint64_t* table, I& first, I& second) const {
+      const I index = at<l>();
+      const I some = _mm512_i32gather_epi64(_mm512_castsi512_si256(index), table, 8);
+      const I others = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(index, 1), table, 8);
+      const I even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+      first = _mm512_permutex2var_epi32(some, even, others);
+      second = _mm512_permutex2var_epi32(some, _mm512_add_epi32(even, ints(1)), others);
+    }
+    template <int l>
+    LOADLINE_INLINE I fours(const std::uint32_t* table) const {
+      return _mm512_i32gather_epi32(at<l>(), table, 4);
+    }
+
+   private:
+    template <int l>
+    LOADLINE_INLINE I at() const {
+      const I low_byte = and_(shr32<8 * l>(low), ints(0xFF));
+      return or_(low_byte, and_(l == 0 ? shl32<8>(high) : shr32 < l == 0 ? 0 : 8 * l - 8 > (high), ints(0xFF00)));
+    }
+  };
+  static LOADLINE_INLINE Entries entries(const std::byte* unit, std::uint16_t (&)[64]) { return {load(unit), zero()}; }
+  static LOADLINE_INLINE Entries entries(const std::byte* unit, I high, std::uint16_t (&)[64]) {
+    return {load(unit), high};
+  }
+
   static LOADLINE_INLINE F to_float(I v) { return _mm512_cvtepi32_ps(v); }
   static LOADLINE_INLINE I round_to_int(F v) { return _mm512_cvtps_epi32(v); }
   static LOADLINE_INLINE F as_float(I v) { return _mm512_castsi512_ps(v); }

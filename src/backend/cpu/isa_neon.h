@@ -195,6 +195,54 @@ struct V {
              vaddq_s32(sum.q[2], pairs(s16(a.q[2]), s16(b.q[2]))),
              vaddq_s32(sum.q[3], pairs(s16(a.q[3]), s16(b.q[3])))}};
   }
+  // Weights with the signs that are the top bits of the bytes of `signs`.
+  using Signed = I;
+  static I multiply_signed(Signed weights, I x);  // these two are for signs that come apart
+  template <int bias>
+  static I biased(Signed weights);
+  static LOADLINE_INLINE Signed with_signs(I magnitudes, I signs) {
+    const auto one = [](int32x4_t w, int32x4_t sign) {
+      const int8x16_t mask = vshrq_n_s8(s8(sign), 7);
+      return s32(vsubq_s8(veorq_s8(s8(w), mask), mask));
+    };
+    return {{one(magnitudes.q[0], signs.q[0]), one(magnitudes.q[1], signs.q[1]), one(magnitudes.q[2], signs.q[2]),
+             one(magnitudes.q[3], signs.q[3])}};
+  }
+
+  // The entries that four indices of each of 16 rows stand for: the bytes of a unit, which lies at `unit`, or those and
+  // as many bits above them.
+  struct Entries {
+    const std::uint16_t* index;  // l of row r is 4 r + l
+    template <int l>
+    LOADLINE_INLINE void eights(const std::uint64_t* table, I& first, I& second) const {
+      alignas(16) std::uint32_t halves[2][16];
+      for (int r = 0; r < 16; ++r) {
+        const std::uint64_t entry = table[index[4 * r + l]];
+        halves[0][r] = static_cast<std::uint32_t>(entry);
+        halves[1][r] = static_cast<std::uint32_t>(entry >> 32);
+      }
+      first = load(halves[0]);
+      second = load(halves[1]);
+    }
+    template <int l>
+    LOADLINE_INLINE I fours(const std::uint32_t* table) const {
+      alignas(16) std::uint32_t all[16];
+      for (int r = 0; r < 16; ++r) all[r] = table[index[4 * r + l]];
+      return load(all);
+    }
+  };
+  static LOADLINE_INLINE Entries entries(const std::byte* unit, std::uint16_t (&words)[64]) {
+    return entries(unit, zero(), words);
+  }
+  static LOADLINE_INLINE Entries entries(const std::byte* unit, I high, std::uint16_t (&words)[64]) {
+    alignas(16) std::uint8_t above[64];
+    store(above, high);
+    for (int i = 0; i < 64; ++i) {
+      words[i] = static_cast<std::uint16_t>(static_cast<std::uint8_t>(unit[i]) | above[i] << 8);
+    }
+    return {words};
+  }
+
   static LOADLINE_INLINE F to_float(I v) {
     return {{vcvtq_f32_s32(v.q[0]), vcvtq_f32_s32(v.q[1]), vcvtq_f32_s32(v.q[2]), vcvtq_f32_s32(v.q[3])}};
   }

@@ -31,7 +31,22 @@ constexpr LayoutField kFieldsQ4_K[] = {{0, 4, 2}, {4, 140, 4}};                 
 constexpr LayoutField kFieldsQ5_K[] = {{0, 4, 2}, {4, 172, 4}};  // d and dmin; scales, qh, qs
 constexpr LayoutField kFieldsQ6_K[] = {{192, 16, 4}, {0, 192, 4, Bits::Six}, {208, 2, 2}};  // scales; ql, qh; d
 constexpr LayoutField kFieldsIQ4_NL[] = {{0, 2, 2}, {2, 16, 4}};                            // d, qs
-constexpr LayoutField kFieldsIQ4_XS[] = {{0, 4, 2}, {4, 132, 4}};  // d and scales_h; scales_l, qs
+constexpr LayoutField kFieldsIQ4_XS[] = {{0, 4, 2}, {4, 132, 4}};                       // d and scales_h; scales_l, qs
+constexpr LayoutField kFieldsIQ1_S[] = {{0, 2, 2}, {2, 48, 4}};                         // d; qs, qh
+constexpr LayoutField kFieldsIQ1_M[] = {{0, 56, 4}};                                    // qs, qh, scales
+constexpr LayoutField kFieldsIQ2_XXS[] = {{0, 2, 2}, {2, 64, 4, Bits::SevensOfPairs}};  // d; qs
+constexpr LayoutField kFieldsIQ2_XS[] = {{0, 2, 2}, {2, 64, 4, Bits::Ninths}, {66, 8, 4}};  // d; qs; scales
+constexpr LayoutField kFieldsIQ2_S[] = {
+    {0, 2, 2}, {2, 32, 4}, {34, 32, 4, Bits::Ones}, {66, 8, 4, Bits::Twos}, {74, 8, 4}};  // d; qs; signs; qh; scales
+constexpr LayoutField kFieldsIQ3_XXS[] = {{0, 2, 2}, {2, 64, 4}, {66, 32, 4, Bits::Sevens}};  // d; qs; signs
+constexpr LayoutField kFieldsIQ3_S[] = {
+    {0, 2, 2}, {2, 64, 4}, {66, 8, 4, Bits::Ones}, {74, 32, 4, Bits::Ones}, {106, 4, 4}};  // d; qs; qh; signs; scales
+constexpr LayoutField kFieldsMXFP4[] = {{0, 1, 1}, {1, 16, 4}};                            // e; qs
+constexpr LayoutField kFieldsNVFP4[] = {{0, 36, 4}};                                       // d, qs
+constexpr LayoutField kFieldsTQ1_0[] = {{0, 52, 4}, {52, 2, 2}};                           // qs, qh; d
+constexpr LayoutField kFieldsTQ2_0[] = {{0, 64, 4}, {64, 2, 2}};                           // qs; d
+constexpr LayoutField kFieldsQ1_0[] = {{0, 2, 2}, {2, 16, 4, Bits::Ones}};                 // d; qs
+constexpr LayoutField kFieldsQ2_0[] = {{0, 2, 2}, {2, 16, 4, Bits::Twos}};                 // d; qs
 
 #define LOADLINE_FORMAT(name, id, elements, bytes) \
   constexpr BlockLayout kLayout##name = {elements, bytes, kFields##name};
@@ -118,6 +133,14 @@ void interleave_some(const std::byte* rows, std::size_t row_stride, std::uint32_
   }
 }
 
+// The same of 16 rows and less than 16 bytes.
+void interleave_small(const std::byte* rows, std::size_t row_stride, std::uint64_t size, std::uint32_t unit,
+                      std::byte* target) {
+  std::byte small[kTileRows * 16];
+  interleave_some(rows, row_stride, kTileRows, size, unit, small);
+  stream_all(target, small, kTileRows * size);
+}
+
 // `size` bytes of each of 16 rows. What is left at the end is written again with bytes before it where there are any.
 template <std::uint32_t unit>
 void interleave_field(const std::byte* rows, std::size_t row_stride, std::uint64_t size, std::byte* target) {
@@ -128,16 +151,22 @@ void interleave_field(const std::byte* rows, std::size_t row_stride, std::uint64
     if (size % 16 != 0) interleave_step<unit>(rows + size - 16, row_stride, target + kTileRows * (size - 16), stream);
     return;
   }
-  std::byte small[kTileRows * 16];
-  interleave_some(rows, row_stride, kTileRows, size, unit, small);
-  stream_all(target, small, kTileRows * size);
+  interleave_small(rows, row_stride, size, unit, target);
 }
 
 // Calls f with what rearranges the bits of a field, where they are.
 template <class Function>
-void with_bits(Bits bits, Function&& f) {
-  if (bits == Bits::Three) f(ThreeBits{});
-  if (bits == Bits::Six) f(SixBits{});
+void with_bits(const LayoutField& field, Function&& f) {
+  switch (field.bits) {
+    case Bits::AsInFile: return;
+    case Bits::Three: return f(ThreeBits{});
+    case Bits::Six: return f(SixBits{});
+    case Bits::Ones: return field.size == 8 ? f(Ones<2>{}) : field.size == 16 ? f(Ones<4>{}) : f(Ones<8>{});
+    case Bits::Twos: return field.size == 8 ? f(Twos<2>{}) : f(Twos<4>{});
+    case Bits::Sevens: return f(Sevens<8, 1>{});
+    case Bits::SevensOfPairs: return f(Sevens<16, 2>{});
+    case Bits::Ninths: return f(Ninths{});
+  }
 }
 
 // The units of a field of 4 rows.
@@ -165,10 +194,11 @@ template <class Rearranged>
 void interleave_rearranged(const std::byte* rows, std::size_t row_stride, std::byte* target) {
   constexpr std::size_t kSize = Rearranged::kUnits * 4;
   std::byte field[kTileRows * kSize];
-  for (std::size_t i = 0; i < kSize; i += 16) {
+  for (std::size_t i = 0; i + 16 <= kSize; i += 16) {
     interleave_step<4>(rows + i, row_stride, field + kTileRows * i,
                        [](std::byte* place, const void* source) { std::memcpy(place, source, 16); });
   }
+  if constexpr (kSize < 16) interleave_some(rows, row_stride, kTileRows, kSize, 4, field);
   rearrange_rows<Rearranged>(field, field, [](const auto& file, auto& tile) { Rearranged::join(file, tile); });
   stream_all(target, field, kTileRows * kSize);
 }
@@ -178,6 +208,13 @@ template <class Rearranged>
 void interleave_some_rearranged(const std::byte* rows, std::size_t row_stride, std::uint32_t count, std::byte* target) {
   interleave_some(rows, row_stride, count, Rearranged::kUnits * 4, 4, target);
   rearrange_rows<Rearranged>(target, target, [](const auto& file, auto& tile) { Rearranged::join(file, tile); });
+}
+
+// A byte of each of 16 rows out of its tile.
+void separate_ones(const std::byte* source, std::uint64_t size, std::size_t row_stride, std::byte* target) {
+  for (std::uint64_t i = 0; i < size; ++i) {
+    for (std::uint32_t r = 0; r < kTileRows; ++r) target[r * row_stride + i] = source[kTileRows * i + r];
+  }
 }
 
 // A field of 16 rows out of its tile, `size` bytes of each. Stores are what it costs: rows lie a power of two apart as
@@ -234,10 +271,10 @@ void separate(const BlockLayout& layout, const std::byte* tile, std::uint64_t co
     for (const LayoutField& field : layout.fields) {
       std::byte* target = file_rows + block * layout.bytes + field.offset;
       if (field.bits != Bits::AsInFile) {
-        with_bits(field.bits,
+        with_bits(field,
                   [&]<class Rearranged>(Rearranged) { separate_rearranged<Rearranged>(tile, row_stride, target); });
       } else {
-        const auto separate_units = field.unit == 4 ? separate_fours : separate_twos;
+        const auto separate_units = field.unit == 4 ? separate_fours : field.unit == 2 ? separate_twos : separate_ones;
         separate_units(tile, field.size * blocks, row_stride, target);
       }
       tile += kTileRows * field.size * blocks;
@@ -278,12 +315,14 @@ void interleave(const BlockLayout& layout, const std::byte* file_rows, std::size
       const std::byte* source = file_rows + block * layout.bytes + field.offset;
       const std::uint64_t size = field.size * together;
       if (field.bits != Bits::AsInFile) {
-        with_bits(field.bits, [&]<class Rearranged>(Rearranged) {
+        with_bits(field, [&]<class Rearranged>(Rearranged) {
           rows < kTileRows ? interleave_some_rearranged<Rearranged>(source, row_stride, rows, tile)
                            : interleave_rearranged<Rearranged>(source, row_stride, tile);
         });
       } else if (rows < kTileRows) {
         interleave_some(source, row_stride, rows, size, field.unit, tile);
+      } else if (field.unit == 1) {
+        interleave_small(source, row_stride, size, 1, tile);
       } else if (field.unit == 4) {
         interleave_field<4>(source, row_stride, size, tile);
       } else {
@@ -359,7 +398,7 @@ void extract(const Matrix& matrix, std::uint64_t row, std::uint64_t first, std::
         std::memcpy(target + field.offset + i, place + kTileRows * i + lane * field.unit, field.unit);
       }
       place += kTileRows * field.size;
-      with_bits(field.bits, [&]<class Rearranged>(Rearranged) { split_in_place<Rearranged>(target + field.offset); });
+      with_bits(field, [&]<class Rearranged>(Rearranged) { split_in_place<Rearranged>(target + field.offset); });
     }
     target += part.bytes;
     element += part.elements;

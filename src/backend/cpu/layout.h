@@ -2,11 +2,11 @@
 // back. Kernels read the layout, this module writes it; it computes nothing.
 //
 // A tile holds 16 rows, layout block after layout block along the row. In a tile's block, the fields of the ggml block
-// structure follow each other, mostly in its order, and inside each, units of 4 bytes (2 for 16-bit floats) of the 16
-// rows alternate:
+// structure follow each other, mostly in its order, and inside each, units of 4 bytes (2 for 16-bit floats, 1 for
+// scales of a byte) of the 16 rows alternate:
 //   byte i of a field after others of `before` bytes, row r  ->  16 * (before + i / unit * unit) + r * unit + i % unit
 // So one 64-byte load holds 4 consecutive bytes of each of the 16 rows, which is what integer dot products want. Where
-// weights of 3 or 6 bits are split in the file, the bits of each row are rearranged before, see rearranged_bits.h.
+// weights, indices or signs are split in the file, the bits of each row are rearranged before, see rearranged_bits.h.
 // Rows past the last whole tile stay as in the file, after the tiles.
 #pragma once
 
@@ -18,7 +18,16 @@
 
 namespace loadline::cpu {
 
-enum class Bits : std::uint8_t { AsInFile, Three, Six };  // see rearranged_bits.h
+enum class Bits : std::uint8_t {
+  AsInFile,
+  Three,
+  Six,
+  Ones,
+  Twos,
+  Sevens,
+  SevensOfPairs,
+  Ninths
+};  // see rearranged_bits.h
 struct LayoutField {
   std::uint32_t offset, size, unit;  // bytes; `offset` is that in the format's own block
   Bits bits = Bits::AsInFile;

@@ -1,6 +1,7 @@
-// Weights of 3 and 6 bits in units that unpack with little work. In the files of Q3_K and Q6_K the low bits of a weight
-// lie in one field and its high bits in another, so that each costs shifts in both; in a tile (layout.h) most weights
-// come by a mask alone, and in the order of the row. Nothing is lost: the bits of a block change places.
+// Weights whose bits unpack with little work in other places than a file has them. In the files of Q3_K and Q6_K the
+// low bits of a weight lie in one field and its high bits in another, so that each costs shifts in both; in a tile
+// (layout.h) most weights come by a mask alone, and in the order of the row. Nothing is lost: the bits of a block
+// change places.
 //
 // A "quad" is 4 consecutive weights of a row, one in each byte of a 4-byte unit; 256 weights are 64 quads. Of each
 // quad the lowest bit comes first below. The files' places are those of ggml-common.h and ggml-quants.c.
@@ -11,6 +12,113 @@
 namespace loadline::cpu {
 
 constexpr std::uint32_t every_byte(std::uint32_t byte) { return byte * 0x01010101; }
+
+// Bits change places with those `distance` above them: `mask` has the lower ones.
+template <class Word>
+constexpr Word exchange(Word x, std::uint32_t distance, std::uint32_t mask) {
+  const Word different = (x >> distance ^ x) & mask;
+  return x ^ different ^ different << distance;
+}
+// Bit 8 l + 4 h + j of a unit to 8 j + 4 h + l and back, for l and j below 4. Of 32 values in order, the bits of
+// every 4 then lie in one place of the 4 bytes.
+template <class Word>
+constexpr Word transpose_ones(Word x) {
+  return exchange(exchange(x, 14, 0x0000CCCC), 7, 0x00AA00AA);
+}
+// The same with two bits each: 8 i + 2 j to 8 j + 2 i.
+template <class Word>
+constexpr Word transpose_twos(Word x) {
+  return exchange(exchange(x, 12, 0x0000F0F0), 6, 0x00CC00CC);
+}
+
+// Every unit alone, see above: a bit each of 32 values or indices (Q1_0, IQ2_S, IQ3_S).
+template <std::uint32_t units>
+struct Ones {
+  static constexpr std::uint32_t kUnits = units;
+  template <class Word>
+  static void join(const Word (&file)[kUnits], Word (&tile)[kUnits]) {
+    for (std::uint32_t u = 0; u < units; ++u) tile[u] = transpose_ones(file[u]);
+  }
+  template <class Word>
+  static void split(const Word (&tile)[kUnits], Word (&file)[kUnits]) {
+    join(tile, file);
+  }
+};
+// Two bits each of 16 values or indices (Q2_0, IQ2_S).
+template <std::uint32_t units>
+struct Twos {
+  static constexpr std::uint32_t kUnits = units;
+  template <class Word>
+  static void join(const Word (&file)[kUnits], Word (&tile)[kUnits]) {
+    for (std::uint32_t u = 0; u < units; ++u) tile[u] = transpose_twos(file[u]);
+  }
+  template <class Word>
+  static void split(const Word (&tile)[kUnits], Word (&file)[kUnits]) {
+    join(tile, file);
+  }
+};
+
+// The words of IQ2_XXS and IQ3_XXS: 7 bits of signs for each of four eights, and 4 bits of scale. The first become bits
+// 0..6 of four bytes, the last their eighth bits; as the places of 32 signs these are transposed as above. The four
+// bits that no sign is kept in, those of the last value of each eight, then are the top of the word, as in the file.
+// Every `step`th unit, the last of each.
+template <std::uint32_t units, std::uint32_t step>
+struct Sevens {
+  static constexpr std::uint32_t kUnits = units;
+  template <class Word>
+  static void join(const Word (&file)[kUnits], Word (&tile)[kUnits]) {
+    for (std::uint32_t u = 0; u < units; ++u) {
+      const Word x = file[u];
+      if (u % step != step - 1) {
+        tile[u] = x;
+        continue;
+      }
+      const Word seven = (x & 0x7F) | (x & 0x3F80) << 1 | (x & 0x1FC000) << 2 | (x & 0x0FE00000) << 3;
+      const Word top = (x >> 21 & 0x80) | (x >> 14 & 0x8000) | (x >> 7 & 0x800000) | (x & 0x80000000U);
+      tile[u] = transpose_ones(Word(seven | top));
+    }
+  }
+  template <class Word>
+  static void split(const Word (&tile)[kUnits], Word (&file)[kUnits]) {
+    for (std::uint32_t u = 0; u < units; ++u) {
+      if (u % step != step - 1) {
+        file[u] = tile[u];
+        continue;
+      }
+      const Word x = transpose_ones(tile[u]);
+      const Word seven = (x & 0x7F) | (x >> 1 & 0x3F80) | (x >> 2 & 0x1FC000) | (x >> 3 & 0x0FE00000);
+      file[u] = seven | (x & 0x80) << 21 | (x & 0x8000) << 14 | (x & 0x800000) << 7 | (x & 0x80000000U);
+    }
+  }
+};
+
+// Of IQ2_XS two units have four numbers of 9 bits of index and, above them, 7 of signs. In the tile the first unit is
+// the low bytes of the indices, the second the signs as above, with the ninth bits where that has the scale.
+struct Ninths {
+  static constexpr std::uint32_t kUnits = 16;
+  template <class Word>
+  static void join(const Word (&file)[kUnits], Word (&tile)[kUnits]) {
+    for (std::uint32_t u = 0; u < kUnits; u += 2) {
+      const auto bytes = [](Word a, Word b) {
+        return (a & 0xFF) | (a >> 8 & 0xFF00) | (b & 0xFF) << 16 | (b & 0xFF0000) << 8;
+      };
+      const auto signs = [](Word x) { return (x >> 9 & 0x007F007F) | (x & 0x01000100) >> 1; };
+      tile[u] = bytes(file[u], file[u + 1]);
+      tile[u + 1] = transpose_ones(Word(bytes(signs(file[u]), signs(file[u + 1]))));
+    }
+  }
+  template <class Word>
+  static void split(const Word (&tile)[kUnits], Word (&file)[kUnits]) {
+    for (std::uint32_t u = 0; u < kUnits; u += 2) {
+      const Word signs = transpose_ones(tile[u + 1]);
+      for (std::uint32_t half = 0; half < 2; ++half) {
+        const auto apart = [&](Word x) { return Word((x >> (16 * half) & 0xFF) | (x >> (16 * half) & 0xFF00) << 8); };
+        const Word of_signs = apart(signs);
+        file[u + half] = apart(tile[u]) | (of_signs & 0x007F007F) << 9 | (of_signs & 0x00800080) << 1;
+      }
+    }
+  }
+};
 
 // In the file quad v = 32 * half + 8 * j + u has its low bits in bits 2 j and 2 j + 1 of unit 8 * half + u of the field
 // `qs`, and its high bit in bit 4 * half + j of unit u of `hmask`, which comes first. In the tile every half has twelve

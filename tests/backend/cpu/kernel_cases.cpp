@@ -41,6 +41,19 @@ float random_value(Style style, Random& random) {
   return 0.0F;
 }
 
+// A scale stored as a power of two (MXFP4).
+std::byte random_exponent(Style style, Random& random) {
+  switch (style) {
+    case Style::Normal: return static_cast<std::byte>(115 + random() % 10);
+    case Style::Extreme: return static_cast<std::byte>(100 + random() % 56);
+    case Style::Denormal: return static_cast<std::byte>(1 + random() % 6);
+    case Style::Constant:
+    case Style::Lowest: return std::byte{127};
+    case Style::Zero: break;
+  }
+  return std::byte{0};
+}
+
 // A scale stored as a half.
 std::uint16_t random_half(Style style, Random& random) {
   switch (style) {
@@ -78,12 +91,21 @@ TestMatrix::TestMatrix(TensorType weights, std::uint32_t row_count, std::uint32_
     const BlockLayout& layout = block_layout(type);
     for (std::size_t block = 0; block < file.size(); block += layout.bytes) {
       for (const LayoutField& field : layout.fields) {
+        if (field.unit == 1) file[block + field.offset] = random_exponent(style, random);
         if (field.unit != 2) continue;
         for (std::uint32_t i = 0; i < field.size; i += 2) {
           const std::uint16_t bits = random_half(style, random);
           std::memcpy(file.data() + block + field.offset + i, &bits, 2);
         }
       }
+    }
+  }
+  // The scale of IQ1_M is in the top bits of its last four words.
+  for (std::size_t block = 0; type == TensorType::IQ1_M && block < file.size(); block += 56) {
+    const std::uint16_t bits = random_half(style, random);
+    for (std::size_t i = 0; i < 4; ++i) {
+      std::byte& top = file[block + 48 + 2 * i + 1];
+      top = (top & std::byte{0x0F}) | static_cast<std::byte>((bits >> (4 * i) & 15U) << 4U);
     }
   }
   for (std::uint32_t r = 0; r < rows; ++r) {

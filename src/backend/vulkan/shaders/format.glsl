@@ -35,6 +35,32 @@
 #include "formats/iq4_nl.glsl"
 #elif defined(FORMAT_IQ4_XS)
 #include "formats/iq4_xs.glsl"
+#elif defined(FORMAT_IQ1_S)
+#include "formats/iq1_s.glsl"
+#elif defined(FORMAT_IQ1_M)
+#include "formats/iq1_m.glsl"
+#elif defined(FORMAT_IQ2_XXS)
+#include "formats/iq2_xxs.glsl"
+#elif defined(FORMAT_IQ2_XS)
+#include "formats/iq2_xs.glsl"
+#elif defined(FORMAT_IQ2_S)
+#include "formats/iq2_s.glsl"
+#elif defined(FORMAT_IQ3_XXS)
+#include "formats/iq3_xxs.glsl"
+#elif defined(FORMAT_IQ3_S)
+#include "formats/iq3_s.glsl"
+#elif defined(FORMAT_MXFP4)
+#include "formats/mxfp4.glsl"
+#elif defined(FORMAT_NVFP4)
+#include "formats/nvfp4.glsl"
+#elif defined(FORMAT_TQ1_0)
+#include "formats/tq1_0.glsl"
+#elif defined(FORMAT_TQ2_0)
+#include "formats/tq2_0.glsl"
+#elif defined(FORMAT_Q1_0)
+#include "formats/q1_0.glsl"
+#elif defined(FORMAT_Q2_0)
+#include "formats/q2_0.glsl"
 #endif
 
 const uint kBlockElements = kBlockUnits * kUnitVectors * 4u;

@@ -1,0 +1,40 @@
+#include "quant/codebooks.h"
+
+#include <cstddef>
+
+namespace loadline::quant {
+namespace {
+
+#include "quant/codebooks.inc"
+
+// Codes of `bits` bits, each an index into `values`, as a byte each.
+template <class Entry, int bits, std::size_t count, std::size_t levels>
+constexpr std::array<Entry, count> unpacked(const std::uint16_t (&packed)[count],
+                                            const std::uint8_t (&values)[levels]) {
+  static_assert(levels <= 1U << bits);
+  std::array<Entry, count> entries{};
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t j = 0; j < sizeof(Entry); ++j) {
+      const unsigned code = packed[i] >> (bits * j) & ((1U << bits) - 1);
+      entries[i] |= static_cast<Entry>(values[code]) << (8 * j);
+    }
+  }
+  return entries;
+}
+
+// The values that an entry's codes stand for (ggml-common.h, the grids).
+constexpr std::uint8_t kTwoBits[] = {8, 25, 43};
+constexpr std::uint8_t kThreeBits[] = {4, 12, 20, 28, 36, 44, 52, 62};
+constexpr std::uint8_t kOdd[] = {1, 3, 5, 7, 9, 11, 13, 15};
+constexpr std::uint8_t kOneBit[] = {0, 1, 2};
+
+}  // namespace
+
+constexpr std::array<std::uint64_t, 256> kIq2XxsGrid = unpacked<std::uint64_t, 2>(kPackedIq2Xxs, kTwoBits);
+constexpr std::array<std::uint64_t, 512> kIq2XsGrid = unpacked<std::uint64_t, 2>(kPackedIq2Xs, kTwoBits);
+constexpr std::array<std::uint64_t, 1024> kIq2SGrid = unpacked<std::uint64_t, 2>(kPackedIq2S, kTwoBits);
+constexpr std::array<std::uint32_t, 256> kIq3XxsGrid = unpacked<std::uint32_t, 3>(kPackedIq3Xxs, kThreeBits);
+constexpr std::array<std::uint32_t, 512> kIq3SGrid = unpacked<std::uint32_t, 3>(kPackedIq3S, kOdd);
+constexpr std::array<std::uint64_t, 2048> kIq1Grid = unpacked<std::uint64_t, 2>(kPackedIq1S, kOneBit);
+
+}  // namespace loadline::quant
