@@ -20,6 +20,8 @@ inline constexpr std::uint64_t kMostHeads = 4096;
 inline constexpr std::uint64_t kMostHeadSize = 1024;  // what the attention kernels hold in registers and on the stack
 inline constexpr std::uint64_t kMostContext = 1 << 28;
 inline constexpr std::uint64_t kMostExperts = 4096;
+inline constexpr std::uint64_t kMostRank = 1 << 16;  // of compressed rows, and inputs of a layer's own
+inline constexpr std::uint64_t kMostTaps = 64;       // of convolutions
 
 // All getters throw Error(BadInput) that names the key where its type or value is wrong.
 class Keys {

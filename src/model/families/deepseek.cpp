@@ -15,8 +15,8 @@ LatentStyle latent_style(ProgramBuilder& b) {
   Keys& keys = b.keys();
   const ModelConfig& c = b.config();
   LatentStyle style;
-  style.rank = keys.count("attention.kv_lora_rank", kMostWidth);
-  style.query_rank = keys.find_count("attention.q_lora_rank", kMostWidth, 0).value_or(0);
+  style.rank = keys.count("attention.kv_lora_rank", kMostRank);
+  style.query_rank = keys.find_count("attention.q_lora_rank", kMostRank, 0).value_or(0);
   style.rotated = c.rope.dimensions;
   style.head_dim = keys.find_count("attention.key_length_mla", kMostHeadSize).value_or(c.head_dim_k);
   style.value_dim = keys.find_count("attention.value_length_mla", kMostHeadSize).value_or(c.head_dim_v);

@@ -53,7 +53,7 @@ void Gemma4::read() {
   if (keys.count("attention.value_length_swa", kMostHeadSize) != window_head_ || c.head_dim_k != c.head_dim_v) {
     throw bad_input("the model's keys and values have heads of different sizes, which is not supported");
   }
-  own_inputs_ = keys.count("embedding_length_per_layer_input", kMostWidth, 0);
+  own_inputs_ = keys.count("embedding_length_per_layer_input", kMostRank, 0);
   const std::uint32_t shared = keys.find_count("attention.shared_kv_layers", kMostLayers, 0).value_or(0);
   if (shared >= c.layers) {
     throw bad_input(

@@ -30,7 +30,7 @@ void convolution_block(ProgramBuilder& b, std::uint32_t layer, std::uint32_t tap
 }  // namespace
 
 void lfm2(ProgramBuilder& b) {
-  const std::uint32_t taps = b.keys().count("shortconv.l_cache", kMostHeads, 2);
+  const std::uint32_t taps = b.keys().count("shortconv.l_cache", kMostTaps, 2);
   AttentionStyle attention{.head_norm = HeadNorm::Each, .rope = b.rope(true)};
   attention.window = b.keys().find_count("attention.sliding_window", kMostContext, 0).value_or(0);
   const bool has_experts = b.has_experts();

@@ -15,9 +15,9 @@ struct ScanSizes {
 
 ScanSizes read_scan_sizes(ProgramBuilder& b) {
   Keys& keys = b.keys();
-  const ScanSizes sizes{keys.count("ssm.inner_size", kMostWidth), keys.count("ssm.state_size", kMostWidth),
+  const ScanSizes sizes{keys.count("ssm.inner_size", kMostWidth), keys.count("ssm.state_size", kMostHeadSize),
                         keys.count("ssm.time_step_rank", kMostHeads), keys.count("ssm.group_count", kMostHeads),
-                        keys.count("ssm.conv_kernel", kMostHeads)};
+                        keys.count("ssm.conv_kernel", kMostTaps)};
   if (sizes.inner % sizes.heads != 0 || sizes.heads % sizes.groups != 0 || sizes.inner % sizes.groups != 0) {
     throw bad_input(fmt::format("{} ({}), {} ({}) and {} ({}) do not divide", keys.key("ssm.inner_size"), sizes.inner,
                                 keys.key("ssm.time_step_rank"), sizes.heads, keys.key("ssm.group_count"),

@@ -13,7 +13,7 @@ struct DeltaSizes {
 
 DeltaSizes read_delta_sizes(ProgramBuilder& b) {
   Keys& keys = b.keys();
-  const DeltaSizes sizes{keys.count("ssm.conv_kernel", kMostHeads, 2), keys.count("ssm.state_size", kMostHeadSize),
+  const DeltaSizes sizes{keys.count("ssm.conv_kernel", kMostTaps, 2), keys.count("ssm.state_size", kMostHeadSize),
                          keys.count("ssm.group_count", kMostHeads), keys.count("ssm.time_step_rank", kMostHeads)};
   const std::uint32_t inner = keys.count("ssm.inner_size", kMostWidth);
   if (inner != sizes.state * sizes.value_heads || sizes.value_heads % sizes.key_heads != 0) {
