@@ -1,4 +1,5 @@
 // IQ1_S to IQ3_S: indices into a codebook of four or eight values, with signs and scales beside them.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -150,6 +151,39 @@ Nearest nearest_entry(std::span<const float> magnitudes, std::span<const float> 
   return best;
 }
 
+// The entry nearest to each combination of four levels, three bits a level: what choosing a scale is content with.
+using NearestOfLevels = std::array<std::uint16_t, 4096>;
+NearestOfLevels make_nearest_of_levels() {
+  constexpr std::array<float, 4> kAlike = {1.0F, 1.0F, 1.0F, 1.0F};
+  NearestOfLevels nearest{};
+  for (std::size_t i = 0; i < nearest.size(); ++i) {
+    std::array<float, 4> magnitudes{};
+    for (std::size_t j = 0; j < 4; ++j) magnitudes[j] = static_cast<float>(2 * (i >> (3 * j) & 7U) + 1);
+    nearest[i] = static_cast<std::uint16_t>(nearest_entry(magnitudes, kAlike).index);
+  }
+  return nearest;
+}
+
+// The error that about the nearest entries leave of a group whose scale is 1 / inverse, in its units.
+float error_with(std::span<const float> group, const Weights& weights, float inverse) {
+  static const NearestOfLevels kNearest = make_nearest_of_levels();
+  float error = 0.0F;
+  for (std::size_t k = 0; k < group.size(); k += 4) {
+    std::size_t levels = 0;
+    for (std::size_t j = 0; j < 4; ++j) {
+      const int level = round_clamped((std::fabs(group[k + j]) * inverse - 1.0F) * 0.5F, 0, 7);
+      levels |= static_cast<std::size_t>(level) << (3 * j);
+    }
+    const std::uint64_t entry = kIq3SGrid[kNearest[levels]];
+    for (std::size_t j = 0; j < 4; ++j) {
+      const float difference =
+          std::fabs(group[k + j]) * inverse - static_cast<float>(grid_value(entry, static_cast<int>(j)));
+      error += weights[k + j] * difference * difference;
+    }
+  }
+  return error;
+}
+
 }  // namespace
 
 // Every group takes the scale that leaves the least error among some around the one that gives its largest magnitude
@@ -170,12 +204,7 @@ void encode_block(const float* source, Block<TensorType::IQ3_S>& block) {
     float least = std::numeric_limits<float>::infinity();
     for (const float levels : {15.0F, 14.0F, 16.5F, 13.0F, 18.0F}) {
       const float scale = largest / levels;
-      float error = 0.0F;
-      for (std::size_t k = 0; k < kSize; k += 4) {
-        std::array<float, 4> magnitudes{};
-        for (std::size_t j = 0; j < 4; ++j) magnitudes[j] = std::fabs(group[k + j]) * inverse_of(scale);
-        error += nearest_entry(magnitudes, std::span(weights[g]).subspan(k, 4)).error * scale * scale;
-      }
+      const float error = error_with(group, weights[g], inverse_of(scale)) * scale * scale;
       if (error < least) {
         least = error;
         fits[g] = scale;
