@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "base/thread_pool.h"
 #include "gguf/writer.h"
 
@@ -38,6 +39,23 @@ std::vector<gguf::NewTensor> new_tensors(const gguf::Model& source, const model:
     tensors.push_back({tensor.name, type, {tensor.shape.begin(), tensor.shape.begin() + tensor.dimensions}});
   }
   return tensors;
+}
+
+// Where rows of whole blocks of any format would have got another format.
+std::vector<Requantized::Replaced> replaced_formats(const gguf::Model& source, const model::FormatMix& mix) {
+  constexpr std::uint64_t kLargestBlock = 256;
+  const model::MixedModel mixed = model::mixed_model(source);
+  std::vector<Requantized::Replaced> replaced;
+  for (gguf::TensorInfo tensor : source.tensors) {
+    const quant::TensorType got = model::type_in_mix(mix, mixed, tensor);
+    tensor.shape[0] = align_up(tensor.shape[0], kLargestBlock);
+    const quant::TensorType wanted = model::type_in_mix(mix, mixed, tensor);
+    if (wanted == got) continue;
+    auto row = std::ranges::find_if(replaced, [&](const auto& one) { return one.wanted == wanted && one.got == got; });
+    if (row == replaced.end()) row = replaced.insert(row, {wanted, got, 0});
+    ++row->tensors;
+  }
+  return replaced;
 }
 
 gguf::Metadata new_metadata(const gguf::Metadata& source, const model::FormatMix& mix) {
@@ -89,9 +107,11 @@ class Converter {
 
 Requantized requantize(const gguf::Model& source, const model::FormatMix& mix, int threads,
                        const std::filesystem::path& path, const Progress& progress) {
-  gguf::Writer writer(path, new_metadata(source.metadata, mix), new_tensors(source, mix));
+  const std::vector<std::filesystem::path> inputs = paths_of(source.files);
+  gguf::Writer writer(path, new_metadata(source.metadata, mix), new_tensors(source, mix), inputs);
   Converter converter(threads);
   Requantized result;
+  result.replaced = replaced_formats(source, mix);
   const Bytes total = source.tensor_bytes();
   for (std::size_t t = 0; t < source.tensors.size(); ++t) {
     const gguf::TensorInfo& old = source.tensors[t];
@@ -110,7 +130,7 @@ Requantized requantize(const gguf::Model& source, const model::FormatMix& mix, i
       } else if (converter.convert(old.type, new_type, old.columns(), rows)) {
         writer.append(converter.to());
       } else {
-        throw bad_input(fmt::format("tensor {} holds values that are not finite numbers", old.name),
+        throw bad_input(fmt::format("tensor {} holds values that are not finite numbers", printable(old.name)),
                         "The file is damaged, or was converted wrongly; fetch it again.");
       }
       result.before += size;

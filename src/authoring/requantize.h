@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
 #include "authoring/synthesize.h"
 #include "base/bytes.h"
@@ -13,6 +14,12 @@ namespace loadline::authoring {
 struct Requantized {
   Bytes before;  // all weights, as they were
   Bytes after;
+  // Tensors whose rows do not fill the blocks of the format that the mix gives them: what they got instead.
+  struct Replaced {
+    quant::TensorType wanted, got;
+    std::size_t tensors = 0;
+  };
+  std::vector<Replaced> replaced;
   bool was_quantised = false;  // a tensor that was re-encoded had been rounded to a block format before
 };
 

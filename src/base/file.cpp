@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/text_input.h"
 
 namespace loadline {
 namespace {
@@ -70,19 +72,22 @@ void File::read_at(Bytes offset, std::span<std::byte> out) const {
   }
 }
 
-std::string read_text_file(const std::filesystem::path& path, Bytes limit) {
-  const File file({path, open_for_reading(path, 0), Bytes(0)});
+std::string read_text(int descriptor, std::string_view name, Bytes limit) {
   std::string text;
   std::size_t used = 0;
   // To the end of the stream, whatever size is claimed: a pipe has none, and files in /proc claim to be empty.
   while (used <= limit.value) {
     text.resize(std::min<std::uint64_t>(std::max<std::uint64_t>(2 * used, 65536), limit.value + 1));
-    const ssize_t got = ::read(file.descriptor(), text.data() + used, text.size() - used);
+    const ssize_t got = ::read(descriptor, text.data() + used, text.size() - used);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EISDIR) throw bad_input(fmt::format("{}: is a directory, not a file", path.string()));
+    if (got < 0 && errno == EAGAIN) {
+      pollfd wanted{descriptor, POLLIN, 0};
+      if (::poll(&wanted, 1, -1) >= 0 || errno == EINTR) continue;
+    }
+    if (got < 0 && errno == EISDIR) throw bad_input(fmt::format("{}: is a directory, not a file", name));
+    if (got < 0 && errno == EBADF) throw bad_input(fmt::format("{}: is closed", name));
     if (got < 0) {
-      throw Error(ErrorCode::DeviceFailure,
-                  fmt::format("{}: reading failed ({})", path.string(), std::strerror(errno)));
+      throw Error(ErrorCode::DeviceFailure, fmt::format("{}: reading failed ({})", name, std::strerror(errno)));
     }
     if (got == 0) {
       text.resize(used);
@@ -90,7 +95,12 @@ std::string read_text_file(const std::filesystem::path& path, Bytes limit) {
     }
     used += static_cast<std::size_t>(got);
   }
-  throw bad_input(fmt::format("{}: is too large here (more than {})", path.string(), to_string(limit)));
+  throw bad_input(fmt::format("{}: is too large here (more than {})", name, to_string(limit)));
+}
+
+std::string read_text_file(const std::filesystem::path& path, Bytes limit) {
+  const File file({path, open_for_reading(path, 0), Bytes(0)});
+  return read_text(file.descriptor(), path.string(), limit);
 }
 
 }  // namespace loadline

@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/setting.h"
 
 namespace loadline {
 namespace {
@@ -73,9 +74,10 @@ ThreadPool::ThreadPool(int threads) : barrier_(threads), patience_(patience_for(
   } catch (const std::system_error& problem) {
     const std::size_t started = workers_.size() + 1;
     stop();
-    throw Error(ErrorCode::DoesNotFit,
-                fmt::format("only {} of {} threads could be started ({})", started, threads, problem.code().message()),
-                "Use fewer threads (-t), or raise the limit on processes.");
+    throw SettingError(
+        ErrorCode::DoesNotFit,
+        fmt::format("only {} of {} threads could be started ({})", started, threads, problem.code().message()),
+        "Use fewer threads, or raise the limit on processes.", Setting::Threads);
   }
 }
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/model_source.h"
+#include "cli/output.h"
 #include "cli/plan_options.h"
 #include "cli/terminal.h"
 #include "engine/benchmark.h"
@@ -19,7 +20,7 @@ namespace loadline::cli {
 namespace {
 
 struct Options {
-  std::string model;
+  ModelOptions model;
   engine::BenchmarkOptions test;
   std::uint32_t sessions = 0;  // beside each other, in place of the tests
   engine::SessionBenchmarkOptions beside;
@@ -120,17 +121,17 @@ std::string device_name(plan::DeviceIndex device) {
 }
 
 void print_table(const std::vector<Result>& results) {
-  fmt::print("{:<16} {:>9}  {:<9} {:<18} {}\n", "test", "tok/s", "spread", "bound by", "share of it");
+  print(fmt::format("{:<16} {:>9}  {:<9} {:<18} {}\n", "test", "tok/s", "spread", "bound by", "share of it"));
   for (const Result& result : results) {
     const auto& [row, limits] = result;
     const Bound bound = bound_of(result);
     const int decimals = row.median < 10 ? 2 : row.median < 1000 ? 1 : 0;
-    fmt::print("{:<16} {:>9.{}f}  ±{:<8.{}f} {:<18} {:.0f} %\n", row.test, row.median, decimals, row.spread, decimals,
-               bound.name, bound.share * 100);
+    print(fmt::format("{:<16} {:>9.{}f}  ±{:<8.{}f} {:<18} {:.0f} %\n", row.test, row.median, decimals, row.spread,
+                      decimals, bound.name, bound.share * 100));
     for (const engine::BenchmarkRow::Part& part : row.parts) {
       const Bound own = bound_of(row, part, limits[part.device]);
-      fmt::print("  {:<14} {:>9}  {:<9} {:<18} {:.0f} %\n", device_name(part.device),
-                 fmt::format("busy {:.0f} %", part.busy * 100), "", own.name, own.share * 100);
+      print(fmt::format("  {:<14} {:>9}  {:<9} {:<18} {:.0f} %\n", device_name(part.device),
+                        fmt::format("busy {:.0f} %", part.busy * 100), "", own.name, own.share * 100));
     }
   }
 }
@@ -170,7 +171,7 @@ void print_json(const std::vector<Result>& results, const std::vector<Limits>& o
                                                    {"share", own.share}});
     }
   }
-  fmt::print("{}\n", result.dump(2));
+  cli::print_json(result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 void print_sessions(const engine::SessionBenchmarkResult& r, const engine::SessionBenchmarkOptions& options,
@@ -182,24 +183,24 @@ void print_sessions(const engine::SessionBenchmarkResult& r, const engine::Sessi
                                      {"prompt_tokens", r.prompt_tokens}, {"computed_tokens", r.computed_tokens},
                                      {"gap_alone", r.gap_alone},         {"gap_beside", r.gap_beside},
                                      {"tokens_beside", r.tokens_beside}, {"longest_shared_pass", bound}};
-    fmt::print("{}\n", result.dump(2));
+    cli::print_json(result.dump(2) + "\n");
     return;
   }
-  fmt::print("one session       {:.2f} tok/s\n", r.alone_rate);
-  fmt::print("{} sessions        {:.2f} tok/s together: {:.2f} times one, {:.0f} % of a prompt's {:.1f} tok/s\n",
-             options.sessions, r.together_rate, r.together_rate / r.alone_rate, 100 * r.together_rate / r.prompt_rate,
-             r.prompt_rate);
-  fmt::print("their prompts     {} tokens, of which {} were computed ({} begin all of them)\n", r.prompt_tokens,
-             r.computed_tokens, options.common);
-  fmt::print(
+  print(fmt::format("one session       {:.2f} tok/s\n", r.alone_rate));
+  print(fmt::format("{} sessions        {:.2f} tok/s together: {:.2f} times one, {:.0f} % of a prompt's {:.1f} tok/s\n",
+                    options.sessions, r.together_rate, r.together_rate / r.alone_rate,
+                    100 * r.together_rate / r.prompt_rate, r.prompt_rate));
+  print(fmt::format("their prompts     {} tokens, of which {} were computed ({} begin all of them)\n", r.prompt_tokens,
+                    r.computed_tokens, options.common));
+  print(fmt::format(
       "longest gap       {:.0f} ms alone, {:.0f} ms while a prompt of {} tokens is read ({:.1f} times; a shared "
       "pass is planned for {:.0f} ms), {} tokens meanwhile\n",
       1000 * r.gap_alone, 1000 * r.gap_beside, options.prompt, r.gap_beside / r.gap_alone, 1000 * bound,
-      r.tokens_beside);
+      r.tokens_beside));
 }
 
 int run_sessions(const Options& options) {
-  ModelSource source = open_source(options.model);
+  ModelSource source = options.model.open(options.plan.most_header());
   engine::SessionBenchmarkOptions test = options.beside;
   test.sessions = options.sessions;
   plan::Options wanted = options.plan.options();
@@ -219,7 +220,7 @@ int run_sessions(const Options& options) {
 
 int run(const Options& options) {
   if (options.sessions > 0) return run_sessions(options);
-  ModelSource source = open_source(options.model);
+  ModelSource source = options.model.open(options.plan.most_header());
   plan::Options wanted = options.plan.options();
   const std::uint32_t needed = engine::context_needed(options.test);
   if (!wanted.context || *wanted.context < needed) wanted.context = needed;
@@ -261,7 +262,7 @@ void add_bench(Program& program) {
   Command& command =
       program.add_command("bench", "Measure prompt and generation speed (without -m: of the demo model)");
   engine::BenchmarkOptions& test = options->test;
-  command.option("-m,--model", &options->model, "GGUF file, or the first file of a split model");
+  options->model.add_to(command);
   command.option("-p,--n-prompt", &test.prompt, "Tokens of the prompt test (0: none)",
                  {.most = 1 << 20, .show_default = true});
   command.option("-n,--n-gen", &test.generate, "Tokens of the generation test (0: none)",

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/measure_gpu.h"
 #include "hardware/json.h"
@@ -67,19 +68,19 @@ std::string gpu_line(const hardware::Gpu& gpu) {
   return line;
 }
 
-void print_text(const hardware::Profile& profile) {
-  fmt::print("CPU    {}\n", cpu_line(profile.cpu));
-  fmt::print("RAM    {}\n", ram_line(profile.ram));
-  for (std::size_t i = 0; i < profile.gpus.size(); ++i) fmt::print("GPU {}  {}\n", i, gpu_line(profile.gpus[i]));
+void print_machine(const hardware::Profile& profile) {
+  print(fmt::format("CPU    {}\nRAM    {}\n", cpu_line(profile.cpu), ram_line(profile.ram)));
+  for (std::size_t i = 0; i < profile.gpus.size(); ++i)
+    print(fmt::format("GPU {}  {}\n", i, gpu_line(profile.gpus[i])));
   const hardware::Disk& disk = profile.disk;
-  fmt::print(
+  print(fmt::format(
       "disk   {}{}\n", disk.name.empty() ? "unknown" : printable(disk.name),
-      disk.read_bandwidth > 0 ? fmt::format(" · direct read {:.2f} GB/s", disk.read_bandwidth / 1e9) : std::string());
+      disk.read_bandwidth > 0 ? fmt::format(" · direct read {:.2f} GB/s", disk.read_bandwidth / 1e9) : std::string()));
   if (profile.measured.empty()) {
-    fmt::print("not measured yet; `loadline devices --measure` measures (a few seconds)\n");
+    print("not measured yet; `loadline devices --measure` measures (a few seconds)\n");
   } else {
-    fmt::print("measured {} on this machine; `loadline devices --measure` measures again\n",
-               printable(profile.measured));
+    print(fmt::format("measured {} on this machine; `loadline devices --measure` measures again\n",
+                      printable(profile.measured)));
   }
 }
 
@@ -102,7 +103,16 @@ void measure(hardware::Profile& profile, const Options& options, const std::file
   ProgressBar bar("measuring");
   const double share =
       1.0 / (3.0 + static_cast<double>(gpus.size()));  // of a GPU; all the rest takes about three times as long
-  hardware::measure(profile, place, [&](std::string_view what, double done) { bar.update(done * 3 * share, what); });
+  const bool known = !profile.measured.empty();
+  const hardware::MeasuredHow how = hardware::measure(
+      profile, place, [&](std::string_view what, double done) { bar.update(done * 3 * share, what); });
+  if (!how.undisturbed) {
+    say(fmt::format("other programs had the processors: measuring got {:.0f} % of them at worst, so {}",
+                    how.share * 100,
+                    known ? fmt::format("the figures of {} are kept", printable(profile.measured))
+                          : std::string("nothing of processor and RAM is remembered")));
+    say("Measure again when the machine is idle.");
+  }
   hardware::remember(profile, file);
   for (std::size_t i = 0; i < gpus.size(); ++i) {
     engine::measure_gpu(*gpus[i], [&](std::string_view what, double done) {
@@ -122,9 +132,9 @@ int run(const Options& options) {
   hardware::recall(profile, hardware::measurements_path());
   if (options.measure) measure(profile, options, place);
   if (options.json) {
-    fmt::print("{}", hardware::to_json(profile));
+    print_json(hardware::to_json(profile));
   } else {
-    print_text(profile);
+    print_machine(profile);
   }
   return 0;
 }

@@ -53,9 +53,6 @@ constexpr std::array kFlags = std::to_array<ForeignFlag>({
      "--logit-bias-file --grammar --grammar-file -j --json-schema -jf --json-schema-file",
      One, false, kChangesSampling},
     {"-bs --backend-sampling", None, false, kChangesSampling},
-    {"--rope-scaling --rope-scale --rope-freq-base --rope-freq-scale --yarn-orig-ctx --yarn-ext-factor "
-     "--yarn-attn-factor --yarn-beta-slow --yarn-beta-fast --override-kv",
-     One, false, kChangesModel},
     {"--keep -gan --grp-attn-n -gaw --grp-attn-w --in-prefix --in-suffix -r --reverse-prompt -sys --system-prompt "
      "-sysf --system-prompt-file --chat-template --chat-template-file --chat-template-kwargs --prompt-cache "
      "--attention --pooling",

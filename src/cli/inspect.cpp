@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -12,6 +11,7 @@
 
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/output.h"
 #include "gguf/describe.h"
 #include "gguf/gguf.h"
 
@@ -199,12 +199,12 @@ int inspect(const Options& options) {
   const gguf::Model model = gguf::open_model(options.model);
   if (options.as_json) {
     // Text in a model may be in any encoding; what is not UTF-8 becomes U+FFFD.
-    fmt::print("{}\n", model_json(model, options.full).dump(2, ' ', false, json::error_handler_t::replace));
+    print_json(model_json(model, options.full).dump(2, ' ', false, json::error_handler_t::replace) + "\n");
     return 0;
   }
-  fmt::print("{}\n\n{}", to_line(summarise(model)), metadata_text(model, options.full));
+  print(fmt::format("{}\n\n{}", to_line(summarise(model)), metadata_text(model, options.full)));
   if (model.tensors.empty()) return 0;
-  fmt::print("\n{}", options.tensors ? tensors_text(model) : groups_text(model));
+  print("\n" + (options.tensors ? tensors_text(model) : groups_text(model)));
   return 0;
 }
 

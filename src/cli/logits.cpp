@@ -2,10 +2,11 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <fstream>
 
 #include "backend/reference/reference.h"
 #include "base/error.h"
+#include "base/output_file.h"
+#include "base/text.h"
 #include "cli/command.h"
 #include "cli/model_source.h"
 #include "cli/plan_options.h"
@@ -18,7 +19,7 @@ namespace loadline::cli {
 namespace {
 
 struct Options {
-  std::string model;
+  ModelOptions model;
   std::string tokens;
   std::string out;
   bool reference = false;
@@ -33,25 +34,12 @@ std::vector<std::int32_t> parse_ids(std::string_view text) {
     std::int32_t id = 0;
     const auto [end, problem] = std::from_chars(item.data(), item.data() + item.size(), id);
     if (problem != std::errc() || end != item.data() + item.size()) {
-      throw bad_input(fmt::format("--tokens: \"{}\" is not a token id", item), "Write ids with commas: 1,15043,3186.");
+      throw bad_input(fmt::format("--tokens: \"{}\" is not a token id", printable(item)),
+                      "Write ids with commas: 1,15043,3186.");
     }
     ids.push_back(id);
     if (comma == std::string_view::npos) return ids;
     text.remove_prefix(comma + 1);
-  }
-}
-
-// Written beside the target and renamed, so that a failure leaves no half file.
-void write_floats(const std::string& path, const std::vector<float>& values) {
-  const std::string partial = path + ".part";
-  std::ofstream file(partial, std::ios::binary);
-  file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
-  file.close();
-  std::error_code problem;
-  if (file) std::filesystem::rename(partial, path, problem);
-  if (!file || problem) {
-    std::filesystem::remove(partial, problem);
-    throw bad_input(fmt::format("{}: cannot be written", path));
   }
 }
 
@@ -79,7 +67,8 @@ class Collector final : public exec::SessionClient {
 
 int run(const Options& options) {
   const std::vector<std::int32_t> ids = parse_ids(options.tokens);
-  ModelSource source = open_source(options.model);
+  ModelSource source = options.model.open(options.plan.most_header());
+  OutputFile out(options.out, options.plan.inputs(source.model));
   std::vector<float> values;
   const StopOnInterrupt interrupt;
   ProgressBar bar("computing");
@@ -107,7 +96,8 @@ int run(const Options& options) {
     values = collector.take_values();
     if (values.empty()) return static_cast<int>(ErrorCode::Interrupted);
   }
-  write_floats(options.out, values);
+  out.write(std::as_bytes(std::span(values)));
+  out.finish();
   return 0;
 }
 
@@ -116,7 +106,7 @@ int run(const Options& options) {
 void add_logits(Program& program) {
   auto options = std::make_shared<Options>();
   Command& command = program.add_command("logits", "Write the logits of a list of tokens to a file");
-  command.option("model,-m,--model", &options->model, "GGUF file", {.required = true});
+  options->model.add_to(command, "model", true);
   command.option("--tokens", &options->tokens, "Token ids, separated by commas", {.required = true});
   command.option("-o,--out", &options->out, "Output: float32 [token][vocabulary], little endian", {.required = true});
   command.flag("--backend-reference", options->reference,

@@ -1,7 +1,6 @@
 // The program's entry: chooses the command, runs it, and turns any failure into one sentence and an exit code.
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <exception>
 #include <new>
 #include <string>
@@ -11,7 +10,9 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/help.h"
+#include "cli/output.h"
 #include "cli/parse.h"
+#include "cli/settings.h"
 
 namespace {
 
@@ -50,38 +51,54 @@ int run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) throw loadline::bad_input("no command was given", "See `loadline --help`.");
   const std::string& first = arguments.front();
   if (first == "-h" || first == "--help") {
-    fmt::print("{}", cli::help_text(program));
+    cli::print(cli::help_text(program));
     return 0;
   }
   if (first == "--version") {
-    fmt::print("loadline 0.1.0\n");
+    cli::print("loadline 0.1.0\n");
     return 0;
   }
   cli::Command& command = command_named(program, first);
   const cli::Parsed parsed = cli::parse(command, std::span(arguments).subspan(1));
   if (parsed.help) {
-    fmt::print("{}", cli::help_text(command));
+    cli::print(cli::help_text(command));
     return 0;
   }
-  for (const std::string& remark : parsed.remarks) std::fprintf(stderr, "%s\n", remark.c_str());
+  for (const std::string& remark : parsed.remarks) cli::say(remark);
   return command.action()();
+}
+
+// Without any memory, if need be.
+int end_with(ErrorCode code, const char* sentence) noexcept {
+  cli::draw(sentence);
+  return static_cast<int>(code);
 }
 
 }  // namespace
 
-// The handlers print with fprintf, which neither throws nor allocates: standard error may be closed, memory used up.
 int main(int argc, char** argv) {
+  cli::prepare_standard_streams();
   try {
-    return run({argv + 1, argv + argc});
-  } catch (const loadline::Error& error) {
-    std::fprintf(stderr, "loadline: %s\n", error.what());
-    if (!error.hint().empty()) std::fprintf(stderr, "%s\n", error.hint().c_str());
-    return static_cast<int>(error.code());
-  } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "loadline: out of memory\n");
-    return static_cast<int>(ErrorCode::DoesNotFit);
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "loadline: internal error: %s\nPlease report this.\n", failure.what());
-    return static_cast<int>(ErrorCode::Internal);
+    try {
+      const int code = run({argv + 1, argv + argc});
+      cli::close_standard_output();
+      return code;
+    } catch (const loadline::Error& error) {
+      // One line, whatever names of files and tensors the sentence holds.
+      cli::say(fmt::format("loadline: {}", loadline::printable(error.what(), std::string::npos)));
+      std::string hint = error.hint();
+      if (const auto* about = dynamic_cast<const loadline::SettingError*>(&error)) {
+        hint += fmt::format("{}It is set with {}.", hint.empty() ? "" : " ", cli::flag_of(about->setting()));
+      }
+      if (!hint.empty()) cli::say(hint);
+      return static_cast<int>(error.code());
+    } catch (const std::bad_alloc&) {
+      return end_with(ErrorCode::DoesNotFit, "loadline: out of memory\n");
+    } catch (const std::exception& failure) {
+      cli::say(fmt::format("loadline: internal error: {}\nPlease report this.", failure.what()));
+      return static_cast<int>(ErrorCode::Internal);
+    }
+  } catch (const std::exception&) {  // while saying so
+    return end_with(ErrorCode::DoesNotFit, "loadline: out of memory\n");
   }
 }

@@ -2,12 +2,12 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 
-#include "base/error.h"
+#include "base/output_file.h"
 #include "cli/command.h"
 #include "cli/model_source.h"
+#include "cli/output.h"
 #include "cli/plan_options.h"
 #include "cli/speculate_options.h"
 #include "cli/terminal.h"
@@ -21,7 +21,7 @@ namespace loadline::cli {
 namespace {
 
 struct Options {
-  std::string model;
+  ModelOptions model;
   std::string out;
   bool json = false;
   bool verbose = false;
@@ -29,23 +29,10 @@ struct Options {
   SpeculateOptions speculation;
 };
 
-// Beside the target and renamed, so that a failure leaves no half file.
-void write_file(const std::string& path, const std::string& text) {
-  const std::string partial = path + ".part";
-  std::ofstream file(partial, std::ios::binary);
-  file << text;
-  file.close();
-  std::error_code problem;
-  if (file) std::filesystem::rename(partial, path, problem);
-  if (!file || problem) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    throw bad_input(fmt::format("{}: cannot be written", path));
-  }
-}
-
 int run(const Options& options) {
-  const ModelSource source = open_source(options.model);
+  const ModelSource source = options.model.open(options.plan.most_header());
+  std::optional<OutputFile> out;
+  if (!options.out.empty()) out.emplace(options.out, options.plan.inputs(source.model));
   const std::optional<plan::Plan> stored = options.plan.stored_plan(source.model, source.program);
   const hardware::Profile profile = options.plan.profile(source.model);
   plan::Options wanted = options.plan.options();
@@ -54,20 +41,22 @@ int run(const Options& options) {
       stored ? plan::Attempt{true, *stored, {}} : plan::try_plan(source.model, source.program, profile, wanted);
   if (!attempt.fits) throw plan::refusal(source.model, source.program, profile, wanted, attempt.plan);
 
-  if (!options.out.empty()) write_file(options.out, plan::to_json(source.model, source.program, attempt.plan));
+  if (out) {
+    out->write(plan::to_json(source.model, source.program, attempt.plan));
+    out->finish();
+  }
   if (options.json) {
-    fmt::print("{}", plan::to_json(source.model, source.program, attempt.plan));
+    print_json(plan::to_json(source.model, source.program, attempt.plan));
     return 0;
   }
-  const std::vector<std::string> notes = options.plan.notes(attempt.plan);
+  const std::vector<std::string> notes = options.plan.notes(attempt.plan, source);
   const bool terminal = stdout_is_terminal();
   const plan::RenderOptions look{terminal, terminal && std::getenv("NO_COLOR") == nullptr};
-  fmt::print("{}", plan::plan_table(source.model, source.program, attempt.plan, notes, attempt.assumed, look));
-  if (options.verbose)
-    fmt::print("\nregions: tier, purpose, offset, bytes, name\n{}", plan::region_lines(attempt.plan));
+  print(plan::plan_table(source.model, source.program, attempt.plan, notes, attempt.assumed, look), look.colours);
+  if (options.verbose) print("\nregions: tier, purpose, offset, bytes, name\n" + plan::region_lines(attempt.plan));
   if (stored) return 0;  // what it was made with is not known
   const auto faster = plan::suggest_faster(source.model, source.program, profile, wanted, attempt.plan);
-  if (!faster.empty()) fmt::print("\nfaster alternatives\n{}", plan::suggestion_lines(faster));
+  if (!faster.empty()) print("\nfaster alternatives\n" + plan::suggestion_lines(faster));
   return 0;
 }
 
@@ -76,7 +65,7 @@ int run(const Options& options) {
 void add_plan(Program& program) {
   auto options = std::make_shared<Options>();
   Command& command = program.add_command("plan", "Show where every byte would go, and how fast it would run");
-  command.option("model,-m,--model", &options->model, "GGUF file, or the first file of a split model");
+  options->model.add_to(command, "model");
   command.option("-o,--out", &options->out, "Store the plan in a file, for `loadline run --plan`");
   command.flag("--json", options->json, "Print the plan as JSON");
   command.flag("-v,--verbose", options->verbose, "Print every region");

@@ -2,13 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cstdlib>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/output_file.h"
 #include "base/text.h"
 #include "cli/option.h"
+#include "gguf/limits.h"
 #include "hardware/json.h"
 #include "hardware/measurements.h"
 #include "hardware/probe.h"
@@ -69,7 +73,7 @@ plan::GpuLayers parse_gpu_layers(const std::string& text) {
 }
 
 // PATTERN=TIER; the pattern may hold "=" itself.
-plan::TensorOverride parse_override(const std::string& text) {
+plan::TensorOverride parse_placement(const std::string& text) {
   const std::size_t equals = text.rfind('=');
   if (equals == std::string::npos || equals == 0) {
     throw bad_input(fmt::format("-ot \"{}\" is not PATTERN=TIER", text), "For example ffn_down=CPU.");
@@ -87,6 +91,20 @@ plan::TensorOverride parse_override(const std::string& text) {
   }
   throw bad_input(fmt::format("-ot \"{}\" names a tier that does not exist", text),
                   "Tiers are CPU, GPU0, GPU1 and so on.");
+}
+
+// Several with commas between them; a comma within a pattern, as in "{1,2}", is not one.
+void parse_placements(const std::string& text, std::vector<plan::TensorOverride>& overrides) {
+  std::size_t begin = 0;
+  for (std::size_t comma = text.find(','); comma != std::string::npos; comma = text.find(',', comma + 1)) {
+    const std::string part = text.substr(begin, comma - begin);
+    const std::size_t equals = part.rfind('=');
+    const auto is_word = [](unsigned char c) { return std::isalnum(c) != 0; };
+    if (equals == std::string::npos || !std::ranges::all_of(part.substr(equals + 1), is_word)) continue;
+    overrides.push_back(parse_placement(part));
+    begin = comma + 1;
+  }
+  overrides.push_back(parse_placement(text.substr(begin)));
 }
 
 quant::TensorType parse_kv_type(const std::string& text, const char* flag) {
@@ -130,8 +148,11 @@ void PlanOptions::add_to(Command& command) {
                  "Layers on the GPU: a number (the last ones; the output counts as one more), all, or auto: by "
                  "predicted speed",
                  where);
-  command.option("-ot,--override-tensor", &overrides_,
-                 "PATTERN=TIER: what owns a tensor whose name matches goes to CPU, GPU0, ...", where);
+  command.option(
+      "-ot,--override-tensor", &overrides_,
+      "PATTERN=TIER: what owns a tensor whose name matches goes to CPU, GPU0, ...; the first match wins; several with "
+      "commas between them, or may be repeated",
+      where);
   command.flag("-nkvo,--no-kv-offload", no_kv_offload_, "Keep the KV cache in RAM", where);
   command.flag("-nopo,--no-op-offload", no_prompt_offload_,
                "Keep long prompts off the GPU where the weights are in RAM", where);
@@ -156,7 +177,7 @@ plan::Options PlanOptions::options() const {
   }
   if (disk_ != "auto") options.disk = disk_ == "on";
   options.gpu_layers = parse_gpu_layers(gpu_layers_);
-  for (const std::string& text : overrides_) options.overrides.push_back(parse_override(text));
+  for (const std::string& text : overrides_) parse_placements(text, options.overrides);
   options.kv_offload = !no_kv_offload_;
   options.prompt_offload = !no_prompt_offload_;
   // As the CPU kernels take it: whoever names another set has no matrix unit.
@@ -224,8 +245,37 @@ plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program
   return std::move(*plan);
 }
 
-std::vector<std::string> PlanOptions::notes(const plan::Plan& plan) const {
-  return plan_file_.empty() ? plan::lowered_budgets(options(), plan.tiers) : std::vector<std::string>();
+Bytes PlanOptions::most_header() const {
+  constexpr std::uint64_t kShareOfBudget = 64;  // it is one of many things that lie there
+  const Bytes named = ram_.empty() ? Bytes(0) : parse_bytes(ram_, "--ram");
+  return std::max(gguf::kMostDecodedHeader, named / kShareOfBudget);
+}
+
+std::vector<std::filesystem::path> PlanOptions::inputs(const gguf::Model& model) const {
+  std::vector<std::filesystem::path> inputs = paths_of(model.files);
+  for (const std::string& file : {plan_file_, hardware_}) {
+    if (!file.empty()) inputs.emplace_back(file);
+  }
+  return inputs;
+}
+
+std::vector<std::string> PlanOptions::notes(const plan::Plan& plan, const ModelSource& source) const {
+  std::vector<std::string> notes = source.remarks;
+  if (plan_file_.empty()) {
+    for (std::string& line : plan::lowered_budgets(options(), plan.tiers, {"--ram", "--vram"})) {
+      notes.push_back(std::move(line));
+    }
+  }
+  const model::ModelConfig& config = source.program.config;
+  const std::uint32_t each = plan.shape.context / std::max(1U, plan.shape.sequences);
+  if (config.trained_context > 0 && each > config.trained_context &&
+      config.rope.scaling == model::RopeConfig::Scaling::None) {
+    notes.push_back(
+        fmt::format("the context of {} tokens is longer than the {} that the model was trained for; what it "
+                    "says beyond them may make no sense",
+                    each, config.trained_context));
+  }
+  return notes;
 }
 
 }  // namespace loadline::cli

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/model_source.h"
 #include "gguf/gguf.h"
 #include "hardware/profile.h"
 #include "model/program.h"
@@ -33,8 +34,13 @@ class PlanOptions {
   // `outputs` as in plan::Options; a stored plan has its own. Throws as plan::make_plan does.
   [[nodiscard]] plan::Plan make_plan(const gguf::Model& model, const model::Program& program,
                                      std::uint32_t outputs = 0) const;
-  // What the user is told of a plan that was made from the options: budgets that were lowered.
-  [[nodiscard]] std::vector<std::string> notes(const plan::Plan& plan) const;
+  // What the headers of the model may take: more than usual where a large RAM budget is named.
+  [[nodiscard]] Bytes most_header() const;
+  // Every file that is read: the model's, a stored plan, the description of a machine.
+  [[nodiscard]] std::vector<std::filesystem::path> inputs(const gguf::Model& model) const;
+  // What the user is told with a plan: what was overridden, budgets that were lowered, a context longer than the model
+  // was trained for.
+  [[nodiscard]] std::vector<std::string> notes(const plan::Plan& plan, const ModelSource& source) const;
 
  private:
   [[nodiscard]] hardware::Profile this_machine(const gguf::Model& model) const;

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "cli/authoring_progress.h"
 #include "cli/command.h"
+#include "cli/output.h"
 
 namespace loadline::cli {
 namespace {
@@ -33,11 +34,15 @@ int quantize(const Options& options) {
   AuthoringProgress progress("encoding");
   const authoring::Requantized result = authoring::requantize(
       source, *mix, options.threads > 0 ? options.threads : machine, options.out, progress.progress());
-  fmt::print(stderr, "{}: {} · {} to {} of weights, {:.1f} s\n", options.out, mix->name, to_string(result.before),
-             to_string(result.after), progress.seconds());
+  say(fmt::format("{}: {} · {} to {} of weights, {:.1f} s", options.out, mix->name, to_string(result.before),
+                  to_string(result.after), progress.seconds()));
+  for (const auto& [wanted, got, tensors] : result.replaced) {
+    say(fmt::format("{} tensor{} got {} instead of {}, whose blocks of {} values do not fill {} rows", tensors,
+                    tensors == 1 ? "" : "s", quant::name_of(got), quant::name_of(wanted),
+                    quant::format_of(wanted).block_elements, tensors == 1 ? "its" : "their"));
+  }
   if (result.was_quantised) {
-    fmt::print(stderr,
-               "The source had been quantised before: quantising an F16, BF16 or F32 file gives better results.\n");
+    say("The source had been quantised before: quantising an F16, BF16 or F32 file gives better results.");
   }
   return 0;
 }

@@ -1,21 +1,16 @@
 // `loadline run`: text in, text out, as it comes.
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <iostream>
-#include <iterator>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/model_source.h"
+#include "cli/output.h"
 #include "cli/plan_options.h"
+#include "cli/prompt.h"
 #include "cli/sample_options.h"
 #include "cli/speculate_options.h"
 #include "cli/terminal.h"
@@ -28,7 +23,6 @@
 #include "plan/render.h"
 #include "sample/sampler.h"
 #include "tokenizer/tokenizer.h"
-#include "tokenizer/utf8.h"
 
 namespace loadline::cli {
 namespace {
@@ -37,9 +31,10 @@ constexpr std::string_view kDemoPrompt = "Once upon a time";
 constexpr Bytes kMostPrompt{std::uint64_t{64} << 20};
 
 struct Options {
-  std::string model;
+  ModelOptions model;
   std::string prompt;
   std::string file;
+  bool escape = true;
   std::int64_t predict = -1;
   bool quiet = false;
   bool json = false;
@@ -51,32 +46,18 @@ struct Options {
   SampleOptions sampling;
 };
 
-// Standard input when something is piped or redirected into it, and not merely closed or a terminal.
-bool input_is_piped() {
-  struct stat status{};
-  return ::fstat(STDIN_FILENO, &status) == 0 &&
-         (S_ISFIFO(status.st_mode) || S_ISREG(status.st_mode) || S_ISSOCK(status.st_mode));
-}
-
 std::string read_prompt(const Options& options, bool prompt_given, bool demo) {
-  if (prompt_given) return options.prompt;
-  if (!options.file.empty() && options.file != "-") {
-    std::string text = read_text_file(options.file, kMostPrompt);
-    if (!text.empty() && text.back() == '\n')
-      text.pop_back();  // editors end files with one; it is not part of the prompt
-    return text;
-  }
+  if (prompt_given) return options.escape ? with_escapes(options.prompt) : options.prompt;
+  if (!options.file.empty() && options.file != "-") return file_text(read_text_file(options.file, kMostPrompt));
   if (options.file == "-" || input_is_piped()) {
-    std::string text{std::istreambuf_iterator<char>(std::cin), {}};
-    if (!text.empty() && text.back() == '\n') text.pop_back();
+    std::string text = file_text(read_standard_input(kMostPrompt));
     if (!text.empty() || options.file == "-") return text;
   }
   if (demo) return std::string(kDemoPrompt);
   throw bad_input("there is no prompt", "Give one with -p TEXT or -f FILE, or pipe it in.");
 }
 
-// Writes to standard output at once. Throws where that cannot be written, as on a full disk; a reader that went away
-// ends the program by SIGPIPE, as it does others.
+// Writes to standard output at once.
 class Output {
  public:
   // `collect`: keep the text instead.
@@ -86,9 +67,7 @@ class Output {
       text_ += text;
       return;
     }
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-      throw bad_input(fmt::format("standard output cannot be written ({})", std::strerror(errno)));
-    }
+    print_text(text);
     if (!text.empty()) ends_line_ = text.back() == '\n';
   }
   void end_line() {
@@ -120,17 +99,16 @@ std::string pass_figures(const Figures& figures) {
 }
 
 void print_figures(const Figures& figures, double load_seconds, double predicted) {
-  if (figures.ending == exec::Ending::Stopped)
-    fmt::print(stderr, "stopped after {} tokens\n", figures.generated_tokens);
-  if (figures.ending == exec::Ending::ContextFull) fmt::print(stderr, "the context is full; -c gives more\n");
+  if (figures.ending == exec::Ending::Stopped) say(fmt::format("stopped after {} tokens", figures.generated_tokens));
+  if (figures.ending == exec::Ending::ContextFull) say("the context is full; -c gives more");
   // The first token comes with the prompt's pass.
   const std::size_t after_first = figures.generated_tokens > 0 ? figures.generated_tokens - 1 : 0;
   const std::string disk =
       figures.streamed.value > 0 ? fmt::format(" · read {} from disk", to_string(figures.streamed)) : std::string();
-  fmt::print(stderr, "prompt {} tokens, {} · generated {} tokens{}, {} (predicted {}){} · loaded in {:.2f} s\n",
-             figures.prompt_tokens, rate(figures.prompt_tokens, figures.prompt_seconds), figures.generated_tokens,
-             pass_figures(figures), rate(after_first, figures.generation_seconds),
-             rate(1, predicted > 0 ? 1 / predicted : 0), disk, load_seconds);
+  say(fmt::format("prompt {} tokens, {} · generated {} tokens{}, {} (predicted {}){} · loaded in {:.2f} s",
+                  figures.prompt_tokens, rate(figures.prompt_tokens, figures.prompt_seconds), figures.generated_tokens,
+                  pass_figures(figures), rate(after_first, figures.generation_seconds),
+                  rate(1, predicted > 0 ? 1 / predicted : 0), disk, load_seconds));
 }
 
 void print_json(const std::string& text, const Figures& figures, double load_seconds, const plan::Plan& plan) {
@@ -145,7 +123,7 @@ void print_json(const std::string& text, const Figures& figures, double load_sec
   result["predicted"] = {{"prompt", plan.prediction.prompt_rate}, {"generation", plan.prediction.generation_rate}};
   result["load_seconds"] = load_seconds;
   result["streamed_bytes"] = figures.streamed.value;
-  fmt::print("{}\n", result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  cli::print_json(result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 // Where there is a GPU: what each device holds, and how much of the time it was the one at work.
@@ -161,7 +139,7 @@ void print_devices(engine::Engine& engine) {
     line += fmt::format("{}{} holds {}, busy {:.0f} %", line.empty() ? "" : " · ", name, to_string(held),
                         all > 0 ? 100 * engine.executor().busy_seconds(i) / all : 0);
   }
-  if (plan.stages.size() > 1 || plan.stages.front().device != plan::kCpu) fmt::print(stderr, "{}\n", line);
+  if (plan.stages.size() > 1 || plan.stages.front().device != plan::kCpu) say(line);
 }
 
 // What the disk gave a run that it bounds, for the next plan: disks that others use too vary from hour to hour.
@@ -246,16 +224,12 @@ class Writer final : public exec::SessionClient {
 };
 
 int run(const Options& options, bool prompt_given) {
-  const std::string prompt = read_prompt(options, prompt_given, options.model.empty());
-  if (const std::size_t valid = tokenizer::valid_utf8_prefix(prompt); valid != prompt.size()) {
-    throw bad_input(
-        fmt::format("the prompt is not valid UTF-8: byte {} of {} belongs to no character", valid + 1, prompt.size()),
-        "Convert the text to UTF-8 first.");
-  }
-  ModelSource source = open_source(options.model);
+  const std::string prompt = read_prompt(options, prompt_given, options.model.demo());
+  require_utf8(prompt);
+  ModelSource source = options.model.open(options.plan.most_header());
   const auto tokenizer = tokenizer::Tokenizer::from_metadata(source.model.metadata);
   const std::vector<std::int32_t> tokens =
-      tokenizer->encode(prompt, {.add_special = true, .parse_special = options.special});
+      tokenizer->encode(prompt, {.add_special = true, .parse_special = options.special, .goes_on = true});
   if (tokens.empty()) throw bad_input("the prompt is empty", "Give some text with -p TEXT, -f FILE or standard input.");
   sample::Sampler sampler(options.sampling.options(), source.program.config.vocabulary);
 
@@ -275,8 +249,9 @@ int run(const Options& options, bool prompt_given) {
   }
   const StopOnInterrupt interrupt;
   if (!options.quiet) {
-    fmt::print(stderr, "{}\n", plan::summary_line(plan, source.title));
-    for (const std::string& note : options.plan.notes(plan)) fmt::print(stderr, "{}\n", note);
+    for (const std::string& remark : tokenizer->remarks()) say(remark);
+    say(plan::summary_line(plan, source.title));
+    for (const std::string& note : options.plan.notes(plan, source)) say(note);
   }
 
   const auto start = std::chrono::steady_clock::now();
@@ -284,14 +259,14 @@ int run(const Options& options, bool prompt_given) {
   const auto engine = load(std::move(source), plan, of_prompt, interrupt.flag());
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (engine == nullptr) {
-    if (!options.quiet) fmt::print(stderr, "stopped after {:.2f} s of loading\n", load_seconds);
+    if (!options.quiet) say(fmt::format("stopped after {:.2f} s of loading", load_seconds));
     return static_cast<int>(ErrorCode::Interrupted);
   }
   if (!options.quiet) {
-    for (const std::string& remark : engine->remarks()) fmt::print(stderr, "{}\n", printable(remark, 200));
+    for (const std::string& remark : engine->remarks()) say(printable(remark, 200));
   }
   if (const std::string why = plan::why_not_verified(plan); !why.empty() && !options.quiet) {
-    fmt::print(stderr, "{}\n", why);
+    say(why);
   }
 
   Output output(options.json);
@@ -318,9 +293,11 @@ int run(const Options& options, bool prompt_given) {
 void add_run(Program& program) {
   auto options = std::make_shared<Options>();
   Command& command = program.add_command("run", "Continue a text with a model (without -m: the demo model)");
-  command.option("-m,--model", &options->model, "GGUF file, or the first file of a split model");
+  options->model.add_to(command);
   const Option& prompt =
       command.option("-p,--prompt", &options->prompt, "The text to continue", {.may_be_empty = true});
+  command.flag("-e,--escape", options->escape, "Read \\n, \\t and the like in -p as what they stand for (the default)");
+  command.flag("--no-escape", options->escape, "Take the text of -p as it is", {}, false);
   command.option("-f,--file", &options->file, "Read the text from a file (- for standard input)").excludes(prompt);
   command.option("-n,--predict,--n-predict", &options->predict,
                  "Most tokens to generate (-1: until the model ends or the context is full)",

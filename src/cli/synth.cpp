@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cli/authoring_progress.h"
 #include "cli/command.h"
+#include "cli/output.h"
 
 namespace loadline::cli {
 namespace {
@@ -42,12 +43,12 @@ Bytes size_of(const std::vector<gguf::TensorInfo>& tensors) {
 }
 
 int list_shapes(const std::string& type, const model::FormatMix& mix) {
-  fmt::print("{:<16} {:>10} {:>7} {:>9} {:>10} {:>9}\n", "shape", "parameters", "layers", "context", "vocabulary",
-             type);
+  print(fmt::format("{:<16} {:>10} {:>7} {:>9} {:>10} {:>9}\n", "shape", "parameters", "layers", "context",
+                    "vocabulary", type));
   for (const authoring::Shape& shape : authoring::all_shapes()) {
     const std::vector<gguf::TensorInfo> tensors = authoring::tensors_of(shape, mix);
-    fmt::print("{:<16} {:>10} {:>7} {:>9} {:>10} {:>9}\n", shape.name, parameters(tensors), shape.layers, shape.context,
-               shape.vocabulary, to_string(size_of(tensors)));
+    print(fmt::format("{:<16} {:>10} {:>7} {:>9} {:>10} {:>9}\n", shape.name, parameters(tensors), shape.layers,
+                      shape.context, shape.vocabulary, to_string(size_of(tensors))));
   }
   return 0;
 }
@@ -70,8 +71,8 @@ int synth(const Options& options) {
   AuthoringProgress progress("writing");
   authoring::synthesize(*shape, *mix, options.synth, options.out, progress.progress());
   const Bytes size = size_of(authoring::tensors_of(*shape, *mix));
-  fmt::print(stderr, "{}: {} · {} · {} of {} weights, {:.1f} s\n", options.out, shape->title, mix->name,
-             to_string(size), options.synth.header_only ? "absent" : "random", progress.seconds());
+  say(fmt::format("{}: {} · {} · {} of {} weights, {:.1f} s", options.out, shape->title, mix->name, to_string(size),
+                  options.synth.header_only ? "absent" : "random", progress.seconds()));
   return 0;
 }
 

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +17,7 @@
 #include "chat/output_parser.h"
 #include "cli/chat_template.h"
 #include "cli/command.h"
+#include "cli/output.h"
 #include "gguf/gguf.h"
 
 namespace loadline::cli {
@@ -36,23 +36,7 @@ struct Options {
 };
 
 std::string read_input(const std::string& path) {
-  if (path != "-") return read_text_file(path, kLongestInput);
-  std::string text;
-  std::vector<char> block(std::size_t{1} << 16);
-  while (const std::size_t got = std::fread(block.data(), 1, block.size(), stdin)) {
-    text.append(block.data(), got);
-    if (text.size() > kLongestInput.value) {
-      throw bad_input(fmt::format("standard input has more than {}", to_string(kLongestInput)));
-    }
-  }
-  if (std::ferror(stdin) != 0) throw bad_input("standard input cannot be read");
-  return text;
-}
-
-void write_out(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw bad_input("standard output cannot be written");
-  }
+  return path == "-" ? read_standard_input(kLongestInput) : read_text_file(path, kLongestInput);
 }
 
 // `work`, with `title` before whatever an error says.
@@ -69,7 +53,7 @@ auto named(const std::string& title, const Work& work) {
 
 int render(const Options& options, const std::optional<gguf::Model>& model) {
   const chat::ModelTemplate chosen = options.chat.choose(model ? &model->metadata : nullptr);
-  if (chosen.assumed) fmt::print(stderr, "the model has no chat template; {} is used\n", chosen.name);
+  if (chosen.assumed) say(fmt::format("the model has no chat template; {} is used", chosen.name));
   const bool is_model = chosen.name == "the model's own";
   const std::string title = printable(is_model || chosen.assumed ? options.model : chosen.name, 200);
   return named(title, [&] {
@@ -88,13 +72,13 @@ int render(const Options& options, const std::optional<gguf::Model>& model) {
     }
     if (options.fit) {
       for (const std::string& change : conversation.fit(chat::capabilities_of(chat_template))) {
-        fmt::print(stderr, "{}\n", change);
+        say(change);
       }
     }
     chat::RenderOptions settings;
     settings.now =
         options.now.empty() ? chat::local_time() : named("--now", [&] { return chat::parse_time(options.now); });
-    write_out(conversation.render(chat_template, settings, options.continues));
+    print_text(conversation.render(chat_template, settings, options.continues));
     return 0;
   });
 }
@@ -164,7 +148,7 @@ int parse_output(const Options& options, const std::optional<gguf::Model>& model
     }
     json += '}';
   }
-  write_out(json + "]}\n");
+  print_json(json + "]}\n");
   return 0;
 }
 

@@ -4,7 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
+
+#include "base/text.h"
+#include "cli/output.h"
 
 namespace loadline::cli {
 namespace {
@@ -16,6 +20,7 @@ void on_signal(int /*signal*/) {
   if (interrupted.exchange(true)) ::_exit(130);
 }
 
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
 constexpr int kBarWidth = 30;
 
 }  // namespace
@@ -27,7 +32,7 @@ ProgressBar::ProgressBar(std::string what)
     : what_(std::move(what)), start_(std::chrono::steady_clock::now()), drawn_(start_) {}
 
 ProgressBar::~ProgressBar() {
-  if (visible_) fmt::print(stderr, "\r\033[K");
+  if (visible_) draw("\r\033[K");
 }
 
 void ProgressBar::update(double done, std::string_view detail) {
@@ -39,7 +44,7 @@ void ProgressBar::update(double done, std::string_view detail) {
   const int filled = static_cast<int>(std::clamp(done, 0.0, 1.0) * kBarWidth);
   std::string bar;
   for (int i = 0; i < kBarWidth; ++i) bar += i < filled ? "█" : "░";
-  fmt::print(stderr, "\r{} {} {:3.0f} %  {}\033[K", what_, bar, done * 100, detail);
+  draw(fmt::format("\r{} {} {:3.0f} %  {}\033[K", printable(what_), bar, done * 100, printable(detail)));
 }
 
 StopOnInterrupt::StopOnInterrupt() {
@@ -47,15 +52,23 @@ StopOnInterrupt::StopOnInterrupt() {
   struct sigaction action{};
   action.sa_handler = on_signal;
   ::sigemptyset(&action.sa_mask);
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
+  for (const int signal : kSignals) {
+    struct sigaction before{};
+    if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;
+    ::sigaction(signal, &action, nullptr);
+  }
 }
 
 StopOnInterrupt::~StopOnInterrupt() {
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
+  for (const int signal : kSignals) {
+    struct sigaction now{};
+    if (::sigaction(signal, nullptr, &now) == 0 && now.sa_handler == on_signal) std::signal(signal, SIG_DFL);
+  }
+  interrupted.store(false);
 }
 
 const std::atomic<bool>& StopOnInterrupt::flag() const { return interrupted; }
+
+const std::atomic<bool>* interrupted_flag() { return &interrupted; }
 
 }  // namespace loadline::cli

@@ -31,8 +31,9 @@ class ProgressBar {
   bool visible_ = false;
 };
 
-// From construction on, Ctrl-C (and SIGTERM) sets the flag instead of ending the process; a second one ends it at once.
-// At most one at a time.
+// From construction on, Ctrl-C (and SIGTERM, and SIGHUP, as when the terminal goes away) sets the flag instead of
+// ending the process; a second one ends it at once. A signal that was ignored before, as by nohup, stays so. At most
+// one at a time.
 class StopOnInterrupt {
  public:
   StopOnInterrupt();
@@ -42,5 +43,8 @@ class StopOnInterrupt {
 
   [[nodiscard]] const std::atomic<bool>& flag() const;
 };
+
+// That flag, which is false while there is no StopOnInterrupt.
+const std::atomic<bool>* interrupted_flag();
 
 }  // namespace loadline::cli

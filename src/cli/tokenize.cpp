@@ -1,10 +1,8 @@
 // `loadline tokenize`: how a model cuts a text into tokens, and what text tokens stand for.
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include <charconv>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +11,9 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/model_source.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
 #include "gguf/gguf.h"
 #include "tokenizer/tokenizer.h"
 
@@ -27,6 +28,7 @@ constexpr Bytes kLongestText = kGiB;
 
 struct Options {
   std::string model;
+  ModelOptions overrides;
   std::string text;
   std::string file;
   std::string decode;
@@ -38,23 +40,10 @@ struct Options {
   bool as_json = false;
 };
 
-std::string read_standard_input() {
-  std::string text;
-  std::vector<char> block(std::size_t{1} << 16);
-  while (const std::size_t got = std::fread(block.data(), 1, block.size(), stdin)) {
-    text.append(block.data(), got);
-    if (text.size() > kLongestText.value) {
-      throw bad_input(fmt::format("standard input has more than {} of text", to_string(kLongestText)));
-    }
-  }
-  if (std::ferror(stdin) != 0) throw bad_input("standard input cannot be read");
-  return text;
-}
-
-std::string read_text(const Options& options) {
+std::string text_of(const Options& options) {
   if (options.text_given) return options.text;
   if (!options.file.empty() && options.file != "-") return read_text_file(options.file, kLongestText);
-  return read_standard_input();
+  return read_standard_input(kLongestText);
 }
 
 // "1,15043,3186"; blanks may stand around the numbers, so that output of other programs can be pasted.
@@ -98,26 +87,24 @@ std::string list_of_tokens(const Tokenizer& tokenizer, const std::vector<Token>&
   return lines;
 }
 
-std::string decoded(const Tokenizer& tokenizer, const Options& options) {
+void print_decoded(const Tokenizer& tokenizer, const Options& options) {
   std::string text = tokenizer.decode(parse_ids(options.decode), options.special);
-  if (options.as_json) return dumped({{"text", text}});
-  if (::isatty(STDOUT_FILENO) != 0 && !text.ends_with('\n')) text.push_back('\n');  // a prompt of its own for the shell
-  return text;
+  if (options.as_json) return print_json(dumped({{"text", text}}));
+  if (stdout_is_terminal() && !text.ends_with('\n')) text.push_back('\n');  // a prompt of its own for the shell
+  print_text(text);
 }
 
 int run(const Options& options) {
-  const auto tokenizer = Tokenizer::from_metadata(gguf::open_model(options.model).metadata);
-  std::string out;
+  const auto tokenizer = Tokenizer::from_metadata(options.overrides.open_header(options.model).metadata);
+  for (const std::string& remark : tokenizer->remarks()) say(remark);
   if (options.decode_given) {
-    out = decoded(*tokenizer, options);
-  } else {
-    const std::vector<Token> ids =
-        tokenizer->encode(read_text(options), {.add_special = !options.no_bos, .parse_special = options.special});
-    out = list_of_tokens(*tokenizer, ids, options);
+    print_decoded(*tokenizer, options);
+    return 0;
   }
-  if (std::fwrite(out.data(), 1, out.size(), stdout) != out.size() || std::fflush(stdout) != 0) {
-    throw bad_input("standard output cannot be written");
-  }
+  const std::vector<Token> ids =
+      tokenizer->encode(text_of(options), {.add_special = !options.no_bos, .parse_special = options.special});
+  const std::string list = list_of_tokens(*tokenizer, ids, options);
+  options.as_json ? print_json(list) : print(list);
   return 0;
 }
 
@@ -137,6 +124,7 @@ void add_tokenize(Program& program) {
   const Option& no_bos = command.flag("--no-bos", options->no_bos, "Add no begin or end token of the model");
   command.flag("--special", options->special, "Read and print control tokens such as <|eot_id|> as text");
   command.flag("--json", options->as_json, "Print JSON: an array of {id, piece}, of ids, or {text}");
+  options->overrides.add_overrides_to(command);
   file.excludes(text);
   for (const Option* other : std::initializer_list<const Option*>{&text, &file, &ids, &no_bos}) decode.excludes(*other);
   command.set_action([options, &text, &decode] {

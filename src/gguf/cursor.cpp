@@ -45,8 +45,7 @@ void Cursor::bytes(std::span<std::byte> out) {
   }
 }
 
-std::string Cursor::text() {
-  const std::uint64_t length = count(1, "characters");
+std::string Cursor::text(std::uint64_t length) {
   std::string value(length, '\0');
   bytes(std::as_writable_bytes(std::span(value)));
   return value;

@@ -46,8 +46,9 @@ class Cursor {
   // Fills `out`. Throws Error(BadInput) where the file ends before.
   void bytes(std::span<std::byte> out);
 
-  // A length in 8 bytes, and that much text.
-  std::string text();
+  // A length in 8 bytes, which that much text must follow; and so much text.
+  std::uint64_t text_length() { return count(1, "characters"); }
+  std::string text(std::uint64_t length);
 
   // A count in 8 bytes, of things that take at least `least` bytes each; throws where there cannot be so many.
   std::uint64_t count(std::uint64_t least, std::string_view things);

@@ -22,6 +22,13 @@ namespace {
 constexpr std::uint64_t kSmallestKey = 8 + 1 + 4 + 1;
 constexpr std::uint64_t kSmallestTensor = 8 + 1 + 4 + 8 + 4 + 8;
 
+// libstdc++ keeps as many characters inside a std::string; glibc adds as much to a piece of the heap, and its rounding.
+constexpr std::uint64_t kInsideString = 15;
+constexpr std::uint64_t kHeapOverhead = 1 + 8 + 15;
+// A key's entry, and the node of the map that finds it, which holds the key again.
+constexpr std::uint64_t kKeyOverhead =
+    sizeof(std::pair<std::string, Value>) + sizeof(std::pair<std::string, std::size_t>) + 32 + kHeapOverhead;
+
 // Calls `f`, and puts the file's name before what it throws.
 template <typename F>
 auto naming(const File& file, F&& f) {
@@ -34,7 +41,8 @@ auto naming(const File& file, F&& f) {
 
 class HeaderReader {
  public:
-  HeaderReader(const File& file, std::uint32_t part) : file_(file), part_(part), cursor_(file) {}
+  HeaderReader(const File& file, std::uint32_t part, Bytes most)
+      : file_(file), part_(part), left_(most), most_(most), cursor_(file) {}
 
   Header read() {
     read_start();
@@ -55,6 +63,9 @@ class HeaderReader {
   Array read_array(int depth);
   ValueType read_value_type();
   bool read_bool();
+  std::string read_text();
+  // Before `count` things of `each` bytes are taken: refuses where that is more than there may be.
+  void charge(std::uint64_t count, std::uint64_t each);
   template <typename T>
   std::vector<T> read_elements(std::uint64_t count, int depth);
 
@@ -62,12 +73,29 @@ class HeaderReader {
 
   const File& file_;
   std::uint32_t part_;
+  Bytes left_, most_;  // of memory for what is decoded
   Cursor cursor_;
   Header header_;
   std::uint64_t tensor_count_ = 0;
   std::uint64_t key_count_ = 0;
   std::string key_;  // being read
 };
+
+void HeaderReader::charge(std::uint64_t count, std::uint64_t each) {
+  if (count > left_.value / each) {
+    throw cursor_.refusal(
+        fmt::format("has a header that takes more than {} of memory, more than any model's", to_string(most_)),
+        "The file is damaged, or made to fill the memory.");
+  }
+  left_ -= Bytes(count * each);
+}
+
+// A text that does not fit into its std::string takes a piece of the heap.
+std::string HeaderReader::read_text() {
+  const std::uint64_t length = cursor_.text_length();
+  if (length > kInsideString) charge(1, length + kHeapOverhead);
+  return cursor_.text(length);
+}
 
 void HeaderReader::read_start() {
   std::array<char, kMagic.size()> magic{};
@@ -100,10 +128,12 @@ void HeaderReader::read_start() {
 }
 
 void HeaderReader::read_metadata() {
-  header_.metadata.reserve(key_count_);
+  charge(key_count_, 1);  // at least; each is counted as it is read
+  header_.metadata.reserve(std::min<std::uint64_t>(key_count_, 1024));
   for (std::uint64_t i = 0; i < key_count_; ++i) {
     cursor_.enter({"metadata key", i + 1, key_count_});
-    key_ = cursor_.text();
+    charge(1, kKeyOverhead);
+    key_ = read_text();
     naming(file_, [&] { check_key(key_); });
     Value value = read_value();
     if (!header_.metadata.add(key_, std::move(value))) {
@@ -138,7 +168,7 @@ Value HeaderReader::read_value() {
     case ValueType::Int32: return {cursor_.number<std::int32_t>()};
     case ValueType::Float32: return {cursor_.number<float>()};
     case ValueType::Bool: return {read_bool()};
-    case ValueType::String: return {cursor_.text()};
+    case ValueType::String: return {read_text()};
     case ValueType::Array: return {read_array(1)};
     case ValueType::Uint64: return {cursor_.number<std::uint64_t>()};
     case ValueType::Int64: return {cursor_.number<std::int64_t>()};
@@ -149,6 +179,7 @@ Value HeaderReader::read_value() {
 
 template <typename T>
 std::vector<T> HeaderReader::read_elements(std::uint64_t count, int depth) {
+  charge(count, std::is_same_v<T, bool> ? 1 : sizeof(T));
   std::vector<T> elements;
   if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
     elements.resize(count);
@@ -159,7 +190,7 @@ std::vector<T> HeaderReader::read_elements(std::uint64_t count, int depth) {
       if constexpr (std::is_same_v<T, bool>) {
         elements.push_back(read_bool());
       } else if constexpr (std::is_same_v<T, std::string>) {
-        elements.push_back(cursor_.text());
+        elements.push_back(read_text());
       } else {
         elements.push_back(read_array(depth + 1));
       }
@@ -198,7 +229,7 @@ Array HeaderReader::read_array(int depth) {
 TensorInfo HeaderReader::read_tensor() {
   TensorInfo tensor;
   tensor.file = part_;
-  tensor.name = cursor_.text();
+  tensor.name = read_text();
   naming(file_, [&] { check_tensor_name(tensor.name); });
   tensor.dimensions = cursor_.number<std::uint32_t>();
   if (tensor.dimensions == 0 || tensor.dimensions > kMaxDimensions) {
@@ -227,6 +258,7 @@ void HeaderReader::read_tensors() {
   // Checked again, for the metadata took their share of the file since the count was read.
   cursor_.enter({"the list of tensors"});
   cursor_.require(tensor_count_ * kSmallestTensor);
+  charge(tensor_count_, sizeof(TensorInfo));
   header_.tensors.reserve(tensor_count_);
   for (std::uint64_t i = 0; i < tensor_count_; ++i) {
     cursor_.enter({"tensor entry", i + 1, tensor_count_});
@@ -274,6 +306,6 @@ void HeaderReader::check_layout() {
 
 }  // namespace
 
-Header read_header(const File& file, std::uint32_t part) { return HeaderReader(file, part).read(); }
+Header read_header(const File& file, std::uint32_t part, Bytes most) { return HeaderReader(file, part, most).read(); }
 
 }  // namespace loadline::gguf

@@ -17,7 +17,8 @@ struct Header {
 };
 
 // Reads and checks the header of `file`, the part number `part` of a model (counted from 0). Throws Error(BadInput).
-Header read_header(const File& file, std::uint32_t part);
+// `most`: of memory for what is decoded.
+Header read_header(const File& file, std::uint32_t part, Bytes most);
 
 // The refusal of a file that does not begin as GGUF files do: says what it is where that can be told.
 Error not_a_gguf_file(const File& file);

@@ -9,6 +9,7 @@
 #include "gguf/gguf.h"
 #include "gguf/header.h"
 #include "gguf/layout.h"
+#include "gguf/limits.h"
 #include "gguf/split.h"
 
 namespace loadline::gguf {
@@ -22,21 +23,49 @@ Split split_of(const File& file, const Metadata& metadata) {
   }
 }
 
+// Where the parts of a model are, and how they are counted: in their names from 1 and in their metadata from 0, but
+// some programs count both from 1, or both from 0.
+struct Parts {
+  PartName name;
+  std::uint64_t first_name = 1;    // the number in the first part's name
+  std::uint64_t first_number = 0;  // its split.no
+};
+
 // Refuses to begin anywhere but at the first part, and says which file that is.
-void check_first_part(const File& file, const Split& split) {
+Parts find_parts(const File& file, const Split& split) {
   const std::string path = file.path().string();
-  if (split.number != 0) {
-    const auto first = part_path(file.path(), 0, split.count);
-    throw bad_input(fmt::format("{}: is part {} of a model split into {} files", path, split.number + 1, split.count),
-                    first ? fmt::format("Give the first part: {}", first->string())
-                          : fmt::format("Give the first part; its name ends in {}", part_suffix(0, split.count)));
-  }
-  if (part_path(file.path(), 0, split.count) != file.path()) {
-    const std::string end = part_suffix(0, split.count);
+  const std::optional<PartName> name = part_name(file.path(), split.count);
+  const std::string end = part_suffix(0, split.count);
+  if (!name) {
+    if (split.number == split.count) {
+      throw bad_input(fmt::format("{}: split.no is {} and split.count {}, and the name does not say which part it is",
+                                  path, split.number, split.count),
+                      kDamagedHint);
+    }
+    if (split.number != 0) {
+      throw bad_input(fmt::format("{}: is part {} of a model split into {} files", path, split.number + 1, split.count),
+                      fmt::format("Give the first part; its name ends in {}", end));
+    }
     throw bad_input(
         fmt::format("{}: is the first of {} parts, but its name does not end in {}", path, split.count, end),
         "Give all parts the names they were published with; without them the others cannot be found.");
   }
+  Parts parts{*name};
+  if (name->number == split.number) {
+    std::error_code ignored;
+    const bool from_zero = split.number == 0 || std::filesystem::exists(name->path(0), ignored);
+    parts.first_name = parts.first_number = from_zero ? 0 : 1;
+  } else if (name->number != split.number + 1) {
+    throw bad_input(fmt::format("{}: is part {} of {} by its own account, and part {} by its name", path,
+                                split.number + 1, split.count, name->number),
+                    "Give all parts the names they were published with.");
+  }
+  if (split.number != parts.first_number) {
+    throw bad_input(fmt::format("{}: is part {} of a model split into {} files", path,
+                                split.number - parts.first_number + 1, split.count),
+                    fmt::format("Give the first part: {}", name->path(parts.first_name).string()));
+  }
+  return parts;
 }
 
 File open_part(const std::filesystem::path& path, std::uint64_t number, std::uint64_t count) {
@@ -49,20 +78,18 @@ File open_part(const std::filesystem::path& path, std::uint64_t number, std::uin
 }
 
 // Reads the parts after the first, and appends their tensors.
-void read_other_parts(Model& model, const Split& split) {
+void read_other_parts(Model& model, const Split& split, const Parts& parts, Bytes most) {
   const std::filesystem::path first = model.files.front().path();
-  // check_first_part has seen that the name ends so.
-  std::string stem = first.filename().string();
-  stem.resize(stem.size() - part_suffix(0, split.count).size());
   for (std::uint64_t number = 1; number < split.count; ++number) {
-    const std::filesystem::path path = first.parent_path() / (stem + part_suffix(number, split.count));
+    const std::filesystem::path path = parts.name.path(parts.first_name + number);
     model.files.push_back(open_part(path, number, split.count));
-    Header header = read_header(model.files.back(), static_cast<std::uint32_t>(number));
+    Header header = read_header(model.files.back(), static_cast<std::uint32_t>(number), most);
     const Split own = split_of(model.files.back(), header.metadata);
-    if (own.number != number || own.count != split.count) {
-      throw bad_input(fmt::format("{}: is part {} of {} by its own account, not part {} of {}", path.string(),
-                                  own.number + 1, own.count, number + 1, split.count),
-                      "The files belong to different models, or have been renamed; fetch them again.");
+    if (own.number != parts.first_number + number || own.count != split.count) {
+      throw bad_input(
+          fmt::format("{}: is part {} of {} by its own account, not part {} of {}", path.string(),
+                      own.number - std::min(own.number, parts.first_number) + 1, own.count, number + 1, split.count),
+          "The files belong to different models, or have been renamed; fetch them again.");
     }
     std::ranges::move(header.tensors, std::back_inserter(model.tensors));
   }
@@ -112,21 +139,22 @@ void Model::index_tensors() {
   std::ranges::sort(by_name, {}, [this](std::uint32_t index) -> std::string_view { return tensors[index].name; });
 }
 
-Model open_model(const std::filesystem::path& path) {
+Model open_model(const std::filesystem::path& path, Bytes most) {
   Model model;
   model.files.push_back(File::open(path));
-  Header header = read_header(model.files.front(), 0);
+  Header header = read_header(model.files.front(), 0, most);
   model.version = header.version;
   model.metadata = std::move(header.metadata);
   model.tensors = std::move(header.tensors);
   const Split split = split_of(model.files.front(), model.metadata);
   if (split.is_split()) {
-    check_first_part(model.files.front(), split);
-    read_other_parts(model, split);
+    read_other_parts(model, split, find_parts(model.files.front(), split), most);
   }
   model.index_tensors();
   check_unique_names(model);
   return model;
 }
+
+Model open_model(const std::filesystem::path& path) { return open_model(path, kMostDecodedHeader); }
 
 }  // namespace loadline::gguf

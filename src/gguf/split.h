@@ -20,13 +20,24 @@ struct Split {
   [[nodiscard]] bool is_split() const { return count > 1; }
 };
 
-// Throws Error(BadInput), without the file's name, where the keys contradict each other.
+// Throws Error(BadInput), without the file's name, where the keys contradict each other. A number that equals the count
+// is let pass: some programs count from 1, which the caller finds out.
 Split read_split(const Metadata& metadata);
 
-// Where part `number` (from 0) of `count` lies, given the path of any part: NAME-00003-of-00005.gguf. Nullopt where
-// `path` is not named as a part of so many.
-std::optional<std::filesystem::path> part_path(const std::filesystem::path& path, std::uint64_t number,
-                                               std::uint64_t count);
+// What the name of a part says: NAME-00003-of-00005.gguf, the numbers of any width, the rest in capitals or not.
+struct PartName {
+  std::filesystem::path folder;
+  std::string stem;          // NAME
+  std::uint64_t number = 0;  // as written; nearly always counted from 1
+  std::size_t width = 0;     // of the number
+  std::string rest;          // "-of-00005.gguf", as it is spelt here
+
+  // The name of another part.
+  [[nodiscard]] std::filesystem::path path(std::uint64_t other) const;
+};
+
+// Nullopt where `path` is not named as a part of `count`.
+std::optional<PartName> part_name(const std::filesystem::path& path, std::uint64_t count);
 
 // "-00003-of-00005.gguf": how the name of part `number` (from 0) of `count` ends.
 std::string part_suffix(std::uint64_t number, std::uint64_t count);

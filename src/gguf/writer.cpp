@@ -1,13 +1,8 @@
 #include "gguf/writer.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <cstring>
 #include <set>
 #include <string_view>
 
@@ -18,17 +13,6 @@
 
 namespace loadline::gguf {
 namespace {
-
-// Small pieces are gathered up to this size before they are written.
-constexpr std::size_t kBufferSize = std::size_t{1} << 20;
-
-// A full disk is a matter of room; everything else that stops a write is the device's.
-Error write_failure(const std::filesystem::path& path, std::string_view doing, int reason) {
-  const bool full = reason == ENOSPC || reason == EDQUOT || reason == EFBIG;
-  return {full ? ErrorCode::DoesNotFit : ErrorCode::DeviceFailure,
-          fmt::format("{}: {} failed ({})", path.string(), doing, std::strerror(reason)),
-          full ? "Make room on the disk, or write to another." : ""};
-}
 
 // Lays the tensors out one after the other; offsets count from the start of the data.
 std::vector<TensorInfo> lay_out(std::span<const NewTensor> tensors, std::uint64_t alignment) {
@@ -56,27 +40,20 @@ std::vector<TensorInfo> lay_out(std::span<const NewTensor> tensors, std::uint64_
   return placed;
 }
 
-// A name that nobody else uses: the process's number and a count.
-std::filesystem::path temporary_beside(const std::filesystem::path& target) {
-  static std::atomic<unsigned> count = 0;
-  std::filesystem::path name = target;
-  name += fmt::format(".partial-{}-{}", ::getpid(), count.fetch_add(1));
-  return name;
-}
-
 }  // namespace
 
-Writer::Writer(const std::filesystem::path& target, const Metadata& metadata, std::span<const NewTensor> tensors)
-    : target_(target), temporary_(temporary_beside(target)) {
+Writer::Writer(const std::filesystem::path& target, const Metadata& metadata, std::span<const NewTensor> tensors,
+               std::span<const std::filesystem::path> inputs)
+    : target_(printable(target.string(), 4096)), file_(target, inputs) {
   const std::uint64_t alignment = checked_alignment(metadata);
   if (tensors.size() > kMaxTensors || metadata.entries().size() > kMaxKeys) {
-    throw bad_input(fmt::format("{}: {} tensors and {} metadata keys are more than a GGUF file may have here",
-                                target.string(), tensors.size(), metadata.entries().size()));
+    throw bad_input(fmt::format("{}: {} tensors and {} metadata keys are more than a GGUF file may have here", target_,
+                                tensors.size(), metadata.entries().size()));
   }
   tensors_ = lay_out(tensors, alignment);
   const std::vector<std::byte> header = encode_header(metadata, tensors_);
   if (Bytes(header.size()) > kMaxHeaderSize) {
-    throw bad_input(fmt::format("{}: a header of {} is larger than a GGUF file may have here", target.string(),
+    throw bad_input(fmt::format("{}: a header of {} is larger than a GGUF file may have here", target_,
                                 to_string(Bytes(header.size()))));
   }
   const Bytes data_start = align_up(Bytes(header.size()), Bytes(alignment));
@@ -86,40 +63,21 @@ Writer::Writer(const std::filesystem::path& target, const Metadata& metadata, st
     file_size_ = align_up(tensor.offset + tensor.size, Bytes(alignment));
   }
 
-  std::error_code ignored;
-  if (std::filesystem::exists(target, ignored) && !std::filesystem::is_regular_file(target, ignored)) {
-    throw bad_input(fmt::format("{}: is there and is not a file", target.string()));
-  }
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) {
-    throw bad_input(fmt::format("{}: cannot be written ({})", target.string(), std::strerror(errno)));
-  }
-  try {
-    put(header);
-    pad_to(data_start);
-  } catch (...) {
-    ::close(descriptor_);
-    ::unlink(temporary_.c_str());
-    throw;
-  }
-}
-
-Writer::~Writer() {
-  if (descriptor_ < 0) return;
-  ::close(descriptor_);
-  ::unlink(temporary_.c_str());
+  file_.write(header);
+  pad_to(data_start);
 }
 
 void Writer::append(std::span<const std::byte> data) {
   if (current_ == tensors_.size()) {
     if (data.empty()) return;
-    throw Error(ErrorCode::Internal, fmt::format("{}: more data than its tensors hold", target_.string()));
+    throw Error(ErrorCode::Internal, fmt::format("{}: more data than its tensors hold", target_));
   }
   const TensorInfo& tensor = tensors_[current_];
   if (data.size() > (tensor.size - written_).value) {
-    throw Error(ErrorCode::Internal, fmt::format("{}: more data than tensor {} holds", target_.string(), tensor.name));
+    throw Error(ErrorCode::Internal,
+                fmt::format("{}: more data than tensor {} holds", target_, printable(tensor.name)));
   }
-  put(data);
+  file_.write(data);
   written_ += Bytes(data.size());
   if (written_ < tensor.size) return;
   ++current_;
@@ -128,56 +86,23 @@ void Writer::append(std::span<const std::byte> data) {
 }
 
 void Writer::leave_hole() {
-  flush();
-  if (::ftruncate(descriptor_, static_cast<off_t>(file_size_.value)) != 0) {
-    throw write_failure(target_, "setting the size", errno);
-  }
+  file_.fill(file_size_);
   current_ = tensors_.size();
-  flushed_ = file_size_.value;
 }
 
 void Writer::finish() {
   if (current_ < tensors_.size()) {
     throw Error(ErrorCode::Internal,
-                fmt::format("{}: {} of {} bytes of tensor {} were written", target_.string(), written_.value,
-                            tensors_[current_].size.value, tensors_[current_].name));
+                fmt::format("{}: {} of {} bytes of tensor {} were written", target_, written_.value,
+                            tensors_[current_].size.value, printable(tensors_[current_].name)));
   }
-  flush();
-  // Before the name: after a power failure there is the whole file, or none.
-  if (::fsync(descriptor_) != 0) throw write_failure(target_, "writing to the disk", errno);
-  if (::rename(temporary_.c_str(), target_.c_str()) != 0) throw write_failure(target_, "naming the file", errno);
-  ::close(descriptor_);
-  descriptor_ = -1;
+  file_.finish();
 }
 
+// At most an alignment's worth, which is at most 1 MiB.
 void Writer::pad_to(Bytes offset) {
-  // At most an alignment's worth, which is at most 1 MiB.
-  const std::vector<std::byte> zeros(offset.value - position());
-  put(zeros);
-}
-
-void Writer::put(std::span<const std::byte> data) {
-  if (buffer_.size() + data.size() <= kBufferSize) {
-    buffer_.insert(buffer_.end(), data.begin(), data.end());
-    return;
-  }
-  flush();
-  write(data);
-}
-
-void Writer::flush() {
-  write(buffer_);
-  buffer_.clear();
-}
-
-void Writer::write(std::span<const std::byte> data) {
-  while (!data.empty()) {
-    const ssize_t taken = ::pwrite(descriptor_, data.data(), data.size(), static_cast<off_t>(flushed_));
-    if (taken < 0 && errno == EINTR) continue;
-    if (taken < 0) throw write_failure(target_, "writing", errno);
-    flushed_ += static_cast<std::uint64_t>(taken);
-    data = data.subspan(static_cast<std::size_t>(taken));
-  }
+  const std::vector<std::byte> zeros((offset - file_.size()).value);
+  file_.write(zeros);
 }
 
 }  // namespace loadline::gguf

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/output_file.h"
 #include "gguf/gguf.h"
 
 namespace loadline::gguf {
@@ -21,18 +22,17 @@ struct NewTensor {
   std::vector<std::uint64_t> shape;  // 1 to 4 dimensions
 };
 
-// One file being written, under a temporary name beside the target: nothing is ever found under the target's name but
-// a whole file, and a writer destroyed before finish() leaves what was there before. Not copied, not moved;
+// One file being written, as OutputFile does it: whole or not at all, and never onto `inputs`. Not copied, not moved;
 // for one thread.
 //
-// Errors: BadInput for metadata, tensors or a path that cannot be, DoesNotFit for a full disk, DeviceFailure where
-// writing fails, Internal where the caller's data do not match the tensors it announced.
+// Errors: BadInput for metadata, tensors or a path that cannot be and where writing fails, Internal where the caller's
+// data do not match the tensors it announced.
 class Writer {
  public:
-  // Writes the header. Replaces `target` at finish() if it is there. The data are aligned to general.alignment where
+  // Begins with the header. The data are aligned to general.alignment where
   // the metadata have it, else to 32 bytes.
-  Writer(const std::filesystem::path& target, const Metadata& metadata, std::span<const NewTensor> tensors);
-  ~Writer();
+  Writer(const std::filesystem::path& target, const Metadata& metadata, std::span<const NewTensor> tensors,
+         std::span<const std::filesystem::path> inputs = {});
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
@@ -54,20 +54,13 @@ class Writer {
 
  private:
   void pad_to(Bytes offset);
-  void put(std::span<const std::byte> data);
-  void flush();
-  void write(std::span<const std::byte> data);
-  [[nodiscard]] std::uint64_t position() const { return flushed_ + buffer_.size(); }
 
-  std::filesystem::path target_;
-  std::filesystem::path temporary_;
-  int descriptor_ = -1;
+  std::string target_;  // for messages
+  OutputFile file_;
   std::vector<TensorInfo> tensors_;
   Bytes file_size_;
   std::size_t current_ = 0;  // the tensor that the next bytes belong to
   Bytes written_;            // of that tensor
-  std::vector<std::byte> buffer_;
-  std::uint64_t flushed_ = 0;  // bytes of the file before buffer_
 };
 
 }  // namespace loadline::gguf

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/setting.h"
 #include "base/text.h"
 
 namespace loadline::hardware {
@@ -192,9 +193,10 @@ std::size_t distance(std::string_view a, std::string_view b) {
   }
   std::ranges::stable_sort(near, {}, &std::pair<std::size_t, std::string_view>::first);
   throw bad_input(fmt::format("no graphics card \"{}\" is in the table", printable(name)),
-                  fmt::format("The nearest names are {}, {} and {}; any other machine can be described with --hardware "
-                              "FILE.json (`loadline devices --json` writes one).",
-                              near[0].second, near[1].second, near[2].second));
+                  fmt::format("The nearest names are {}, {} and {}; any other machine can be described in a file "
+                              "(`loadline devices --json` writes one).",
+                              near[0].second, near[1].second, near[2].second),
+                  Setting::Machine);
 }
 
 }  // namespace

@@ -3,15 +3,16 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
-#include <fstream>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/output_file.h"
 #include "hardware/measure_cpu.h"
 
 namespace loadline::hardware {
@@ -82,32 +83,91 @@ void recall_context(Gpu& gpu, const json& gpus) {
   }
 }
 
+// The eighth figure of the first line: hundredths of seconds in which the machine was ready to run and did not
+// (proc(5)).
+double stolen_seconds() {
+  constexpr int kPlace = 8;
+  constexpr double kPerSecond = 100;  // USER_HZ, on every platform that is supported
+  try {
+    std::istringstream line(read_text_file("/proc/stat", kMiB));
+    std::string name;
+    double ticks = 0;
+    line >> name;
+    for (int i = 0; i < kPlace; ++i) line >> ticks;
+    return line ? ticks / kPerSecond : 0;
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
 std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::localtime(std::time(nullptr))); }
 
 }  // namespace
 
-void measure(Profile& profile, const fs::path& place, const MeasureProgress& progress) {
+Meters real_meters() {
+  const std::string best = measurable_instruction_sets().back();
+  return {
+      .read_bandwidth = [](unsigned threads, Bytes size,
+                           double* share) { return measure_read_bandwidth(threads, size, share); },
+      .int8_peak = [best](unsigned threads, double* share) { return measure_int8_peak(best, threads, share); },
+      .float_peak = [best](unsigned threads, double* share) { return measure_float_peak(best, threads, share); },
+      .matrix_peak = [](unsigned threads, double* share) { return measure_matrix_peak(threads, share); },
+      .stolen = stolen_seconds,
+      .direct_read = measure_direct_read,
+  };
+}
+
+MeasuredHow measure(Profile& profile, const fs::path& place, const MeasureProgress& progress, const Meters& meters) {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kAttempts = 3;
+  constexpr double kUndisturbed = 0.9;  // less, and the figure says more of the others than of the machine
   const std::uint32_t cores = profile.cpu.cores;
   const double steps = cores + 4.0;
+  MeasuredHow how;
+  const auto undisturbed = [&](const auto& meter) {
+    double best = 0;
+    double best_share = 0;
+    for (int attempt = 0; attempt < kAttempts && best_share < kUndisturbed; ++attempt) {
+      double share = 1;
+      const Clock::time_point start = Clock::now();
+      const double stolen = meters.stolen();
+      const double rate = meter(&share);
+      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      share -= std::min(share, (meters.stolen() - stolen) / std::max(1e-3, seconds * cores));
+      if (share > best_share) {
+        best = rate;
+        best_share = share;
+      }
+    }
+    how.share = std::min(how.share, best_share);
+    return best;
+  };
+
   // Far beyond the caches, and no more than a quarter of what is there.
   const Bytes size = std::min(kGiB, profile.ram.available / 4);
   std::vector<double> bandwidth;
   for (std::uint32_t threads = 1; threads <= cores; ++threads) {
     progress(fmt::format("RAM with {} thread{}", threads, threads == 1 ? "" : "s"), (threads - 1) / steps);
-    bandwidth.push_back(measure_read_bandwidth(threads, size));
+    bandwidth.push_back(undisturbed([&](double* share) { return meters.read_bandwidth(threads, size, share); }));
   }
-  profile.ram.read_bandwidth = std::move(bandwidth);
-  const std::string best = measurable_instruction_sets().back();
   progress("int8 dot products", cores / steps);
-  profile.cpu.int8_ops = measure_int8_peak(best, cores);
+  const double int8 = undisturbed([&](double* share) { return meters.int8_peak(cores, share); });
   progress("float multiply-adds", (cores + 1) / steps);
-  profile.cpu.float_ops = measure_float_peak(best, cores);
+  const double floats = undisturbed([&](double* share) { return meters.float_peak(cores, share); });
   progress("matrix unit", (cores + 2) / steps);
-  profile.cpu.matrix_ops = measure_matrix_peak(cores);
+  const double matrix = undisturbed([&](double* share) { return meters.matrix_peak(cores, share); });
+  how.undisturbed = how.share >= kUndisturbed;
+  if (how.undisturbed) {
+    profile.ram.read_bandwidth = std::move(bandwidth);
+    profile.cpu.int8_ops = int8;
+    profile.cpu.float_ops = floats;
+    profile.cpu.matrix_ops = matrix;
+    profile.measured = today();
+  }
   progress("disk", (cores + 3) / steps);
-  if (const auto rate = measure_direct_read(place)) profile.disk.read_bandwidth = *rate;
-  profile.measured = today();
+  if (const auto rate = meters.direct_read(place)) profile.disk.read_bandwidth = *rate;
   progress("done", 1.0);
+  return how;
 }
 
 fs::path measurements_path() {
@@ -173,19 +233,11 @@ void remember(const Profile& profile, const fs::path& file) {
     if (gpu.context_measured) known["context_memory"] = gpu.context_memory.value;
   }
 
-  // Written beside and renamed, so that another process never reads half of it.
-  std::error_code problem;
-  fs::create_directories(file.parent_path(), problem);
-  const fs::path partial = file.string() + fmt::format(".{}.part", ::getpid());
-  std::ofstream stream(partial);
-  stream << document.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
-  stream.close();
-  if (stream) fs::rename(partial, file, problem);
-  if (!stream || problem) {
-    std::error_code ignored;
-    fs::remove(partial, ignored);
-    throw bad_input(fmt::format("{}: cannot be written", file.string()));
-  }
+  std::error_code ignored;
+  fs::create_directories(file.parent_path(), ignored);
+  OutputFile out(file);
+  out.write(document.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+  out.finish();
 }
 
 }  // namespace loadline::hardware

@@ -7,6 +7,8 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/setting.h"
+#include "base/text.h"
 #include "hardware/cards.h"
 #include "hardware/nvml.h"
 #include "hardware/probe.h"
@@ -67,8 +69,9 @@ Gpu find(const std::vector<VulkanDeviceInfo>& devices, const std::string& name) 
   if (found == devices.end()) {
     std::vector<std::string> names;
     for (const VulkanDeviceInfo& device : devices) names.push_back(fmt::format("{} ({})", device.id, device.name));
-    throw bad_input(fmt::format("-dev names \"{}\", but there is no such GPU", name),
-                    names.empty() ? "This machine has none." : fmt::format("There is: {}.", fmt::join(names, ", ")));
+    throw bad_input(fmt::format("there is no GPU \"{}\"", printable(name)),
+                    names.empty() ? "This machine has none." : fmt::format("There is: {}.", fmt::join(names, ", ")),
+                    Setting::Devices);
   }
   if (!found->missing.empty()) {
     throw Error(ErrorCode::DeviceFailure, fmt::format("the GPU {} cannot be used: its driver lacks {}", found->name,
@@ -86,7 +89,7 @@ std::vector<Gpu> probe_gpus(const std::vector<std::string>& named) {
   const auto instance = VulkanInstance::open(why);
   if (!instance) {
     if (named.empty()) return {};
-    throw bad_input(fmt::format("-dev names a GPU, but {}", why));
+    throw bad_input(fmt::format("a GPU is asked for, but {}", why), "", Setting::Devices);
   }
   const std::vector<VulkanDeviceInfo> devices = list_vulkan_devices(*instance);
   std::vector<Gpu> gpus;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/setting.h"
 #include "quant/kv_page.h"
 
 namespace loadline::plan {
@@ -33,22 +34,23 @@ std::optional<Bytes> named_budget(const Options& options, std::uint32_t index) {
   return named != options.gpu_budgets.end() ? std::optional(named->second) : options.gpu_budget;
 }
 
-void check_kv_type(quant::TensorType type, std::uint32_t head_dim, const char* option) {
+void check_kv_type(quant::TensorType type, std::uint32_t head_dim, const char* what, Setting setting) {
   using quant::TensorType;
   if (type != TensorType::F32 && type != TensorType::F16 && type != TensorType::Q8_0) {
-    throw bad_input(fmt::format("{} {} is not a type the KV cache can have", option, quant::name_of(type)),
-                    "It can be f32, f16 or q8_0.");
+    throw bad_input(fmt::format("{} is not a type that {} in the KV cache can have", quant::name_of(type), what),
+                    "It can be f32, f16 or q8_0.", setting);
   }
   if (head_dim % quant::format_of(type).block_elements != 0) {
-    throw bad_input(fmt::format("{} {} does not suit this model: its heads have {} values, not a multiple of {}",
-                                option, quant::name_of(type), head_dim, quant::format_of(type).block_elements));
+    throw bad_input(fmt::format("{} for {} does not suit this model: its heads have {} values, not a multiple of {}",
+                                quant::name_of(type), what, head_dim, quant::format_of(type).block_elements),
+                    "", setting);
   }
 }
 
 template <class Number>
-void check_range(const char* option, Number value, Number least, Number most) {
+void check_range(const char* what, Number value, Number least, Number most, Setting setting) {
   if (value < least || value > most) {
-    throw bad_input(fmt::format("{} {} is out of range; it can be {} to {}", option, value, least, most));
+    throw bad_input(fmt::format("{}: {} is out of range; it can be {} to {}", what, value, least, most), "", setting);
   }
 }
 
@@ -67,10 +69,10 @@ Bytes default_headroom(TierKind kind, Bytes capacity, bool own_limit) {
 std::vector<Tier> make_tiers(const hardware::Profile& profile, const Options& options) {
   for (const auto& [index, budget] : options.gpu_budgets) {
     if (index >= profile.gpus.size()) {
-      throw bad_input(
-          fmt::format("--vram names GPU {}, but there {} {} GPU{}", index, profile.gpus.size() == 1 ? "is" : "are",
-                      profile.gpus.size(), profile.gpus.size() == 1 ? "" : "s"),
-          "`loadline devices` lists them, counted from 0.");
+      throw bad_input(fmt::format("a budget is named for GPU {}, but there {} {} GPU{}", index,
+                                  profile.gpus.size() == 1 ? "is" : "are", profile.gpus.size(),
+                                  profile.gpus.size() == 1 ? "" : "s"),
+                      "`loadline devices` lists them, counted from 0.", Setting::GpuBudget);
     }
   }
   const auto headroom = [&](TierKind kind, Bytes capacity, bool own_limit) {
@@ -91,16 +93,19 @@ std::vector<Tier> make_tiers(const hardware::Profile& profile, const Options& op
   return tiers;
 }
 
-std::vector<std::string> lowered_budgets(const Options& options, const std::vector<Tier>& tiers) {
+std::vector<std::string> lowered_budgets(const Options& options, const std::vector<Tier>& tiers,
+                                         const BudgetWords& words) {
   std::vector<std::string> sentences;
   const bool gpus = std::ranges::any_of(tiers, [](const Tier& tier) { return tier.kind == TierKind::Gpu; });
-  if (options.gpu_budget && !gpus) sentences.emplace_back("--vram has no effect: there is no GPU to use");
+  if (options.gpu_budget && !gpus) {
+    sentences.push_back(fmt::format("{} has no effect: there is no GPU to use", words.vram));
+  }
   for (std::uint32_t i = 0; i < tiers.size(); ++i) {
     if (tiers[i].kind == TierKind::Disk) continue;
     const std::optional<Bytes> named = i == kCpu ? options.ram_budget : named_budget(options, i - 1);
     if (!named || *named <= tiers[i].budget) continue;
     sentences.push_back(fmt::format("{} {} is more than is available{}: the budget is {} ({} bytes)",
-                                    i == kCpu ? "--ram" : "--vram", to_string(*named),
+                                    i == kCpu ? words.ram : words.vram, to_string(*named),
                                     i == kCpu ? "" : fmt::format(" on GPU {}", i - 1), to_string(tiers[i].budget),
                                     tiers[i].budget.value));
   }
@@ -125,27 +130,29 @@ std::uint32_t whole_pages(std::uint64_t cells, std::uint32_t sequences) {
 Shape make_shape(const model::Program& program, const hardware::Profile& profile, const Options& options) {
   const model::ModelConfig& config = program.config;
   Shape shape;
-  check_range<std::uint64_t>("-np", options.sequences, 1, 4096);
+  check_range<std::uint64_t>("the number of sequences", options.sequences, 1, 4096, Setting::Sequences);
   shape.sequences = options.sequences;
   const std::uint32_t trained = config.trained_context > 0 ? config.trained_context : kDefaultContext;
   const std::uint64_t cells =
       options.trained_context ? trained : options.context.value_or(std::min(kDefaultContext, trained));
-  check_range<std::uint64_t>("-c", cells, 1, kMostCells);
+  check_range<std::uint64_t>("the context", cells, 1, kMostCells, Setting::Context);
   if (cells < shape.sequences) {
-    throw bad_input(fmt::format("-c {} is less than a token for each of {} sequences", cells, shape.sequences));
+    throw bad_input(
+        fmt::format("a context of {} is less than a token for each of {} sequences", cells, shape.sequences), "",
+        Setting::Context);
   }
   shape.context = whole_pages(cells, shape.sequences);
-  check_range<std::uint32_t>("-b", options.batch, 1, kMostBatch);
+  check_range<std::uint32_t>("the batch", options.batch, 1, kMostBatch, Setting::Batch);
   // A pass never has more tokens than the cache has cells, nor fewer than the sequences.
   shape.batch = std::max(std::min(options.batch, shape.context), shape.sequences);
   shape.outputs = options.outputs > 0 ? std::min(options.outputs, shape.batch) : shape.sequences;
   shape.threads = options.threads > 0 ? options.threads : std::max(1U, profile.cpu.cores);
-  check_range<std::uint32_t>("-t", shape.threads, 1, kMostThreads);
+  check_range<std::uint32_t>("the number of threads", shape.threads, 1, kMostThreads, Setting::Threads);
   shape.matrix_unit = options.matrix_unit && hardware::has_instructions(profile.cpu, "amx_bf16");
   shape.k_type = options.k_type;
   shape.v_type = options.v_type;
-  check_kv_type(shape.k_type, config.head_dim_k, "-ctk");
-  check_kv_type(shape.v_type, config.head_dim_v, "-ctv");
+  check_kv_type(shape.k_type, config.head_dim_k, "keys", Setting::CacheTypeK);
+  check_kv_type(shape.v_type, config.head_dim_v, "values", Setting::CacheTypeV);
   return shape;
 }
 

@@ -16,8 +16,14 @@ namespace loadline::plan {
 // Throws Error(BadInput) for a budget of a GPU that is not there.
 std::vector<Tier> make_tiers(const hardware::Profile& profile, const Options& options);
 
+// What a user calls the budgets.
+struct BudgetWords {
+  std::string ram, vram;
+};
+
 // What to tell a user whose budget was lowered, or is of nothing: a sentence for each.
-std::vector<std::string> lowered_budgets(const Options& options, const std::vector<Tier>& tiers);
+std::vector<std::string> lowered_budgets(const Options& options, const std::vector<Tier>& tiers,
+                                         const BudgetWords& words);
 
 // What a GPU's context costs, per tier (zero for RAM and the disk).
 std::vector<ContextOverhead> context_overheads(const hardware::Profile& profile);

@@ -8,6 +8,8 @@
 #include <regex>
 
 #include "base/error.h"
+#include "base/setting.h"
+#include "base/text.h"
 #include "plan/placement_search.h"
 #include "plan/predict.h"
 #include "plan/scratch.h"
@@ -441,8 +443,9 @@ std::vector<std::vector<bool>> allowed_devices(const model::Program& program, co
   using Kind = GpuLayers::Kind;
   const std::uint32_t layers = program.config.layers;
   if (devices == 1 && (options.gpu_layers.kind == Kind::All || options.gpu_layers.count > 0)) {
-    throw bad_input("-ngl asks for layers on a GPU, and there is none to use",
-                    "Leave -ngl out for the CPU alone; a software GPU is used only where -dev names it.");
+    throw bad_input("layers are asked for on a GPU, and there is none to use",
+                    "Ask for none, for the CPU alone; a software GPU is used only where it is named.",
+                    Setting::GpuLayers);
   }
   std::vector<std::vector<bool>> allowed;
   for (const model::Group& group : program.groups) {
@@ -460,16 +463,20 @@ std::vector<std::vector<bool>> allowed_devices(const model::Program& program, co
     }
     allowed.push_back(std::move(devices_of_group));
   }
+  std::vector<bool> placed(program.groups.size(), false);
   for (const TensorOverride& override : options.overrides) {
     if (override.device >= devices) {
-      throw bad_input(fmt::format("-ot {} names GPU {}, but there {} {} GPU{}", override.pattern, override.device - 1,
-                                  devices == 2 ? "is" : "are", devices - 1, devices == 2 ? "" : "s"));
+      throw bad_input(
+          fmt::format("\"{}\" is to go to GPU {}, but there {} {} GPU{}", printable(override.pattern),
+                      override.device - 1, devices == 2 ? "is" : "are", devices - 1, devices == 2 ? "" : "s"),
+          "", Setting::TensorPlacement);
     }
     std::regex pattern;
     try {
       pattern = std::regex(override.pattern);
     } catch (const std::regex_error&) {
-      throw bad_input(fmt::format("-ot: \"{}\" is not a regular expression", override.pattern));
+      throw bad_input(fmt::format("\"{}\" is not a regular expression", printable(override.pattern)), "",
+                      Setting::TensorPlacement);
     }
     bool matched = false;
     for (std::size_t g = 0; g < program.groups.size(); ++g) {
@@ -478,10 +485,15 @@ std::vector<std::vector<bool>> allowed_devices(const model::Program& program, co
       };
       if (!std::ranges::any_of(program.groups[g].tensors(), matches)) continue;
       matched = true;
+      if (placed[g]) continue;  // by a pattern before this one
+      placed[g] = true;
       std::fill(allowed[g].begin(), allowed[g].end(), false);
       allowed[g][override.device] = true;
     }
-    if (!matched) throw bad_input(fmt::format("-ot: no tensor's name matches \"{}\"", override.pattern));
+    if (!matched) {
+      throw bad_input(fmt::format("no tensor's name matches \"{}\"", printable(override.pattern)), "",
+                      Setting::TensorPlacement);
+    }
   }
   return allowed;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/setting.h"
 #include "base/text.h"
 #include "plan/suggest.h"
 
@@ -107,10 +108,11 @@ void require_held(const Plan& plan, const Held& held) {
   }
   const Tier& ram = plan.tiers[kCpu];
   if (excess.value > 0 && held.process > ram.budget + ram.headroom + held.software) {
-    throw Error(ErrorCode::DoesNotFit,
-                fmt::format("opening the GPUs took {} of RAM where the plan has {}, and the budget does not hold that",
-                            exact(held.drivers), exact(for_drivers)),
-                "Give more RAM, or plan for a smaller context.");
+    throw SettingError(
+        ErrorCode::DoesNotFit,
+        fmt::format("opening the GPUs took {} of RAM where the plan has {}, and the budget does not hold that",
+                    exact(held.drivers), exact(for_drivers)),
+        "Give more RAM, or plan for a smaller context.", Setting::RamBudget);
   }
 }
 

@@ -127,7 +127,7 @@ Token Sampler::sample(std::span<const float> logits) {
   gather(logits);
   if (candidates_.empty()) {
     throw bad_input("no token can be chosen: every logit is NaN or minus infinity",
-                    "The model's weights may be damaged, or --logit-bias forbids every token.");
+                    "The model's weights may be damaged, or the biases forbid every token.");
   }
   sorted_ = wanted_ < vocabulary_;
   if (sorted_) std::sort(candidates_.begin(), candidates_.end(), likelier);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/setting.h"
 
 namespace loadline::speculate {
 namespace {
@@ -12,18 +13,18 @@ namespace {
 constexpr std::uint32_t kMostDraft = 256;
 constexpr std::uint32_t kMostNgram = 64;
 
-void check_range(const char* flag, std::uint32_t value, std::uint32_t least, std::uint32_t most) {
+void check_range(const char* what, std::uint32_t value, std::uint32_t least, std::uint32_t most, Setting setting) {
   if (value >= least && value <= most) return;
-  throw bad_input(fmt::format("{} {} is out of range; it can be {} to {}", flag, value, least, most));
+  throw bad_input(fmt::format("{}: {} is out of range; it can be {} to {}", what, value, least, most), "", setting);
 }
 
 }  // namespace
 
 void validate(const NgramOptions& options) {
-  check_range("--draft-max", options.draft_max, 1, kMostDraft);
-  check_range("--draft-min", options.draft_min, 0, options.draft_max);
-  check_range("--ngram-max", options.ngram_max, 1, kMostNgram);
-  check_range("--ngram-min", options.ngram_min, 1, options.ngram_max);
+  check_range("the longest guess", options.draft_max, 1, kMostDraft, Setting::DraftMax);
+  check_range("the shortest guess", options.draft_min, 0, options.draft_max, Setting::DraftMin);
+  check_range("the longest n-gram", options.ngram_max, 1, kMostNgram, Setting::NgramMax);
+  check_range("the shortest n-gram", options.ngram_min, 1, options.ngram_max, Setting::NgramMin);
 }
 
 NgramDrafter::NgramDrafter(const NgramOptions& options, std::size_t most_tokens)

@@ -1,10 +1,13 @@
 #include "base/text.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
 #include <limits>
 #include <string>
+
+#include "base/visible.h"
 
 namespace loadline {
 namespace {
@@ -46,6 +49,27 @@ TEST(Printable, CutsLongTextAtACharacter) {
   EXPECT_EQ(printable("abcdef", 6), "abcdef");
   EXPECT_EQ(printable("abcdefg", 6), "abcdef…");
   EXPECT_EQ(printable("abcd€", 6), "abcd…");
+}
+
+// Unicode's Bidi_Control characters can make "txt.exe" of "exe.txt"; the others hide or move what is around them.
+TEST(Printable, EscapesWhatReordersOrHidesText) {
+  for (const char* character : {"\u061c", "\u200e", "\u200f", "\u2028", "\u2029", "\u202a", "\u202b", "\u202c",
+                                "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069", "\ufeff"}) {
+    EXPECT_THAT(printable(std::string("a") + character + "b"), testing::MatchesRegex("a\\\\u[0-9a-f]{4}b"));
+  }
+  EXPECT_EQ(printable("\U000E0041"), "\\U000e0041");
+  EXPECT_EQ(printable("\u200d \u2019 \u2070 \u05d0"),
+            "\u200d \u2019 \u2070 \u05d0");  // what joins letters and emoji stays
+}
+
+TEST(PrintableLines, KeepsEndsOfLinesAndTabsAlone) {
+  EXPECT_EQ(printable_lines("a\n\tb\r\033[1mc\n"), "a\n\tb\\x0d\\x1b[1mc\n");
+  EXPECT_EQ(printable_lines(std::string(300, 'x')), std::string(300, 'x'));
+}
+
+TEST(PrintableJson, WritesAsEscapesWhatADumpLeavesAsItIs) {
+  EXPECT_EQ(printable_json("{\n  \"a\": \"\x7f\u009b\u202e\U000E0041ä\"\n}\n"),
+            "{\n  \"a\": \"\\u007f\\u009b\\u202e\\udb40\\udc41ä\"\n}\n");
 }
 
 TEST(Grouped, PutsASpaceBeforeEveryThirdDigit) {

@@ -154,7 +154,7 @@ TEST_F(PlanCommand, ABudgetAboveWhatIsAvailableIsLoweredAndSaysSo) {
 TEST_F(PlanCommand, BadInputIsOneSentenceAndTwo) {
   for (const auto& [arguments, says] : std::vector<std::pair<Arguments, std::string>>{
            {{"--vram", "12parsecs"}, "--vram is not a size: \"12parsecs\""},
-           {{"--vram", "3=1GiB"}, "--vram names GPU 3"},
+           {{"--vram", "3=1GiB"}, "a budget is named for GPU 3"},
            {{"--vram", "0=1GiB,2"}, "--vram"},
            {{"-c", "-4096"}, "-c is not a whole number"},
            {{"-c", "many"}, "-c is not a whole number"},
@@ -163,7 +163,7 @@ TEST_F(PlanCommand, BadInputIsOneSentenceAndTwo) {
            {{"-b", "0"}, "-b"},
            {{"-ctk", "q5_1"}, "-ctk"},
            {{"-ngl", "-1"}, "-ngl"},
-           {{"-ngl", "3"}, "-ngl asks for layers on a GPU, and there is none"},
+           {{"-ngl", "3"}, "layers are asked for on a GPU, and there is none"},
            {{"-ot", "ffn"}, "-ot"},
            {{"-ot", "nothing_like_this=CPU"}, "-ot"},
            {{"-ot", "(=CPU"}, "-ot"},

@@ -26,8 +26,9 @@ TEST(Synth, WritesAModelThatQuantizeRewrites) {
   const ProcessResult rewritten = run_loadline({"quantize", model, smaller, "q4_k_m"});
   EXPECT_EQ(rewritten.exit_code, 0) << rewritten.err;
   EXPECT_EQ(gguf::open_model(smaller).metadata.get_unsigned("general.file_type"), 15U);
-  EXPECT_THAT(run_loadline({"quantize", smaller, smaller, "Q2_K"}).err, HasSubstr("had been quantised before"));
-  EXPECT_EQ(gguf::open_model(smaller).metadata.get_unsigned("general.file_type"), 10U);
+  const std::string smallest = folder.path() / "smallest.gguf";
+  EXPECT_THAT(run_loadline({"quantize", smaller, smallest, "Q2_K"}).err, HasSubstr("had been quantised before"));
+  EXPECT_EQ(gguf::open_model(smallest).metadata.get_unsigned("general.file_type"), 10U);
 }
 
 TEST(Synth, ListsShapesOnStandardOutput) {

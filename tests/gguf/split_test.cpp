@@ -122,6 +122,30 @@ TEST_F(SplitModel, WithKeysThatContradictThemselvesIsRefused) {
   EXPECT_THAT(open(path).sentence, HasSubstr("split.count 70000"));
 }
 
+// Some programs number the parts from 1 in the metadata, some from 0 in the names too.
+TEST_F(SplitModel, CountedInAnotherWayIsOpenedAllTheSame) {
+  const std::vector<NewTensor> tensors = test::small_tensors();
+  const auto named = [&](const std::string& name) { return folder_.path() / name; };
+  write_part(named("one-00001-of-00002.gguf"), 1, 2, {tensors[0], tensors[1]});
+  write_part(named("one-00002-of-00002.gguf"), 2, 2, {tensors[2]});
+  EXPECT_EQ(open_model(named("one-00001-of-00002.gguf")).files.size(), 2U);
+  EXPECT_THAT(open(named("one-00002-of-00002.gguf")).sentence, HasSubstr("part 2 of a model split into 2"));
+  EXPECT_THAT(open(named("one-00002-of-00002.gguf")).hint, HasSubstr("one-00001-of-00002.gguf"));
+  write_part(named("zero-0-of-2.gguf"), 0, 2, {tensors[0], tensors[1]});
+  write_part(named("zero-1-of-2.gguf"), 1, 2, {tensors[2]});
+  EXPECT_EQ(open_model(named("zero-0-of-2.gguf")).files.size(), 2U);
+  EXPECT_THAT(open(named("zero-1-of-2.gguf")).hint, HasSubstr("zero-0-of-2.gguf"));
+}
+
+TEST_F(SplitModel, NamedInCapitalsIsOpened) {
+  const std::vector<NewTensor> tensors = test::small_tensors();
+  write_part(folder_.path() / "A-00001-OF-00002.GGUF", 0, 2, {tensors[0], tensors[1]});
+  EXPECT_THAT(open(folder_.path() / "A-00001-OF-00002.GGUF").sentence,
+              HasSubstr("A-00002-OF-00002.GGUF: no such file"));
+  write_part(folder_.path() / "A-00002-OF-00002.GGUF", 1, 2, {tensors[2]});
+  EXPECT_EQ(open_model(folder_.path() / "A-00001-OF-00002.GGUF").files.size(), 2U);
+}
+
 TEST_F(SplitModel, MergedIntoOneFileIsOne) {
   const auto path = folder_.path() / "merged.gguf";
   write_part(path, 0, 0, test::small_tensors());

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <filesystem>
 #include <span>
+#include <thread>
 
 #include "support/refusal.h"
 #include "support/small_models.h"
@@ -175,28 +176,25 @@ TEST_F(WriterTest, RefusesAPathThatCannotBeWritten) {
   };
   EXPECT_THAT(write_to(folder_.path() / "none" / "out.gguf").sentence, HasSubstr("cannot be written"));
   EXPECT_THAT(write_to(folder_.path()).sentence, HasSubstr("not a file"));
-  EXPECT_THAT(write_to("/dev/null").sentence, HasSubstr("not a file"));
+  EXPECT_THAT(write_to("/dev/full/out.gguf").sentence, HasSubstr("cannot be written"));
 }
 
-// The limit on a file's size stands for a full disk; both stop a write in its middle.
-TEST_F(WriterTest, SaysThatThereIsNoRoomAndLeavesNothing) {
-  struct rlimit before{};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
-  const struct rlimit small{3 << 20, before.rlim_max};
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  const test::Refusal refusal = test::refusal(
-      [&] {
-        Writer writer(path_, {}, std::vector<NewTensor>{{"a", TensorType::F32, {1U << 20}}});
-        writer.append(std::vector<std::byte>(std::size_t{4} << 20));
-        return 0;
-      },
-      ErrorCode::DoesNotFit);
-  ::setrlimit(RLIMIT_FSIZE, &before);
-  std::signal(SIGXFSZ, handler);
-  EXPECT_THAT(refusal.sentence, StartsWith(path_.string()));
-  EXPECT_THAT(refusal.hint, HasSubstr("room"));
-  EXPECT_THAT(files(), IsEmpty());
+// To what cannot jump, a hole is written as zeros.
+TEST_F(WriterTest, WritesToAPipeWhatItWritesToAFile) {
+  const std::filesystem::path pipe = folder_.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const std::vector<NewTensor> tensors = {{"a", TensorType::F32, {1U << 20}}};
+  std::string read;
+  std::thread reader([&] { read = read_text_file(pipe, 64 * kMiB); });
+  for (const std::filesystem::path& path : {pipe, path_}) {
+    Writer writer(path, test::small_metadata(), tensors);
+    writer.leave_hole();
+    writer.finish();
+  }
+  reader.join();
+  const std::string file = read_text_file(path_, 64 * kMiB);
+  EXPECT_GT(file.size(), std::size_t{4} << 20);
+  EXPECT_EQ(read, file);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "base/error.h"
 
 namespace loadline::hardware {
@@ -26,6 +28,16 @@ TEST(MeasureCpu, memory_that_is_there_is_read_in_place) {
   const std::vector<std::byte> memory(std::size_t{3} << 20, std::byte{1});
   for (const unsigned threads : {1U, 3U}) EXPECT_GT(measure_read_bandwidth(threads, memory), 0);
   EXPECT_EQ(measure_read_bandwidth(2, std::span(memory).first(2047)), 0);  // less than 1 KiB each
+}
+
+// Twice as many threads as processors cannot have them all: that is what others on the machine look like.
+TEST(MeasureCpu, tells_how_much_of_the_processors_it_had) {
+  double share = 2;
+  measure_int8_peak("scalar", 2 * std::thread::hardware_concurrency() + 1, &share);
+  EXPECT_GT(share, 0);
+  EXPECT_LT(share, 0.9);
+  measure_read_bandwidth(2 * std::thread::hardware_concurrency() + 1, 256 * kMiB, &share);
+  EXPECT_LT(share, 0.9);
 }
 
 TEST(MeasureCpu, an_unknown_instruction_set_is_refused) { EXPECT_THROW(measure_int8_peak("mmx", 1), Error); }

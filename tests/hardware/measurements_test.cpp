@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <memory>
 
 #include "base/file.h"
 #include "hardware/json.h"
@@ -135,6 +136,61 @@ TEST_F(Measurements, that_cannot_be_written_are_an_error) {
   EXPECT_THAT(test::refusal([] { remember(measured(), "/proc/loadline/hardware.json"); }).sentence,
               HasSubstr("cannot be written"));
   EXPECT_THAT(test::refusal([] { remember(measured(), {}); }).sentence, HasSubstr("no folder"));
+}
+
+// Meters that got these shares of the processors, one after the other, and then the last of them; the figure tells
+// which time it was.
+Meters meters_with(std::vector<double> shares) {
+  auto calls = std::make_shared<std::size_t>(0);
+  const auto next = [calls, shares](double* share) {
+    *share = shares[std::min(*calls, shares.size() - 1)];
+    return 1e9 * static_cast<double>(++*calls);
+  };
+  return {.read_bandwidth = [next](unsigned, Bytes, double* share) { return next(share); },
+          .int8_peak = [next](unsigned, double* share) { return next(share); },
+          .float_peak = [next](unsigned, double* share) { return next(share); },
+          .matrix_peak = [next](unsigned, double* share) { return next(share); },
+          .stolen = [] { return 0.0; },
+          .direct_read = [](const std::filesystem::path&) { return std::optional(3e9); }};
+}
+
+const auto kNoProgress = [](std::string_view, double) {};
+
+TEST(Measuring, TakesTheFiguresWhereTheProcessorsWereThere) {
+  Profile profile = probed();
+  const MeasuredHow how = measure(profile, ".", kNoProgress, meters_with({0.97}));
+  EXPECT_TRUE(how.undisturbed);
+  EXPECT_THAT(profile.ram.read_bandwidth, ElementsAre(1e9, 2e9));
+  EXPECT_EQ(profile.cpu.int8_ops, 3e9);
+  EXPECT_NE(profile.measured, "");
+}
+
+TEST(Measuring, MeasuresAgainWhatOthersDisturbed) {
+  Profile profile = probed();
+  const MeasuredHow how = measure(profile, ".", kNoProgress, meters_with({0.3, 0.5, 0.95, 0.99}));
+  EXPECT_TRUE(how.undisturbed);
+  EXPECT_THAT(profile.ram.read_bandwidth, ElementsAre(3e9, 4e9));
+}
+
+TEST(Measuring, KeepsWhatItKnewWhereOthersHadTheProcessorsAllTheTime) {
+  Profile profile = measured();
+  const MeasuredHow how = measure(profile, ".", kNoProgress, meters_with({0.4}));
+  EXPECT_FALSE(how.undisturbed);
+  EXPECT_EQ(how.share, 0.4);
+  EXPECT_THAT(profile.ram.read_bandwidth, ElementsAre(14e9, 25e9));
+  EXPECT_EQ(profile.cpu.int8_ops, 1e12);
+  EXPECT_EQ(profile.cpu.float_ops, 2e11);
+  EXPECT_EQ(profile.measured, "2026-01-02");
+  EXPECT_EQ(profile.disk.read_bandwidth, 3e9) << "the disk does not need the processors";
+}
+
+TEST(Measuring, TimeThatAHypervisorTookCountsAsTaken) {
+  Profile profile = measured();
+  Meters meters = meters_with({1.0});
+  double stolen = 0;
+  meters.stolen = [&stolen] { return stolen += 1000; };
+  EXPECT_FALSE(measure(profile, ".", kNoProgress, meters).undisturbed);
+  EXPECT_EQ(profile.measured, "2026-01-02");
 }
 
 }  // namespace

@@ -54,29 +54,29 @@ TEST(SampleOptions, AcceptsTheEndsOfEveryRange) {
   expect_accepted([](Options& o) { o.logit_bias = {{0, -INFINITY}, {99, 1e30F}}; });
 }
 
-TEST(SampleOptions, RefusesValuesOutsideNamingTheFlagAndTheValue) {
-  expect_refused([](Options& o) { o.temperature = -0.5F; }, "--temp", "-0.5");
-  expect_refused([](Options& o) { o.top_k = -2; }, "--top-k", "-2", "0 or -1 for all");
-  expect_refused([](Options& o) { o.top_p = 1.5F; }, "--top-p", "1.5", "between 0 and 1");
-  expect_refused([](Options& o) { o.top_p = -0.25F; }, "--top-p");
-  expect_refused([](Options& o) { o.min_p = 2; }, "--min-p", "between 0 and 1");
-  expect_refused([](Options& o) { o.typical_p = -1; }, "--typical");
-  expect_refused([](Options& o) { o.repeat_penalty = 0; }, "--repeat-penalty");
-  expect_refused([](Options& o) { o.repeat_last_n = -2; }, "--repeat-last-n");
-  expect_refused([](Options& o) { o.repeat_last_n = 2'000'000'000; }, "--repeat-last-n");
-  expect_refused([](Options& o) { o.logit_bias = {{1, INFINITY}}; }, "--logit-bias", "token 1");
+TEST(SampleOptions, RefusesValuesOutsideNamingWhatItIsAndTheValue) {
+  expect_refused([](Options& o) { o.temperature = -0.5F; }, "the temperature", "-0.5");
+  expect_refused([](Options& o) { o.top_k = -2; }, "top-k", "-2", "0 or -1 for all");
+  expect_refused([](Options& o) { o.top_p = 1.5F; }, "top-p", "1.5", "between 0 and 1");
+  expect_refused([](Options& o) { o.top_p = -0.25F; }, "top-p");
+  expect_refused([](Options& o) { o.min_p = 2; }, "min-p", "between 0 and 1");
+  expect_refused([](Options& o) { o.typical_p = -1; }, "typical-p");
+  expect_refused([](Options& o) { o.repeat_penalty = 0; }, "the repeat penalty");
+  expect_refused([](Options& o) { o.repeat_last_n = -2; }, "window");
+  expect_refused([](Options& o) { o.repeat_last_n = 2'000'000'000; }, "window");
+  expect_refused([](Options& o) { o.logit_bias = {{1, INFINITY}}; }, "bias", "token 1");
 }
 
 TEST(SampleOptions, RefusesWhatIsNotANumber) {
   for (const float value : {NAN, INFINITY}) {
-    expect_refused([&](Options& o) { o.temperature = value; }, "--temp");
-    expect_refused([&](Options& o) { o.top_p = value; }, "--top-p");
-    expect_refused([&](Options& o) { o.min_p = value; }, "--min-p");
-    expect_refused([&](Options& o) { o.typical_p = value; }, "--typical");
-    expect_refused([&](Options& o) { o.repeat_penalty = value; }, "--repeat-penalty");
-    expect_refused([&](Options& o) { o.presence_penalty = value; }, "--presence-penalty");
-    expect_refused([&](Options& o) { o.frequency_penalty = value; }, "--frequency-penalty");
-    expect_refused([&](Options& o) { o.logit_bias = {{1, value}}; }, "--logit-bias");
+    expect_refused([&](Options& o) { o.temperature = value; }, "the temperature");
+    expect_refused([&](Options& o) { o.top_p = value; }, "top-p");
+    expect_refused([&](Options& o) { o.min_p = value; }, "min-p");
+    expect_refused([&](Options& o) { o.typical_p = value; }, "typical-p");
+    expect_refused([&](Options& o) { o.repeat_penalty = value; }, "the repeat penalty");
+    expect_refused([&](Options& o) { o.presence_penalty = value; }, "the presence penalty");
+    expect_refused([&](Options& o) { o.frequency_penalty = value; }, "the frequency penalty");
+    expect_refused([&](Options& o) { o.logit_bias = {{1, value}}; }, "bias");
   }
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/setting.h"
 #include "hardware/nvml.h"
 
 namespace loadline::vulkan {
@@ -204,8 +205,9 @@ void Context::check(VkResult result, const std::string& doing) const {
   switch (result) {
     case VK_SUCCESS: return;
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
-      throw failure(fmt::format("the GPU {} ran out of memory while {}", info_.name, doing),
-                    "Another program may have taken some; free it there, or give less with --vram.");
+      throw SettingError(
+          ErrorCode::DeviceFailure, fmt::format("the GPU {} ran out of memory while {}", info_.name, doing),
+          "Another program may have taken some; free it there, or give less GPU memory.", Setting::GpuBudget);
     case VK_ERROR_OUT_OF_HOST_MEMORY:
       throw failure(fmt::format("the driver of the GPU {} ran out of system memory while {}", info_.name, doing));
     case VK_ERROR_DEVICE_LOST:

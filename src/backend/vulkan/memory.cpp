@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/setting.h"
 
 namespace loadline::vulkan {
 namespace {
@@ -138,10 +139,10 @@ std::vector<Bytes> cut_arena(Bytes size, Bytes largest, const std::vector<Piece>
       reached = std::max(reached, piece.end);
     }
     if (cut == begin) {
-      throw Error(ErrorCode::DeviceFailure,
-                  fmt::format("{} holds something larger than the {} that the GPU's driver allocates at once", name,
-                              to_string(largest)),
-                  "Put it on another device with -ot.");
+      throw SettingError(ErrorCode::DeviceFailure,
+                         fmt::format("{} holds something larger than the {} that the GPU's driver allocates at once",
+                                     name, to_string(largest)),
+                         "Put it on another device.", Setting::TensorPlacement);
     }
     ends.push_back(cut);
     begin = cut;

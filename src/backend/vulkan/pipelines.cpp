@@ -1,14 +1,14 @@
 #include "backend/vulkan/pipelines.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <fstream>
+#include <span>
 #include <system_error>
 #include <vector>
 
 #include "backend/vulkan/arguments.h"
+#include "base/output_file.h"
 
 namespace loadline::vulkan {
 namespace {
@@ -122,17 +122,9 @@ void Pipelines::save() noexcept {
     if (context_.vkGetPipelineCacheData(context_.device(), cache_, &size, bytes.data()) != VK_SUCCESS) return;
     const std::filesystem::path& folder = context_.options().cache_folder;
     std::filesystem::create_directories(folder);
-    // Written aside and moved into place, so that another process never reads half of it.
-    const std::filesystem::path aside = folder / fmt::format("{}.{}", context_.cache_name(), ::getpid());
-    {
-      std::ofstream stream(aside, std::ios::binary | std::ios::trunc);
-      stream.write(bytes.data(), static_cast<std::streamsize>(size));
-      if (!stream.flush()) {
-        std::filesystem::remove(aside);
-        return;
-      }
-    }
-    std::filesystem::rename(aside, folder / context_.cache_name());
+    OutputFile file(folder / context_.cache_name());
+    file.write(std::as_bytes(std::span(bytes)));
+    file.finish();
   } catch (const std::exception&) {
     // No cache, then.
     return;
