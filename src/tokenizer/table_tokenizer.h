@@ -51,6 +51,8 @@ class TableTokenizer : public Tokenizer {
   [[nodiscard]] bool is_end_of_generation(Token token) const final;
   [[nodiscard]] const SpecialTokens& special() const final { return vocabulary_.special(); }
   [[nodiscard]] const std::vector<std::string>& remarks() const final { return remarks_; }
+  // In the vocabulary for its number alone.
+  [[nodiscard]] bool is_unused(Token token) const { return vocabulary_.kind(token) == TokenKind::Unused; }
   [[nodiscard]] Bytes resident_bytes() const override;
 
  protected:

@@ -1,0 +1,101 @@
+// TokenIndex: the tokens of a vocabulary as a tree of bytes, and what is known about them inside JSON strings whatever
+// the grammar. Knows no grammar.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "grammar/expressions.h"
+#include "tokenizer/tokenizer.h"
+
+namespace loadline::grammar {
+
+// A set of tokens, a bit each.
+using TokenSet = std::span<std::uint64_t>;
+
+// Immutable and thread-safe after construction.
+class TokenIndex {
+ public:
+  // What a token is for a grammar.
+  struct Entry {
+    std::string text;   // its bytes; empty: it is never text
+    bool ends = false;  // ends the generation: allowed exactly where the text is complete
+  };
+  explicit TokenIndex(const std::vector<Entry>& tokens);
+  // Control, unknown and unused tokens are no text.
+  static TokenIndex of(const tokenizer::Tokenizer& tokenizer);
+
+  // In the order in which a walk from the root meets them, so that what is below a node lies behind it.
+  struct Node {
+    std::uint32_t end = 0;     // the node behind all that are below this one
+    std::uint32_t tokens = 0;  // those that end here begin in tokens() at this place
+    std::uint16_t depth = 0;   // bytes from the root
+    std::uint8_t byte = 0;     // the last of them
+  };
+  [[nodiscard]] std::span<const Node> nodes() const { return nodes_; }  // one more at the end
+  [[nodiscard]] std::span<const Token> tokens_at(std::uint32_t node) const {
+    return std::span(tokens_).subspan(nodes_[node].tokens, nodes_[node + 1].tokens - nodes_[node].tokens);
+  }
+  [[nodiscard]] std::uint32_t root_child(std::uint8_t byte) const { return root_children_[byte]; }  // 0: none
+  [[nodiscard]] std::uint32_t deepest() const { return deepest_; }
+
+  [[nodiscard]] std::uint32_t size() const { return size_; }
+  [[nodiscard]] std::size_t words() const { return (size_ + 63) / 64; }
+  [[nodiscard]] std::string_view text(Token token) const;
+  [[nodiscard]] bool ends(Token token) const;
+  [[nodiscard]] std::span<const Token> end_tokens() const { return end_tokens_; }
+
+  // Of a JSON string, from between two characters on.
+  struct StringExit {
+    std::uint32_t node = 0;        // where its closing quote is the last byte, or a node below that
+    std::uint32_t characters = 0;  // before the quote
+  };
+  static constexpr std::uint32_t kLengthSteps = 24;
+  // Tokens that stay inside, of at most so many characters, begun ones included. Above kLengthSteps: of any number.
+  [[nodiscard]] std::span<const std::uint64_t> inside(std::uint32_t characters) const {
+    return std::span(inside_).subspan(std::min(characters - 1, kLengthSteps) * words(), words());
+  }
+  // Of `inside` beyond kLengthSteps, those of more characters than that, the longest first.
+  struct LongToken {
+    std::uint32_t characters = 0;
+    Token token = 0;
+  };
+  [[nodiscard]] std::span<const LongToken> long_inside() const { return long_inside_; }
+  // Tokens of which the closing quote is the last byte.
+  [[nodiscard]] std::span<const std::uint64_t> closing() const { return closing_; }
+  [[nodiscard]] std::span<const StringExit> closing_nodes() const { return closing_nodes_; }
+  // The nodes just below closing quotes, by their byte.
+  [[nodiscard]] std::span<const StringExit> behind(std::uint8_t byte) const {
+    return std::span(behind_).subspan(behind_begins_[byte], behind_begins_[byte + 1U] - behind_begins_[byte]);
+  }
+
+  [[nodiscard]] Bytes resident_bytes() const;
+
+ private:
+  void build_tree(const std::vector<Entry>& tokens);
+  void study_strings();
+
+  std::uint32_t size_ = 0;
+  std::uint32_t deepest_ = 0;
+  std::vector<Node> nodes_;
+  std::vector<Token> tokens_;
+  std::array<std::uint32_t, 256> root_children_{};
+  std::string bytes_;
+  std::vector<std::uint32_t> byte_begins_;  // [size + 1]
+  std::vector<Token> end_tokens_;           // ascending
+  std::vector<std::uint64_t> inside_;       // [kLengthSteps + 1][words]
+  std::vector<LongToken> long_inside_;
+  std::vector<std::uint64_t> closing_;
+  std::vector<StringExit> closing_nodes_;
+  std::vector<StringExit> behind_;
+  std::array<std::uint32_t, 257> behind_begins_{};
+};
+
+}  // namespace loadline::grammar
