@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sample/options.h"
+#include "tokenizer/tokenizer.h"
 
 namespace loadline::cli {
 
@@ -17,11 +18,16 @@ class SampleOptions {
   void add_to(Command& command);
   // Throws Error(BadInput) naming the flag that is wrong; whether a bias names a token of the model, Sampler finds out.
   [[nodiscard]] sample::Options options() const;
+  // The same, with the tokens of the texts that DRY's repetitions do not reach across.
+  [[nodiscard]] sample::Options options(const tokenizer::Tokenizer& tokenizer) const;
 
  private:
   sample::Options values_;
   std::int64_t seed_ = -1;
   std::vector<std::string> biases_;
+  std::vector<std::string> breakers_;
+  std::string samplers_;
+  std::string sequence_;
 };
 
 }  // namespace loadline::cli
