@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/grammar_options.h"
 #include "cli/model_source.h"
 #include "cli/output.h"
 #include "cli/plan_options.h"
@@ -44,6 +45,7 @@ struct Options {
   PlanOptions plan;
   SpeculateOptions speculation;
   SampleOptions sampling;
+  GrammarOptions grammar;
 };
 
 std::string read_prompt(const Options& options, bool prompt_given, bool demo) {
@@ -174,10 +176,11 @@ std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, Bytes 
 class Writer final : public exec::SessionClient {
  public:
   Writer(const Options& options, const tokenizer::Tokenizer& tokenizer, std::span<const std::int32_t> prompt,
-         sample::Sampler& sampler, Output& output)
+         sample::Sampler& sampler, Constraint* constraint, Output& output)
       : options_(options),
         tokenizer_(tokenizer),
         sampler_(sampler),
+        constraint_(constraint),
         output_(output),
         decoder_(tokenizer, options.special) {
     for (const std::int32_t token : prompt) {
@@ -189,14 +192,22 @@ class Writer final : public exec::SessionClient {
   }
 
   std::int32_t draw(std::span<const float> logits) override {
-    const std::int32_t token = sampler_.sample(logits);
+    if (constraint_ == nullptr) {
+      const std::int32_t token = sampler_.sample(logits);
+      sampler_.accept(token);
+      return token;
+    }
+    grammar::Session& session = constraint_->session();
+    const std::int32_t token = sampler_.sample(logits, session.mask());
     sampler_.accept(token);
+    session.accept(token);
     return token;
   }
   bool is_end(std::int32_t token) override { return !options_.ignore_eos && tokenizer_.is_end_of_generation(token); }
   bool take(std::int32_t token) override {
     output_.write(decoder_.push(token));
-    return true;
+    // Nothing but an end could follow a text that the grammar has no more to say of.
+    return constraint_ == nullptr || !(constraint_->session().has_ended() || constraint_->session().must_end());
   }
   void prompt_read(std::size_t done, std::size_t all) override {
     bar_->update(static_cast<double>(done) / static_cast<double>(all), fmt::format("{} of {} tokens", done, all));
@@ -217,6 +228,7 @@ class Writer final : public exec::SessionClient {
   const Options& options_;
   const tokenizer::Tokenizer& tokenizer_;
   sample::Sampler& sampler_;
+  Constraint* constraint_;  // null: anything may be written
   Output& output_;
   tokenizer::StreamDecoder decoder_;
   std::optional<ProgressBar> bar_{"reading the prompt"};
@@ -231,7 +243,8 @@ int run(const Options& options, bool prompt_given) {
   const std::vector<std::int32_t> tokens =
       tokenizer->encode(prompt, {.add_special = true, .parse_special = options.special, .goes_on = true});
   if (tokens.empty()) throw bad_input("the prompt is empty", "Give some text with -p TEXT, -f FILE or standard input.");
-  sample::Sampler sampler(options.sampling.options(), source.program.config.vocabulary);
+  sample::Sampler sampler(options.sampling.options(*tokenizer), source.program.config.vocabulary);
+  const std::unique_ptr<Constraint> constraint = options.grammar.constraint(*tokenizer);
 
   const plan::Plan plan = options.plan.make_plan(source.model, source.program, options.speculation.outputs());
   std::optional<speculate::NgramDrafter> drafter;
@@ -255,7 +268,8 @@ int run(const Options& options, bool prompt_given) {
   }
 
   const auto start = std::chrono::steady_clock::now();
-  const Bytes of_prompt(4 * prompt.size() + 16 * tokens.size());
+  Bytes of_prompt(4 * prompt.size() + 16 * tokens.size());
+  if (constraint) of_prompt += constraint->memory();
   const auto engine = load(std::move(source), plan, of_prompt, interrupt.flag());
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (engine == nullptr) {
@@ -271,7 +285,7 @@ int run(const Options& options, bool prompt_given) {
 
   Output output(options.json);
   if (!options.hide_prompt) output.write(prompt);
-  Writer writer(options, *tokenizer, tokens, sampler, output);
+  Writer writer(options, *tokenizer, tokens, sampler, constraint.get(), output);
   exec::SessionOptions session;
   session.prompt = tokens;
   session.most_tokens = options.predict;
@@ -310,6 +324,7 @@ void add_run(Program& program) {
   options->plan.add_to(command);
   options->speculation.add_to(command);
   options->sampling.add_to(command);
+  options->grammar.add_to(command);
   command.set_action([options, &prompt] { return run(*options, prompt.given()); });
 }
 
