@@ -1,7 +1,8 @@
 // What keeping to a grammar costs: compiling the schemas of shared/data/grammar, and for every token of their valid
 // instances the mask over Llama 3's vocabulary. Times are of the processor, so that other programs do not show.
 //   grammar_bench [VOCABULARY.gguf [SCHEMAS.jsonl]]
-// Without a vocabulary the npm package in tests/tokenizer writes one (./dev setup installs it).
+// In the repository's root. Without a vocabulary the npm package in tests/tokenizer writes one (./dev setup installs
+// it).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -52,7 +53,7 @@ grammar::Grammar compile(const std::string& text) {
 }
 
 std::string llama3_vocabulary() {
-  const auto root = std::filesystem::path(__FILE__).parent_path().parent_path();
+  const auto root = std::filesystem::current_path();
   const auto folder = std::filesystem::temp_directory_path() / "loadline_grammar_bench";
   std::filesystem::create_directories(folder);
   const auto vocabulary = folder / "llama3.gguf";
@@ -143,7 +144,7 @@ int main(int argc, char** argv) {
     if (!std::string(argv[i]).starts_with("--")) paths.emplace_back(argv[i]);
   }
   try {
-    const auto root = std::filesystem::path(__FILE__).parent_path().parent_path();
+    const auto root = std::filesystem::current_path();
     const std::string schemas =
         paths.size() > 1 ? paths[1] : (root / "../shared/data/grammar/jsonschema.jsonl").string();
     if (!std::filesystem::exists(schemas)) {

@@ -28,21 +28,19 @@ namespace {
   "(:" LOADLINE_H16 "){0,1}::(" LOADLINE_H16 ":){0,3}" LOADLINE_IPV4 "|" LOADLINE_H16 "(:" LOADLINE_H16               \
   "){0,2}::(" LOADLINE_H16 ":){0,2}" LOADLINE_IPV4 "|" LOADLINE_H16 "(:" LOADLINE_H16 "){0,3}::(" LOADLINE_H16        \
   ":)?" LOADLINE_IPV4 "|" LOADLINE_H16 "(:" LOADLINE_H16 "){0,4}::" LOADLINE_IPV4 ")"
-// RFC 5321, section 4.1.2: Mailbox.
+// RFC 5321, section 4.1.2: Mailbox, without quotes and in a domain of two labels and more, as validators have it.
 #define LOADLINE_ATOM "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 #define LOADLINE_LABEL "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
-#define LOADLINE_EMAIL                                                                                                \
-  "(" LOADLINE_ATOM "(\\." LOADLINE_ATOM ")*|\"([ !#-\\[\\]-~]|\\\\[ -~])*\")@(" LOADLINE_LABEL "(\\." LOADLINE_LABEL \
-  ")*|\\[(" LOADLINE_IPV4 "|IPv6:" LOADLINE_IPV6 ")\\])"
-// RFC 3986, appendix A.
+#define LOADLINE_EMAIL LOADLINE_ATOM "(\\." LOADLINE_ATOM ")*@" LOADLINE_LABEL "(\\." LOADLINE_LABEL ")+"
+// RFC 3986, appendix A, with something behind the scheme.
 #define LOADLINE_PCHAR "([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 #define LOADLINE_REG "([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
 #define LOADLINE_USER "([A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})"
-#define LOADLINE_URI                                                                                   \
-  "[A-Za-z][A-Za-z0-9+.-]*:(//(" LOADLINE_USER "*@)?(\\[(" LOADLINE_IPV6                               \
-  "|[vV][0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\\]|" LOADLINE_REG "*)(:[0-9]*)?(/" LOADLINE_PCHAR \
-  "*)*|/(" LOADLINE_PCHAR "+(/" LOADLINE_PCHAR "*)*)?|" LOADLINE_PCHAR "+(/" LOADLINE_PCHAR            \
-  "*)*)?(\\?(" LOADLINE_PCHAR "|[/?])*)?(#(" LOADLINE_PCHAR "|[/?])*)?"
+#define LOADLINE_URI                                                                                                   \
+  "[A-Za-z][A-Za-z0-9+.-]*:(//(" LOADLINE_USER "*@)?(\\[(" LOADLINE_IPV6                                               \
+  "|[vV][0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\\]|" LOADLINE_REG "*)(:[0-9]*)?(/" LOADLINE_PCHAR                 \
+  "*)*|/(" LOADLINE_PCHAR "+(/" LOADLINE_PCHAR "*)*)?|" LOADLINE_PCHAR "+(/" LOADLINE_PCHAR "*)*)(\\?(" LOADLINE_PCHAR \
+  "|[/?])*)?(#(" LOADLINE_PCHAR "|[/?])*)?"
 
 struct Format {
   std::string_view name;

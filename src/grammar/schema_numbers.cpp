@@ -145,7 +145,12 @@ CharDfa magnitudes(const Range& range, bool integers, const std::optional<Decima
   if (range.high) {
     dfa = CharDfa::intersection(dfa, plain(range.high->value, {true, !range.high->exclusive, false}, integers));
   }
-  if (step) dfa = CharDfa::intersection(dfa, multiples_of(*step, integers));
+  // Of numbers that doubles hold exactly: a validator sees no others.
+  constexpr std::uint32_t kExactDigits = 15;
+  if (step) {
+    dfa = CharDfa::intersection(dfa, multiples_of(*step, integers));
+    dfa = CharDfa::intersection(dfa, CharDfa::of_length(1, kExactDigits));
+  }
   return dfa;
 }
 

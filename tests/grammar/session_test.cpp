@@ -92,8 +92,9 @@ TEST(Session, AllocatesNothingAfterConstructionAndWhatItSaid) {
   Session session(grammar, index);
   EXPECT_LE(before.peak().value, Session::memory_bytes(grammar, index).value);
   EXPECT_GE(before.peak().value * 11 / 10 + 10000, Session::memory_bytes(grammar, index).value);
+  constexpr std::string_view kText = R"({"a":[1,2,{"b":"text"},null],"c":-1.5e3})";
   const test::AllocationWatch watch;
-  for (const char c : std::string(R"({"a":[1,2,{"b":"text"},null],"c":-1.5e3})")) {
+  for (const char c : kText) {
     const auto token = static_cast<Token>(static_cast<unsigned char>(c) - 1);
     ASSERT_TRUE(has(session.mask(), token));
     ASSERT_TRUE(session.accept(token));
@@ -166,7 +167,7 @@ TEST(Gbnf, RefusalsSayWhereAndWhat) {
   EXPECT_EQ(refusal([] { compile_gbnf("root ::= root \"a\" | \"b\""); }),
             "rule \"root\" begins with itself: left recursion cannot be matched");
   EXPECT_EQ(refusal([] { compile_gbnf("root ::= \"a\" root"); }), "no finite text matches the grammar");
-  EXPECT_NE(refusal([] { compile_gbnf("root ::= ((\"ab\"{1000}){1000}){1000}"); }), "accepted");
+  EXPECT_NE(refusal([] { compile_gbnf("root ::= \"abcdefgh\"{100000}"); }), "accepted");
   EXPECT_NE(refusal([] { compile_gbnf("root ::= [z-a]"); }), "accepted");
   EXPECT_NE(refusal([] { compile_gbnf("root ::= \"a\"\nroot ::= \"b\""); }), "accepted");
 }
@@ -181,7 +182,7 @@ TEST(Regex, MatchesWholeTexts) {
   EXPECT_TRUE(matches("a.c", "aéc"));
   EXPECT_FALSE(matches("a.c", "a\nc"));
   EXPECT_TRUE(matches("(^a|b)c", "ac"));
-  EXPECT_FALSE(matches("a(^b)c", "abc"));
+  EXPECT_EQ(refusal([] { compile_regex("a(^b)c"); }), "no finite text matches the grammar");
   EXPECT_TRUE(matches("\\u{1F600}+", "😀😀"));
   EXPECT_TRUE(matches("", ""));
   for (const char* broken : {"(a", "a)", "[a", "a**", "(?=a)", "\\1", "a{2,1}", "\\p{L}", "*", "a\\b"}) {
