@@ -47,8 +47,11 @@ constexpr std::array kFlags = std::to_array<ForeignFlag>({
     {"-mm --mmproj -mmu --mmproj-url --image --audio --video", One, false, "models see and hear nothing here"},
     {"-md --model-draft --spec-draft-model -hfd --hf-repo-draft", One, false, kDrafts},
     {"-mu --model-url -hf -hfr --hf-repo -hff --hf-file -hft --hf-token -dr --docker-repo", One, false, kFetches},
-    {"--logit-bias-file --grammar --grammar-file -j --json-schema -jf --json-schema-file", One, false,
-     kChangesSampling},
+    {"--samplers --sampler-seq --sampling-seq --dynatemp-range --dynatemp-exp --mirostat --mirostat-lr --mirostat-ent "
+     "--mirostat-tau --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length "
+     "--dry-penalty-last-n --dry-sequence-breaker --top-nsigma --top-n-sigma --adaptive-target --adaptive-decay "
+     "--logit-bias-file --grammar --grammar-file -j --json-schema -jf --json-schema-file",
+     One, false, kChangesSampling},
     {"-bs --backend-sampling", None, false, kChangesSampling},
     {"--keep -gan --grp-attn-n -gaw --grp-attn-w --in-prefix --in-suffix -r --reverse-prompt -sys --system-prompt "
      "-sysf --system-prompt-file --chat-template --chat-template-file --chat-template-kwargs --prompt-cache "
