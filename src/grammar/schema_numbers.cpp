@@ -209,7 +209,11 @@ NodeId scientific_in(Expressions& out, const Range& range) {
   }
   std::vector<NodeId> choices;
   const auto add = [&](const Range& mantissas, std::optional<int> from, std::optional<int> to) {
-    if (from && to && *from > *to) return;
+    // What doubles can hold: smaller numbers would be 0 to a validator, larger ones infinite.
+    constexpr int kMostExponent = 300;
+    from = std::max(from.value_or(-kMostExponent), -kMostExponent);
+    to = std::min(to.value_or(kMostExponent), kMostExponent);
+    if (*from > *to) return;
     const CharDfa dfa = CharDfa::intersection(kMantissa, magnitudes(mantissas, false, std::nullopt));
     if (!dfa.empty()) choices.push_back(out.sequence({out.plain_text(dfa), e, exponents(out, from, to)}));
   };
