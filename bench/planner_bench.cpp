@@ -1,6 +1,7 @@
 // How long planning takes: the aim is under 100 ms for a model of 126 layers.
 #include <benchmark/benchmark.h>
 
+#include "engine/backends.h"
 #include "plan/machines.h"
 #include "plan/models.h"
 #include "plan/planner.h"
@@ -15,7 +16,7 @@ void plan_model(benchmark::State& state, const test::ModelShape& shape, Bytes ra
   const hardware::Profile profile = test::machine(ram, cards);
   bool fits = false;
   for (auto _ : state) {
-    fits = plan::try_plan(model, program, profile, {}).fits;
+    fits = plan::try_plan(model, program, profile, {}, engine::backends()).fits;
     benchmark::DoNotOptimize(fits);
   }
   state.SetLabel(fits ? "fits" : "does not fit");

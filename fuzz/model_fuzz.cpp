@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/backends.h"
 #include "model/program.h"
 #include "model/small_model.h"
 #include "plan/machines.h"
@@ -225,7 +226,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     static const hardware::Profile kMachine = test::machine(Bytes(std::uint64_t{8} << 30));
     plan::Options options;
     options.batch = 16;
-    const plan::Plan plan = plan::make_plan(model, program, kMachine, options);
+    const plan::Plan plan = plan::make_plan(model, program, kMachine, options, engine::backends());
     if (plan::tier_total(plan, 0) > plan.tiers[0].budget) std::abort();
   });
   return 0;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/backends.h"
 #include "model/program.h"
 #include "plan/json.h"
 #include "plan/machines.h"
@@ -49,7 +50,8 @@ Case make_case(const test::ModelShape& shape, const std::vector<std::string>& ca
   Case made;
   made.model = test::make_model(shape, test::q4_k_m(shape.layers));
   made.program = model::build_program(made.model);
-  const plan::Plan plan = plan::make_plan(made.model, made.program, test::machine(kRam, cards), options);
+  const plan::Plan plan =
+      plan::make_plan(made.model, made.program, test::machine(kRam, cards), options, engine::backends());
   made.plan = json::parse(plan::to_json(made.model, made.program, plan));
   list_places(made.plan, json::json_pointer(), made.places);
   return made;
@@ -135,7 +137,7 @@ void require_sound(const Case& from, const plan::Plan& plan) {
 void try_plan(const Case& from, std::string_view text) {
   try {
     plan::Plan plan = plan::plan_from_json(text, "fuzz");
-    plan::validate(plan, from.model, from.program, "fuzz");
+    plan::validate(plan, from.model, from.program, engine::backends(), "fuzz");
     require_sound(from, plan);
   } catch (const Error& error) {
     require(error.code() == ErrorCode::BadInput);

@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/plan_options.h"
 #include "cli/terminal.h"
+#include "engine/backends.h"
 #include "engine/benchmark.h"
 #include "engine/session_benchmark.h"
 #include "hardware/measure_cpu.h"
@@ -207,7 +208,8 @@ int run_sessions(const Options& options) {
   const std::uint32_t needed = engine::context_needed(test);
   if (!wanted.context || *wanted.context < needed) wanted.context = needed;
   wanted.sequences = wanted.outputs = engine::sequences_needed(test);
-  plan::Plan plan = plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted);
+  plan::Plan plan =
+      plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted, engine::backends());
   const StopOnInterrupt interrupt;
   const auto engine =
       engine::Engine::load(std::move(source.model), std::move(source.program), std::move(plan), {}, interrupt.flag());
@@ -226,7 +228,8 @@ int run(const Options& options) {
   if (!wanted.context || *wanted.context < needed) wanted.context = needed;
   wanted.sequences = engine::most_sequences(options.test);
   wanted.outputs = wanted.sequences;
-  const plan::Plan plan = plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted);
+  const plan::Plan plan =
+      plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted, engine::backends());
   const StopOnInterrupt interrupt;
   auto engine = engine::Engine::load(std::move(source.model), std::move(source.program), plan, {}, interrupt.flag());
   if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);

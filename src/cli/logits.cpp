@@ -11,6 +11,7 @@
 #include "cli/model_source.h"
 #include "cli/plan_options.h"
 #include "cli/terminal.h"
+#include "engine/backends.h"
 #include "engine/engine.h"
 #include "hardware/probe.h"
 #include "plan/planner.h"
@@ -78,7 +79,8 @@ int run(const Options& options) {
     plan::Options wanted = options.plan.options();
     if (!wanted.context) wanted.context = static_cast<std::uint32_t>(ids.size());
     wanted.outputs = std::min<std::uint32_t>(wanted.batch, static_cast<std::uint32_t>(ids.size()));
-    const plan::Plan plan = plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted);
+    const plan::Plan plan =
+        plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted, engine::backends());
     engine::Engine::Options loading;
     // What this command is for: no plan knows of it.
     const std::uint64_t collected = ids.size() * source.program.config.vocabulary * sizeof(float);

@@ -11,6 +11,7 @@
 #include "cli/plan_options.h"
 #include "cli/speculate_options.h"
 #include "cli/terminal.h"
+#include "engine/backends.h"
 #include "plan/json.h"
 #include "plan/planner.h"
 #include "plan/refusal.h"
@@ -37,9 +38,11 @@ int run(const Options& options) {
   const hardware::Profile profile = options.plan.profile(source.model);
   plan::Options wanted = options.plan.options();
   wanted.outputs = options.speculation.outputs();
-  const plan::Attempt attempt =
-      stored ? plan::Attempt{true, *stored, {}} : plan::try_plan(source.model, source.program, profile, wanted);
-  if (!attempt.fits) throw plan::refusal(source.model, source.program, profile, wanted, attempt.plan);
+  const plan::Attempt attempt = stored
+                                    ? plan::Attempt{true, *stored, {}}
+                                    : plan::try_plan(source.model, source.program, profile, wanted, engine::backends());
+  if (!attempt.fits)
+    throw plan::refusal(source.model, source.program, profile, wanted, engine::backends(), attempt.plan);
 
   if (out) {
     out->write(plan::to_json(source.model, source.program, attempt.plan));
@@ -55,7 +58,8 @@ int run(const Options& options) {
   print(plan::plan_table(source.model, source.program, attempt.plan, notes, attempt.assumed, look), look.colours);
   if (options.verbose) print("\nregions: tier, purpose, offset, bytes, name\n" + plan::region_lines(attempt.plan));
   if (stored) return 0;  // what it was made with is not known
-  const auto faster = plan::suggest_faster(source.model, source.program, profile, wanted, attempt.plan);
+  const auto faster =
+      plan::suggest_faster(source.model, source.program, profile, wanted, engine::backends(), attempt.plan);
   if (!faster.empty()) print("\nfaster alternatives\n" + plan::suggestion_lines(faster));
   return 0;
 }

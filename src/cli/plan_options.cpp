@@ -12,6 +12,7 @@
 #include "base/output_file.h"
 #include "base/text.h"
 #include "cli/option.h"
+#include "engine/backends.h"
 #include "gguf/limits.h"
 #include "hardware/json.h"
 #include "hardware/measurements.h"
@@ -225,7 +226,7 @@ std::optional<plan::Plan> PlanOptions::stored_plan(const gguf::Model& model, con
   if (plan_file_.empty()) return std::nullopt;
   constexpr Bytes kMostJson{std::uint64_t{64} << 20};
   plan::Plan plan = plan::plan_from_json(read_text_file(plan_file_, kMostJson), plan_file_);
-  plan::validate(plan, model, program, plan_file_);
+  plan::validate(plan, model, program, engine::backends(), plan_file_);
   return plan;
 }
 
@@ -239,7 +240,7 @@ plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program
   if (!plan) {
     plan::Options wanted = options();
     wanted.outputs = outputs;
-    plan = plan::make_plan(model, program, hardware_.empty() ? machine : profile(model), wanted);
+    plan = plan::make_plan(model, program, hardware_.empty() ? machine : profile(model), wanted, engine::backends());
   }
   plan::require_available(*plan, machine);
   return std::move(*plan);

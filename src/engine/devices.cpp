@@ -42,7 +42,7 @@ Devices make_devices(const gguf::Model& model, const model::Program& program, co
   Devices devices(plan.scratch.size());
   auto cpu = std::make_unique<cpu::CpuDevice>(model, program, plan, pool, stop);
   for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
-    if (plan.scratch[i].host_staging == plan::kNoRegion) continue;
+    if (plan.scratch[i].values.empty()) continue;
     vulkan::DeviceOptions options;
     options.device = plan.tiers[i].device;
     options.cache_folder = user_cache_folder();

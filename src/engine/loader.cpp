@@ -4,13 +4,12 @@
 #include <exception>
 #include <mutex>
 
-#include "plan/scratch.h"
+#include "plan/layout.h"
 #include "storage/range_reader.h"
 
 namespace loadline::engine {
 namespace {
 
-constexpr std::uint64_t kRowMultiple = 16;  // what Device::upload asks for
 // More threads gain nothing: they share the disk, or the memory's bandwidth.
 constexpr int kMostThreads = 16;
 
@@ -24,7 +23,8 @@ struct Piece {
 
 void append_pieces(const gguf::TensorInfo& tensor, plan::RegionIndex region, Bytes limit, std::vector<Piece>& pieces) {
   const Bytes row = quant::size_of(tensor.type, tensor.columns());
-  const std::uint64_t step = std::max(limit.value / row.value / kRowMultiple, std::uint64_t{1}) * kRowMultiple;
+  const std::uint64_t step =
+      std::max(limit.value / row.value / plan::kUploadRows, std::uint64_t{1}) * plan::kUploadRows;
   for (std::uint64_t first = 0; first < tensor.rows(); first += step) {
     const std::uint64_t rows = std::min(step, tensor.rows() - first);
     pieces.push_back({region, first, rows, {tensor.file, tensor.offset + row * first, (row * rows).value}});

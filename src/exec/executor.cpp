@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "model/rope.h"
-#include "plan/gpu_staging.h"
+#include "plan/crossing.h"
 #include "quant/kv_page.h"
 
 namespace loadline::exec {

@@ -3,10 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "plan/prompt_stream.h"
-#include "quant/activation.h"
-#include "quant/matrix_workspace.h"
-
 namespace loadline::plan {
 namespace {
 
@@ -14,16 +10,11 @@ namespace {
 constexpr double kSecondsPerLogit = 1.5e-9;
 // How often a byte crosses RAM's bus on its way to a GPU: read and written by the CPU, read by the device.
 constexpr double kTransferCrossings = 3;
-// Of the peak that attention over a whole batch reaches.
-constexpr double kAttentionShare = 0.35;
 
-// Weights are unpacked once for every block of tokens. Products of floats are of parts (quant/activation.h), of which a
-// few tiles are loaded once for several: two of them take a little less than twice as long, three 2.6 times.
-double on_matrix_unit(quant::TensorType type, double elements, double tokens, const DeviceRates& rates) {
-  const bool floats = quant::activation_kind(type) == quant::ActivationKind::Float32;
-  const double parts = type == quant::TensorType::BF16 ? 1.8 : floats ? 2.6 : 1.0;
-  const double blocks = std::ceil(tokens / quant::kMatrixBlock);
-  return elements * (2 * tokens * parts / rates.matrix_ops + blocks / rates.unpacking);
+double product_seconds(const ProductRates& rates, double elements, double rows) {
+  if (rates.tiles_from == 0 || rows < rates.tiles_from) return 2 * elements * rows / rates.ops;
+  const double blocks = std::ceil(rows / rates.tile_tokens);
+  return elements * (2 * rows / rates.tile_ops + blocks / rates.unpacking);
 }
 
 bool is_bias(const model::Op& op, model::TensorIndex tensor) {
@@ -39,7 +30,7 @@ CostModel::CostModel(const gguf::Model& model, const model::Program& program, co
     Group& costs = groups_.emplace_back();
     costs.operations = static_cast<double>(group.ops.size());
     for (const model::Op& op : group.ops) {
-      costs.attends = costs.attends || op.kind == model::OpKind::Attention;
+      if (op.kind == model::OpKind::Attention) note_attention(op.as<model::ops::Attention>(), shape, costs);
       for (const model::TensorUse& use : op.tensors) {
         if (is_bias(op, use.tensor)) continue;
         const gguf::TensorInfo& tensor = model.tensors[static_cast<std::size_t>(use.tensor)];
@@ -48,15 +39,20 @@ CostModel::CostModel(const gguf::Model& model, const model::Program& program, co
       }
     }
   }
-  const auto row = [&](quant::TensorType type, std::uint32_t width) {
-    return static_cast<double>(quant::size_of(type, width).value);
-  };
-  cell_bytes_ = row(shape.k_type, config.k_width()) + row(shape.v_type, config.v_width());
-  attention_flops_ = 2.0 * config.heads * (config.head_dim_k + config.head_dim_v);
   hidden_bytes_ = 4.0 * config.embedding;
   attention_bytes_ = 4.0 * (config.q_width() + config.k_width() + config.v_width() + config.heads * config.head_dim_v);
   vocabulary_ = config.vocabulary;
   generation_depth_ = std::max(1U, shape.context / shape.sequences / 2);
+}
+
+void CostModel::note_attention(const model::ops::Attention& op, const Shape& shape, Group& costs) {
+  const auto row = [&](quant::TensorType type, std::uint32_t width) {
+    return static_cast<double>(quant::size_of(type, std::uint64_t{op.kv_heads} * width).value);
+  };
+  costs.attends = true;
+  costs.cell_bytes += row(shape.k_type, op.head_dim_k) + row(shape.v_type, op.head_dim_v);
+  costs.attention_ops += 2.0 * op.heads * (op.head_dim_k + op.head_dim_v);
+  costs.window = op.window;
 }
 
 Seconds CostModel::group(std::size_t group, DeviceIndex device, bool kv_on_cpu, std::uint64_t tokens,
@@ -72,25 +68,26 @@ Seconds CostModel::group(std::size_t group, DeviceIndex device, bool kv_on_cpu, 
       seconds.weights += 2 * rows * hidden_bytes_ / rates.bandwidth;
       continue;
     }
-    const FormatShare share = format_share(matrix.type);
-    const bool floats = quant::activation_kind(matrix.type) != quant::ActivationKind::Int8;
-    const double peak = (floats ? rates.float_ops : rates.int8_ops) * (device == kCpu ? share.prompt : 1.0);
+    const ProductRates& product = rates.product(matrix.type);
     const double used = matrix.after_select ? static_cast<double>(outputs) : rows;
-    const double reading = matrix.bytes / (rates.bandwidth * (device == kCpu ? share.generation : 1.0));
-    const double multiplying = rates.matrix_ops > 0 && used >= quant::kMatrixTokens
-                                   ? on_matrix_unit(matrix.type, matrix.elements, used, rates)
-                                   : 2 * matrix.elements * used / peak;
+    const double reading = matrix.bytes / product.bandwidth;
+    const double multiplying = product_seconds(product, matrix.elements, used);
     seconds.weights += std::max(reading, multiplying);
     if (multiplying > reading) arithmetic_seconds += multiplying;
   }
   seconds.by_arithmetic = 2 * arithmetic_seconds > seconds.weights;
   if (costs.attends) {
     // Over a batch every token sees what was before it: half of the batch on average, and all that was there already.
-    const double seen = static_cast<double>(depth) - (rows - 1) / 2;
+    double seen = static_cast<double>(depth) - (rows - 1) / 2;
+    double read = static_cast<double>(depth);
+    if (costs.window > 0) {
+      seen = std::min(seen, static_cast<double>(costs.window));
+      read = std::min(read, costs.window + rows);
+    }
     // A GPU reads a cache that stays in RAM over its bus.
     const double bandwidth = kv_on_cpu && device != kCpu ? rates.host_bandwidth : rates.cache_bandwidth;
-    const double reading = static_cast<double>(depth) * cell_bytes_ / bandwidth;
-    const double computing = rows * seen * attention_flops_ / (rates.float_ops * kAttentionShare);
+    const double reading = read * costs.cell_bytes / bandwidth;
+    const double computing = rows * seen * costs.attention_ops / rates.attention_ops;
     seconds.cache = std::max(reading, computing);
   }
   return seconds;

@@ -22,6 +22,11 @@ struct Seconds {
   [[nodiscard]] double total() const { return weights + cache + operations; }
 };
 
+// What passes through a GPU at a time: long enough that handing a slice over costs nothing beside its way over the bus
+// (over a millisecond at 12 GB/s), and enough rows to fill a large card; still little of a small card's memory. Where
+// there is less room the planner takes shorter ones.
+inline constexpr Bytes kUsualSlice = 16 * kMiB;
+
 class CostModel {
  public:
   // `depth`: cells that attention looks at. Generation is predicted with half the context of a sequence filled.
@@ -55,12 +60,14 @@ class CostModel {
     std::vector<Matrix> matrices;
     double operations = 0;
     bool attends = false;
+    double cell_bytes = 0;     // of its cache
+    double attention_ops = 0;  // of one token and one cell
+    std::uint32_t window = 0;  // cells that a token sees at most; 0: all
   };
+  static void note_attention(const model::ops::Attention& op, const Shape& shape, Group& costs);
 
   const Rates rates_;
   std::vector<Group> groups_;
-  double cell_bytes_ = 0;       // of one layer's cache
-  double attention_flops_ = 0;  // of one token and one cell
   double hidden_bytes_ = 0;     // of one token
   double attention_bytes_ = 0;  // of one token: what goes into an attention and comes out of it
   double vocabulary_ = 0;

@@ -15,7 +15,7 @@ namespace {
 using nlohmann::json;
 using Ordered = nlohmann::ordered_json;
 
-constexpr std::uint64_t kVersion = 1;
+constexpr std::uint64_t kVersion = 2;
 constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 56;
 constexpr std::uint64_t kMostIndex = 0xFFFFFFFFU;
 
@@ -29,7 +29,7 @@ constexpr std::array kTierKinds = {Name{TierKind::Ram, "ram"}, Name{TierKind::Gp
 constexpr std::array kPurposes = {Name{Purpose::Weights, "weights"}, Name{Purpose::KvCache, "kv_cache"},
                                   Name{Purpose::Scratch, "scratch"}, Name{Purpose::Staging, "staging"},
                                   Name{Purpose::Runtime, "runtime"}};
-constexpr std::array kLayouts = {Name{Layout::File, "file"}, Name{Layout::Rows16, "rows16"}};
+constexpr std::uint64_t kMostLayout = 255;
 
 template <class Value, std::size_t count>
 const char* name_in(const std::array<Name<Value>, count>& names, Value value) {
@@ -137,7 +137,7 @@ void write_parts(const Plan& plan, Ordered& document) {
          {"offset", region.offset.value},
          {"size", region.size.value},
          {"tensor", region.tensor == model::kNoTensor ? Ordered(nullptr) : Ordered(region.tensor)},
-         {"layout", name_in(kLayouts, region.layout)}});
+         {"layout", static_cast<unsigned>(region.layout)}});
   }
 }
 
@@ -161,15 +161,13 @@ void write_uses(const model::Program& program, const Plan& plan, Ordered& docume
   for (const KvRegions& kv : plan.kv) document["kv"].push_back({{"k", region_index(kv.k)}, {"v", region_index(kv.v)}});
   document["scratch"] = Ordered::array();
   for (const DeviceScratch& scratch : plan.scratch) {
-    Ordered values = Ordered::array();
-    for (const RegionIndex region : scratch.values) values.push_back(region_index(region));
-    document["scratch"].push_back({{"values", values},
-                                   {"activations", region_index(scratch.activations)},
-                                   {"attention", region_index(scratch.attention)},
-                                   {"rope", region_index(scratch.rope)},
-                                   {"staging", region_index(scratch.staging)},
-                                   {"ring", region_index(scratch.ring)},
-                                   {"host_staging", region_index(scratch.host_staging)}});
+    const auto list = [](const std::vector<RegionIndex>& regions) {
+      Ordered indices = Ordered::array();
+      for (const RegionIndex region : regions) indices.push_back(region_index(region));
+      return indices;
+    };
+    document["scratch"].push_back(
+        {{"values", list(scratch.values)}, {"own", list(scratch.own)}, {"staging", list(scratch.staging)}});
   }
   document["load_buffer"] = region_index(plan.load_buffer);
   document["stream_buffer"] = region_index(plan.stream_buffer);
@@ -194,7 +192,8 @@ void read_parts(const Reader& document, Plan& plan) {
   for (const Reader& item : document.member("regions").items()) {
     plan.regions.push_back({item.member("name").text(), item.member("purpose").one_of(kPurposes),
                             item.member("arena").index(), item.member("offset").bytes(), item.member("size").bytes(),
-                            item.member("tensor").tensor(), item.member("layout").one_of(kLayouts)});
+                            item.member("tensor").tensor(),
+                            static_cast<Layout>(item.member("layout").number(kMostLayout))});
   }
 }
 
@@ -216,13 +215,12 @@ void read_uses(const Reader& document, Plan& plan) {
   }
   for (const Reader& item : document.member("scratch").items()) {
     DeviceScratch scratch;
-    for (const Reader& value : item.member("values").items()) scratch.values.push_back(value.region());
-    scratch.activations = item.member("activations").region();
-    scratch.attention = item.member("attention").region();
-    scratch.rope = item.member("rope").region();
-    scratch.staging = item.member("staging").region();
-    scratch.ring = item.member("ring").region();
-    scratch.host_staging = item.member("host_staging").region();
+    const auto read = [&](const char* key, std::vector<RegionIndex>& regions) {
+      for (const Reader& value : item.member(key).items()) regions.push_back(value.region());
+    };
+    read("values", scratch.values);
+    read("own", scratch.own);
+    read("staging", scratch.staging);
     plan.scratch.push_back(std::move(scratch));
   }
   plan.load_buffer = document.member("load_buffer").region();

@@ -4,12 +4,9 @@
 
 #include <algorithm>
 
-#include "plan/gpu_staging.h"
-#include "plan/prompt_stream.h"
+#include "plan/crossing.h"
 #include "plan/runtime.h"
-#include "plan/scratch.h"
 #include "plan/stream.h"
-#include "quant/kv_page.h"
 
 namespace loadline::plan {
 namespace {
@@ -59,8 +56,8 @@ class ArenaBuilder {
 
 class LayoutBuilder {
  public:
-  LayoutBuilder(const gguf::Model& model, const model::Program& program, const Placement& placement, Plan& plan)
-      : model_(model), program_(program), placement_(placement), plan_(plan) {}
+  LayoutBuilder(const NeedsTable& needs, const Placement& placement, Plan& plan)
+      : needs_(needs), model_(needs.task().model), program_(needs.task().program), placement_(placement), plan_(plan) {}
 
   void weights(DeviceIndex device);
   void stream();
@@ -76,15 +73,11 @@ class LayoutBuilder {
   bool streamed(model::TensorIndex index) const {
     return !placement_.streamed.empty() && placement_.streamed[static_cast<std::size_t>(index)];
   }
-  Layout layout_of(model::TensorIndex index, DeviceIndex device) const {
-    return device == kCpu && multiplied_[static_cast<std::size_t>(index)] ? Layout::Rows16 : Layout::File;
-  }
-
+  const NeedsTable& needs_;
   const gguf::Model& model_;
   const model::Program& program_;
   const Placement& placement_;
   Plan& plan_;
-  std::vector<bool> multiplied_ = multiplied_tensors(model_, program_);
 };
 
 void LayoutBuilder::weights(DeviceIndex device) {
@@ -96,18 +89,19 @@ void LayoutBuilder::weights(DeviceIndex device) {
     if (embedding && placement_.embedding_on_disk) continue;
     // The output group holds a tied embedding; Embed reads it there where both are on one device.
     const bool output_elsewhere = placement_.groups.back().device != device;
-    for (const model::TensorIndex index : group.tensors()) {
-      if (streamed(index)) continue;
-      const gguf::TensorInfo& info = tensor(index);
+    for (const SlabNeed& slab : needs_.of(device, g).slabs) {
+      if (streamed(slab.tensor)) continue;
+      const std::string& name = tensor(slab.tensor).name;
       if (embedding && program_.tied_embeddings) {
-        if (output_elsewhere) plan_.embedding_copy = arena.append(info.name + " (copy)", info.size, index);
+        if (output_elsewhere) {
+          plan_.embedding_copy = arena.append(name + " (copy)", slab.size, slab.tensor, slab.layout);
+        }
         continue;
       }
-      plan_.weights[static_cast<std::size_t>(index)] =
-          arena.append(info.name, info.size, index, layout_of(index, device));
+      plan_.weights[static_cast<std::size_t>(slab.tensor)] = arena.append(name, slab.size, slab.tensor, slab.layout);
     }
   }
-  const model::TensorIndex factors = program_.ropes.front().factors;
+  const model::TensorIndex factors = program_.ropes.empty() ? model::kNoTensor : program_.ropes.front().factors;
   if (device == kCpu && factors != model::kNoTensor) {
     const gguf::TensorInfo& info = tensor(factors);
     plan_.weights[static_cast<std::size_t>(factors)] = arena.append(info.name, info.size, factors);
@@ -118,19 +112,14 @@ void LayoutBuilder::weights(DeviceIndex device) {
 void LayoutBuilder::cache(DeviceIndex device) {
   ArenaBuilder own(plan_, device, Purpose::KvCache);
   ArenaBuilder in_ram(plan_, kCpu, Purpose::KvCache);  // of a GPU's attention: its driver's memory, so an arena apart
-  const model::ModelConfig& config = program_.config;
   for (std::size_t g = 0; g < program_.groups.size(); ++g) {
     if (placement_.groups[g].device != device) continue;
     ArenaBuilder& arena = placement_.groups[g].kv_on_cpu ? in_ram : own;
-    for (const model::Op& op : program_.groups[g].ops) {
-      if (op.kind != model::OpKind::Attention) continue;
-      const Shape& shape = plan_.shape;
-      const Bytes k = kv_region_bytes(shape.k_type, config.kv_heads, config.head_dim_k, shape.context);
-      const Bytes v = kv_region_bytes(shape.v_type, config.kv_heads, config.head_dim_v, shape.context);
-      const model::CacheIndex cache = op.as<model::ops::Attention>().cache;
-      KvRegions& kv = plan_.kv[cache];
-      kv.k = arena.append(fmt::format("blk.{}.k", program_.caches[cache].layer), k);
-      kv.v = arena.append(fmt::format("blk.{}.v", program_.caches[cache].layer), v);
+    for (const CacheNeed& need : needs_.of(device, g).caches) {
+      KvRegions& kv = plan_.kv[need.cache];
+      const std::uint32_t layer = program_.caches[need.cache].layer;
+      kv.k = arena.append(fmt::format("blk.{}.k", layer), need.k);
+      kv.v = arena.append(fmt::format("blk.{}.v", layer), need.v);
     }
   }
   own.close();
@@ -139,8 +128,8 @@ void LayoutBuilder::cache(DeviceIndex device) {
 
 void LayoutBuilder::scratch(DeviceIndex device) {
   const Bytes load_buffer = device == kCpu ? load_buffer_bytes(model_, plan_.shape.threads) : Bytes(0);
-  const ScratchLayout layout = scratch_layout(
-      model_, program_, plan_.shape, runs_on(device, placement_.groups, placement_.prompt), device, load_buffer);
+  const ScratchLayout& layout =
+      needs_.scratch(device, runs_on(device, placement_.groups, placement_.prompt), load_buffer);
   ArenaBuilder arena(plan_, device, Purpose::Scratch);
   std::vector<RegionIndex> regions;
   for (const Buffer& buffer : layout.buffers) regions.push_back(arena.at(buffer.name, buffer.offset, buffer.size));
@@ -148,10 +137,10 @@ void LayoutBuilder::scratch(DeviceIndex device) {
     return index < 0 ? kNoRegion : regions[static_cast<std::size_t>(index)];
   };
   DeviceScratch& scratch = plan_.scratch[device];
-  for (const std::int32_t value : layout.values) scratch.values.push_back(region(value));
-  scratch.activations = region(layout.activations);
-  scratch.attention = region(layout.attention);
-  scratch.rope = region(layout.rope);
+  const std::size_t values = program_.values.size();
+  for (std::size_t slot = 0; slot < layout.slots.size(); ++slot) {
+    (slot < values ? scratch.values : scratch.own).push_back(region(layout.slots[slot]));
+  }
   if (device == kCpu) plan_.load_buffer = region(layout.load_buffer);
   arena.close();
 }
@@ -174,11 +163,12 @@ void LayoutBuilder::stream() {
   ArenaBuilder slots(plan_, kCpu, Purpose::Staging);
   for (std::size_t i = 0; i < ring.slots.size(); ++i) {
     Bytes offset = ring.offsets[i];
+    const std::vector<SlabNeed>& slabs = needs_.of(kCpu, ring.slots[i].group).slabs;
     for (const model::TensorIndex index : ring.slots[i].tensors) {
-      const gguf::TensorInfo& info = tensor(index);
+      const SlabNeed& slab = *std::ranges::find(slabs, index, &SlabNeed::tensor);
       plan_.weights[static_cast<std::size_t>(index)] =
-          slots.at(info.name, offset, info.size, index, layout_of(index, kCpu));
-      offset += align_up(info.size, Bytes(64));
+          slots.at(tensor(index).name, offset, slab.size, index, slab.layout);
+      offset += align_up(slab.size, Bytes(64));
     }
     plan_.groups[ring.slots[i].group].streamed = true;
   }
@@ -187,20 +177,23 @@ void LayoutBuilder::stream() {
 }
 
 void LayoutBuilder::staging(const std::vector<bool>& used) {
-  for (DeviceIndex device = 1; device < used.size(); ++device) {
+  for (DeviceIndex device = 0; device < used.size(); ++device) {
     if (!used[device]) continue;
     const std::string& name = plan_.tiers[device].name;
-    ArenaBuilder gpu(plan_, device, Purpose::Staging);
-    plan_.scratch[device].staging = gpu.append("tokens and page tables", pass_table(plan_.shape).total);
-    if (placement_.prompt.tokens > 0 && placement_.prompt.device == device) {
-      plan_.scratch[device].ring =
-          gpu.append("weights of prompts", kRingSlots * slot_bytes(model_, program_, placement_.prompt));
+    const bool prompts = placement_.prompt.tokens > 0 && placement_.prompt.device == device;
+    const DeviceTask task{placement_.groups.back().device == device, prompts ? &placement_.prompt : nullptr};
+    ArenaBuilder own(plan_, device, Purpose::Staging);
+    ArenaBuilder in_ram(plan_, kCpu, Purpose::Staging);
+    for (StagingNeed& need : needs_.backend(device).staging(needs_.task(), task)) {
+      RegionIndex region = kNoRegion;
+      if (need.size.value > 0) {
+        region = need.in_ram ? in_ram.append(fmt::format("{}, {}", need.name, name), need.size)
+                             : own.append(std::move(need.name), need.size);
+      }
+      plan_.scratch[device].staging.push_back(region);
     }
-    ArenaBuilder ram(plan_, kCpu, Purpose::Staging);
-    plan_.scratch[device].host_staging =
-        ram.append(fmt::format("crossing and upload, {}", name), host_staging(program_, plan_, device).total);
-    ram.close();
-    gpu.close();
+    in_ram.close();
+    own.close();
   }
 }
 
@@ -234,7 +227,7 @@ constexpr std::size_t attention_group(std::size_t layer) { return 1 + (2 * layer
 DeviceIndex holder_of(const Plan& plan, std::uint32_t arena) {
   const auto here = [&](RegionIndex region) { return region != kNoRegion && plan.regions[region].arena == arena; };
   for (DeviceIndex device = 1; device < plan.scratch.size(); ++device) {
-    if (here(plan.scratch[device].host_staging)) return device;
+    if (std::ranges::any_of(plan.scratch[device].staging, here)) return device;
   }
   for (std::size_t layer = 0; layer < plan.kv.size(); ++layer) {
     if (here(plan.kv[layer].k)) return plan.groups[attention_group(layer)].device;
@@ -267,19 +260,17 @@ Bytes arena_size(TierKind tier, Bytes content) {
   return align_up(content, large ? kHugePage : small_page);
 }
 
-Bytes kv_region_bytes(quant::TensorType type, std::uint32_t kv_heads, std::uint32_t head_dim, std::uint32_t context) {
-  const std::uint64_t pages = (std::uint64_t{context} + quant::kKvPageCells - 1) / quant::kKvPageCells;
-  return quant::kv_page_head_bytes(type, head_dim) * kv_heads * pages;
-}
-
-std::vector<bool> multiplied_tensors(const gguf::Model& model, const model::Program& program) {
-  std::vector<bool> multiplied(model.tensors.size(), false);
-  for (const model::Group& group : program.groups) {
-    for (const model::Op& op : group.ops) {
-      for (const model::ops::LinearPart& part : op.parts()) multiplied[static_cast<std::size_t>(part.tensor)] = true;
-    }
+Bytes load_buffer_bytes(const gguf::Model& model, std::uint32_t threads) {
+  std::uint64_t largest = 0;
+  std::uint64_t rows_together = 0;
+  for (const gguf::TensorInfo& tensor : model.tensors) {
+    largest = std::max(largest, tensor.size.value);
+    rows_together = std::max(rows_together, tensor.size.value / tensor.rows() * std::min(kUploadRows, tensor.rows()));
   }
-  return multiplied;
+  // A direct read begins and ends on a page: up to one page more on each side.
+  const auto whole = [](std::uint64_t bytes) { return align_up(Bytes(bytes), kPage) + kPage; };
+  const Bytes part = std::max(whole(rows_together), std::min(whole(largest), kMiB));
+  return part * load_buffer_parts(threads);
 }
 
 DeviceIndex device_for(const Plan& plan, std::size_t group, std::size_t tokens) {
@@ -355,10 +346,12 @@ Placement placement_of(const gguf::Model& model, const Plan& plan) {
   return placement;
 }
 
-Plan lay_out(const gguf::Model& model, const model::Program& program, const std::vector<Tier>& tiers,
-             const std::vector<ContextOverhead>& overheads, const Shape& shape, const Placement& placement) {
+Plan lay_out(const NeedsTable& needs, const std::vector<Tier>& tiers, const std::vector<ContextOverhead>& overheads,
+             const Placement& placement) {
+  const gguf::Model& model = needs.task().model;
+  const model::Program& program = needs.task().program;
   Plan plan;
-  plan.shape = shape;
+  plan.shape = needs.task().shape;
   plan.tiers = tiers;
   plan.groups = placement.groups;
   for (GroupPlacement& group : plan.groups) group.streamed = false;
@@ -375,7 +368,7 @@ Plan lay_out(const gguf::Model& model, const model::Program& program, const std:
   for (const GroupPlacement& group : placement.groups) used[group.device] = true;
   if (placement.prompt.tokens > 0) used[placement.prompt.device] = true;
 
-  LayoutBuilder builder(model, program, placement, plan);
+  LayoutBuilder builder(needs, placement, plan);
   for (DeviceIndex device = 0; device < devices; ++device) {
     if (!used[device]) continue;
     builder.weights(device);

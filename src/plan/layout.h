@@ -6,8 +6,8 @@
 
 #include "gguf/gguf.h"
 #include "model/program.h"
+#include "plan/needs_table.h"
 #include "plan/plan.h"
-#include "plan/scratch.h"
 
 namespace loadline::plan {
 
@@ -28,18 +28,18 @@ struct ContextOverhead {
   Bytes host;
   bool measured = false;  // else assumed, as the region's name then says
 };
-Plan lay_out(const gguf::Model& model, const model::Program& program, const std::vector<Tier>& tiers,
-             const std::vector<ContextOverhead>& overheads, const Shape& shape, const Placement& placement);
+Plan lay_out(const NeedsTable& needs, const std::vector<Tier>& tiers, const std::vector<ContextOverhead>& overheads,
+             const Placement& placement);
 
 // The size of an arena that holds `content` bytes, and whether it is backed by huge pages.
 Bytes arena_size(TierKind tier, Bytes content);
 bool uses_huge_pages(TierKind tier, Bytes content);
 
-// Bytes of one layer's K (or V) regions together: whole pages of every KV head.
-Bytes kv_region_bytes(quant::TensorType type, std::uint32_t kv_heads, std::uint32_t head_dim, std::uint32_t context);
-
-// Which tensors are matrices of a product (and are laid out for the kernels), per tensor of the model.
-std::vector<bool> multiplied_tensors(const gguf::Model& model, const model::Program& program);
+// The buffer the weights are read into while loading, in parts that are read into at once: four for each thread, but no
+// more than 32. Each holds kUploadRows rows of every matrix with the alignment of a direct read around it, and at least
+// 1 MiB; less where the largest tensor is smaller than that.
+Bytes load_buffer_bytes(const gguf::Model& model, std::uint32_t threads);
+constexpr std::uint32_t load_buffer_parts(std::uint32_t threads) { return 4 * (threads < 8 ? threads : 8); }
 
 // The maximal runs of groups on one device, as Plan::stages lists them.
 std::vector<Stage> stages_of(const model::Program& program, const std::vector<GroupPlacement>& groups,

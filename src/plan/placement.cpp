@@ -12,7 +12,6 @@
 #include "base/text.h"
 #include "plan/placement_search.h"
 #include "plan/predict.h"
-#include "plan/scratch.h"
 #include "plan/stream_choice.h"
 
 namespace loadline::plan {
@@ -21,19 +20,16 @@ namespace {
 using model::GroupKind;
 
 // Regions of one group on a device: each aligned.
-Bytes group_weights(const gguf::Model& model, const model::Group& group, DeviceIndex device) {
+Bytes slab_bytes(const Needs& needs, DeviceIndex device) {
   Bytes total;
-  for (const model::TensorIndex index : group.tensors()) {
-    total += align_up(model.tensors[static_cast<std::size_t>(index)].size, region_alignment(device));
-  }
+  for (const SlabNeed& slab : needs.slabs) total += align_up(slab.size, region_alignment(device));
   return total;
 }
 
-Bytes group_cache(const model::Program& program, const Shape& shape, const model::Group& group) {
-  if (group.kind != GroupKind::Attention) return Bytes(0);
-  const model::ModelConfig& config = program.config;
-  return kv_region_bytes(shape.k_type, config.kv_heads, config.head_dim_k, shape.context) +
-         kv_region_bytes(shape.v_type, config.kv_heads, config.head_dim_v, shape.context);
+Bytes cache_bytes(const Needs& needs) {
+  Bytes total;
+  for (const CacheNeed& cache : needs.caches) total += cache.k + cache.v;
+  return total;
 }
 
 // Which kinds of groups GPUs may take in one attempt: a kind left out needs no scratch there.
@@ -52,19 +48,23 @@ constexpr std::array<Kinds, 6> kAttempts = {{
 class Placer {
  public:
   explicit Placer(const PlacementTask& task)
-      : task_(task),
-        devices_(task.tiers.size() - 1),
-        allowed_(allowed_devices(task.program, task.model, task.options, devices_)) {
+      : task_(task), devices_(task.tiers.size() - 1), allowed_(allowed_devices(task.needs, task.options, devices_)) {
     const std::uint64_t depth = task.costs.generation_depth();
     for (std::size_t g = 0; g < task.program.groups.size(); ++g) {
       const model::Group& group = task.program.groups[g];
       PlacementProblem::Item item;
       for (DeviceIndex device = 0; device < devices_; ++device) {
+        if (!task.needs.can_run(device, g)) {
+          item.seconds.push_back(0);
+          item.bytes.push_back(0);
+          continue;
+        }
         double seconds = task.costs.group(g, device, kv_on_cpu(g, device), 1, 1, depth).total();
         if (group.kind == GroupKind::Output) seconds += task.costs.finish(device, 1);
         item.seconds.push_back(seconds);
-        Bytes bytes = group_weights(task.model, group, device);
-        if (!kv_on_cpu(g, device)) bytes += group_cache(task.program, task.shape, group);
+        const Needs& needs = task.needs.of(device, g);
+        Bytes bytes = slab_bytes(needs, device);
+        if (!kv_on_cpu(g, device)) bytes += cache_bytes(needs);
         item.bytes.push_back(bytes.value);
       }
       item.allowed = allowed_[g];
@@ -274,9 +274,9 @@ class Placer {
     Options options = task_.options;
     for (std::uint32_t layers = 1; layers <= task_.program.config.layers + 1; ++layers) {
       options.gpu_layers = {GpuLayers::Kind::Count, layers};
-      if (!may_be_faster(allowed_devices(task_.program, task_.model, options, devices_))) continue;
+      if (!may_be_faster(allowed_devices(task_.needs, options, devices_))) continue;
       const PlacementTask task{task_.model, task_.program, task_.tiers, task_.overheads,
-                               task_.shape, options,       task_.costs};
+                               task_.shape, options,       task_.costs, task_.needs};
       Placer other(task);
       // Filling up what the search left may still win it a little.
       other.best_seconds_ = 1.01 * best_seconds_;
@@ -438,8 +438,9 @@ class Placer {
 
 }  // namespace
 
-std::vector<std::vector<bool>> allowed_devices(const model::Program& program, const gguf::Model& model,
-                                               const Options& options, std::size_t devices) {
+std::vector<std::vector<bool>> allowed_devices(const NeedsTable& needs, const Options& options, std::size_t devices) {
+  const model::Program& program = needs.task().program;
+  const gguf::Model& model = needs.task().model;
   using Kind = GpuLayers::Kind;
   const std::uint32_t layers = program.config.layers;
   if (devices == 1 && (options.gpu_layers.kind == Kind::All || options.gpu_layers.count > 0)) {
@@ -494,6 +495,15 @@ std::vector<std::vector<bool>> allowed_devices(const model::Program& program, co
       throw bad_input(fmt::format("no tensor's name matches \"{}\"", printable(override.pattern)), "",
                       Setting::TensorPlacement);
     }
+  }
+  for (std::size_t g = 0; g < allowed.size(); ++g) {
+    std::optional<DeviceIndex> unable;
+    for (DeviceIndex device = 0; device < devices; ++device) {
+      if (!allowed[g][device] || needs.can_run(device, g)) continue;
+      allowed[g][device] = false;
+      unable = device;
+    }
+    if (std::ranges::find(allowed[g], true) == allowed[g].end()) throw bad_input(needs.why_not(*unable, g));
   }
   return allowed;
 }

@@ -22,9 +22,10 @@ struct PlacementTask {
   const Shape& shape;
   const Options& options;
   const CostModel& costs;
+  const NeedsTable& needs;
 
   [[nodiscard]] Plan lay_out(const Placement& placement) const {
-    return plan::lay_out(model, program, tiers, overheads, shape, placement);
+    return plan::lay_out(needs, tiers, overheads, placement);
   }
 };
 
@@ -41,9 +42,8 @@ Placed choose_placement(const PlacementTask& task);
 // GPU; with several it is not looked into, and the answer is yes.
 bool whole_layers_beat(const PlacementTask& task, double seconds);
 
-// Which devices each group may run on, by -ngl and -ot: [group][device].
-std::vector<std::vector<bool>> allowed_devices(const model::Program& program, const gguf::Model& model,
-                                               const Options& options, std::size_t devices);
+// Which devices each group may run on, by -ngl and -ot, and by what their backends can do: [group][device].
+std::vector<std::vector<bool>> allowed_devices(const NeedsTable& needs, const Options& options, std::size_t devices);
 
 // Nothing holds more than its budget.
 bool within_budgets(const Plan& plan);

@@ -35,8 +35,12 @@ struct Tier {
 enum class Purpose : std::uint8_t { Weights, KvCache, Scratch, Staging, Runtime };
 std::string_view name_of(Purpose purpose);  // "weights", "KV cache", ...
 
-// How a tensor lies in its region. A repacked tensor has exactly the bytes of the original.
-enum class Layout : std::uint8_t { File, Rows16 };
+// How a tensor lies in its region: as in the file, or in an order that the device's backend has given a number. A
+// repacked tensor has exactly the bytes of the original.
+enum class Layout : std::uint8_t { File };
+
+// A device is given rows of a tensor by multiples of this, counted from the first, and whatever its last ones are.
+inline constexpr std::uint64_t kUploadRows = 16;
 
 // One allocation on one tier, made once.
 struct Arena {
@@ -75,7 +79,7 @@ struct GroupPlacement {
 };
 
 // Prompts with weights in RAM: in passes of at least `tokens` tokens these groups run on a GPU, and their weights pass
-// through a ring in its memory, slice after slice (prompt_stream.h). In smaller passes they run where they are placed.
+// through a ring in its memory, slice after slice. In smaller passes they run where they are placed.
 // Of an attention only the projections do; what works on the cache stays with it on the CPU.
 struct PromptStream {
   std::uint32_t tokens = 0;  // 0: there is none
@@ -106,15 +110,12 @@ struct KvRegions {
   bool operator==(const KvRegions&) const = default;
 };
 
-// What the executor of one device needs besides weights and KV. All lie in the device's scratch arena unless said.
+// What one device needs besides weights and KV. What a backend's own buffers and staging are is its affair
+// (plan/lowering.h); kNoRegion where the device does not use one. Empty lists of a device that the plan does not use.
 struct DeviceScratch {
-  std::vector<RegionIndex> values;       // per model::ValueId; kNoRegion where the device never touches it
-  RegionIndex activations = kNoRegion;   // prepared inputs of matrix products, see linear_workspace()
-  RegionIndex attention = kNoRegion;     // quant/attention_workspace.h
-  RegionIndex rope = kNoRegion;          // GPU: cosines, then sines, each float [batch][rope.dimensions / 2]
-  RegionIndex staging = kNoRegion;       // GPU, staging arena: crossing hidden states, tokens, tables
-  RegionIndex ring = kNoRegion;          // GPU, staging arena: two slots for the weights of prompts, see PromptStream
-  RegionIndex host_staging = kNoRegion;  // GPU: its counterpart in RAM's staging arena
+  std::vector<RegionIndex> values;   // per model::ValueId, in the device's scratch arena
+  std::vector<RegionIndex> own;      // likewise
+  std::vector<RegionIndex> staging;  // in its staging arena, or in one of RAM that its driver gives
 
   bool operator==(const DeviceScratch&) const = default;
 };

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "model/support.h"
 #include "plan/budgets.h"
 #include "plan/costs.h"
 #include "plan/fingerprint.h"
+#include "plan/needs_table.h"
 #include "plan/placement.h"
 #include "plan/predict.h"
 #include "plan/prompt_choice.h"
@@ -22,30 +22,18 @@ std::string model_name(const gguf::Model& model) {
   return model.files.empty() ? std::string() : model.files.front().path().filename().string();
 }
 
-// What is known of the sizes and costs of; no device computes more.
-using model::OpKind;
-const model::Support kKnown[] = {
-    {OpKind::Embed, {}}, {OpKind::Norm, {"parts"}}, {OpKind::Linear, {"add", "bias"}}, {OpKind::GatedLinear, {}},
-    {OpKind::Rope, {}},  {OpKind::Attention, {}},   {OpKind::SelectOutputs, {}},
-};
-
-const model::Program& plannable(const model::Program& program) {
-  model::require_supported(program, kKnown, "any device");
-  model::require_uniform(program, "any device");
-  return program;
-}
-
 class Planner {
  public:
   Planner(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
-          const Options& options)
+          const Options& options, const Backends& backends)
       : model_(model),
-        program_(plannable(program)),
+        program_(program),
         options_(options),
         shape_(make_shape(program, profile, options)),
         tiers_(make_tiers(profile, options)),
         overheads_(context_overheads(profile)),
-        rates_(make_rates(profile, shape_)) {}
+        backends_(backends),
+        rates_(make_rates(profile, shape_, backends)) {}
 
   Attempt run() const {
     Attempt result = options_.largest_context ? largest_context() : attempt(shape_);
@@ -55,7 +43,8 @@ class Planner {
  private:
   [[nodiscard]] Attempt attempt(const Shape& shape) const {
     const CostModel costs(model_, program_, shape, rates_);
-    const PlacementTask task{model_, program_, tiers_, overheads_, shape, options_, costs};
+    const NeedsTable needs(model_, program_, shape, backends_, tiers_.size() - 1);
+    const PlacementTask task{model_, program_, tiers_, overheads_, shape, options_, costs, needs};
     Placed placed = with_prompt_stream(task, choose_placement(task));
     Attempt result{placed.fits, std::move(placed.plan), rates_.assumed};
     result.plan.prediction = predict(model_, result.plan, costs);
@@ -119,21 +108,22 @@ class Planner {
   Shape shape_;
   std::vector<Tier> tiers_;
   std::vector<ContextOverhead> overheads_;
+  const Backends& backends_;
   Rates rates_;
 };
 
 }  // namespace
 
 Attempt try_plan(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
-                 const Options& options) {
-  return Planner(model, program, profile, options).run();
+                 const Options& options, const Backends& backends) {
+  return Planner(model, program, profile, options, backends).run();
 }
 
 Plan make_plan(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
-               const Options& options) {
-  Attempt attempt = try_plan(model, program, profile, options);
+               const Options& options, const Backends& backends) {
+  Attempt attempt = try_plan(model, program, profile, options, backends);
   if (attempt.fits) return std::move(attempt.plan);
-  throw refusal(model, program, profile, options, attempt.plan);
+  throw refusal(model, program, profile, options, backends, attempt.plan);
 }
 
 }  // namespace loadline::plan

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "plan/gpu_staging.h"
 #include "plan/predict.h"
-#include "plan/prompt_stream.h"
 
 namespace loadline::plan {
 namespace {
@@ -86,8 +84,8 @@ class PromptChoice {
     std::vector<Tier> tiers = task_.tiers;
     if (tiers[device].budget <= needed) return std::nullopt;
     tiers[device].budget = tiers[device].budget - needed;
-    const Placed smaller =
-        choose_placement({task_.model, task_.program, tiers, task_.overheads, task_.shape, task_.options, task_.costs});
+    const Placed smaller = choose_placement(
+        {task_.model, task_.program, tiers, task_.overheads, task_.shape, task_.options, task_.costs, task_.needs});
     if (!smaller.fits || !smaller.plan.stream.empty()) return std::nullopt;
     std::optional<Plan> plan = through(smaller.plan, device, slice, attention);
     if (!plan || !within_budgets(*plan) || gain(placed_.plan, *plan) < kWorthGeneration) return std::nullopt;
@@ -115,9 +113,9 @@ class PromptChoice {
       const bool here = plan.groups[g].device == kCpu && !plan.groups[g].streamed;
       const bool attends = task_.program.groups[g].kind == model::GroupKind::Attention;
       if (attends && attention == Attention::Stays) continue;
-      if (here && can_pass_through(task_.program.groups[g])) prompt.groups.push_back(g);
+      if (here && task_.needs.backend(device).can_pass_through(task_.program.groups[g])) prompt.groups.push_back(g);
     }
-    if (prompt.groups.empty() || batch() <= kFewRows) return std::nullopt;
+    if (prompt.groups.empty() || batch() <= kFewTokens) return std::nullopt;
     prompt.tokens = batch();
     Plan with = task_.lay_out(placement);
     with.prompt.tokens = least_tokens(plan, with);

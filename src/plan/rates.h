@@ -1,7 +1,9 @@
 // How fast a machine's devices are for what a model asks of them: measured figures where there are any, stated
-// assumptions elsewhere, times the share that our kernels reach.
+// assumptions elsewhere, times the share that a backend's kernels reach. Backends fill it in (plan/lowering.h).
 #pragma once
 
+#include <cstdint>
+#include <string>
 #include <vector>
 
 #include "hardware/profile.h"
@@ -10,24 +12,29 @@
 
 namespace loadline::plan {
 
-// What our kernels reach with one format of weights: of the read bandwidth with a token at a time, and of the dot
-// product peak (int8, or float32 for float formats) with a whole batch. On the CPU.
-struct FormatShare {
-  double generation;
-  double prompt;
+// Products with matrices of one format: reading the weights, or multiplying, takes the time, whichever is longer.
+struct ProductRates {
+  quant::TensorType type;
+  double bandwidth = 0;  // bytes/s of weights with few tokens
+  double ops = 0;        // operations/s with many, a multiply-add counts two
+  // From so many tokens on in another way, which brings the weights into its own order once for every so many tokens;
+  // 0: there is none.
+  std::uint32_t tiles_from = 0;
+  std::uint32_t tile_tokens = 1;
+  double tile_ops = 0;   // operations/s
+  double unpacking = 0;  // weights/s that are brought into that order
 };
-FormatShare format_share(quant::TensorType type);
 
 struct DeviceRates {
-  double bandwidth = 0;          // bytes/s of its memory, for weights
-  double cache_bandwidth = 0;    // bytes/s for the KV cache, attention's arithmetic included
-  double int8_ops = 0;           // operations/s, a multiply-add counts two; on a GPU whatever its matrix units reach
-  double float_ops = 0;          // likewise for float weights and for attention over a batch
-  double matrix_ops = 0;         // CPU: what its matrix unit reaches, where there are many tokens; 0: none
-  double unpacking = 0;          // weights/s that are brought into the matrix unit's order
-  double operation_seconds = 0;  // fixed cost of one operation of the program: a barrier, a dispatch
-  double host_bandwidth = 0;     // GPU: bytes/s from and to RAM
-  double switch_seconds = 0;     // GPU: fixed cost of handing over to it or back
+  double bandwidth = 0;                // bytes/s of its memory
+  double cache_bandwidth = 0;          // bytes/s for the KV cache, attention's arithmetic included
+  double attention_ops = 0;            // operations/s of attention over a batch
+  double operation_seconds = 0;        // fixed cost of one operation of the program: a barrier, a dispatch
+  double host_bandwidth = 0;           // GPU: bytes/s from and to RAM
+  double switch_seconds = 0;           // GPU: fixed cost of handing over to it or back
+  std::vector<ProductRates> products;  // one for each format
+
+  [[nodiscard]] const ProductRates& product(quant::TensorType type) const;
 };
 
 struct Rates {
@@ -37,6 +44,7 @@ struct Rates {
   std::vector<std::string> assumed;
 };
 
-Rates make_rates(const hardware::Profile& profile, const Shape& shape);
+class Backends;
+Rates make_rates(const hardware::Profile& profile, const Shape& shape, const Backends& backends);
 
 }  // namespace loadline::plan

@@ -126,8 +126,8 @@ std::string why_not_verified(const Plan& plan) {
 }
 
 Error refusal(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
-              const Options& options, const Plan& plan) {
-  const std::vector<Suggestion> fitting = suggest_fitting(model, program, profile, options);
+              const Options& options, const Backends& backends, const Plan& plan) {
+  const std::vector<Suggestion> fitting = suggest_fitting(model, program, profile, options, backends);
   std::string hint =
       fitting.empty() ? "Nothing smaller that was tried fits either." : "What fits:\n" + suggestion_lines(fitting);
   if (hint.ends_with('\n')) hint.pop_back();

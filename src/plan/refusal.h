@@ -5,6 +5,7 @@
 #include "gguf/gguf.h"
 #include "hardware/profile.h"
 #include "model/program.h"
+#include "plan/lowering.h"
 #include "plan/options.h"
 #include "plan/plan.h"
 
@@ -12,7 +13,7 @@ namespace loadline::plan {
 
 // `plan` is what would be needed (Attempt::plan). Error(DoesNotFit).
 Error refusal(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
-              const Options& options, const Plan& plan);
+              const Options& options, const Backends& backends, const Plan& plan);
 
 // Throws Error(DoesNotFit) where the machine does not have now what the plan takes: budgets that the user named may be
 // larger than what is free, and a stored plan was made at another time.

@@ -226,7 +226,7 @@ std::string region_lines(const Plan& plan) {
     const Arena& arena = plan.arenas[region.arena];
     text += fmt::format("  {:<20} {:<9} {:>14} {:>13}  {}{}\n", printable(plan.tiers[arena.tier].name, 20),
                         name_of(region.purpose), region.offset.value, region.size.value, printable(region.name),
-                        region.layout == Layout::Rows16 ? " (repacked)" : "");
+                        region.layout != Layout::File ? " (repacked)" : "");
   }
   return text;
 }

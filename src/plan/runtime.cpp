@@ -97,7 +97,8 @@ std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Pr
   // Tokens, cosines and sines of the batch. With a GPU passes may go as two halves at the same time, with a thread and
   // tables for each.
   const std::uint64_t halves = has_gpu ? 2 : 1;
-  const std::uint64_t token = 16 + program.ropes.front().config.dimensions * sizeof(float);
+  const std::uint64_t token =
+      16 + (program.ropes.empty() ? 0 : program.ropes.front().config.dimensions) * sizeof(float);
   const Bytes tables(halves * shape.batch * token + 64 * 1024);
   return {
       {"code", kCode},

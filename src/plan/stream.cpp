@@ -64,13 +64,12 @@ StreamRing stream_ring(const gguf::Model& model, const model::Program& program, 
 }
 
 Bytes stream_buffer_bytes(const gguf::Model& model, const std::vector<bool>& streamed) {
-  constexpr std::uint64_t kRowsTogether = 16;  // of the Rows16 layout
   std::uint64_t rows_together = 0;
   Bytes total;
   for (std::size_t i = 0; i < streamed.size(); ++i) {
     if (!streamed[i]) continue;
     const gguf::TensorInfo& tensor = model.tensors[i];
-    rows_together = std::max(rows_together, tensor.size.value / tensor.rows() * std::min(kRowsTogether, tensor.rows()));
+    rows_together = std::max(rows_together, tensor.size.value / tensor.rows() * std::min(kUploadRows, tensor.rows()));
     total += tensor.size;
   }
   const Bytes share = align_up(total / (8 * kStreamParts), kPage);

@@ -27,8 +27,8 @@ Bytes ring_bytes(const std::vector<Bytes>& slots);
 Bytes slot_bytes(const gguf::Model& model, const StreamSlot& slot);
 
 // Direct reads in flight: eight parts, together an eighth of what is streamed but of no more than 1 MiB, beyond which a
-// disk gains nothing. Each is large enough for 16 rows of every streamed matrix with the alignment of a direct read
-// around it.
+// disk gains nothing. Each is large enough for kUploadRows rows of every streamed matrix with the alignment of a direct
+// read around it.
 inline constexpr std::uint32_t kStreamParts = 8;
 Bytes stream_buffer_bytes(const gguf::Model& model, const std::vector<bool>& streamed);
 

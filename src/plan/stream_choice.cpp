@@ -72,15 +72,14 @@ class StreamChoice {
 
   void collect() {
     constexpr std::size_t kMostTensors = 12;  // subsets are tried one by one
-    const std::vector<bool> multiplied = multiplied_tensors(task_.model, task_.program);
     for (std::size_t g = 0; g < task_.program.groups.size(); ++g) {
       if (placement_.groups[g].device != kCpu) continue;
       if (task_.program.groups[g].kind == model::GroupKind::Embedding) continue;
       Candidate candidate{g, {}, {}};
-      for (const model::TensorIndex index : task_.program.groups[g].tensors()) {
-        if (!multiplied[static_cast<std::size_t>(index)] || candidate.tensors.size() == kMostTensors) continue;
-        candidate.tensors.push_back(index);
-        candidate.sizes.push_back(size(index));
+      for (const SlabNeed& slab : task_.needs.of(kCpu, g).slabs) {
+        if (!slab.matrix || candidate.tensors.size() == kMostTensors) continue;
+        candidate.tensors.push_back(slab.tensor);
+        candidate.sizes.push_back(size(slab.tensor));
       }
       if (!candidate.tensors.empty()) candidates_.push_back(std::move(candidate));
     }

@@ -35,8 +35,13 @@ gguf::Model in_mix(const gguf::Model& model, const model::FormatMix& mix) {
 class Suggester {
  public:
   Suggester(const gguf::Model& model, const model::Program& program, const hardware::Profile& profile,
-            const Options& options, const Plan* present)
-      : model_(model), program_(program), profile_(profile), options_(options), present_(present) {}
+            const Options& options, const Backends& backends, const Plan* present)
+      : model_(model),
+        program_(program),
+        profile_(profile),
+        options_(options),
+        backends_(backends),
+        present_(present) {}
 
   std::vector<Suggestion> fitting() {
     fewer_layers();
@@ -58,7 +63,7 @@ class Suggester {
  private:
   // Adds it if it fits, and is faster where there is a plan to compare with.
   bool consider(const gguf::Model& model, const Options& options, std::string what, std::string how) {
-    const Attempt attempt = try_plan(model, program_, profile_, options);
+    const Attempt attempt = try_plan(model, program_, profile_, options, backends_);
     if (!attempt.fits) return false;
     return add(attempt.plan, std::move(what), std::move(how));
   }
@@ -96,7 +101,7 @@ class Suggester {
     while (most > least) {
       const std::uint32_t middle = (least + most) / 2;
       options.gpu_layers = {Kind::Count, middle};
-      Attempt attempt = try_plan(model_, program_, profile_, options);
+      Attempt attempt = try_plan(model_, program_, profile_, options, backends_);
       if (!attempt.fits) {
         most = middle;
         continue;
@@ -117,7 +122,7 @@ class Suggester {
     options.context.reset();
     options.trained_context = false;
     options.largest_context = true;
-    const Attempt attempt = try_plan(model_, program_, profile_, options);
+    const Attempt attempt = try_plan(model_, program_, profile_, options, backends_);
     constexpr std::uint32_t kUseful = 256;
     if (!attempt.fits || attempt.plan.shape.context < kUseful * options.sequences) return;
     add(attempt.plan, fmt::format("context {}", attempt.plan.shape.context),
@@ -164,12 +169,12 @@ class Suggester {
     Options options = options_;
     options.ram_budget = roomy.ram.total;
     options.disk = false;
-    const Attempt attempt = try_plan(model_, program_, roomy, options);
+    const Attempt attempt = try_plan(model_, program_, roomy, options, backends_);
     if (!attempt.fits) return;
     const Bytes needed = align_up(tier_total(attempt.plan, kCpu), kMiB);
     options.ram_budget = needed;
     options.disk = options_.disk;
-    const Attempt exact = try_plan(model_, program_, roomy, options);
+    const Attempt exact = try_plan(model_, program_, roomy, options, backends_);
     if (!exact.fits || !exact.plan.stream.empty()) return;
     const bool is_there = needed <= profile_.ram.available;
     add(exact.plan, fmt::format("{} of RAM for this", to_string(needed)),
@@ -187,6 +192,7 @@ class Suggester {
   const model::Program& program_;
   const hardware::Profile& profile_;
   const Options& options_;
+  const Backends& backends_;
   const Plan* present_;
   std::vector<Suggestion> found_;
 };
@@ -194,13 +200,15 @@ class Suggester {
 }  // namespace
 
 std::vector<Suggestion> suggest_fitting(const gguf::Model& model, const model::Program& program,
-                                        const hardware::Profile& profile, const Options& options) {
-  return Suggester(model, program, profile, options, nullptr).fitting();
+                                        const hardware::Profile& profile, const Options& options,
+                                        const Backends& backends) {
+  return Suggester(model, program, profile, options, backends, nullptr).fitting();
 }
 
 std::vector<Suggestion> suggest_faster(const gguf::Model& model, const model::Program& program,
-                                       const hardware::Profile& profile, const Options& options, const Plan& plan) {
-  return Suggester(model, program, profile, options, &plan).faster();
+                                       const hardware::Profile& profile, const Options& options,
+                                       const Backends& backends, const Plan& plan) {
+  return Suggester(model, program, profile, options, backends, &plan).faster();
 }
 
 std::string suggestion_lines(const std::vector<Suggestion>& suggestions) {

@@ -7,6 +7,7 @@
 #include "gguf/gguf.h"
 #include "hardware/profile.h"
 #include "model/program.h"
+#include "plan/lowering.h"
 #include "plan/options.h"
 #include "plan/plan.h"
 
@@ -21,11 +22,13 @@ struct Suggestion {
 
 // What fits where `options` do not.
 std::vector<Suggestion> suggest_fitting(const gguf::Model& model, const model::Program& program,
-                                        const hardware::Profile& profile, const Options& options);
+                                        const hardware::Profile& profile, const Options& options,
+                                        const Backends& backends);
 
 // What would be noticeably faster than `plan`, which fits.
 std::vector<Suggestion> suggest_faster(const gguf::Model& model, const model::Program& program,
-                                       const hardware::Profile& profile, const Options& options, const Plan& plan);
+                                       const hardware::Profile& profile, const Options& options,
+                                       const Backends& backends, const Plan& plan);
 
 // Aligned lines, one for each.
 std::string suggestion_lines(const std::vector<Suggestion>& suggestions);

@@ -3,14 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "plan/fingerprint.h"
-#include "plan/gpu_staging.h"
 #include "plan/layout.h"
-#include "plan/prompt_stream.h"
-#include "plan/scratch.h"
+#include "plan/needs_table.h"
 #include "plan/stream.h"
 #include "quant/kv_page.h"
 
@@ -19,8 +18,9 @@ namespace {
 
 class Validation {
  public:
-  Validation(Plan& plan, const gguf::Model& model, const model::Program& program, std::string_view source)
-      : plan_(plan), model_(model), program_(program), source_(source) {}
+  Validation(Plan& plan, const gguf::Model& model, const model::Program& program, const Backends& backends,
+             std::string_view source)
+      : plan_(plan), model_(model), program_(program), backends_(backends), source_(source) {}
 
   void run() {
     if (plan_.model_fingerprint != fingerprint(model_)) {
@@ -29,8 +29,10 @@ class Validation {
     }
     check_shape();
     check_structure();
-    expected_ = lay_out(model_, program_, plan_.tiers, std::vector<ContextOverhead>(plan_.tiers.size()), plan_.shape,
-                        placement_of(model_, plan_));
+    needs_.emplace(model_, program_, plan_.shape, backends_, plan_.tiers.size() - 1);
+    check_devices();
+    expected_ =
+        lay_out(*needs_, plan_.tiers, std::vector<ContextOverhead>(plan_.tiers.size()), placement_of(model_, plan_));
     check_regions();
     check_uses();
     check_overlaps();
@@ -111,7 +113,7 @@ class Validation {
     if (prompt.device == kCpu || prompt.device >= devices) {
       fail(fmt::format("sends prompts through device {}", prompt.device));
     }
-    if (prompt.tokens <= kFewRows || prompt.tokens > plan_.shape.batch) {
+    if (prompt.tokens <= kFewTokens || prompt.tokens > plan_.shape.batch) {
       fail(fmt::format("sends prompts of {} tokens through a GPU", prompt.tokens));
     }
     if (prompt.slice < kMiB / 64 || prompt.slice > kGiB)
@@ -120,9 +122,16 @@ class Validation {
     for (std::size_t i = 0; i < prompt.groups.size(); ++i) {
       const std::uint32_t group = prompt.groups[i];
       const bool allowed = group < plan_.groups.size() && (i == 0 || group > prompt.groups[i - 1]) &&
-                           can_pass_through(program_.groups[group]) && plan_.groups[group].device == kCpu &&
-                           !plan_.groups[group].streamed;
+                           backends_.of(prompt.device).can_pass_through(program_.groups[group]) &&
+                           plan_.groups[group].device == kCpu && !plan_.groups[group].streamed;
       if (!allowed) fail(fmt::format("sends group {} of prompts through a GPU, which cannot be", group));
+    }
+  }
+
+  // Each group can run where it is.
+  void check_devices() const {
+    for (std::size_t g = 0; g < plan_.groups.size(); ++g) {
+      if (!needs_->can_run(plan_.groups[g].device, g)) throw bad_input(needs_->why_not(plan_.groups[g].device, g));
     }
   }
 
@@ -171,12 +180,13 @@ class Validation {
       for (std::size_t value = 0; value < found.values.size(); ++value) {
         check_use(program_.values[value].name.c_str(), found.values[value], wanted.values[value]);
       }
-      check_use("prepared activations", found.activations, wanted.activations);
-      check_use("attention", found.attention, wanted.attention);
-      check_use("rope", found.rope, wanted.rope);
-      check_use("staging", found.staging, wanted.staging);
-      check_use("the weights of prompts", found.ring, wanted.ring);
-      check_use("staging in RAM", found.host_staging, wanted.host_staging);
+      if (found.own.size() != wanted.own.size()) fail("does not list the buffers of every device");
+      const std::vector<std::string_view> names = backends_.of(static_cast<DeviceIndex>(device)).own_buffers();
+      for (std::size_t i = 0; i < found.own.size(); ++i) {
+        check_use(std::string(names[i]).c_str(), found.own[i], wanted.own[i]);
+      }
+      if (found.staging.size() != wanted.staging.size()) fail("does not list the staging of every device");
+      for (std::size_t i = 0; i < found.staging.size(); ++i) check_use("staging", found.staging[i], wanted.staging[i]);
     }
     check_use("loading", plan_.load_buffer, expected_.load_buffer);
     check_use("direct reads", plan_.stream_buffer, expected_.stream_buffer);
@@ -219,9 +229,8 @@ class Validation {
 
   [[nodiscard]] bool may_share(std::size_t a, std::size_t b) const {
     const DeviceIndex device = plan_.arenas[plan_.regions[a].arena].tier;
-    const ScratchLayout layout =
-        scratch_layout(model_, program_, plan_.shape, runs_on(device, plan_.groups, plan_.prompt), device,
-                       Bytes(device == kCpu ? 1 : 0));
+    const ScratchLayout& layout =
+        needs_->scratch(device, runs_on(device, plan_.groups, plan_.prompt), Bytes(device == kCpu ? 1 : 0));
     const Buffer* one = buffer_of(layout, device, a);
     const Buffer* other = buffer_of(layout, device, b);
     return one != nullptr && other != nullptr && one != other && !alive_together(*one, *other);
@@ -232,12 +241,11 @@ class Validation {
     const auto at = [&](std::int32_t index) {
       return index < 0 ? nullptr : &layout.buffers[static_cast<std::size_t>(index)];
     };
-    for (std::size_t value = 0; value < scratch.values.size(); ++value) {
-      if (scratch.values[value] == region) return at(layout.values[value]);
+    const std::size_t values = scratch.values.size();
+    for (std::size_t slot = 0; slot < layout.slots.size(); ++slot) {
+      const RegionIndex found = slot < values ? scratch.values[slot] : scratch.own[slot - values];
+      if (found == region) return at(layout.slots[slot]);
     }
-    if (scratch.activations == region) return at(layout.activations);
-    if (scratch.attention == region) return at(layout.attention);
-    if (scratch.rope == region) return at(layout.rope);
     if (device == kCpu && plan_.load_buffer == region) return at(layout.load_buffer);
     return nullptr;
   }
@@ -278,14 +286,17 @@ class Validation {
   Plan& plan_;
   const gguf::Model& model_;
   const model::Program& program_;
+  const Backends& backends_;
   std::string_view source_;
+  std::optional<NeedsTable> needs_;
   Plan expected_;
 };
 
 }  // namespace
 
-void validate(Plan& plan, const gguf::Model& model, const model::Program& program, std::string_view source) {
-  Validation(plan, model, program, source).run();
+void validate(Plan& plan, const gguf::Model& model, const model::Program& program, const Backends& backends,
+              std::string_view source) {
+  Validation(plan, model, program, backends, source).run();
 }
 
 }  // namespace loadline::plan

@@ -5,6 +5,7 @@
 
 #include "gguf/gguf.h"
 #include "model/program.h"
+#include "plan/lowering.h"
 #include "plan/plan.h"
 
 namespace loadline::plan {
@@ -13,6 +14,7 @@ namespace loadline::plan {
 // its arena, aligned, on the tier of its device; nothing overlaps that is alive together; the stream's order keeps to
 // the ring; no tier above its budget. Fills in what follows from the rest (stages). Throws Error(BadInput) naming
 // `source`.
-void validate(Plan& plan, const gguf::Model& model, const model::Program& program, std::string_view source);
+void validate(Plan& plan, const gguf::Model& model, const model::Program& program, const Backends& backends,
+              std::string_view source);
 
 }  // namespace loadline::plan

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "engine/backends.h"
 #include "engine/benchmark.h"
 #include "engine/loaded.h"
 #include "support/test_data.h"
@@ -158,7 +159,7 @@ TEST(Engine, StopsWhileLoading) {
   LOADLINE_REQUIRE_SHARED(file, "golden/llama-F32.gguf");
   gguf::Model model = gguf::open_model(file);
   model::Program program = model::build_program(model);
-  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), small(64));
+  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), small(64), engine::backends());
   const std::atomic<bool> stop{true};
   EXPECT_EQ(Engine::load(std::move(model), std::move(program), std::move(plan), {}, stop), nullptr);
 }
@@ -171,7 +172,7 @@ TEST(Engine, AFileThatShrankAfterItWasPlannedIsAClearError) {
   std::filesystem::permissions(copy, std::filesystem::perms::owner_all);
   gguf::Model model = gguf::open_model(copy);
   model::Program program = model::build_program(model);
-  plan::Plan plan = plan::make_plan(model, program, hardware::probe(copy), small(64));
+  plan::Plan plan = plan::make_plan(model, program, hardware::probe(copy), small(64), engine::backends());
   std::filesystem::resize_file(copy, std::filesystem::file_size(copy) / 2);
   try {
     test::load(std::move(model), std::move(program), std::move(plan));

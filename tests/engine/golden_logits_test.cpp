@@ -8,6 +8,7 @@
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/tile.h"
 #include "backend/reference/reference.h"
+#include "engine/backends.h"
 #include "engine/engine.h"
 #include "engine/golden.h"
 #include "engine/loaded.h"
@@ -44,7 +45,7 @@ std::vector<float> engine_logits(const fs::path& file, const std::vector<std::in
   options.threads = run.threads;
   options.k_type = run.kv;
   options.v_type = run.kv;
-  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options);
+  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options, engine::backends());
   const auto engine = test::load(std::move(model), std::move(program), std::move(plan));
   const std::vector<float> all = test::score(*engine, tokens);
   return all;

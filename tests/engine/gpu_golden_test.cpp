@@ -9,6 +9,7 @@
 #include "backend/reference/reference.h"
 #include "backend/vulkan/gpu.h"
 #include "base/error.h"
+#include "engine/backends.h"
 #include "engine/benchmark.h"
 #include "engine/engine.h"
 #include "engine/golden.h"
@@ -93,8 +94,9 @@ plan::Plan divided_plan(const gguf::Model& model, const model::Program& program,
   }
   // Small slices, so that matrices are cut.
   if (!division.through.empty()) placement.prompt = {16, kGpu, 64 * kKiB, division.through};
-  return plan::lay_out(model, program, plan::make_tiers(profile, options), plan::context_overheads(profile),
-                       plan::make_shape(program, profile, options), placement);
+  const plan::Shape shape = plan::make_shape(program, profile, options);
+  const plan::NeedsTable needs(model, program, shape, engine::backends(), profile.gpus.size() + 1);
+  return plan::lay_out(needs, plan::make_tiers(profile, options), plan::context_overheads(profile), placement);
 }
 
 std::unique_ptr<Engine> load(const fs::path& file, std::size_t tokens, const Division& division,
@@ -186,7 +188,7 @@ TEST_F(GpuLogits, AgreeWithTheGoldenLogitsUnderTensorOverrides) {
   options.overrides = {{"ffn_(gate|up)", kSecond}, {"blk\\.1\\.attn", kCpu}};
   gguf::Model model = gguf::open_model(file);
   model::Program program = model::build_program(model);
-  plan::Plan plan = plan::make_plan(model, program, machine_with_gpus(file, 2), options);
+  plan::Plan plan = plan::make_plan(model, program, machine_with_gpus(file, 2), options, engine::backends());
   const std::array<plan::DeviceIndex, 2> wanted = {kCpu, kSecond};  // attention and feed-forward of the second layer
   for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(plan.groups.at(3 + i).device, wanted.at(i));
   const auto engine = test::load(std::move(model), std::move(program), std::move(plan));
@@ -212,9 +214,9 @@ TEST_F(GpuLogits, AgreeWithTheGoldenLogitsUnderABudget) {
     options.outputs = options.batch;
     options.threads = 2;
     options.k_type = options.v_type = quant::TensorType::F32;
-    const Bytes all = plan::tier_total(plan::make_plan(model, program, machine, options), kGpu);
+    const Bytes all = plan::tier_total(plan::make_plan(model, program, machine, options, engine::backends()), kGpu);
     options.gpu_budget = all / 5 * 2;
-    plan::Plan plan = plan::make_plan(model, program, machine, options);
+    plan::Plan plan = plan::make_plan(model, program, machine, options, engine::backends());
     const Bytes held = plan::tier_total(plan, kGpu);
     EXPECT_LE(held, *options.gpu_budget);
     bool kv_on_both = true;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/backends.h"
 #include "engine/engine.h"
 #include "hardware/probe.h"
 #include "plan/planner.h"
@@ -33,7 +34,7 @@ inline std::unique_ptr<engine::Engine> load(gguf::Model model, model::Program pr
 inline std::unique_ptr<engine::Engine> load(const std::filesystem::path& file, plan::Options options) {
   gguf::Model model = gguf::open_model(file);
   model::Program program = model::build_program(model);
-  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options);
+  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options, engine::backends());
   return load(std::move(model), std::move(program), std::move(plan));
 }
 

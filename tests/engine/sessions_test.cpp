@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "engine/backends.h"
 #include "engine/loaded.h"
 #include "support/test_data.h"
 
@@ -25,7 +26,7 @@ Parts demo(std::uint32_t sequences = 1, std::uint32_t context = 256) {
   options.threads = 2;
   gguf::Model model = gguf::open_model(file);
   model::Program program = model::build_program(model);
-  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options);
+  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options, engine::backends());
   return {std::move(model), std::move(program), std::move(plan)};
 }
 

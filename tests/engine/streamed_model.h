@@ -7,6 +7,7 @@
 
 #include "authoring/shapes.h"
 #include "authoring/synthesize.h"
+#include "engine/backends.h"
 #include "engine/engine.h"
 #include "engine/loaded.h"
 #include "hardware/probe.h"
@@ -49,7 +50,7 @@ struct Planned {
 inline Planned planned(const std::filesystem::path& file, const plan::Options& options) {
   gguf::Model model = gguf::open_model(file);
   model::Program program = model::build_program(model);
-  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options);
+  plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options, engine::backends());
   return {std::move(model), std::move(program), std::move(plan)};
 }
 

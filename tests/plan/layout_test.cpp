@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
+#include "backend/cpu/recipe.h"
 #include "base/error.h"
+#include "engine/backends.h"
 #include "plan/models.h"
 #include "plan/planner.h"
-#include "plan/workspace.h"
 #include "quant/kv_page.h"
-#include "quant/matrix_workspace.h"
 
 namespace loadline::plan {
 namespace {
@@ -33,7 +33,7 @@ struct Planned {
 Planned plan_on_cpu(const test::ModelShape& shape, const test::TypeOf& types, const Options& options = {}) {
   gguf::Model model = test::make_model(shape, types);
   model::Program program = model::build_program(model);
-  Plan plan = make_plan(model, program, machine(64 * kGiB), options);
+  Plan plan = make_plan(model, program, machine(64 * kGiB), options, engine::backends());
   return {std::move(model), std::move(program), std::move(plan)};
 }
 
@@ -54,8 +54,8 @@ TEST(Layout, every_tensor_has_a_region_of_its_size) {
 
 TEST(Layout, matrices_are_repacked_and_everything_else_lies_as_in_the_file) {
   const Planned planned = plan_on_cpu(test::tiny(), test::all_of(TensorType::Q4_K));
-  EXPECT_EQ(region_of(planned, "blk.0.attn_q.weight").layout, Layout::Rows16);
-  EXPECT_EQ(region_of(planned, "output.weight").layout, Layout::Rows16);
+  EXPECT_EQ(region_of(planned, "blk.0.attn_q.weight").layout, cpu::kRows16);
+  EXPECT_EQ(region_of(planned, "output.weight").layout, cpu::kRows16);
   EXPECT_EQ(region_of(planned, "blk.1.ffn_norm.weight").layout, Layout::File);
   EXPECT_EQ(region_of(planned, "token_embd.weight").layout, Layout::File);
 }
@@ -64,7 +64,7 @@ TEST(Layout, a_tied_embedding_is_there_once_and_repacked) {
   test::ModelShape shape = test::tiny();
   shape.tied = true;
   const Planned planned = plan_on_cpu(shape, test::all_of(TensorType::Q4_K));
-  EXPECT_EQ(region_of(planned, "token_embd.weight").layout, Layout::Rows16);
+  EXPECT_EQ(region_of(planned, "token_embd.weight").layout, cpu::kRows16);
   EXPECT_EQ(planned.plan.embedding_copy, kNoRegion);
   EXPECT_EQ(std::ranges::count_if(planned.plan.regions,
                                   [](const Region& region) { return region.name.starts_with("token_embd"); }),
@@ -118,63 +118,14 @@ TEST(Layout, scratch_has_a_place_for_every_value_and_less_than_their_sum) {
     EXPECT_EQ(region.size, Bytes(rows * planned.program.values[value].width * 4)) << region.name;
     sum += region.size;
   }
-  sum += plan.regions.at(plan.scratch[kCpu].activations).size;
+  sum += plan.regions.at(plan.scratch[kCpu].own.at(0)).size;
   EXPECT_LT(tier_total(plan, kCpu, Purpose::Scratch), sum);
 }
 
 TEST(Layout, the_activations_hold_the_widest_product) {
   const Planned planned = plan_on_cpu(test::llama_3_2_1b(), test::q4_k_m(16));
-  const Region& region = planned.plan.regions.at(planned.plan.scratch[kCpu].activations);
+  const Region& region = planned.plan.regions.at(planned.plan.scratch[kCpu].own.at(0));
   EXPECT_EQ(region.size, quant::activation_bytes(quant::ActivationKind::Int8, 8192, 512));
-}
-
-TEST(LinearWorkspace, has_a_buffer_for_each_kind_of_activations) {
-  test::ModelShape shape = test::tiny();
-  const gguf::Model model = test::make_model(shape, [](std::string_view name, std::uint32_t) {
-    if (name.ends_with("attn_k.weight")) return TensorType::F16;
-    if (name.ends_with("attn_v.weight")) return TensorType::BF16;
-    return TensorType::Q8_0;
-  });
-  const model::Program program = model::build_program(model);
-  const auto& ops = program.groups.at(1).ops;
-  const auto linear = std::ranges::find(ops, model::OpKind::Linear, &model::Op::kind);
-  ASSERT_NE(linear, ops.end());
-  Shape passes;
-  passes.batch = 7;
-  const LinearWorkspace workspace = linear_workspace(*linear, model, passes);
-  using quant::ActivationKind;
-  EXPECT_EQ(workspace.offset(ActivationKind::Int8), Bytes(0));
-  const Bytes int8 = quant::activation_bytes(ActivationKind::Int8, 256, 7);
-  EXPECT_EQ(workspace.offset(ActivationKind::Float32), int8);
-  const Bytes floats = quant::activation_bytes(ActivationKind::Float32, 256, 7);
-  EXPECT_EQ(workspace.total, int8 + floats);
-  EXPECT_EQ(workspace.products, std::nullopt);
-}
-
-TEST(LinearWorkspace, has_room_for_the_matrix_unit_where_passes_are_long_enough_for_it) {
-  test::ModelShape shape = test::tiny();
-  const gguf::Model model = test::make_model(shape, [](std::string_view name, std::uint32_t) {
-    return name.ends_with("attn_k.weight") ? TensorType::F16 : TensorType::Q8_0;
-  });
-  const model::Program program = model::build_program(model);
-  const auto& ops = program.groups.at(1).ops;
-  const auto linear = std::ranges::find(ops, model::OpKind::Linear, &model::Op::kind);
-  ASSERT_NE(linear, ops.end());
-  Shape passes;
-  passes.threads = 3;
-  passes.batch = quant::kMatrixTokens;
-  const Bytes without = linear_workspace(*linear, model, passes).total;
-  passes.matrix_unit = true;
-  using quant::ActivationKind;
-  const LinearWorkspace workspace = linear_workspace(*linear, model, passes);
-  // Whole blocks of 256 values: more than Int8 takes, and as much as Float32.
-  EXPECT_EQ(workspace.offset(ActivationKind::Float32),
-            quant::activation_bytes(ActivationKind::BfloatTiles, 256, passes.batch));
-  ASSERT_TRUE(workspace.products.has_value());
-  EXPECT_GT(*workspace.products, without);
-  EXPECT_EQ(workspace.total, *workspace.products + quant::matrix_workspace(passes.batch) * 3);
-  passes.batch = quant::kMatrixTokens - 1;
-  EXPECT_EQ(linear_workspace(*linear, model, passes).products, std::nullopt);
 }
 
 TEST(Layout, the_load_buffer_begins_on_a_page_and_holds_sixteen_rows_of_every_matrix) {
@@ -189,9 +140,9 @@ TEST(Layout, one_byte_less_than_the_total_is_refused) {
   Options options;
   options.disk = false;
   options.ram_budget = tier_total(planned.plan, kCpu);
-  EXPECT_NO_THROW(make_plan(planned.model, planned.program, machine(kGiB), options));
+  EXPECT_NO_THROW(make_plan(planned.model, planned.program, machine(kGiB), options, engine::backends()));
   options.ram_budget = *options.ram_budget - Bytes(1);
-  EXPECT_THROW(make_plan(planned.model, planned.program, machine(kGiB), options), Error);
+  EXPECT_THROW(make_plan(planned.model, planned.program, machine(kGiB), options, engine::backends()), Error);
 }
 
 }  // namespace

@@ -1,13 +1,14 @@
 // Prompts with weights in RAM through a GPU: when they are, what it costs, and that slices cover every byte.
-#include "plan/prompt_stream.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <map>
 
+#include "backend/vulkan/slices.h"
+#include "backend/vulkan/staging.h"
 #include "base/error.h"
-#include "plan/gpu_staging.h"
+#include "engine/backends.h"
+#include "plan/crossing.h"
 #include "plan/json.h"
 #include "plan/machines.h"
 #include "plan/models.h"
@@ -20,6 +21,12 @@ namespace loadline::plan {
 namespace {
 
 using quant::TensorType;
+using vulkan::slot_bytes;
+using vulkan::staged_offset;
+using vulkan::weight_slices;
+using vulkan::WeightSlice;
+
+RegionIndex ring_of(const Plan& plan) { return vulkan::region_of(plan.scratch.at(1), vulkan::Staging::Ring); }
 
 struct Planned {
   gguf::Model model = test::make_model(test::llama_3_8b(), test::q4_k_m(32));
@@ -29,7 +36,8 @@ struct Planned {
 
 Planned plan_8b(const char* card, const Options& options = {}) {
   Planned planned;
-  planned.plan = make_plan(planned.model, planned.program, test::machine(32 * kGiB, {card}), options);
+  planned.plan =
+      make_plan(planned.model, planned.program, test::machine(32 * kGiB, {card}), options, engine::backends());
   return planned;
 }
 
@@ -54,7 +62,7 @@ TEST(PromptStream, takes_the_feed_forwards_in_ram_where_the_gpu_is_faster) {
   }
   ASSERT_FALSE(expected.empty());
   EXPECT_EQ(plan.prompt.groups, expected);
-  EXPECT_EQ(plan.regions.at(plan.scratch.at(1).ring).arena, plan.regions.at(plan.scratch.at(1).staging).arena);
+  EXPECT_EQ(plan.regions.at(ring_of(plan)).arena, plan.regions.at(plan.scratch.at(1).staging.front()).arena);
   for (std::uint32_t tier = 0; tier < 2; ++tier) EXPECT_LE(tier_total(plan, tier), plan.tiers[tier].budget);
   EXPECT_NE(plan_table(planned.model, planned.program, plan, {}, {}, {}).find("tokens and more: the feed-forward of"),
             std::string::npos);
@@ -76,9 +84,9 @@ TEST(PromptStream, has_shorter_slices_where_there_is_little_room) {
   for (std::uint64_t mib = 250; mib < 900; mib += 50) {
     Options options;
     options.gpu_budget = Bytes(mib << 20);
-    const Plan with = make_plan(model, program, profile, options);
+    const Plan with = make_plan(model, program, profile, options, engine::backends());
     options.prompt_offload = false;
-    const Plan without = make_plan(model, program, profile, options);
+    const Plan without = make_plan(model, program, profile, options, engine::backends());
     if (with.prompt.tokens == 0 || with.prompt.slice == kUsualSlice) continue;
     EXPECT_GE(with.prompt.slice, kUsualSlice / 4);
     EXPECT_GT(with.prediction.prompt_rate, 1.1 * without.prediction.prompt_rate) << mib;
@@ -133,7 +141,7 @@ TEST(PromptStream, cuts_an_attention_around_its_cache) {
   const gguf::Model model = test::make_model(test::llama_3_8b(), test::q4_k_m(32));
   const model::Program program = model::build_program(model);
   const model::Group& group = program.groups.at(1);
-  ASSERT_TRUE(can_pass_through(group));
+  ASSERT_TRUE(engine::backends().of(1).can_pass_through(group));
   const OpRange stay = cache_ops(group);
   EXPECT_EQ(group.ops.at(stay.first - 1).kind, model::OpKind::Linear);
   EXPECT_EQ(group.ops.at(stay.end - 1).kind, model::OpKind::Attention);
@@ -160,7 +168,7 @@ TEST(PromptStream, slices_hold_every_row_once_and_vectors_where_they_are_needed)
   const model::Program program = model::build_program(model);
   for (const auto& [index, size] : {std::pair{2U, 64 * kKiB}, {2U, kMiB}, {2U, kUsualSlice}, {1U, kMiB}}) {
     const model::Group& group = program.groups.at(index);
-    ASSERT_TRUE(can_pass_through(group));
+    ASSERT_TRUE(engine::backends().of(1).can_pass_through(group));
     std::map<model::TensorIndex, std::uint64_t> rows;
     std::uint32_t last_op = 0;
     for (const WeightSlice& slice : weight_slices(model, group, size)) {
@@ -187,14 +195,14 @@ TEST(PromptStream, slices_hold_every_row_once_and_vectors_where_they_are_needed)
 TEST(PromptStream, survives_json_and_is_checked) {
   const Planned planned = plan_8b("RTX 3050 Ti Mobile");
   Plan again = plan_from_json(to_json(planned.model, planned.program, planned.plan), "a test");
-  validate(again, planned.model, planned.program, "a test");
+  validate(again, planned.model, planned.program, engine::backends(), "a test");
   EXPECT_EQ(again.prompt, planned.plan.prompt);
   EXPECT_EQ(again.stages.size(), planned.plan.stages.size());
-  EXPECT_EQ(again.scratch.at(1).ring, planned.plan.scratch.at(1).ring);
+  EXPECT_EQ(again.scratch, planned.plan.scratch);
   const auto refused = [&](auto&& damage) {
     Plan damaged = again;
     damage(damaged);
-    EXPECT_THROW(validate(damaged, planned.model, planned.program, "a test"), Error);
+    EXPECT_THROW(validate(damaged, planned.model, planned.program, engine::backends(), "a test"), Error);
   };
   refused([](Plan& plan) { plan.prompt.groups.push_back(10000); });
   refused([](Plan& plan) { plan.prompt.groups.insert(plan.prompt.groups.begin(), 0); });  // the embedding

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "engine/backends.h"
 #include "plan/describe.h"
 #include "plan/machines.h"
 #include "plan/models.h"
@@ -42,8 +43,8 @@ class Notebook : public testing::Test {
 
 TEST_F(Notebook, all_layers_on_the_gpu_are_refused_with_the_numbers) {
   options_.gpu_layers = {GpuLayers::Kind::Count, 33};
-  const test::Refusal refusal =
-      test::refusal([&] { return make_plan(model_, program_, profile_, options_); }, ErrorCode::DoesNotFit);
+  const test::Refusal refusal = test::refusal(
+      [&] { return make_plan(model_, program_, profile_, options_, engine::backends()); }, ErrorCode::DoesNotFit);
   EXPECT_THAT(refusal.sentence, AllOf(HasSubstr("33 layers need 4.9"), HasSubstr("GPU 0 (RTX 3050 Ti Mobile)"),
                                       HasSubstr("weights 4.30 GiB"), HasSubstr("KV cache 512 MiB"),
                                       HasSubstr("3.50 GiB"), HasSubstr("headroom")));
@@ -52,21 +53,21 @@ TEST_F(Notebook, all_layers_on_the_gpu_are_refused_with_the_numbers) {
 
 TEST_F(Notebook, as_many_layers_as_fit_are_suggested_and_fit_and_one_more_does_not) {
   options_.gpu_layers = {GpuLayers::Kind::Count, 33};
-  const auto suggestions = suggest_fitting(model_, program_, profile_, options_);
+  const auto suggestions = suggest_fitting(model_, program_, profile_, options_, engine::backends());
   const auto fewer =
       std::ranges::find_if(suggestions, [](const Suggestion& one) { return one.how.starts_with("-ngl "); });
   ASSERT_NE(fewer, suggestions.end());
   const auto layers = static_cast<std::uint32_t>(std::stoul(fewer->how.substr(5)));
   options_.gpu_layers.count = layers;
-  const Attempt fits = try_plan(model_, program_, profile_, options_);
+  const Attempt fits = try_plan(model_, program_, profile_, options_, engine::backends());
   EXPECT_TRUE(fits.fits);
   EXPECT_EQ(fits.plan.prediction.generation_rate, fewer->prediction.generation_rate);
   options_.gpu_layers.count = layers + 1;
-  EXPECT_FALSE(try_plan(model_, program_, profile_, options_).fits);
+  EXPECT_FALSE(try_plan(model_, program_, profile_, options_, engine::backends()).fits);
 }
 
 TEST_F(Notebook, left_to_itself_it_puts_about_twenty_layers_on_the_gpu) {
-  const Attempt attempt = try_plan(model_, program_, profile_, options_);
+  const Attempt attempt = try_plan(model_, program_, profile_, options_, engine::backends());
   ASSERT_TRUE(attempt.fits);
   const LayersOnGpu layers = layers_on_gpu(program_, attempt.plan);
   EXPECT_GE(layers.whole, 18U);
@@ -78,8 +79,8 @@ TEST_F(Notebook, left_to_itself_it_puts_about_twenty_layers_on_the_gpu) {
 }
 
 TEST_F(Notebook, smaller_formats_are_suggested_with_their_speeds) {
-  const Attempt attempt = try_plan(model_, program_, profile_, options_);
-  const auto faster = suggest_faster(model_, program_, profile_, options_, attempt.plan);
+  const Attempt attempt = try_plan(model_, program_, profile_, options_, engine::backends());
+  const auto faster = suggest_faster(model_, program_, profile_, options_, engine::backends(), attempt.plan);
   const Suggestion* q4_0 = find(faster, "Q4_0 of this model, 4.3");
   const Suggestion* q2_k = find(faster, "Q2_K of this model, 2.9");
   ASSERT_NE(q4_0, nullptr);
@@ -109,7 +110,7 @@ TEST_F(LargeModel, is_64_gb) {
 }
 
 TEST_F(LargeModel, runs_on_64_gb_and_a_full_card_at_the_speed_such_machines_have) {
-  const Attempt attempt = try_plan(model_, program_, machine("64GB"), {});
+  const Attempt attempt = try_plan(model_, program_, machine("64GB"), {}, engine::backends());
   ASSERT_TRUE(attempt.fits);
   EXPECT_TRUE(attempt.plan.stream.empty());
   const Bytes layer = 64 * kGiB / 80;
@@ -123,10 +124,10 @@ TEST_F(LargeModel, with_32_gb_is_refused_without_the_disk_and_smaller_formats_ar
   Options options;
   options.disk = false;
   const hardware::Profile profile = machine("32GB");
-  const test::Refusal refusal =
-      test::refusal([&] { return make_plan(model_, program_, profile, options); }, ErrorCode::DoesNotFit);
+  const test::Refusal refusal = test::refusal(
+      [&] { return make_plan(model_, program_, profile, options, engine::backends()); }, ErrorCode::DoesNotFit);
   EXPECT_THAT(refusal.sentence, AllOf(HasSubstr("of RAM"), HasSubstr("weights")));
-  const auto suggestions = suggest_fitting(model_, program_, profile, options);
+  const auto suggestions = suggest_fitting(model_, program_, profile, options, engine::backends());
   for (const char* format : {"Q3_K_M of this model, 3", "Q2_K of this model, 2"}) {
     const Suggestion* found = find(suggestions, format);
     ASSERT_NE(found, nullptr) << format;
@@ -143,7 +144,7 @@ TEST_F(LargeModel, with_32_gb_is_planned_with_the_disk) {
   for (const std::optional<bool> disk : {std::optional(true), std::optional<bool>()}) {
     Options options;
     options.disk = disk;
-    const Attempt attempt = try_plan(model_, program_, machine("32GB"), options);
+    const Attempt attempt = try_plan(model_, program_, machine("32GB"), options, engine::backends());
     ASSERT_TRUE(attempt.fits);
     EXPECT_GT(streamed_bytes(attempt.plan), 20 * kGiB);
     EXPECT_LT(streamed_bytes(attempt.plan), 32 * kGiB) << "what RAM and the card hold is not read again";
@@ -159,14 +160,14 @@ TEST(Suggestions, the_ram_that_is_named_suffices) {
   Options options;
   options.ram_budget = 300 * kMiB;
   options.disk = false;
-  const auto suggestions = suggest_fitting(model, program, profile, options);
+  const auto suggestions = suggest_fitting(model, program, profile, options, engine::backends());
   const auto more =
       std::ranges::find_if(suggestions, [](const Suggestion& one) { return one.how.starts_with("--ram "); });
   ASSERT_NE(more, suggestions.end());
   options.ram_budget = parse_bytes(more->how.substr(6), "--ram");
-  EXPECT_TRUE(try_plan(model, program, profile, options).fits);
+  EXPECT_TRUE(try_plan(model, program, profile, options, engine::backends()).fits);
   options.ram_budget = *options.ram_budget - kMiB;
-  EXPECT_FALSE(try_plan(model, program, profile, options).fits);
+  EXPECT_FALSE(try_plan(model, program, profile, options, engine::backends()).fits);
 }
 
 TEST(Suggestions, more_ram_than_the_machine_has_is_no_flag) {
@@ -174,7 +175,7 @@ TEST(Suggestions, more_ram_than_the_machine_has_is_no_flag) {
   const model::Program program = model::build_program(model);
   Options options;
   options.disk = false;
-  const auto suggestions = suggest_fitting(model, program, test::machine(4 * kGiB), options);
+  const auto suggestions = suggest_fitting(model, program, test::machine(4 * kGiB), options, engine::backends());
   const auto more = std::ranges::find_if(
       suggestions, [](const Suggestion& one) { return one.what.find("of RAM") != std::string::npos; });
   ASSERT_NE(more, suggestions.end());
@@ -184,7 +185,7 @@ TEST(Suggestions, more_ram_than_the_machine_has_is_no_flag) {
 TEST(Refusals, what_is_free_now_must_hold_the_plan) {
   const gguf::Model model = test::make_model(test::tiny(), test::all_of(TensorType::F16));
   const model::Program program = model::build_program(model);
-  const Attempt attempt = try_plan(model, program, test::machine(16 * kGiB), {});
+  const Attempt attempt = try_plan(model, program, test::machine(16 * kGiB), {}, engine::backends());
   hardware::Profile busy = test::machine(16 * kGiB);
   EXPECT_NO_THROW(require_available(attempt.plan, busy));
   busy.ram.available = tier_total(attempt.plan, kCpu) - Bytes(1);
@@ -194,7 +195,7 @@ TEST(Refusals, what_is_free_now_must_hold_the_plan) {
 TEST(Refusals, a_process_that_holds_more_than_was_planned_is_an_error) {
   const gguf::Model model = test::make_model(test::tiny(), test::all_of(TensorType::F16));
   const model::Program program = model::build_program(model);
-  const Plan plan = make_plan(model, program, test::machine(16 * kGiB), {});
+  const Plan plan = make_plan(model, program, test::machine(16 * kGiB), {}, engine::backends());
   const Bytes planned = tier_total(plan, kCpu);
   EXPECT_NO_THROW(require_held(plan, {planned}));
   EXPECT_THROW(require_held(plan, {planned + Bytes(1)}), Error);
@@ -214,7 +215,7 @@ struct OnSoftware {
     options.gpu_layers.kind = GpuLayers::Kind::All;
     options.ram_budget = kGiB;
     const gguf::Model model = test::make_model(test::tiny(), test::all_of(TensorType::F16));
-    plan = make_plan(model, model::build_program(model), profile, options);
+    plan = make_plan(model, model::build_program(model), profile, options, engine::backends());
   }
   Plan plan;
 };
@@ -247,11 +248,11 @@ TEST(Refusals, a_driver_nobody_measured_is_named) {
   hardware::Profile profile = test::machine(16 * kGiB, {"RTX 3060"});
   Options options;
   options.gpu_layers.kind = GpuLayers::Kind::All;
-  EXPECT_THAT(why_not_verified(make_plan(model, program, profile, options)),
+  EXPECT_THAT(why_not_verified(make_plan(model, program, profile, options, engine::backends())),
               HasSubstr("what the driver of RTX 3060 takes (`loadline devices"));
   profile.gpus[0].context_measured = true;
-  EXPECT_EQ(why_not_verified(make_plan(model, program, profile, options)), "");
-  EXPECT_EQ(why_not_verified(make_plan(model, program, test::machine(16 * kGiB), {})), "");
+  EXPECT_EQ(why_not_verified(make_plan(model, program, profile, options, engine::backends())), "");
+  EXPECT_EQ(why_not_verified(make_plan(model, program, test::machine(16 * kGiB), {}, engine::backends())), "");
 }
 
 }  // namespace

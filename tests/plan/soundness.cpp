@@ -6,10 +6,11 @@
 #include <map>
 #include <vector>
 
+#include "engine/backends.h"
 #include "plan/json.h"
 #include "plan/layout.h"
+#include "plan/needs_table.h"
 #include "plan/planner.h"
-#include "plan/scratch.h"
 #include "plan/validate.h"
 
 namespace loadline::test {
@@ -105,10 +106,11 @@ void expect_sound(const PlanCase& given, const Plan& plan) {
   expect_sums(plan);
   expect_apart(plan);
   expect_places(given, plan);
-  EXPECT_TRUE(try_plan(given.model, given.program, given.profile, given.options).plan == plan) << "not deterministic";
+  EXPECT_TRUE(try_plan(given.model, given.program, given.profile, given.options, engine::backends()).plan == plan)
+      << "not deterministic";
   const std::string text = to_json(given.model, given.program, plan);
   Plan read = plan_from_json(text, "a test");
-  EXPECT_NO_THROW(validate(read, given.model, given.program, "a test"));
+  EXPECT_NO_THROW(validate(read, given.model, given.program, engine::backends(), "a test"));
   EXPECT_TRUE(read == plan) << "what is read is not what was written";
   EXPECT_EQ(to_json(given.model, given.program, read), text);
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "engine/backends.h"
 #include "plan/machines.h"
 #include "plan/models.h"
 #include "plan/planner.h"
@@ -21,7 +22,7 @@ struct Planned {
   [[nodiscard]] Attempt attempt(Options options, double disk = 3e9) const {
     hardware::Profile profile = test::machine(16 * kGiB);
     profile.disk.read_bandwidth = disk;
-    return try_plan(model, program, profile, options);
+    return try_plan(model, program, profile, options, engine::backends());
   }
 };
 

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
+#include "engine/backends.h"
 #include "plan/budgets.h"
 #include "plan/costs.h"
 #include "plan/layout.h"
@@ -34,7 +35,7 @@ TEST(Table, every_plan_is_exact_within_its_budgets_repeatable_and_written_as_it_
                                  machine.cards.size(), cell.context));
         const hardware::Profile profile = test::machine(machine.ram, machine.cards);
         const Options options = options_of(cell);
-        const Attempt attempt = try_plan(model.model, model.program, profile, options);
+        const Attempt attempt = try_plan(model.model, model.program, profile, options, engine::backends());
         if (!attempt.fits) continue;
         ++fitting;
         test::expect_sound({model.model, model.program, profile, options}, attempt.plan);
@@ -48,7 +49,7 @@ TEST(Table, every_plan_is_exact_within_its_budgets_repeatable_and_written_as_it_
 }
 
 double rate(const NamedModel& model, const hardware::Profile& profile, const Options& options) {
-  const Attempt attempt = try_plan(model.model, model.program, profile, options);
+  const Attempt attempt = try_plan(model.model, model.program, profile, options, engine::backends());
   return attempt.fits ? attempt.plan.prediction.generation_rate : 0;
 }
 
@@ -160,14 +161,15 @@ TEST(Table, automatic_placement_is_the_fastest_of_all_placements_of_a_small_mode
   for (std::uint64_t mib = 130; mib <= 420; mib += 7) {
     Options options = for_generation();
     options.gpu_budget = Bytes(mib << 20);
-    const Plan automatic = make_plan(model.model, model.program, profile, options);
-    const CostModel costs(model.model, model.program, automatic.shape, make_rates(profile, automatic.shape));
+    const Plan automatic = make_plan(model.model, model.program, profile, options, engine::backends());
+    const NeedsTable needs(model.model, model.program, automatic.shape, engine::backends(), 2);
+    const CostModel costs(model.model, model.program, automatic.shape,
+                          make_rates(profile, automatic.shape, engine::backends()));
     double best = 0;
     Placement placement = placement_of(model.model, automatic);
     for (std::uint32_t on_gpu = 0; on_gpu < 1U << groups; on_gpu += 2) {  // the embedding stays in RAM
       for (std::size_t g = 0; g < groups; ++g) placement.groups[g].device = on_gpu >> g & 1U;
-      const Plan plan =
-          lay_out(model.model, model.program, automatic.tiers, context_overheads(profile), automatic.shape, placement);
+      const Plan plan = lay_out(needs, automatic.tiers, context_overheads(profile), placement);
       if (tier_total(plan, 1) > plan.tiers[1].budget) continue;
       best = std::max(best, predict(model.model, plan, costs).generation_rate);
     }
@@ -183,16 +185,17 @@ TEST(Table, a_gpu_is_filled_to_the_last_group_that_pays) {
     for (std::uint64_t mib = 700; mib <= 8000; mib = mib * 7 / 5) {
       Options options = for_generation();
       options.gpu_budget = Bytes(mib << 20);
-      const Attempt attempt = try_plan(model->model, model->program, profile, options);
+      const Attempt attempt = try_plan(model->model, model->program, profile, options, engine::backends());
       ASSERT_TRUE(attempt.fits);
       const Plan& plan = attempt.plan;
-      const CostModel costs(model->model, model->program, plan.shape, make_rates(profile, plan.shape));
+      const NeedsTable needs(model->model, model->program, plan.shape, engine::backends(), 2);
+      const CostModel costs(model->model, model->program, plan.shape,
+                            make_rates(profile, plan.shape, engine::backends()));
       for (std::size_t g = 1; g < plan.groups.size(); ++g) {
         if (plan.groups[g].device != kCpu) continue;
         Placement placement = placement_of(model->model, plan);
         placement.groups[g].device = 1;
-        const Plan more =
-            lay_out(model->model, model->program, plan.tiers, context_overheads(profile), plan.shape, placement);
+        const Plan more = lay_out(needs, plan.tiers, context_overheads(profile), placement);
         if (tier_total(more, 1) > plan.tiers[1].budget) {
           ++full;
           continue;
@@ -212,7 +215,8 @@ TEST(Table, a_budget_in_gib_is_never_exceeded) {
       for (const test::Cell& cell : kCells) {
         Options options = options_of(cell);
         options.gpu_budget = budget;
-        const Attempt attempt = try_plan(model.model, model.program, test::machine(64 * kGiB, {card, card}), options);
+        const Attempt attempt =
+            try_plan(model.model, model.program, test::machine(64 * kGiB, {card, card}), options, engine::backends());
         if (!attempt.fits) continue;
         EXPECT_LE(tier_total(attempt.plan, 1), budget) << model.name << " on " << card;
         EXPECT_LE(tier_total(attempt.plan, 2), budget) << model.name << " on " << card;
@@ -231,14 +235,14 @@ TEST(Table, the_largest_context_fits_and_a_page_more_does_not) {
   options.largest_context = true;
   options.ram_budget = 5400 * kMiB;
   options.disk = false;
-  const Attempt largest = try_plan(model.model, model.program, profile, options);
+  const Attempt largest = try_plan(model.model, model.program, profile, options, engine::backends());
   ASSERT_TRUE(largest.fits);
   EXPECT_LT(largest.plan.shape.context, model.program.config.trained_context);
   options.largest_context = false;
   options.context = largest.plan.shape.context;
-  EXPECT_TRUE(try_plan(model.model, model.program, profile, options).fits);
+  EXPECT_TRUE(try_plan(model.model, model.program, profile, options, engine::backends()).fits);
   options.context = largest.plan.shape.context + 32;
-  EXPECT_FALSE(try_plan(model.model, model.program, profile, options).fits);
+  EXPECT_FALSE(try_plan(model.model, model.program, profile, options, engine::backends()).fits);
 }
 
 }  // namespace

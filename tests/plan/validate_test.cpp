@@ -7,6 +7,7 @@
 
 #include <functional>
 
+#include "engine/backends.h"
 #include "plan/json.h"
 #include "plan/machines.h"
 #include "plan/models.h"
@@ -25,13 +26,13 @@ class PlanFile : public testing::Test {
   PlanFile() {
     Options options;
     options.gpu_budget = 200 * kMiB;
-    plan_ = make_plan(model_, program_, test::machine(8 * kGiB, {"RTX 3060"}), options);
+    plan_ = make_plan(model_, program_, test::machine(8 * kGiB, {"RTX 3060"}), options, engine::backends());
     file_ = json::parse(to_json(model_, program_, plan_));
   }
 
   [[nodiscard]] Plan read(const json& file) const {
     Plan plan = plan_from_json(file.dump(), "plan.json");
-    validate(plan, model_, program_, "plan.json");
+    validate(plan, model_, program_, engine::backends(), "plan.json");
     return plan;
   }
   [[nodiscard]] std::string refused(const std::function<void(json&)>& edit) const {
@@ -60,7 +61,7 @@ TEST_F(PlanFile, for_another_model_is_refused) {
   const model::Program program = model::build_program(other);
   Plan plan = plan_from_json(file_.dump(), "plan.json");
   EXPECT_THAT(test::refusal([&] {
-                validate(plan, other, program, "plan.json");
+                validate(plan, other, program, engine::backends(), "plan.json");
                 return 0;
               }).sentence,
               HasSubstr("plan.json was made for another model"));
@@ -126,7 +127,7 @@ TEST_F(PlanFile, that_is_no_plan_is_refused_naming_what_is_wrong) {
 TEST_F(PlanFile, that_would_read_over_what_is_computed_is_refused) {
   Options options;
   options.ram_budget = 600 * kMiB;
-  const Plan streamed = make_plan(model_, program_, test::machine(8 * kGiB), options);
+  const Plan streamed = make_plan(model_, program_, test::machine(8 * kGiB), options, engine::backends());
   ASSERT_GT(streamed.stream.size(), 3U);
   json file = json::parse(to_json(model_, program_, streamed));
   EXPECT_TRUE(read(file) == streamed);

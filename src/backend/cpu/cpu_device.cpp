@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/cpu/recipe.h"
 #include "base/error.h"
 #include "quant/kv_page.h"
 
@@ -13,7 +14,6 @@ namespace loadline::cpu {
 CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
                      const backend::StopFlag& stop)
     : model_(model), program_(program), plan_(plan), pool_(pool), kernels_(kernels()), shares_(pool.threads()) {
-  require_supported(program);
   arenas_.resize(plan.arenas.size());
   for (std::size_t i = 0; i < plan.arenas.size(); ++i) {
     const plan::Arena& arena = plan.arenas[i];
@@ -83,7 +83,7 @@ void CpuDevice::upload(plan::RegionIndex region, std::uint64_t first_row, std::u
   const gguf::TensorInfo& tensor = model_.tensors[static_cast<std::size_t>(r.tensor)];
   const std::uint64_t begin = r.offset.value + first_row * quant::size_of(tensor.type, tensor.columns()).value;
   if (!arenas_[r.arena].require(begin, begin + data.size())) throw no_memory();
-  if (r.layout == plan::Layout::Rows16) {
+  if (r.layout == kRows16) {
     repack_rows(tensor.type, tensor.columns(), tensor.rows(), first_row, rows, data.data(), address(region));
     return;
   }
@@ -145,7 +145,7 @@ void CpuDevice::read_tiles(const Rows& part, std::uint64_t first_tile, std::uint
   const std::uint64_t rows = std::min(end_tile * kTileRows, part.rows) - skipped;
   const Bytes row = quant::size_of(tensor.type, tensor.columns());
   std::byte* target = part.target + (row * skipped).value;
-  if (r.layout == plan::Layout::Rows16) {
+  if (r.layout == kRows16) {
     restore_rows(tensor.type, tensor.columns(), tensor.rows(), part.first_row + skipped, rows, address(part.region),
                  target);
   } else {

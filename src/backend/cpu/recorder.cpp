@@ -1,58 +1,34 @@
 #include "backend/cpu/recorder.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <optional>
 #include <utility>
 
-#include "base/error.h"
-#include "model/support.h"
-#include "plan/gpu_staging.h"
-#include "plan/workspace.h"
-#include "quant/attention_workspace.h"
+#include "backend/cpu/lower.h"
+#include "plan/needs_table.h"
 #include "quant/matrix_workspace.h"
 
 namespace loadline::cpu {
 namespace {
 
-using model::Op;
-using model::OpKind;
 using model::TensorIndex;
 using model::ValueId;
-namespace ops = model::ops;
-
-const model::Support kKnown[] = {
-    {OpKind::Embed, {}}, {OpKind::Norm, {"parts"}}, {OpKind::Linear, {"add", "bias"}}, {OpKind::GatedLinear, {}},
-    {OpKind::Rope, {}},  {OpKind::Attention, {}},   {OpKind::SelectOutputs, {}},
-};
 
 class Recorder {
  public:
   Recorder(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, const AddressOf& address)
-      : model_(model), program_(program), config_(program.config), plan_(plan), address_(address) {}
+      : model_(model), program_(program), plan_(plan), address_(address) {}
 
-  void record(const Op& op) {
-    switch (op.kind) {
-      case OpKind::Embed: return embed(op);
-      case OpKind::Norm: return norm(op);
-      case OpKind::Linear: return linear(op);
-      case OpKind::GatedLinear: return gated(op);
-      case OpKind::Rope: return pend(pending_rope_, op);
-      case OpKind::Attention: return attention(op);
-      case OpKind::SelectOutputs:
-        recording_.steps.emplace_back(SelectStep{value(op.inputs[0]), width(op.inputs[0])});
-        return;
-      default: misplaced(op);
+  void record(const Recipe& recipe) {
+    slots_.clear();
+    for (const recipe::Attention& attention : recipe.attentions) slots_.push_back(slot_of(attention));
+    for (const recipe::Step& step : recipe.steps) {
+      std::visit([&](const auto& one) { record(one); }, step);
     }
   }
 
   void gate(std::uint32_t group, bool acquire) { recording_.steps.emplace_back(GateStep{group, acquire}); }
 
   Recording finish() {
-    if (pending_norm_ != nullptr) misplaced(*pending_norm_);
-    if (pending_rope_ != nullptr) misplaced(*pending_rope_);
-    if (!head_norms_.empty()) misplaced(*head_norms_.front());
     recording_.queues = std::vector<WorkQueue>(recording_.steps.size());
     return std::move(recording_);
   }
@@ -75,191 +51,137 @@ class Recorder {
     return reinterpret_cast<float*>(address_(plan_.scratch[plan::kCpu].values[id]));
   }
   [[nodiscard]] std::uint64_t width(ValueId id) const { return program_.values[id].width; }
+  // Null where the plan has none.
+  [[nodiscard]] std::byte* own(Own buffer) const {
+    const plan::RegionIndex region = plan_.scratch[plan::kCpu].own[static_cast<std::size_t>(buffer)];
+    return region == plan::kNoRegion ? nullptr : address_(region);
+  }
+  [[nodiscard]] std::byte* activations(Bytes offset) const { return own(Own::Activations) + offset.value; }
 
-  // An operation that is known, but not between these neighbours.
-  [[noreturn]] void misplaced(const Op& op) const {
-    throw bad_input(fmt::format("models of the family \"{}\" cannot run on the CPU yet: nothing takes the result of {}",
-                                config_.architecture, model::name_of(op.kind)));
-  }
-  void pend(const Op*& pending, const Op& op) const {
-    if (pending != nullptr) misplaced(*pending);
-    pending = &op;
-  }
-
-  // Recorded with the product, or the attention, that follows.
-  void norm(const Op& op) {
-    if (op.as<ops::Norm>().parts == 1 && op.inputs[0] != op.outputs[0]) return pend(pending_norm_, op);
-    head_norms_.push_back(&op);
-  }
-  const ops::Norm* take_head_norm(ValueId value) {
-    const auto found = std::ranges::find_if(head_norms_, [&](const Op* op) { return op->outputs[0] == value; });
-    if (found == head_norms_.end()) return nullptr;
-    const ops::Norm& norm = (*found)->as<ops::Norm>();
-    head_norms_.erase(found);
-    return &norm;
-  }
-
-  void embed(const Op& op) {
-    const TensorIndex tensor = op.as<ops::Embed>().table;
+  void record(const recipe::Embed& embed) {
+    const gguf::TensorInfo& t = info(embed.table);
     if (plan_.embedding_rows != plan::kNoRegion) {
-      const gguf::TensorInfo& t = info(tensor);
       recording_.reader = std::make_unique<storage::FileReader>(model_.files);
       recording_.steps.emplace_back(EmbedFromDiskStep{recording_.reader.get(), t.file, t.offset, t.type, t.columns(),
-                                                      address_(plan_.embedding_rows), value(op.outputs[0])});
+                                                      address_(plan_.embedding_rows), value(embed.out)});
       return;
     }
-    const plan::RegionIndex own = plan_.embedding_copy;
-    const plan::RegionIndex region = own != plan::kNoRegion ? own : plan_.weights[static_cast<std::size_t>(tensor)];
-    const gguf::TensorInfo& t = info(tensor);
+    const plan::RegionIndex copy = plan_.embedding_copy;
+    const plan::RegionIndex region =
+        copy != plan::kNoRegion ? copy : plan_.weights[static_cast<std::size_t>(embed.table)];
     const Matrix table{t.type, address_(region), t.rows(), t.columns()};
-    recording_.steps.emplace_back(
-        EmbedStep{table, plan_.regions[region].layout == plan::Layout::Rows16, value(op.outputs[0])});
+    recording_.steps.emplace_back(EmbedStep{table, plan_.regions[region].layout == kRows16, value(embed.out)});
   }
 
-  // The step that makes `op`'s input ready for its products, taking along a norm or the end of attention.
-  void prepare(const Op& op) {
-    const plan::LinearWorkspace workspace = plan::linear_workspace(op, model_, plan_.shape);
+  void record(const recipe::Select& select) {
+    recording_.steps.emplace_back(SelectStep{value(select.x), width(select.x)});
+  }
+
+  void record(const recipe::Prepare& prepare) {
     PrepareStep step;
-    step.x = value(op.inputs[0]);
-    step.width = width(op.inputs[0]);
-    step.after_select = op.after_select;
-    if (pending_norm_ != nullptr) {
-      if (pending_norm_->outputs[0] != op.inputs[0]) misplaced(*pending_norm_);
-      const auto& norm = pending_norm_->as<ops::Norm>();
-      step.x = value(pending_norm_->inputs[0]);
-      step.norm_weight = vector(norm.weight);
-      step.normed = value(pending_norm_->outputs[0]);
-      step.epsilon = norm.epsilon;
-      pending_norm_ = nullptr;
-    } else if (pending_merge_ != nullptr) {
-      step.merge = pending_merge_;
-      pending_merge_ = nullptr;
+    step.x = value(prepare.x);
+    step.width = width(prepare.x);
+    step.after_select = prepare.after_select;
+    if (prepare.norm != model::kNoTensor) {
+      step.norm_weight = vector(prepare.norm);
+      step.normed = value(prepare.normed);
+      step.epsilon = prepare.epsilon;
     }
-    std::byte* base = address_(plan_.scratch[plan::kCpu].activations);
-    for (const quant::ActivationKind kind : {quant::ActivationKind::Int8, quant::ActivationKind::Float32}) {
-      const std::optional<Bytes> offset = workspace.offset(kind);
-      if (!offset) continue;
-      std::byte* target = base + offset->value;
-      prepared_[static_cast<std::size_t>(kind)] = target;
-      step.targets[step.target_count++] = {kind, target};
+    if (prepare.merge) step.merge = slots_[*prepare.merge];
+    for (std::size_t kind = 0; kind < prepare.targets.size(); ++kind) {
+      if (!prepare.targets[kind]) continue;
+      step.targets[step.target_count++] = {static_cast<quant::ActivationKind>(kind),
+                                           activations(*prepare.targets[kind])};
     }
-    step.tiles = workspace.products.has_value();
-    workspaces_ = step.tiles ? base + workspace.products->value : nullptr;
+    step.tiles = prepare.workspaces.has_value();
     recording_.steps.emplace_back(step);
   }
-  // Those of the product whose input was prepared last.
+
+  // Of the matrix unit.
   template <class Product>
-  void give_workspaces(Product& step) const {
-    step.workspaces = workspaces_;
+  void give_workspaces(const std::optional<Bytes>& workspaces, Product& step) const {
+    step.workspaces = workspaces ? activations(*workspaces) : nullptr;
     step.workspace_bytes = quant::matrix_workspace(step.after_select ? plan_.shape.outputs : plan_.shape.batch).value;
   }
-  [[nodiscard]] const std::byte* prepared(TensorIndex tensor) const {
-    return prepared_[static_cast<std::size_t>(quant::activation_kind(info(tensor).type))];
-  }
 
-  void linear(const Op& op) {
-    prepare(op);
+  void record(const recipe::Linear& linear) {
     LinearStep step;
-    step.after_select = op.after_select;
-    const auto& attributes = op.as<ops::Linear>();
-    if (attributes.parts.size() > step.parts.size()) misplaced(op);
-    for (std::size_t i = 0; i < attributes.parts.size(); ++i) {
+    step.after_select = linear.after_select;
+    for (const recipe::Product& product : linear.products) {
       MatmulTask& part = step.parts[step.part_count++];
-      part.weights = matrix(attributes.parts[i].tensor);
-      part.activations = prepared(attributes.parts[i].tensor);
-      part.out = value(op.outputs[i]);
-      part.out_stride = width(op.outputs[i]);
-      part.bias = vector(attributes.parts[i].bias);
-      part.accumulate = attributes.add;
+      part.weights = matrix(product.weights);
+      part.activations = activations(product.activations);
+      part.out = value(product.out);
+      part.out_stride = width(product.out);
+      part.bias = vector(product.bias);
+      part.accumulate = linear.accumulate;
     }
-    give_workspaces(step);
+    give_workspaces(linear.workspaces, step);
     recording_.steps.emplace_back(step);
   }
 
-  void gated(const Op& op) {
-    prepare(op);
+  void record(const recipe::Gated& gated) {
     GatedStep step;
-    step.after_select = op.after_select;
-    const auto& [gate, up] = op.as<ops::GatedLinear>().parts;
-    step.task.gate = matrix(gate.tensor);
-    step.task.up = matrix(up.tensor);
-    step.task.gate_activations = prepared(gate.tensor);
-    step.task.up_activations = prepared(up.tensor);
-    step.task.out = value(op.outputs[0]);
-    step.task.out_stride = width(op.outputs[0]);
-    give_workspaces(step);
-    recording_.steps.emplace_back(step);
-    step.second = true;
+    step.second = gated.second;
+    step.after_select = gated.after_select;
+    step.task.gate = matrix(gated.gate.weights);
+    step.task.up = matrix(gated.up.weights);
+    step.task.gate_activations = activations(gated.gate.activations);
+    step.task.up_activations = activations(gated.up.activations);
+    step.task.out = value(gated.gate.out);
+    step.task.out_stride = width(gated.gate.out);
+    give_workspaces(gated.workspaces, step);
     recording_.steps.emplace_back(step);
   }
 
-  void attention(const Op& op) {
-    const auto& attributes = op.as<ops::Attention>();
+  void record(const recipe::Heads& heads) { recording_.steps.emplace_back(HeadsStep{*slots_[heads.attention]}); }
+  void record(const recipe::Attend& attend) { recording_.steps.emplace_back(AttentionStep{*slots_[attend.attention]}); }
+
+  const AttentionSlot* slot_of(const recipe::Attention& attention) {
+    const model::ops::Attention& attributes = attention.attributes;
     const plan::KvRegions& regions = plan_.kv[attributes.cache];
     auto slot = std::make_unique<AttentionSlot>();
     slot->kv = {plan_.shape.k_type,  plan_.shape.v_type,    address_(regions.k),  address_(regions.v),
                 attributes.kv_heads, attributes.head_dim_k, attributes.head_dim_v};
-    slot->q = value(op.inputs[0]);
-    slot->k = value(op.inputs[1]);
-    slot->v = value(op.inputs[2]);
-    slot->out = value(op.outputs[0]);
-    const ops::Norm* q_norm = take_head_norm(op.inputs[0]);
-    const ops::Norm* k_norm = take_head_norm(op.inputs[1]);
-    const bool even = q_norm == nullptr || (k_norm != nullptr && q_norm->part == attributes.head_dim_k &&
-                                            k_norm->part == q_norm->part && k_norm->epsilon == q_norm->epsilon);
-    if ((q_norm == nullptr) != (k_norm == nullptr) || !even) misplaced(op);
-    slot->q_norm = q_norm == nullptr ? nullptr : vector(q_norm->weight);
-    slot->k_norm = k_norm == nullptr ? nullptr : vector(k_norm->weight);
+    slot->q = value(attention.q);
+    slot->k = value(attention.k);
+    slot->v = value(attention.v);
+    slot->out = value(attention.out);
+    slot->q_norm = vector(attention.q_norm);
+    slot->k_norm = vector(attention.k_norm);
     slot->heads = attributes.heads;
     slot->scale = attributes.scale;
-    slot->epsilon = q_norm == nullptr ? 0.0F : q_norm->epsilon;
-    if (pending_rope_ == nullptr || pending_rope_->inputs != std::vector{op.inputs[0], op.inputs[1]}) misplaced(op);
-    const model::RopeConfig& rope = program_.ropes[pending_rope_->as<ops::Rope>().table].config;
-    pending_rope_ = nullptr;
-    slot->rotary = rope.dimensions;
-    slot->neox = rope.neox;
-    const plan::RegionIndex workspace = plan_.scratch[plan::kCpu].attention;
-    slot->workspace = workspace == plan::kNoRegion ? nullptr : address_(workspace);
-    recording_.steps.emplace_back(HeadsStep{*slot});
-    recording_.steps.emplace_back(AttentionStep{*slot});
-    pending_merge_ = slot.get();
+    slot->epsilon = attention.epsilon;
+    slot->rotary = 0;
+    slot->neox = false;
+    if (attention.rope) {
+      const model::RopeConfig& rope = program_.ropes[*attention.rope].config;
+      slot->rotary = rope.dimensions;
+      slot->neox = rope.neox;
+    }
+    slot->workspace = own(Own::Attention);
     recording_.slots.push_back(std::move(slot));
+    return recording_.slots.back().get();
   }
 
   const gguf::Model& model_;
   const model::Program& program_;
-  const model::ModelConfig& config_;
   const plan::Plan& plan_;
   const AddressOf& address_;
   Recording recording_;
-  const Op* pending_norm_ = nullptr;                            // recorded with the product that follows
-  const AttentionSlot* pending_merge_ = nullptr;                // likewise
-  const Op* pending_rope_ = nullptr;                            // recorded with the attention that follows
-  std::vector<const Op*> head_norms_;                           // likewise, of q and k
-  std::array<std::byte*, quant::kActivationKinds> prepared_{};  // per ActivationKind, of the current product
-  std::byte* workspaces_ = nullptr;                             // likewise
+  std::vector<const AttentionSlot*> slots_;  // of the recipe's attentions
 };
 
 }  // namespace
 
-void require_supported(const model::Program& program) {
-  model::require_supported(program, kKnown, "the CPU");
-  model::require_uniform(program, "the CPU");
-}
-
-// A stage that ends with an attention leaves its product to another device, in passes of many tokens only: those have
-// no partial results, which the product's preparation would put together.
-static_assert(plan::kFewRows >= quant::kSplitTokens);
-
 Recording record_stage(const gguf::Model& model, const model::Program& program, const plan::Plan& plan,
                        const plan::Stage& stage, const AddressOf& address) {
   Recorder recorder(model, program, plan, address);
-  const std::uint32_t end = stage.first_group + stage.group_count;
-  for (std::uint32_t group = stage.first_group; group < end; ++group) {
-    const bool streamed = plan.groups[group].streamed;
-    if (streamed) recorder.gate(group, true);
-    for (const Op& op : plan::stage_ops(program, stage, group)) recorder.record(op);
-    if (streamed) recorder.gate(group, false);
+  for (const plan::Part& part : plan::parts_of(stage)) {
+    const bool streamed = plan.groups[part.group].streamed;
+    if (streamed) recorder.gate(part.group, true);
+    recorder.record(lower({model, program, plan.shape}, part));
+    if (streamed) recorder.gate(part.group, false);
   }
   return recorder.finish();
 }

@@ -21,9 +21,6 @@ struct Recording {
   std::unique_ptr<storage::FileReader> reader;        // of an embedding that stays on disk, else null
 };
 
-// Throws Error(BadInput) that names what of the program the CPU cannot compute, if there is anything.
-void require_supported(const model::Program& program);
-
 using AddressOf = std::function<std::byte*(plan::RegionIndex)>;
 
 Recording record_stage(const gguf::Model& model, const model::Program& program, const plan::Plan& plan,

@@ -8,12 +8,12 @@
 #include "backend/vulkan/arguments.h"
 #include "backend/vulkan/commands.h"
 #include "backend/vulkan/pipelines.h"
-#include "plan/gpu_staging.h"
+#include "backend/vulkan/staging.h"
 
 namespace loadline::vulkan {
 
 // Passes of up to this many rows multiply with matvec.comp, larger ones with matmul.comp.
-inline constexpr std::uint32_t kMostVectorRows = plan::kFewRows;
+inline constexpr std::uint32_t kMostVectorRows = kFewRows;
 
 // Whether matrix units multiply this format: float16 does not hold what a wider format holds.
 bool suits_matrix_units(quant::TensorType format);

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "backend/vulkan/slices.h"
+#include "backend/vulkan/staging.h"
 #include "base/error.h"
 #include "model/support.h"
-#include "plan/prompt_stream.h"
+#include "plan/crossing.h"
 
 namespace loadline::vulkan {
 namespace {
@@ -49,9 +51,10 @@ class Recorder {
         config_(source.program.config),
         shape_(attention_shape(source.program, source.plan.shape)),
         scratch_(source.plan.scratch[source.device]),
-        table_(plan::pass_table(source.plan.shape)),
-        staging_(plan::host_staging(source.program, source.plan, source.device)),
-        table_address_(source.place(scratch_.staging).address),
+        table_(pass_table(source.plan.shape)),
+        staging_(
+            host_staging({source.model, source.program, source.plan.shape}, device_task(source.plan, source.device))),
+        table_address_(source.place(region_of(scratch_, Staging::Table)).address),
         most_(most),
         limit_(work_limit(context)) {
     open_list();
@@ -139,8 +142,8 @@ class Recorder {
 
   // Where a value lies on its way from or to another device.
   [[nodiscard]] Place staged(ValueId id) const {
-    return moved(source_.place(scratch_.host_staging),
-                 staging_.crossing + plan::staged_offset(source_.program, source_.plan.shape, id));
+    return moved(source_.place(region_of(scratch_, Staging::Host)),
+                 staging_.crossing + staged_offset(source_.program, source_.plan.shape, id));
   }
   [[nodiscard]] Bytes crossing_bytes(ValueId id, bool after_select) const {
     return Bytes(std::uint64_t{rows(after_select)} * width(id) * sizeof(float));
@@ -153,7 +156,7 @@ class Recorder {
   void prepare(const Op& op, ProductArguments& arguments);
   void product(const ProductArguments& arguments, quant::TensorType format, std::uint32_t most, bool beside);
   void attention(const Op& op);
-  void bring(const plan::WeightSlice& slice);
+  void bring(const WeightSlice& slice);
 
   Context& context_;
   Operations operations_;
@@ -161,14 +164,14 @@ class Recorder {
   const model::ModelConfig& config_;
   AttentionShape shape_;
   const plan::DeviceScratch& scratch_;
-  plan::PassTable table_;
-  plan::HostStaging staging_;
+  PassTable table_;
+  HostStaging staging_;
   Address table_address_;
   std::uint32_t most_;
   WorkLimit limit_;
   std::uint64_t work_ = 0;  // of the list that is open
   StageRecording recording_;
-  const plan::WeightSlice* slice_ = nullptr;              // in the ring, where a group's weights pass through it
+  const WeightSlice* slice_ = nullptr;                    // in the ring, where a group's weights pass through it
   std::vector<std::pair<TensorIndex, Address>> passing_;  // its tensors: where their row 0 would lie
   const Op* pending_norm_ = nullptr;                      // recorded with the product that follows
   const Op* pending_rope_ = nullptr;                      // recorded with the attention that follows
@@ -177,13 +180,13 @@ class Recorder {
 
 // The parameters of the pass, and the hidden state that came from another device, from host memory to the device.
 void Recorder::begin_stage(const plan::Stage& stage) {
-  const Place base = source_.place(scratch_.host_staging);
+  const Place base = source_.place(region_of(scratch_, Staging::Host));
   CommandList& list = step(0);
-  list.copy(moved(base, staging_.table), source_.place(scratch_.staging), table_.total);
-  if (scratch_.rope != plan::kNoRegion) {
+  list.copy(moved(base, staging_.table), source_.place(region_of(scratch_, Staging::Table)), table_.total);
+  if (region_of(scratch_, Own::Rope) != plan::kNoRegion) {
     const std::uint64_t half = std::uint64_t{source_.plan.shape.batch} * (shape_.rotary / 2) * sizeof(float);
     const Bytes used(std::uint64_t{most_} * (shape_.rotary / 2) * sizeof(float));
-    const Place rope = source_.place(scratch_.rope);
+    const Place rope = source_.place(region_of(scratch_, Own::Rope));
     list.copy(moved(base, staging_.angles), rope, used);
     list.copy(moved(base, staging_.angles + Bytes(half)), moved(rope, Bytes(half)), used);
   }
@@ -201,7 +204,7 @@ void Recorder::end_stage(const plan::Stage& stage) {
   if (pending_rope_ != nullptr) misplaced(*pending_rope_);
   if (!head_norms_.empty()) misplaced(*head_norms_.front());
   const std::uint32_t end = stage.first_group + stage.group_count;
-  const Place base = source_.place(scratch_.host_staging);
+  const Place base = source_.place(region_of(scratch_, Staging::Host));
   CommandList& list = step(0);
   if (end == source_.plan.groups.size() && stage.end_op == plan::kAllOps) {
     const ValueId logits = source_.program.logits;
@@ -221,12 +224,13 @@ void Recorder::end_stage(const plan::Stage& stage) {
 
 // The list that copies a slice into its slot, between the list that is open and the one that follows. It has no
 // barrier: the slot's last user is done, since the list that is open began with one, and the next begins with one too.
-void Recorder::bring(const plan::WeightSlice& slice) {
+void Recorder::bring(const WeightSlice& slice) {
   list().end();
   const std::size_t number = recording_.slices.size();
-  const Bytes slot(source_.plan.regions[scratch_.ring].size.value / plan::kRingSlots * (number % plan::kRingSlots));
-  const Place from = moved(source_.place(scratch_.host_staging), staging_.slots + slot);
-  const Place to = moved(source_.place(scratch_.ring), slot);
+  const Bytes slot(source_.plan.regions[region_of(scratch_, Staging::Ring)].size.value / kRingSlots *
+                   (number % kRingSlots));
+  const Place from = moved(source_.place(region_of(scratch_, Staging::Host)), staging_.slots + slot);
+  const Place to = moved(source_.place(region_of(scratch_, Staging::Ring)), slot);
   open_list();
   recording_.lists.back().slice = number;
   list().copy(from, to, slice.bytes);
@@ -236,7 +240,7 @@ void Recorder::bring(const plan::WeightSlice& slice) {
   slice_ = &slice;
   passing_.clear();
   std::vector<backend::WeightSource::Rows>& fill = recording_.slices.emplace_back();
-  for (const plan::WeightSlice::Part& part : slice.parts) {
+  for (const WeightSlice::Part& part : slice.parts) {
     const gguf::TensorInfo& t = info(part.tensor);
     const Bytes skipped = quant::size_of(t.type, t.columns()) * part.first_row;
     passing_.emplace_back(part.tensor, to.address + part.offset.value - skipped.value);
@@ -247,10 +251,10 @@ void Recorder::bring(const plan::WeightSlice& slice) {
 
 // `ops`: those of the group that this stage runs.
 void Recorder::record_through(const model::Group& group, std::span<const Op> ops) {
-  const std::vector<plan::WeightSlice> slices = plan::weight_slices(source_.model, group, source_.plan.prompt.slice);
+  const std::vector<WeightSlice> slices = weight_slices(source_.model, group, source_.plan.prompt.slice);
   const auto first = static_cast<std::uint32_t>(ops.data() - group.ops.data());
   std::uint32_t next = first;  // operation
-  for (const plan::WeightSlice& slice : slices) {
+  for (const WeightSlice& slice : slices) {
     if (slice.op < first || slice.op >= first + ops.size()) continue;
     bring(slice);
     for (; next < slice.op; ++next) record(group.ops[next]);  // the norm before it, which came with its first slice
@@ -407,7 +411,7 @@ void Recorder::attention(const Op& op) {
   heads.k_norm = k_norm == nullptr ? 0 : tensor(k_norm->weight);
   heads.k_cache = region(cache.k);
   heads.v_cache = region(cache.v);
-  heads.angles = region(scratch_.rope);
+  heads.angles = region(region_of(scratch_, Own::Rope));
   heads.tokens = table(table_.tokens);
   heads.pages = table(table_.pages);
   heads.table = table_address_;
@@ -418,7 +422,7 @@ void Recorder::attention(const Op& op) {
   operations_.heads(step(0), shape_, heads, most_);
 
   const bool few = most_ <= kMostVectorRows;
-  const std::uint32_t splits = few ? plan::attention_splits(shape) : 1;
+  const std::uint32_t splits = few ? attention_splits(shape) : 1;
   const AttentionTile tile = operations_.attention_tile(shape_, most_);
   AttentionArguments arguments;
   arguments.q = heads.q;
@@ -428,7 +432,7 @@ void Recorder::attention(const Op& op) {
   arguments.tiles = table(table_.tiles);
   arguments.tokens = heads.tokens;
   arguments.pages = heads.pages;
-  arguments.workspace = splits > 1 ? region(scratch_.attention) : 0;
+  arguments.workspace = splits > 1 ? region(region_of(scratch_, Own::Attention)) : 0;
   arguments.table = table_address_;
   arguments.heads = attributes.heads;
   arguments.kv_heads = attributes.kv_heads;

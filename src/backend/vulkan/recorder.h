@@ -11,7 +11,6 @@
 #include "backend/vulkan/operations.h"
 #include "gguf/gguf.h"
 #include "model/program.h"
-#include "plan/gpu_staging.h"
 #include "plan/plan.h"
 
 namespace loadline::vulkan {

@@ -8,9 +8,9 @@
 #include <cstring>
 #include <set>
 
+#include "backend/vulkan/slices.h"
 #include "backend/vulkan/units_check.h"
 #include "base/error.h"
-#include "plan/prompt_stream.h"
 #include "quant/kv_page.h"
 
 namespace loadline::vulkan {
@@ -34,8 +34,8 @@ VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& progr
       program_(program),
       plan_(plan),
       index_(index),
-      staging_(plan::host_staging(program, plan, index)),
-      table_(plan::pass_table(plan.shape)),
+      staging_(host_staging({model, program, plan.shape}, device_task(plan, index))),
+      table_(pass_table(plan.shape)),
       context_(options),
       pipelines_(context_),
       timeline_(context_) {
@@ -133,7 +133,7 @@ void VulkanDevice::upload(plan::RegionIndex region, std::uint64_t first_row, std
 }
 
 void VulkanDevice::upload_part(UploadSlot& slot, const Place& target, std::span<const std::byte> data) {
-  Place source = place(plan_.scratch[index_].host_staging);
+  Place source = place(region_of(plan_.scratch[index_], Staging::Host));
   source.offset += slot.offset.value;
   std::memcpy(source.data + slot.offset.value, data.data(), data.size());
   slot.list.begin(false);
@@ -145,7 +145,7 @@ void VulkanDevice::upload_part(UploadSlot& slot, const Place& target, std::span<
 // Where the matrix units are wrong in one format, or the driver refuses their shader, they are used for none.
 void VulkanDevice::check_matrix_units() {
   if (!context_.matrix_units() || plan_.shape.batch <= kMostVectorRows) return;
-  const plan::RegionIndex staging = plan_.scratch[index_].host_staging;
+  const plan::RegionIndex staging = region_of(plan_.scratch[index_], Staging::Host);
   assert(plan_.regions[staging].size >= kUnitsCheckMemory);
   std::set<quant::TensorType> formats;
   for (const plan::Region& region : plan_.regions) {
@@ -196,9 +196,9 @@ void VulkanDevice::prepare() {
   context_.check_messages();
 }
 
-// The pass as the shaders see it (plan::PassTable), into host memory; the first list of a stage takes it to the device.
+// The pass as the shaders see it (PassTable), into host memory; the first list of a stage takes it to the device.
 void VulkanDevice::write_table(const PassClass& pass_class, const backend::Batch& batch) {
-  std::byte* host = place(plan_.scratch[index_].host_staging).data;
+  std::byte* host = place(region_of(plan_.scratch[index_], Staging::Host)).data;
   std::byte* base = host + staging_.table.value;
   const auto words = [&](Bytes offset) { return reinterpret_cast<std::uint32_t*>(base + offset.value); };
   std::uint32_t* tokens = words(table_.tokens);
@@ -248,7 +248,7 @@ bool VulkanDevice::run(std::uint32_t stage, const backend::Batch& batch, const b
 bool VulkanDevice::submit_all(const StageRecording& recording, const backend::StopFlag& stop) {
   std::uint64_t last = 0;
   std::uint64_t computing = 0;
-  std::array<std::uint64_t, plan::kRingSlots> copying{};
+  std::array<std::uint64_t, kRingSlots> copying{};
   const auto stopped = [&] { return stop.load(std::memory_order_relaxed); };
   for (const StageRecording::Entry& entry : recording.lists) {
     if (stopped()) break;
@@ -259,7 +259,7 @@ bool VulkanDevice::submit_all(const StageRecording& recording, const backend::St
       if (before != 0) timeline_.wait(before, kRunning);
       continue;
     }
-    std::uint64_t& slot = copying[entry.slice % plan::kRingSlots];
+    std::uint64_t& slot = copying[entry.slice % kRingSlots];
     if (slot != 0) timeline_.wait(slot, kRunning);
     source_->read(recording.slices[entry.slice]);
     if (stopped()) break;
@@ -279,16 +279,18 @@ Peaks VulkanDevice::measure() {
     size = arenas_[i].first_part();
   }
   // The table of the pass is written anew for each.
-  return measure_peaks(context_, pipelines_, timeline_, memory, size, place(plan_.scratch[index_].staging));
+  return measure_peaks(context_, pipelines_, timeline_, memory, size,
+                       place(region_of(plan_.scratch[index_], Staging::Table)));
 }
 
 float* VulkanDevice::crossing(model::ValueId value) {
-  const Bytes offset = staging_.crossing + plan::staged_offset(program_, plan_.shape, value);
-  return reinterpret_cast<float*>(place(plan_.scratch[index_].host_staging).data + offset.value);
+  const Bytes offset = staging_.crossing + staged_offset(program_, plan_.shape, value);
+  return reinterpret_cast<float*>(place(region_of(plan_.scratch[index_], Staging::Host)).data + offset.value);
 }
 
 const float* VulkanDevice::logits() {
-  return reinterpret_cast<const float*>(place(plan_.scratch[index_].host_staging).data + staging_.logits.value);
+  return reinterpret_cast<const float*>(place(region_of(plan_.scratch[index_], Staging::Host)).data +
+                                        staging_.logits.value);
 }
 
 Bytes VulkanDevice::allocated() const {

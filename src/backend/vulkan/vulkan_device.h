@@ -13,9 +13,9 @@
 #include "backend/vulkan/memory.h"
 #include "backend/vulkan/pipelines.h"
 #include "backend/vulkan/recorder.h"
+#include "backend/vulkan/staging.h"
 #include "gguf/gguf.h"
 #include "model/program.h"
-#include "plan/gpu_staging.h"
 #include "plan/plan.h"
 
 namespace loadline::vulkan {
@@ -77,8 +77,8 @@ class VulkanDevice final : public backend::Device {
   const plan::Plan& plan_;
   const plan::DeviceIndex index_;
   backend::WeightSource* source_ = nullptr;
-  const plan::HostStaging staging_;
-  const plan::PassTable table_;
+  const HostStaging staging_;
+  const PassTable table_;
   Context context_;
   std::vector<Arena> arenas_;  // per arena of the plan; empty where not ours
   Pipelines pipelines_;

@@ -10,6 +10,7 @@
 #include "backend/vulkan/gpu.h"
 #include "backend/vulkan/vulkan_device.h"
 #include "base/error.h"
+#include "engine/backends.h"
 #include "model/rope.h"
 #include "plan/layout.h"
 #include "plan/models.h"
@@ -46,7 +47,8 @@ struct Loaded {
     const std::vector<plan::Tier> tiers = {{plan::TierKind::Ram, "RAM", kGiB, kGiB, Bytes(0), kGiB},
                                            {plan::TierKind::Gpu, "GPU", kGiB, kGiB, Bytes(0), kGiB},
                                            {plan::TierKind::Disk, "disk", Bytes(0), Bytes(0), Bytes(0), Bytes(0)}};
-    plan = plan::lay_out(model, program, tiers, std::vector<plan::ContextOverhead>(3), plan_shape, placement);
+    const plan::NeedsTable needs(model, program, plan_shape, engine::backends(), 2);
+    plan = plan::lay_out(needs, tiers, std::vector<plan::ContextOverhead>(3), placement);
   }
 
   gguf::Model model;
@@ -210,15 +212,15 @@ TEST_F(Device, HoldsWhatIsPlannedUnderABudgetAndABudgetIsExact) {
       plan::Options wanted;
       wanted.context = context;
       wanted.gpu_layers = {plan::GpuLayers::Kind::All, 0};
-      const Bytes all = plan::tier_total(plan::make_plan(model, program, machine, wanted), kGpu);
+      const Bytes all = plan::tier_total(plan::make_plan(model, program, machine, wanted, engine::backends()), kGpu);
       wanted.gpu_budget = all - Bytes(1);
-      EXPECT_THROW(plan::make_plan(model, program, machine, wanted), Error);
+      EXPECT_THROW(plan::make_plan(model, program, machine, wanted, engine::backends()), Error);
       for (const Bytes budget : {all, all / 2, all / 8}) {
         wanted.gpu_budget = budget;
         if (budget < all) wanted.gpu_layers.kind = plan::GpuLayers::Kind::Auto;
-        const plan::Plan plan = plan::make_plan(model, program, machine, wanted);
+        const plan::Plan plan = plan::make_plan(model, program, machine, wanted, engine::backends());
         EXPECT_LE(plan::tier_total(plan, kGpu), budget);
-        if (plan.scratch[kGpu].host_staging == plan::kNoRegion) continue;  // nothing fits there
+        if (plan.scratch[kGpu].staging.empty()) continue;  // nothing fits there
         const VulkanDevice device(model, program, plan, kGpu, options());
         EXPECT_EQ(device.allocated(), planned_bytes(plan, kGpu)) << shape.name << ", " << to_string(budget);
       }
@@ -233,12 +235,13 @@ TEST_F(Device, RefusesWhatNoLongerFitsBesideTheContext) {
   Loaded setup(one_layer(), TensorType::Q8_0, shape_of(32, 1));
   std::vector<plan::ContextOverhead> overheads(3);
   overheads[kGpu] = {kPlanned, Bytes(0), true};
-  setup.plan = plan::lay_out(setup.model, setup.program, setup.plan.tiers, overheads, setup.plan.shape,
-                             plan::placement_of(setup.model, setup.plan));
+  const plan::Shape shape = setup.plan.shape;
+  const plan::NeedsTable needs(setup.model, setup.program, shape, engine::backends(), 2);
+  setup.plan = plan::lay_out(needs, setup.plan.tiers, overheads, plan::placement_of(setup.model, setup.plan));
   const Bytes total = plan::tier_total(setup.plan, kGpu);
   EXPECT_EQ(total - kPlanned,
             planned_bytes(setup.plan, kGpu) -
-                setup.plan.arenas[setup.plan.regions[setup.plan.scratch[kGpu].host_staging].arena].size);
+                setup.plan.arenas[setup.plan.regions[region_of(setup.plan.scratch[kGpu], Staging::Host)].arena].size);
   struct Case {
     Bytes free;   // before
     Bytes taken;  // by the context
@@ -298,7 +301,7 @@ TEST_F(Device, ComputesTheSameWithItsArenasInParts) {
   VulkanDevice whole(setup.model, setup.program, setup.plan, kGpu, options());
   DeviceOptions limited = options();
   // The staging region of 32 MiB is the largest thing there is; the weights together are more.
-  limited.largest_allocation = setup.plan.regions[setup.plan.scratch[kGpu].host_staging].size.value;
+  limited.largest_allocation = setup.plan.regions[region_of(setup.plan.scratch[kGpu], Staging::Host)].size.value;
   VulkanDevice parts(setup.model, setup.program, setup.plan, kGpu, limited);
   for (VulkanDevice* device : {&whole, &parts}) {
     upload_all(*device, setup);

@@ -1,12 +1,15 @@
-#include "plan/gpu_staging.h"
+#include "backend/vulkan/staging.h"
 
 #include <algorithm>
 
-#include "plan/prompt_stream.h"
+#include "backend/vulkan/slices.h"
+#include "plan/crossing.h"
 #include "quant/kv_page.h"
 
-namespace loadline::plan {
+namespace loadline::vulkan {
 namespace {
+
+using plan::Shape;
 
 // While loading: four threads fill a quarter each.
 constexpr Bytes kUpload = 32 * kMiB;
@@ -33,16 +36,18 @@ Bytes value_bytes(const model::Program& program, const Shape& shape, model::Valu
 }
 
 // Of all that crosses together, at its most.
-Bytes crossing_bytes(const model::Program& program, const Plan& plan, DeviceIndex device) {
-  Bytes most = value_bytes(program, plan.shape, model::kHidden);
-  if (plan.prompt.tokens == 0 || plan.prompt.device != device) return most;
-  for (const std::uint32_t index : plan.prompt.groups) {
+Bytes crossing_bytes(const plan::LoweringTask& task, const plan::DeviceTask& device) {
+  const model::Program& program = task.program;
+  Bytes most = value_bytes(program, task.shape, model::kHidden);
+  if (device.prompt == nullptr) return most;
+  for (const std::uint32_t index : device.prompt->groups) {
     const model::Group& group = program.groups[index];
-    const OpRange stay = cache_ops(group);
+    const plan::OpRange stay = plan::cache_ops(group);
     if (stay.end == 0) continue;
     for (const std::uint32_t op : {stay.first, stay.end}) {
       Bytes total;
-      for (const model::ValueId value : crossing_values(group, op)) total += value_bytes(program, plan.shape, value);
+      for (const model::ValueId value : plan::crossing_values(group, op))
+        total += value_bytes(program, task.shape, value);
       most = std::max(most, total);
     }
   }
@@ -51,17 +56,9 @@ Bytes crossing_bytes(const model::Program& program, const Plan& plan, DeviceInde
 
 }  // namespace
 
-std::span<const model::ValueId> crossing_values(const model::Group& group, std::uint32_t op) {
-  static constexpr model::ValueId kWhole[] = {model::kHidden};
-  const OpRange stay = cache_ops(group);
-  if (op == 0 || stay.end == 0) return kWhole;
-  const model::Op& attention = group.ops[stay.end - 1];
-  return op < stay.end ? attention.inputs : attention.outputs;
-}
-
 Bytes staged_offset(const model::Program& program, const Shape& shape, model::ValueId value) {
   for (const model::Group& group : program.groups) {
-    const OpRange stay = cache_ops(group);
+    const plan::OpRange stay = plan::cache_ops(group);
     if (stay.end == 0) continue;
     // Every layer has the same values.
     Bytes offset;
@@ -90,31 +87,35 @@ PassTable pass_table(const Shape& shape) {
   return table;
 }
 
-HostStaging host_staging(const model::Program& program, const Plan& plan, DeviceIndex device) {
-  const Shape& shape = plan.shape;
+plan::DeviceTask device_task(const plan::Plan& plan, plan::DeviceIndex device) {
+  const bool prompts = plan.prompt.tokens > 0 && plan.prompt.device == device;
+  return {plan.groups.back().device == device, prompts ? &plan.prompt : nullptr};
+}
+
+HostStaging host_staging(const plan::LoweringTask& task, const plan::DeviceTask& device) {
+  const Shape& shape = task.shape;
+  const model::Program& program = task.program;
   const std::uint64_t batch = shape.batch;
-  const bool makes_logits = plan.stages.back().device == device;
-  const RegionIndex ring = plan.scratch[device].ring;
   Ranges ranges;
   HostStaging staging;
-  staging.crossing = ranges.take(crossing_bytes(program, plan, device).value);
+  staging.crossing = ranges.take(crossing_bytes(task, device).value);
   staging.logits =
-      ranges.take(makes_logits ? std::uint64_t{shape.outputs} * program.config.vocabulary * sizeof(float) : 0);
+      ranges.take(device.makes_logits ? std::uint64_t{shape.outputs} * program.config.vocabulary * sizeof(float) : 0);
   staging.table = ranges.take(pass_table(shape).total.value);
   staging.angles = ranges.take(batch * program.ropes.front().config.dimensions * sizeof(float));
-  staging.slots = ranges.take(ring == kNoRegion ? 0 : plan.regions[ring].size.value);
+  staging.slots = ranges.take(ring_bytes(task, device).value);
   staging.total = std::max(ranges.end(), kUpload);
   return staging;
 }
 
 std::uint32_t attention_splits(const Shape& shape) { return std::clamp(shape.context / kPartCells, 1U, kMostParts); }
 
-Bytes gpu_attention_workspace(const model::ModelConfig& config, const Shape& shape) {
+Bytes attention_workspace(const model::ops::Attention& attention, const Shape& shape) {
   const std::uint64_t splits = attention_splits(shape);
   if (splits == 1) return Bytes(0);
   // The weighted sum, the largest score and the sum of weights (attention.glsl).
-  const std::uint64_t partial = (std::uint64_t{config.head_dim_v} + 2) * sizeof(float);
-  return Bytes(std::min(shape.batch, kFewRows) * splits * config.heads * partial);
+  const std::uint64_t partial = (std::uint64_t{attention.head_dim_v} + 2) * sizeof(float);
+  return Bytes(std::min(shape.batch, kFewRows) * splits * attention.heads * partial);
 }
 
-}  // namespace loadline::plan
+}  // namespace loadline::vulkan

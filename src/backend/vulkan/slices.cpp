@@ -1,11 +1,12 @@
-#include "plan/prompt_stream.h"
+#include "backend/vulkan/slices.h"
 
 #include <algorithm>
 #include <span>
 
+#include "plan/crossing.h"
 #include "quant/format.h"
 
-namespace loadline::plan {
+namespace loadline::vulkan {
 namespace {
 
 using model::OpKind;
@@ -82,18 +83,9 @@ bool can_pass_through(const model::Group& group) {
   }
 }
 
-OpRange cache_ops(const model::Group& group) {
-  OpRange range{0, 0};
-  for (std::uint32_t i = 0; i < group.ops.size(); ++i) {
-    if (group.ops[i].kind == OpKind::Linear && range.end == 0) range.first = i + 1;
-    if (group.ops[i].kind == OpKind::Attention) range.end = i + 1;
-  }
-  return range.end == 0 ? OpRange{0, 0} : range;
-}
-
 std::vector<WeightSlice> weight_slices(const gguf::Model& model, const model::Group& group, Bytes size) {
   Slicer slicer(model, size);
-  const OpRange stay = cache_ops(group);
+  const plan::OpRange stay = plan::cache_ops(group);
   for (std::uint32_t i = 0; i < group.ops.size(); ++i) {
     if (i >= stay.first && i < stay.end) continue;
     const model::Op& op = group.ops[i];
@@ -108,7 +100,7 @@ std::vector<WeightSlice> weight_slices(const gguf::Model& model, const model::Gr
   return slicer.take();
 }
 
-Bytes slot_bytes(const gguf::Model& model, const model::Program& program, const PromptStream& prompt) {
+Bytes slot_bytes(const gguf::Model& model, const model::Program& program, const plan::PromptStream& prompt) {
   Bytes most;
   for (const std::uint32_t group : prompt.groups) {
     for (const WeightSlice& slice : weight_slices(model, program.groups[group], prompt.slice)) {
@@ -118,4 +110,9 @@ Bytes slot_bytes(const gguf::Model& model, const model::Program& program, const 
   return align_up(most, kAlignment);
 }
 
-}  // namespace loadline::plan
+Bytes ring_bytes(const plan::LoweringTask& task, const plan::DeviceTask& device) {
+  if (device.prompt == nullptr) return Bytes(0);
+  return kRingSlots * slot_bytes(task.model, task.program, *device.prompt);
+}
+
+}  // namespace loadline::vulkan

@@ -1,6 +1,5 @@
 // Prompts with weights in RAM: how the weights of a group that is placed on the CPU pass through a ring in a GPU's
-// memory in large passes. Shared by the planner, which reserves the bytes, and the Vulkan backend, which cuts its work
-// the same way.
+// memory in large passes. Lowering reserves the bytes, and the recorder cuts its work the same way.
 #pragma once
 
 #include <cstdint>
@@ -9,14 +8,9 @@
 #include "base/bytes.h"
 #include "gguf/gguf.h"
 #include "model/program.h"
-#include "plan/plan.h"
+#include "plan/lowering.h"
 
-namespace loadline::plan {
-
-// Long enough that handing a slice over costs nothing beside its way over the bus (over a millisecond at 12 GB/s), and
-// enough rows to fill a large card; still little of a small card's memory. Where there is less room the planner takes
-// shorter ones.
-inline constexpr Bytes kUsualSlice = 16 * kMiB;
+namespace loadline::vulkan {
 
 // One slot is filled while the other is multiplied with.
 inline constexpr std::uint64_t kRingSlots = 2;
@@ -40,20 +34,14 @@ struct WeightSlice {
 // an attention. What comes after the last attention has few rows.
 bool can_pass_through(const model::Group& group);
 
-// The operations of an attention that belong where its cache is: head norms, rope, attention itself. Empty for other
-// groups.
-struct OpRange {
-  std::uint32_t first;
-  std::uint32_t end;
-};
-OpRange cache_ops(const model::Group& group);
-
 // The slices of such a group, in the order of use, of `size` bytes where 64 rows are not more. Matrices of one
 // operation that have as many rows are cut together (a gate and what it gates), others one after the other (q, k and
 // v).
 std::vector<WeightSlice> weight_slices(const gguf::Model& model, const model::Group& group, Bytes size);
 
 // The size of a slot: the largest slice of any of the groups, to a multiple of 256.
-Bytes slot_bytes(const gguf::Model& model, const model::Program& program, const PromptStream& prompt);
+Bytes slot_bytes(const gguf::Model& model, const model::Program& program, const plan::PromptStream& prompt);
+// Of all slots; none where no prompts pass through the device.
+Bytes ring_bytes(const plan::LoweringTask& task, const plan::DeviceTask& device);
 
-}  // namespace loadline::plan
+}  // namespace loadline::vulkan

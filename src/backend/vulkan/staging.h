@@ -1,0 +1,64 @@
+// What a GPU needs besides weights, cache and values: the parameters of a pass, and the memory through which the host
+// and the device speak. Lowering reserves the bytes, the device fills them.
+#pragma once
+
+#include "base/bytes.h"
+#include "model/program.h"
+#include "plan/lowering.h"
+#include "plan/plan.h"
+
+namespace loadline::vulkan {
+
+// Passes of up to this many rows are for generation: their attention is split over the cells of the cache.
+inline constexpr std::uint32_t kFewRows = plan::kFewTokens;
+
+// The regions of DeviceScratch::staging.
+enum class Staging : std::uint8_t { Table, Ring, Host };
+// Buffers of our own, of DeviceScratch::own.
+enum class Own : std::uint8_t {
+  Attention,  // partial results of a cache that is read in several parts
+  Rope,       // cosines, then sines, each float [batch][rope.dimensions / 2]
+};
+inline plan::RegionIndex region_of(const plan::DeviceScratch& scratch, Staging staging) {
+  return scratch.staging[static_cast<std::size_t>(staging)];
+}
+inline plan::RegionIndex region_of(const plan::DeviceScratch& scratch, Own buffer) {
+  return scratch.own[static_cast<std::size_t>(buffer)];
+}
+
+// The parameter table of a pass, words of 32 bits. Offsets from its beginning, which is the region
+// Staging::Table.
+struct PassTable {
+  Bytes counts;   // tokens, outputs, attention tiles
+  Bytes ids;      // [batch] token ids
+  Bytes tokens;   // [batch] of: position, first entry of the sequence in `pages`
+  Bytes outputs;  // [outputs] token indices
+  Bytes tiles;    // [batch + sequences], see attention.comp
+  Bytes pages;    // [context / 32] page numbers, sequence after sequence
+  Bytes total;
+};
+PassTable pass_table(const plan::Shape& shape);
+
+// The region Staging::Host: system memory that the device reads and writes. While loading, weights pass through all of
+// it.
+struct HostStaging {
+  Bytes crossing;  // values on their way into the device's stages and out of them: see staged_offset
+  Bytes logits;    // [outputs][vocabulary] floats, on the device that makes them
+  Bytes table;     // a PassTable
+  Bytes angles;    // cosines, then sines, each [batch][rope.dimensions / 2] floats
+  Bytes slots;     // as many bytes as Staging::Ring has, on their way there
+  Bytes total;
+};
+HostStaging host_staging(const plan::LoweringTask& task, const plan::DeviceTask& device);
+// What the lowering was told of device `device` of a plan.
+plan::DeviceTask device_task(const plan::Plan& plan, plan::DeviceIndex device);
+
+// Where such a value lies among those that cross together, [batch][width] floats.
+Bytes staged_offset(const model::Program& program, const plan::Shape& shape, model::ValueId value);
+
+// Into how many parts the attention of a few rows splits the cells; 1 where the context is short.
+std::uint32_t attention_splits(const plan::Shape& shape);
+// Bytes of their partial results; none for one part.
+Bytes attention_workspace(const model::ops::Attention& attention, const plan::Shape& shape);
+
+}  // namespace loadline::vulkan
