@@ -13,6 +13,15 @@ struct TokenRun {
   std::uint32_t count;
   std::uint32_t first_position;
   const std::uint32_t* pages;
+  // Where layers keep a state instead of cells: it is read in this place and left in place state ^ 1, so that a pass
+  // which is not finished changes nothing. (At position 0 it is zero, and not read.)
+  std::uint32_t state = 0;
+};
+
+// What one of the program's rope tables turns by, for every token of the batch.
+struct RopeAngles {
+  const float* cosines;  // [tokens][dimensions / 2]
+  const float* sines;
 };
 
 // Sums of floats depend on their order, so the last bits of a token's results may depend on how many others there are
@@ -26,8 +35,7 @@ struct Batch {
   std::span<const std::int32_t> tokens;
   std::span<const TokenRun> runs;
   std::span<const std::uint32_t> outputs;  // token indices that want logits
-  const float* cosines;                    // [tokens][rope.dimensions / 2]
-  const float* sines;
+  std::span<const RopeAngles> ropes;       // of all rope tables, as the program numbers them
   Rounding rounding = Rounding::Fastest;
 };
 

@@ -59,14 +59,17 @@ void Engine::open_stream() {
   cpu.set_gate(stream_.get());
 }
 
-std::vector<float> Engine::rope_factors() const {
-  std::vector<float> factors;
-  if (const model::TensorIndex tensor = program_.ropes.front().factors; tensor != model::kNoTensor) {
+std::vector<std::vector<float>> Engine::rope_factors() const {
+  std::vector<std::vector<float>> all;
+  for (const model::RopeTable& table : program_.ropes) {
+    std::vector<float>& factors = all.emplace_back();
+    const model::TensorIndex tensor = table.factors_for(plan_.shape.context);
+    if (tensor == model::kNoTensor) continue;
     const gguf::TensorInfo& info = model_.tensors[static_cast<std::size_t>(tensor)];
     factors.resize(info.elements());
     model_.files[info.file].read_at(info.offset, std::as_writable_bytes(std::span(factors)));
   }
-  return factors;
+  return all;
 }
 
 void Engine::run(const StopFlag& stop) {

@@ -88,7 +88,7 @@ class Engine {
   Engine(gguf::Model model, model::Program program, plan::Plan plan, Options options);
   bool load_weights(const LoadProgress& progress, const StopFlag& stop);
   void open_stream();
-  [[nodiscard]] std::vector<float> rope_factors() const;
+  [[nodiscard]] std::vector<std::vector<float>> rope_factors() const;
   void verify_devices() const;
 
   gguf::Model model_;

@@ -8,36 +8,35 @@
 #include <utility>
 
 #include "base/error.h"
-#include "model/rope.h"
 #include "plan/crossing.h"
 #include "quant/kv_page.h"
 
 namespace loadline::exec {
 Executor::Executor(const model::Program& program, const plan::Plan& plan, std::vector<backend::Device*> devices,
-                   std::span<const float> rope_factors, backend::WeightGate* gate, std::uint32_t overlap_from)
+                   std::span<const std::vector<float>> rope_factors, backend::WeightGate* gate,
+                   std::uint32_t overlap_from)
     : program_(program),
       plan_(plan),
       devices_(std::move(devices)),
       gate_(gate),
       busy_seconds_(devices_.size(), 0.0),
-      cache_(plan.shape.context / quant::kKvPageCells, plan.shape.sequences, plan.shape.context, this),
-      frequencies_(model::rope_frequencies(program.ropes.front().config, rope_factors)),
+      cache_(
+          plan.shape.context / quant::kKvPageCells, plan.shape.sequences, plan.shape.context, this,
+          std::ranges::any_of(program.caches, [](const model::Cache& c) { return c.kind == model::CacheKind::State; })),
       overlap_from_(overlap_from),
       before_(plan.shape.sequences),
       seen_(plan.shape.sequences, 0) {
   const bool halves = can_overlap();
-  for (int i = 0; i < (halves ? 2 : 1); ++i) passes_.push_back(make_pass());
+  for (int i = 0; i < (halves ? 2 : 1); ++i) passes_.push_back(make_pass(rope_factors));
   if (halves) two_.emplace(2);
 }
 
-Executor::Pass Executor::make_pass() const {
-  Pass pass;
+Executor::Pass Executor::make_pass(std::span<const std::vector<float>> rope_factors) const {
+  Pass pass{{}, {}, {}, {}, RopeAngles(program_, rope_factors, plan_.shape.batch)};
   pass.parts.reserve(plan_.shape.sequences);
   pass.tokens.reserve(plan_.shape.batch);
   pass.runs.reserve(plan_.shape.sequences);
   pass.outputs.reserve(plan_.shape.outputs);
-  pass.cosines.resize(plan_.shape.batch * frequencies_.size());
-  pass.sines.resize(plan_.shape.batch * frequencies_.size());
   return pass;
 }
 
@@ -106,17 +105,13 @@ void Executor::assemble(std::span<const Input> inputs, Pass& pass) {
     const std::uint32_t position = before_[part.input] + part.first;
     const auto first = static_cast<std::uint32_t>(pass.tokens.size());
     const std::span<const std::int32_t> tokens = input.tokens.subspan(part.first, part.count);
-    pass.runs.push_back({first, part.count, position, cache_.pages(input.sequence)});
+    pass.runs.push_back({first, part.count, position, cache_.pages(input.sequence), cache_.state(input.sequence)});
     pass.tokens.insert(pass.tokens.end(), tokens.begin(), tokens.end());
     if (part.want == Want::Last) pass.outputs.push_back(first + part.count - 1);
     if (part.want == Want::All) {
       for (std::uint32_t t = 0; t < part.count; ++t) pass.outputs.push_back(first + t);
     }
-    for (std::uint32_t t = 0; t < part.count; ++t) {
-      const std::size_t at = (first + t) * frequencies_.size();
-      model::rope_table(program_.ropes.front().config, frequencies_, position + t, pass.cosines.data() + at,
-                        pass.sines.data() + at);
-    }
+    for (std::uint32_t t = 0; t < part.count; ++t) pass.angles.set(first + t, position + t);
   }
 }
 
@@ -138,7 +133,7 @@ void Executor::hand_over(std::uint32_t stage, const Pass& pass) {
 }
 
 bool Executor::run_stage(std::uint32_t stage, const Pass& pass, const StopFlag& stop, Rounding rounding) {
-  const backend::Batch batch{pass.tokens, pass.runs, pass.outputs, pass.cosines.data(), pass.sines.data(), rounding};
+  const backend::Batch batch{pass.tokens, pass.runs, pass.outputs, pass.angles.views(), rounding};
   const auto start = std::chrono::steady_clock::now();
   const bool done = device_of(stage).run(stage, batch, stop);
   busy_seconds_[plan_.stages[stage].device] +=

@@ -16,6 +16,7 @@
 #include "backend/device.h"
 #include "base/thread_pool.h"
 #include "exec/kv_cache.h"
+#include "exec/rope_angles.h"
 #include "model/program.h"
 #include "plan/plan.h"
 
@@ -40,11 +41,11 @@ inline constexpr std::uint32_t kOverlapFrom = 128;
 // Owns the bookkeeping, not the devices. Allocates only when constructed. Not thread-safe; `stop` may be set by anyone.
 class Executor final : public PageCopier {
  public:
-  // `devices` has an entry per device of the plan, null where the plan has no stage there. `rope_factors` is the
-  // content of rope_freqs.weight, or empty. `gate`: where weights come from disk for every pass, who brings them; may
+  // `devices` has an entry per device of the plan, null where the plan has no stage there. `rope_factors`:
+  // see RopeAngles. `gate`: where weights come from disk for every pass, who brings them; may
   // be null. `overlap_from`: passes of at least so many tokens are halved.
   Executor(const model::Program& program, const plan::Plan& plan, std::vector<backend::Device*> devices,
-           std::span<const float> rope_factors, backend::WeightGate* gate = nullptr,
+           std::span<const std::vector<float>> rope_factors, backend::WeightGate* gate = nullptr,
            std::uint32_t overlap_from = kOverlapFrom);
 
   // One pass. All inputs together hold at most shape.batch tokens and want at most shape.outputs rows; each sequence
@@ -85,13 +86,12 @@ class Executor final : public PageCopier {
     std::vector<std::int32_t> tokens;
     std::vector<backend::TokenRun> runs;
     std::vector<std::uint32_t> outputs;
-    std::vector<float> cosines;
-    std::vector<float> sines;
+    RopeAngles angles;
     bool ok = true;  // the stage that ran last was not stopped
-    std::exception_ptr error;
+    std::exception_ptr error = nullptr;
   };
 
-  [[nodiscard]] Pass make_pass() const;
+  [[nodiscard]] Pass make_pass(std::span<const std::vector<float>> rope_factors) const;
   [[nodiscard]] bool can_overlap() const;
   void check(std::span<const Input> inputs);
   void find_cells(std::span<const Input> inputs);
@@ -112,7 +112,6 @@ class Executor final : public PageCopier {
   backend::WeightGate* gate_;
   std::vector<double> busy_seconds_;  // per device
   KvCache cache_;
-  std::vector<float> frequencies_;
   const std::uint32_t overlap_from_;
   std::vector<std::uint32_t> before_;  // per input of the pass: its sequence's length before
   std::vector<std::uint64_t> seen_;    // per sequence: the last pass that had an input for it

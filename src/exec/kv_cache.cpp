@@ -18,8 +18,9 @@ std::uint32_t pages_for(std::uint64_t cells) {
 
 }  // namespace
 
-KvCache::KvCache(std::uint32_t pages, std::uint32_t sequences, std::uint32_t most_cells, PageCopier* copier)
-    : most_cells_(most_cells), copier_(copier), pool_(pages), sequences_(sequences) {
+KvCache::KvCache(std::uint32_t pages, std::uint32_t sequences, std::uint32_t most_cells, PageCopier* copier,
+                 bool has_states)
+    : most_cells_(most_cells), copier_(copier), has_states_(has_states), pool_(pages), sequences_(sequences) {
   for (Sequence& sequence : sequences_) sequence.pages.reserve(std::min(pages, pages_for(most_cells)));
 }
 
@@ -91,6 +92,7 @@ void KvCache::commit(std::uint32_t sequence, std::span<const Token> tokens) {
     throw Error(ErrorCode::Internal,
                 fmt::format("sequence {} was not given cells for {} tokens", sequence, tokens.size()));
   }
+  if (!tokens.empty()) s.place ^= 1U;
   while (!tokens.empty()) {
     const std::size_t page = s.committed / kKvPageCells;
     const std::size_t count = std::min<std::size_t>(kKvPageCells - s.committed % kKvPageCells, tokens.size());
@@ -103,6 +105,7 @@ void KvCache::commit(std::uint32_t sequence, std::span<const Token> tokens) {
 std::uint32_t KvCache::can_cut(std::uint32_t sequence, std::uint32_t length) const {
   const Sequence& s = at(sequence);
   if (length >= s.length) return s.length;
+  if (has_states_ && length != s.committed) return 0;
   const bool shared = length % kKvPageCells != 0 && pool_.holders(s.pages[length / kKvPageCells]) > 1;
   return shared && copier_ == nullptr ? length / kKvPageCells * kKvPageCells : length;
 }
@@ -118,6 +121,7 @@ void KvCache::cut(std::uint32_t sequence, std::uint32_t length) {
 }
 
 std::uint32_t KvCache::shared_cells(std::span<const Token> text, std::uint32_t most) const {
+  if (has_states_) return 0;
   text = text.first(std::min<std::size_t>(text.size(), most));
   std::uint32_t cells = 0;
   TextName before = kEmptyText;
@@ -131,6 +135,7 @@ std::uint32_t KvCache::shared_cells(std::span<const Token> text, std::uint32_t m
 
 std::uint32_t KvCache::pages_taken_by(std::span<const Token> text, std::uint32_t most) const {
   std::uint32_t pages = pages_for(text.size());
+  if (has_states_) return pages;
   text = text.first(std::min<std::size_t>(text.size(), most));
   TextName before = kEmptyText;
   while (text.size() >= kKvPageCells) {
@@ -148,6 +153,7 @@ std::uint32_t KvCache::adopt(std::uint32_t sequence, std::span<const Token> text
   if (s.length > 0) {
     throw Error(ErrorCode::Internal, fmt::format("sequence {} has begun already, and can share nothing", sequence));
   }
+  if (has_states_) return 0;
   text = text.first(std::min<std::size_t>({text.size(), most, most_cells_}));
   TextName before = kEmptyText;
   while (true) {

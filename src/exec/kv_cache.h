@@ -25,8 +25,10 @@ class PageCopier {
 class KvCache {
  public:
   // No sequence grows beyond `most_cells`: what attention's workspace was planned for. `copier` may be null: then only
-  // whole pages are shared.
-  KvCache(std::uint32_t pages, std::uint32_t sequences, std::uint32_t most_cells, PageCopier* copier = nullptr);
+  // whole pages are shared. `has_states`: some layers keep a state for each sequence, which is as it was before the
+  // last pass, no further back, and belongs to one sequence alone.
+  KvCache(std::uint32_t pages, std::uint32_t sequences, std::uint32_t most_cells, PageCopier* copier = nullptr,
+          bool has_states = false);
 
   [[nodiscard]] std::uint32_t sequences() const { return static_cast<std::uint32_t>(sequences_.size()); }
   [[nodiscard]] std::uint32_t most_cells() const { return most_cells_; }
@@ -54,7 +56,11 @@ class KvCache {
   void cut(std::uint32_t sequence, std::uint32_t length);
 
   // Of cells that are about to be added, how many `cut` can take off again afterwards: guesses may be so many.
-  [[nodiscard]] std::uint32_t most_taken_off(std::uint32_t /*sequence*/) const { return most_cells_; }
+  [[nodiscard]] std::uint32_t most_taken_off(std::uint32_t /*sequence*/) const { return has_states_ ? 0 : most_cells_; }
+
+  // Where the sequence's state is now (backend::TokenRun::state); a pass that is committed leaves it in the other
+  // place.
+  [[nodiscard]] std::uint32_t state(std::uint32_t sequence) const { return 2 * sequence + at(sequence).place; }
 
   // Cells that a text shares with what is in the cache, at most `most`.
   [[nodiscard]] std::uint32_t shared_cells(std::span<const Token> text, std::uint32_t most) const;
@@ -69,6 +75,7 @@ class KvCache {
   struct Sequence {
     std::uint32_t length = 0;
     std::uint32_t committed = 0;
+    std::uint32_t place = 0;  // of its state, 0 or 1
     std::vector<PageIndex> pages;
   };
   Sequence& at(std::uint32_t sequence);
@@ -80,6 +87,7 @@ class KvCache {
 
   std::uint32_t most_cells_;
   PageCopier* copier_;
+  bool has_states_;
   PagePool pool_;
   std::vector<Sequence> sequences_;
 };

@@ -15,9 +15,10 @@ CellSplit split_cells(std::uint32_t cells, std::uint32_t batch_tokens) {
 }
 
 Bytes attention_workspace(std::uint32_t heads, std::uint32_t head_dim_v, std::uint64_t max_tokens,
-                          std::uint64_t max_cells) {
-  const std::uint64_t chunks = std::min<std::uint64_t>((max_cells + kChunkCells - 1) / kChunkCells, kMaxChunks);
+                          std::uint64_t max_cells, bool windows) {
+  std::uint64_t chunks = std::min<std::uint64_t>((max_cells + kChunkCells - 1) / kChunkCells, kMaxChunks);
   if (chunks <= 1) return Bytes(0);
+  if (windows) ++chunks;
   const std::uint64_t tokens = std::min<std::uint64_t>(max_tokens, kSplitTokens);
   return Bytes(tokens * heads * chunks * partial_floats(head_dim_v) * sizeof(float));
 }

@@ -26,8 +26,9 @@ CellSplit split_cells(std::uint32_t cells, std::uint32_t batch_tokens);
 constexpr std::uint64_t partial_floats(std::uint32_t head_dim_v) { return align_up(head_dim_v, 16) + 16; }
 
 // Bytes of AttentionTask::workspace for every batch of up to `max_tokens` tokens that see up to `max_cells` cells each.
+// With `windows` these are not the first cells of their sequence, so that they may begin in the middle of a chunk.
 // Alignment 64.
 Bytes attention_workspace(std::uint32_t heads, std::uint32_t head_dim_v, std::uint64_t max_tokens,
-                          std::uint64_t max_cells);
+                          std::uint64_t max_cells, bool windows = false);
 
 }  // namespace loadline::quant

@@ -49,6 +49,31 @@ TEST(KvCache, GivesPagesAsASequenceGrowsAndTakesThemBackWhenItIsCut) {
   EXPECT_EQ(cache.room(1), 3 * kCells);
 }
 
+TEST(KvCache, WithStatesGoesBackToTheLastPassOrToTheBeginningAndSharesNothing) {
+  KvCache cache(8, 2, 8 * kCells, nullptr, true);
+  const std::vector<Token> prompt = text(2 * kCells);
+  const std::uint32_t begun = cache.state(0);
+  compute(cache, 0, prompt);
+  const std::uint32_t after = cache.state(0);
+  EXPECT_EQ(after, begun ^ 1U);
+  EXPECT_EQ(cache.most_taken_off(0), 0U);
+  // A pass that was not finished: the state is where it was.
+  ASSERT_TRUE(cache.extend(0, 5));
+  EXPECT_EQ(cache.can_cut(0, 2 * kCells), 2 * kCells);
+  cache.cut(0, 2 * kCells);
+  EXPECT_EQ(cache.state(0), after);
+  EXPECT_EQ(cache.length(0), 2 * kCells);
+  // What another has computed is of no use without its state.
+  EXPECT_EQ(cache.shared_cells(prompt, 2 * kCells), 0U);
+  EXPECT_EQ(cache.pages_taken_by(prompt, 2 * kCells), 2U);
+  EXPECT_EQ(cache.adopt(1, prompt, 2 * kCells), 0U);
+  EXPECT_NE(cache.state(1) / 2, cache.state(0) / 2);
+  // And no state is there of a token in the middle.
+  EXPECT_EQ(cache.can_cut(0, kCells), 0U);
+  cache.cut(0, kCells);
+  EXPECT_EQ(cache.length(0), 0U);
+}
+
 TEST(KvCache, RefusesWhatDoesNotFitAndChangesNothing) {
   KvCache cache(2, 2, 2 * kCells);
   ASSERT_TRUE(cache.extend(1, kCells));

@@ -1,7 +1,9 @@
 #include "backend/cpu/attention_units.h"
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
+#include <cmath>
 
 namespace loadline::cpu {
 namespace {
@@ -17,6 +19,7 @@ struct RunCut {
   std::uint32_t part_heads, parts;
   std::uint32_t block_tokens, blocks;
   quant::CellSplit split;
+  std::uint32_t first_chunk;  // of those from cell 0 on: those before it hold nothing that is seen
 };
 RunCut cut(const AttentionTask& task, const TokenRun& run, std::uint32_t tokens) {
   const std::uint32_t group = task.heads / task.kv.kv_heads;
@@ -25,7 +28,21 @@ RunCut cut(const AttentionTask& task, const TokenRun& run, std::uint32_t tokens)
   result.part_heads = (group + result.parts - 1) / result.parts;
   result.block_tokens = std::max(1U, kUnitRows / result.part_heads);
   result.blocks = (run.count + result.block_tokens - 1) / result.block_tokens;
-  result.split = quant::split_cells(run.first_position + run.count, tokens);
+  const std::uint32_t end = run.first_position + run.count;
+  if (task.sees_all()) {
+    result.split = quant::split_cells(end, tokens);
+    return result;
+  }
+  // Where chunks are cut does not depend on where a window begins, so that a token's sums are added up in the same
+  // order in any batch.
+  const std::uint32_t first = task.first_seen(run.first_position);
+  result.split = quant::split_cells(end - first, tokens);
+  if (result.split.chunks == 1) {
+    result.split.chunk_cells = end;
+    return result;
+  }
+  result.first_chunk = first / result.split.chunk_cells;
+  result.split.chunks = (end - 1) / result.split.chunk_cells - result.first_chunk + 1;
   return result;
 }
 
@@ -68,8 +85,10 @@ AttentionUnit attention_unit(const AttentionTask& task, std::uint64_t index) {
   unit.kv_head = kv_head;
   unit.begin_head = kv_head * group + part * shape.part_heads;
   unit.end_head = std::min((kv_head + 1) * group, unit.begin_head + shape.part_heads);
-  unit.begin_cell = chunk * shape.split.chunk_cells;
-  unit.end_cell = std::min(unit.begin_cell + shape.split.chunk_cells, run->first_position + unit.end_token);
+  const std::uint32_t first_cell = (shape.first_chunk + chunk) * shape.split.chunk_cells;
+  const std::uint32_t seen = task.first_seen(run->first_position + unit.begin_token);
+  unit.begin_cell = std::max(first_cell, seen / quant::kKvPageCells * quant::kKvPageCells);
+  unit.end_cell = std::min(first_cell + shape.split.chunk_cells, run->first_position + unit.end_token);
   unit.chunk = chunk;
   unit.split = shape.split.chunks > 1;
   return unit;
@@ -81,6 +100,13 @@ std::uint32_t attention_chunks(const AttentionTask& task, std::uint32_t token) {
     if (token - run.first_token < run.count) return cut(task, run, tokens).split.chunks;
   }
   return 1;
+}
+
+float alibi_slope(const AttentionTask& task, std::uint32_t head) {
+  const auto whole = static_cast<float>(std::bit_floor(task.heads));
+  const auto h = static_cast<float>(head);
+  return h < whole ? std::exp2(-task.alibi * (h + 1) / whole)
+                   : std::exp2(-task.alibi / 2 * (2 * (h - whole) + 1) / whole);
 }
 
 float* attention_partial(const AttentionTask& task, std::uint32_t token, std::uint32_t head, std::uint32_t chunk) {

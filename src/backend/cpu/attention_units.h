@@ -13,7 +13,8 @@ namespace loadline::cpu {
 constexpr std::uint32_t kUnitRows = 32;
 
 // Rows [begin_token, end_token) of `run` (counted from its first) times query heads [begin_head, end_head), which all
-// read KV head `kv_head`, over cells [begin_cell, end_cell) as far as each token sees them.
+// read KV head `kv_head`, over cells [begin_cell, end_cell) as far as each token sees them; begin_cell is a page's
+// first.
 struct AttentionUnit {
   const TokenRun* run;
   std::uint32_t begin_token, end_token;
@@ -29,6 +30,10 @@ AttentionUnit attention_unit(const AttentionTask& task, std::uint64_t index);
 
 // Chunks that a token's cells are split into; 1 where attention() already wrote the result.
 std::uint32_t attention_chunks(const AttentionTask& task, std::uint32_t token);
+
+// What ALiBi takes off a score for each cell of distance (arXiv:2108.12409): of n heads, n rounded down to a power of
+// two have 2^(-b (h + 1) / n), and those after them the values half way between.
+float alibi_slope(const AttentionTask& task, std::uint32_t head);
 
 // Partial result of one token, head and chunk in the workspace: quant::partial_floats() floats, the unnormalised sums
 // first, then at index align_up(head_dim_v, 16) the maximum of the scores and the sum of the weights.

@@ -90,6 +90,7 @@ void store_kv(const KvLayer& kv, std::uint32_t page, std::uint32_t cell, const f
               std::uint32_t begin_head, std::uint32_t end_head) {
   for (std::uint32_t h = begin_head; h < end_head; ++h) {
     store_k(kv.k_type, k_part(kv, page, h), kv.head_dim_k, cell, k + std::size_t{h} * kv.head_dim_k);
+    if (kv.v == nullptr) continue;
     store_v(kv.v_type, v_part(kv, page, h), kv.head_dim_v, cell, v + std::size_t{h} * kv.head_dim_v);
   }
 }

@@ -1,7 +1,7 @@
 // The exponential and what is made of it, written once over the primitives of an instruction set. Internal linkage.
 #pragma once
 
-#include "backend/cpu/generic_formats.h"
+#include "backend/cpu/generic_lanes.h"
 
 namespace loadline::cpu {
 namespace {
@@ -24,6 +24,23 @@ LOADLINE_INLINE F exponential(F x) {
   p = V::fma(p, r, V::set(1.0F));
   p = V::fma(p, r, V::set(1.0F));
   return V::mul(p, V::as_float(V::template shl32<23>(V::add32(n, V::ints(127)))));
+}
+
+// 1 / (1 + exp(-x))
+LOADLINE_INLINE F sigmoid(F x) {
+  return V::div(V::set(1.0F), V::add(V::set(1.0F), exponential(V::sub(V::zero_f(), x))));
+}
+
+// Absolute error below 2e-7: 1 - 2 / (exp(2 x) + 1).
+LOADLINE_INLINE F hyperbolic_tangent(F x) {
+  const F grown = exponential(V::add(x, x));
+  return V::sub(V::set(1.0F), V::div(V::set(2.0F), V::add(grown, V::set(1.0F))));
+}
+
+// The tanh approximation, x / 2 (1 + tanh(y)) with y = sqrt(2 / pi) (x + 0.044715 x^3), which is x sigmoid(2 y).
+LOADLINE_INLINE F gelu(F x) {
+  const F cubic = V::fma(V::mul(x, x), V::set(0.044715F * 1.5957691216F), V::set(1.5957691216F));
+  return V::div(x, V::add(V::set(1.0F), exponential(V::sub(V::zero_f(), V::mul(x, cubic)))));
 }
 
 // x / (1 + exp(-x))

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "backend/batch.h"
+#include "backend/cpu/vector_kernels.h"
 #include "quant/activation.h"
 #include "quant/format.h"
 #include "quant/kv_page.h"
@@ -82,7 +83,7 @@ constexpr std::uint32_t kMaxHeadDim = 1024;
 struct KvLayer {
   TensorType k_type, v_type;  // F32, F16 or Q8_0
   std::byte* k;
-  std::byte* v;
+  std::byte* v;  // null: a value is the first head_dim_v values of its key
   std::uint32_t kv_heads;
   std::uint32_t head_dim_k, head_dim_v;
 };
@@ -90,8 +91,10 @@ struct KvLayer {
 using backend::TokenRun;
 
 // out[t][h] = softmax(scale * q[t][h] . K) V over the visible cells; query head h reads KV head h / (heads / kv_heads).
-// Work is split into units; `attention_units` says how many, `attention` does some, then (after all units of the task
-// are done) `attention_finish` merges partial results. The split into units depends on the task alone.
+// What else may be asked for is done to the scores in the order of the members. Only cells that some token sees are
+// read, and only pages that hold some. Work is split into units; `attention_units` says how many, `attention` does
+// some, then (after all units of the task are done) `attention_finish` merges partial results. The split into units
+// depends on the task alone.
 struct AttentionTask {
   KvLayer kv;
   std::span<const TokenRun> runs;
@@ -100,6 +103,20 @@ struct AttentionTask {
   std::uint32_t heads;
   float scale;
   std::byte* workspace;  // quant::attention_workspace(...) bytes, 64-byte aligned; null where that is zero
+
+  float softcap = 0;             // c tanh(score / c); 0: none
+  float alibi = 0;               // the exponent of the largest slope, see alibi_slope(); 0: none
+  std::uint32_t window = 0;      // the token at position p sees the last so many up to its own; 0: all
+  std::uint32_t chunk = 0;       // and none before the last multiple of this up to p; 0: all
+  const float* sinks = nullptr;  // [heads]: one more score, of a cell whose value is zero; or null
+
+  // The first cell that the token at a position sees.
+  [[nodiscard]] std::uint32_t first_seen(std::uint32_t position) const {
+    const std::uint32_t from_window = window != 0 && position + 1 > window ? position + 1 - window : 0;
+    const std::uint32_t from_chunk = chunk != 0 ? position / chunk * chunk : 0;
+    return from_window > from_chunk ? from_window : from_chunk;
+  }
+  [[nodiscard]] bool sees_all() const { return window == 0 && chunk == 0; }
 };
 
 // A stop request is looked at every few milliseconds, so that a long product ends early (its result is then
@@ -109,6 +126,7 @@ using StopFlag = std::atomic<bool>;
 struct KernelTable {
   std::string_view name;  // "scalar", "avx2", "avxvnni", "avx512", "amx", "neon"
   bool matrix_unit;       // whether products take activations in tiles, and a workspace
+  const VectorKernels* vectors;
 
   // Prepares tokens [begin, end) of x[tokens][columns] (row stride in floats) into the buffer of activation_bytes().
   void (*prepare)(quant::ActivationKind kind, const float* x, std::uint64_t stride, std::uint64_t columns,

@@ -183,6 +183,7 @@ struct Partial {
 Partial attend(const AttentionTask& task, const TokenRun& run, std::uint32_t token, std::uint32_t head,
                std::uint32_t begin, std::uint32_t end, float* sums) {
   const KvLayer& kv = task.kv;
+  const std::uint32_t position = run.first_position + (token - run.first_token);
   const std::uint32_t kv_head = head / (task.heads / kv.kv_heads);
   const float* q = task.q + (std::size_t{token} * task.heads + head) * kv.head_dim_k;
   Partial partial = {-std::numeric_limits<float>::infinity(), 0.0F};
@@ -191,11 +192,13 @@ Partial attend(const AttentionTask& task, const TokenRun& run, std::uint32_t tok
     const std::uint32_t page = run.pages[cell / quant::kKvPageCells];
     const std::uint32_t in_page = cell % quant::kKvPageCells;
     const std::byte* k = k_part(kv, page, kv_head);
-    const std::byte* v = v_part(kv, page, kv_head);
+    const std::byte* v = kv.v != nullptr ? v_part(kv, page, kv_head) : nullptr;
     float score = 0;
     for (std::uint32_t i = 0; i < kv.head_dim_k; ++i)
       score += q[i] * load_value(kv.k_type, true, k, kv.head_dim_k, i, in_page);
     score *= task.scale;
+    if (task.softcap != 0) score = task.softcap * std::tanh(score / task.softcap);
+    if (task.alibi != 0) score -= alibi_slope(task, head) * static_cast<float>(position - cell);
     if (score > partial.maximum) {
       const float factor = std::exp(partial.maximum - score);
       partial.weight *= factor;
@@ -205,7 +208,8 @@ Partial attend(const AttentionTask& task, const TokenRun& run, std::uint32_t tok
     const float weight = std::exp(score - partial.maximum);
     partial.weight += weight;
     for (std::uint32_t i = 0; i < kv.head_dim_v; ++i) {
-      sums[i] += weight * load_value(kv.v_type, false, v, kv.head_dim_v, i, in_page);
+      sums[i] += weight * (v != nullptr ? load_value(kv.v_type, false, v, kv.head_dim_v, i, in_page)
+                                        : load_value(kv.k_type, true, k, kv.head_dim_k, i, in_page));
     }
   }
   return partial;
@@ -270,6 +274,7 @@ void store_kv(const KvLayer& kv, std::uint32_t page, std::uint32_t cell, const f
               std::uint32_t begin_head, std::uint32_t end_head) {
   for (std::uint32_t h = begin_head; h < end_head; ++h) {
     store_head(kv.k_type, true, k_part(kv, page, h), kv.head_dim_k, cell, k + std::size_t{h} * kv.head_dim_k);
+    if (kv.v == nullptr) continue;
     store_head(kv.v_type, false, v_part(kv, page, h), kv.head_dim_v, cell, v + std::size_t{h} * kv.head_dim_v);
   }
 }
@@ -285,12 +290,20 @@ void attention(const AttentionTask& task, std::uint64_t begin_unit, std::uint64_
         float* sums = unit.split ? attention_partial(task, token, head, unit.chunk)
                                  : task.out + (std::size_t{token} * task.heads + head) * task.kv.head_dim_v;
         const Partial partial =
-            attend(task, *unit.run, token, head, unit.begin_cell, std::min(unit.end_cell, visible), sums);
+            attend(task, *unit.run, token, head, std::max(unit.begin_cell, task.first_seen(visible - 1)),
+                   std::min(unit.end_cell, visible), sums);
         if (unit.split) {
           sums[align_up(task.kv.head_dim_v, 16)] = partial.maximum;
           sums[align_up(task.kv.head_dim_v, 16) + 1] = partial.weight;
         } else {
-          for (std::uint32_t i = 0; i < task.kv.head_dim_v; ++i) sums[i] /= partial.weight;
+          float weight = partial.weight;
+          float factor = 1;
+          if (task.sinks != nullptr) {
+            const float largest = std::max(partial.maximum, task.sinks[head]);
+            factor = std::exp(partial.maximum - largest);
+            weight = weight * factor + std::exp(task.sinks[head] - largest);
+          }
+          for (std::uint32_t i = 0; i < task.kv.head_dim_v; ++i) sums[i] *= factor / weight;
         }
       }
     }
@@ -311,6 +324,10 @@ void attention_finish(const AttentionTask& task, std::uint32_t begin_token, std:
       float* out = task.out + (std::size_t{token} * task.heads + head) * dim;
       std::fill_n(out, dim, 0.0F);
       float weight = 0;
+      if (task.sinks != nullptr) {
+        maximum = std::max(maximum, task.sinks[head]);
+        weight = std::exp(task.sinks[head] - maximum);
+      }
       for (std::uint32_t c = 0; c < chunks; ++c) {
         const float* partial = attention_partial(task, token, head, c);
         const float factor = std::exp(partial[align_up(dim, 16)] - maximum);

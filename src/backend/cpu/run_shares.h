@@ -10,6 +10,11 @@
 
 namespace loadline::cpu {
 
+// Products by each of the three matrices that a step may have follow each other without a barrier.
+constexpr int kPartsOfStep = 3;
+static_assert(2 * kPartsOfStep <= WorkShares::kUses);
+inline int use_of(std::size_t step, int part) { return static_cast<int>(step % 2) * kPartsOfStep + part; }
+
 struct Part {
   std::uint64_t begin, end;
 };

@@ -1,6 +1,7 @@
 #include "backend/cpu/steps.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -22,10 +23,24 @@ constexpr std::uint64_t kMatrixTiles = quant::kMatrixRows / kTileRows;
 
 constexpr std::size_t kCacheLine = 64;
 
-// Products by each of the three matrices that a step may have follow each other without a barrier.
-constexpr int kPartsOfStep = 3;
-static_assert(2 * kPartsOfStep <= WorkShares::kUses);
-int use_of(std::size_t step, int part) { return static_cast<int>(step % 2) * kPartsOfStep + part; }
+// The position of the batch's token t.
+std::uint64_t position_of(const backend::Batch& batch, std::uint64_t t) {
+  for (const backend::TokenRun& run : batch.runs) {
+    if (t - run.first_token < run.count) return run.first_position + (t - run.first_token);
+  }
+  return 0;
+}
+
+void add_row(const EmbedStep& step, const KernelTable& kernels, std::uint64_t row, float* out) {
+  alignas(64) float values[kMostAddedRow];
+  if (step.interleaved) {
+    decode_matrix_row(step.table, row, values);
+  } else {
+    const Bytes row_size = quant::size_of(step.table.type, step.table.columns);
+    quant::decode_row(step.table.type, step.table.data + row * row_size.value, values, step.table.columns);
+  }
+  kernels.add(out, values, step.table.columns);
+}
 
 void run(const EmbedStep& step, const Pass& pass, WorkQueue& queue) {
   const auto tokens = pass.batch->tokens;
@@ -34,8 +49,10 @@ void run(const EmbedStep& step, const Pass& pass, WorkQueue& queue) {
     if (begin == end) return;
     for (std::uint64_t t = begin; t < end; ++t) {
       float* out = step.out + t * step.table.columns;
-      const auto row = static_cast<std::uint64_t>(tokens[t]);
-      if (step.interleaved) {
+      const auto row = step.by_position ? position_of(*pass.batch, t) : static_cast<std::uint64_t>(tokens[t]);
+      if (step.add) {
+        add_row(step, *pass.kernels, row, out);
+      } else if (step.interleaved) {
         decode_matrix_row(step.table, row, out);
       } else {
         const Bytes row_size = quant::size_of(step.table.type, step.table.columns);
@@ -83,21 +100,24 @@ void fetch_cells(const KvLayer& kv, std::uint32_t head, std::uint32_t page, std:
   const std::byte* k = k_part(kv, page, head);
   const std::size_t k_bytes = part_bytes(kv.k_type, kv.head_dim_k);
   for (std::size_t i = 0; i < k_bytes; i += kCacheLine) __builtin_prefetch(k + i, 1);
+  if (kv.v == nullptr) return;
   const std::size_t row = part_bytes(kv.v_type, kv.head_dim_v) / kCells;
   const std::byte* v = v_part(kv, page, head) + cell * row;
   for (std::size_t i = 0; i < row; i += kCacheLine) __builtin_prefetch(v + i, 1);
 }
 
 void prepare_heads(const AttentionSlot& slot, const Pass& pass, std::uint32_t token, std::uint32_t head,
-                   std::uint32_t page, std::uint32_t cell) {
+                   std::uint32_t position, const std::uint32_t* pages) {
   const KernelTable& kernels = *pass.kernels;
   const KvLayer& kv = slot.kv;
-  if (pass.batch->tokens.size() <= kFew) fetch_cells(kv, head, page, cell);
+  if (slot.stores && pass.batch->tokens.size() <= kFew) {
+    fetch_cells(kv, head, pages[position / quant::kKvPageCells], position % quant::kKvPageCells);
+  }
   const std::uint32_t group = slot.heads / kv.kv_heads;
   const std::uint32_t dim = kv.head_dim_k;
   float* q = slot.q + (std::uint64_t{token} * slot.heads + std::uint64_t{head} * group) * dim;
-  float* k_row = slot.k + std::uint64_t{token} * kv.kv_heads * dim;
-  float* k = k_row + std::uint64_t{head} * dim;
+  float* k_row = slot.stores ? slot.k + std::uint64_t{token} * kv.kv_heads * dim : nullptr;
+  float* k = slot.stores ? k_row + std::uint64_t{head} * dim : nullptr;
   if (slot.q_norm != nullptr) {
     for (std::uint32_t i = 0; i < group; ++i) {
       float* head_q = q + std::uint64_t{i} * dim;
@@ -105,13 +125,23 @@ void prepare_heads(const AttentionSlot& slot, const Pass& pass, std::uint32_t to
     }
   }
   if (slot.k_norm != nullptr) kernels.rms_norm(k, slot.k_norm, k, dim, 0, dim, slot.epsilon);
-  const std::uint64_t angles = std::uint64_t{token} * (slot.rotary / 2);
-  const float* cosines = pass.batch->cosines + angles;
-  const float* sines = pass.batch->sines + angles;
-  kernels.rope(q, group, dim, slot.rotary, cosines, sines, slot.neox);
-  kernels.rope(k, 1, dim, slot.rotary, cosines, sines, slot.neox);
+  if (slot.rotary > 0) {
+    const backend::RopeAngles& table = pass.batch->ropes[slot.rope_table];
+    const std::uint64_t angles = std::uint64_t{token} * (slot.rotary / 2);
+    const float* cosines = table.cosines + angles;
+    const float* sines = table.sines + angles;
+    kernels.rope(q + slot.rope_offset, group, dim, slot.rotary, cosines, sines, slot.neox);
+    if (slot.stores) kernels.rope(k + slot.rope_offset, 1, dim, slot.rotary, cosines, sines, slot.neox);
+  }
+  if (slot.temperature != 0) {
+    const std::uint32_t times = (position + slot.temperature_ahead) / slot.temperature_length;
+    kernels.vectors->scale(q, 1 + slot.temperature * std::log(static_cast<float>(times) + 1),
+                           std::uint64_t{group} * dim);
+  }
+  if (!slot.stores) return;
   const float* v_row = slot.v + std::uint64_t{token} * kv.kv_heads * kv.head_dim_v;
-  kernels.store_kv(kv, page, cell, k_row, v_row, head, head + 1);
+  kernels.store_kv(kv, pages[position / quant::kKvPageCells], position % quant::kKvPageCells, k_row, v_row, head,
+                   head + 1);
 }
 
 void run(const HeadsStep& step, const Pass& pass, WorkQueue& queue) {
@@ -127,8 +157,7 @@ void run(const HeadsStep& step, const Pass& pass, WorkQueue& queue) {
       for (std::uint64_t item = std::max(begin, run_begin); item < std::min(end, run_end); ++item) {
         const auto token = static_cast<std::uint32_t>(item / kv_heads);
         const std::uint32_t position = run.first_position + (token - run.first_token);
-        prepare_heads(step.slot, pass, token, static_cast<std::uint32_t>(item % kv_heads),
-                      run.pages[position / quant::kKvPageCells], position % quant::kKvPageCells);
+        prepare_heads(step.slot, pass, token, static_cast<std::uint32_t>(item % kv_heads), position, run.pages);
       }
     }
   }
@@ -274,7 +303,13 @@ void run(const GatedStep& step, std::size_t index, const Pass& pass, WorkQueue& 
 }  // namespace
 
 AttentionTask AttentionSlot::task(const backend::Batch& batch) const {
-  return {kv, batch.runs, q, out, heads, scale, workspace};
+  AttentionTask task{kv, batch.runs, q, out, heads, scale, workspace};
+  task.softcap = softcap;
+  task.alibi = alibi;
+  task.window = window;
+  task.chunk = chunk;
+  task.sinks = sinks;
+  return task;
 }
 
 void renew_shares(WorkShares& shares, int threads) {
@@ -301,6 +336,18 @@ void run_step(const Step& step, std::size_t index, const Pass& pass, WorkQueue& 
     void operator()(const PrepareStep& s) const { run(s, pass, queue, thread); }
     void operator()(const LinearStep& s) const { run(s, index, pass, queue, thread); }
     void operator()(const GatedStep& s) const { run(s, index, pass, queue, thread); }
+    void operator()(const NormStep& s) const { run(s, pass, queue, thread); }
+    void operator()(const MapStep& s) const { run(s, pass, queue, thread); }
+    void operator()(const SplitStep& s) const { run(s, pass, queue); }
+    void operator()(const RopeStep& s) const { run(s, pass, queue); }
+    void operator()(const RouteStep& s) const { run(s, pass, queue); }
+    void operator()(const ExpertsStep& s) const { run(s, index, pass, queue, thread); }
+    void operator()(const HeadLinearStep& s) const { run(s, index, pass, queue, thread); }
+    void operator()(const ConvolutionStep& s) const { run(s, pass, queue); }
+    void operator()(const DeltaRowsStep& s) const { run(s, pass, queue); }
+    void operator()(const DeltaNetStep& s) const { run(s, pass, queue); }
+    void operator()(const Mamba2RowsStep& s) const { run(s, pass, queue); }
+    void operator()(const Mamba2Step& s) const { run(s, pass, queue); }
   };
   std::visit(Visitor{index, pass, queue, thread}, step);
 }

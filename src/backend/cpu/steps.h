@@ -8,7 +8,11 @@
 #include <variant>
 
 #include "backend/batch.h"
+#include "backend/cpu/expert_steps.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/pass.h"
+#include "backend/cpu/recurrent_steps.h"
+#include "backend/cpu/row_steps.h"
 #include "backend/device.h"
 #include "base/thread_pool.h"
 #include "base/work_shares.h"
@@ -17,38 +21,15 @@
 
 namespace loadline::cpu {
 
-// What changes from batch to batch.
-struct Pass {
-  const backend::Batch* batch;
-  const StopFlag* stop;
-  const KernelTable* kernels;
-  int threads;
-  WorkShares* shares;
-  backend::WeightGate* gate;  // null where nothing is streamed
-  std::atomic<bool>* failed;  // set when a step could not be done; the pass is then meaningless
-  std::exception_ptr* error;  // why, where the step knows; written by thread 0 only
-
-  [[nodiscard]] bool ending() const {
-    return stop->load(std::memory_order_relaxed) || failed->load(std::memory_order_relaxed);
-  }
-
-  // Whether the matrix unit multiplies this many rows, if there is room for what it needs.
-  [[nodiscard]] bool on_matrix_unit(std::uint32_t rows) const {
-    return kernels->matrix_unit && rows >= quant::kMatrixTokens && batch->rounding != backend::Rounding::AsAlone;
-  }
-
-  // Rows a step works on: the tokens, or only the outputs after SelectOutputs.
-  [[nodiscard]] std::uint32_t rows(bool after_select) const {
-    return static_cast<std::uint32_t>(after_select ? batch->outputs.size() : batch->tokens.size());
-  }
-};
-
 // out[t] = row tokens[t] of the table.
 struct EmbedStep {
   Matrix table;
   bool interleaved;  // Rows16, shared with the output matrix; else as in the file
   float* out;
+  bool by_position = false;  // row position(t) instead
+  bool add = false;          // to what is there; the row is at most kMostAddedRow long
 };
+constexpr std::uint64_t kMostAddedRow = 32768;
 
 // The same with the table left on disk: one thread reads each row into `buffer`, FileReader::buffer_size of a row.
 struct EmbedFromDiskStep {
@@ -85,9 +66,22 @@ struct AttentionSlot {
   std::uint32_t heads;
   float scale;
   float epsilon;
-  std::uint32_t rotary;
+  std::uint32_t rotary;  // 0: no rope
   bool neox;
   std::byte* workspace;
+  std::uint32_t rope_table = 0;   // of the program's
+  std::uint32_t rope_offset = 0;  // the first dimension that is turned
+  bool stores = true;             // else another layer has stored k and v
+  // Queries at position p are multiplied by 1 + temperature ln(floor((p + ahead) / length) + 1).
+  float temperature = 0;
+  std::uint32_t temperature_length = 1;
+  std::uint32_t temperature_ahead = 0;
+  // As in AttentionTask.
+  float softcap = 0;
+  float alibi = 0;
+  std::uint32_t window = 0;
+  std::uint32_t chunk = 0;
+  const float* sinks = nullptr;
 
   [[nodiscard]] AttentionTask task(const backend::Batch& batch) const;
 };
@@ -141,7 +135,8 @@ struct GatedStep {
 };
 
 using Step = std::variant<EmbedStep, EmbedFromDiskStep, GateStep, SelectStep, HeadsStep, AttentionStep, PrepareStep,
-                          LinearStep, GatedStep>;
+                          LinearStep, GatedStep, NormStep, MapStep, SplitStep, RopeStep, RouteStep, ExpertsStep,
+                          HeadLinearStep, ConvolutionStep, DeltaRowsStep, DeltaNetStep, Mamba2RowsStep, Mamba2Step>;
 
 // This thread's share of step number `index`. `queue` is the step's own and was reset before the pass. Returns early,
 // with the work undone, once the pass is to stop.

@@ -226,8 +226,8 @@ void VulkanDevice::write_table(const PassClass& pass_class, const backend::Batch
   std::memcpy(words(table_.outputs), batch.outputs.data(), batch.outputs.size_bytes());
   const std::size_t half = program_.ropes.front().config.dimensions / 2;
   auto* angles = reinterpret_cast<float*>(host + staging_.angles.value);
-  std::memcpy(angles, batch.cosines, batch.tokens.size() * half * sizeof(float));
-  std::memcpy(angles + plan_.shape.batch * half, batch.sines, batch.tokens.size() * half * sizeof(float));
+  std::memcpy(angles, batch.ropes.front().cosines, batch.tokens.size() * half * sizeof(float));
+  std::memcpy(angles + plan_.shape.batch * half, batch.ropes.front().sines, batch.tokens.size() * half * sizeof(float));
 }
 
 bool VulkanDevice::run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) {

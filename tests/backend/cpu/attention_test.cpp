@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "backend/cpu/kernel_cases.h"
@@ -14,6 +15,15 @@ namespace {
 struct Shape {
   std::uint32_t heads, kv_heads, dim_k, dim_v;
 };
+// What an attention may have beside the plain one.
+struct Extras {
+  float softcap = 0;
+  float alibi = 0;
+  std::uint32_t window = 0;
+  std::uint32_t chunk = 0;
+  bool sinks = false;
+  bool values_in_keys = false;
+};
 struct Sequence {
   std::uint32_t before;  // cells that are there already
   std::uint32_t tokens;
@@ -23,13 +33,15 @@ struct Sequence {
 class Cache {
  public:
   Cache(const KernelTable& table, TensorType type_k, TensorType type_v, Shape shape, std::vector<Sequence> sequences,
-        Random& random)
+        Random& random, Extras extras = {})
       : table_(table),
         shape_(shape),
+        extras_(extras),
         sequences_(std::move(sequences)),
         k_(page_bytes(type_k, shape.dim_k) * page_count()),
         v_(page_bytes(type_v, shape.dim_v) * page_count()),
-        layer_{type_k, type_v, k_.data(), v_.data(), shape.kv_heads, shape.dim_k, shape.dim_v} {
+        layer_{type_k,         type_v,      k_.data(),  extras.values_in_keys ? nullptr : v_.data(),
+               shape.kv_heads, shape.dim_k, shape.dim_v} {
     std::vector<std::uint32_t> order(page_count());
     std::iota(order.begin(), order.end(), 0U);
     std::shuffle(order.begin(), order.end(), random);
@@ -53,7 +65,13 @@ class Cache {
       runs_.push_back({tokens_, sequence.tokens, sequence.before, nullptr});
       tokens_ += sequence.tokens;
     }
-    for (std::size_t i = 0; i < runs_.size(); ++i) runs_[i].pages = pages_[i].data();
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      // No memory has that page: nothing may ask for one that holds only what no token sees.
+      const std::uint32_t seen = task().first_seen(runs_[i].first_position);
+      std::fill_n(pages_[i].begin(), seen / 32, std::numeric_limits<std::uint32_t>::max());
+      runs_[i].pages = pages_[i].data();
+    }
+    sinks_ = random_activations(1, shape.heads, Style::Normal, random);
     q_ = random_activations(tokens_, shape.heads * shape.dim_k, Style::Normal, random);
   }
 
@@ -63,9 +81,13 @@ class Cache {
   std::vector<float> attend(bool backwards = false) {
     std::uint32_t most = 0;
     for (const Sequence& s : sequences_) most = std::max(most, s.before + s.tokens);
-    const Buffer workspace(quant::attention_workspace(shape_.heads, shape_.dim_v, tokens_, most).value);
+    const bool windows = !task().sees_all();
+    if (extras_.window != 0) most = std::min(most, extras_.window + tokens_);
+    const Buffer workspace(quant::attention_workspace(shape_.heads, shape_.dim_v, tokens_, most, windows).value);
     std::vector<float> out(std::size_t{tokens_} * shape_.heads * shape_.dim_v, -777.0F);
-    const AttentionTask task{layer_, runs_, q_.data(), out.data(), shape_.heads, scale(), workspace.data()};
+    AttentionTask task = this->task();
+    task.out = out.data();
+    task.workspace = workspace.data();
     const std::uint64_t units = attention_units(task);
     if (backwards) {
       for (std::uint64_t u = units; u-- > 0;) table_.attention(task, u, u + 1, nullptr);
@@ -90,6 +112,21 @@ class Cache {
   }
 
  private:
+  [[nodiscard]] AttentionTask task() const {
+    AttentionTask task{layer_, runs_, q_.data(), nullptr, shape_.heads, scale(), nullptr};
+    task.softcap = extras_.softcap;
+    task.alibi = extras_.alibi;
+    task.window = extras_.window;
+    task.chunk = extras_.chunk;
+    task.sinks = extras_.sinks ? sinks_.data() : nullptr;
+    return task;
+  }
+  [[nodiscard]] double slope(std::uint32_t head) const {
+    double n = 1;
+    while (2 * n <= shape_.heads) n *= 2;
+    return head < n ? std::pow(2.0, -extras_.alibi * (head + 1) / n)
+                    : std::pow(2.0, -extras_.alibi / 2 * (2 * (head - n) + 1) / n);
+  }
   [[nodiscard]] float scale() const { return 1.0F / std::sqrt(static_cast<float>(shape_.dim_k)); }
   static std::uint32_t pages_for(std::uint32_t cells) { return (cells + 31) / 32; }
   [[nodiscard]] std::uint32_t page_count() const {
@@ -116,7 +153,10 @@ class Cache {
     double uncertainty = 0;  // of a score, where the kernel rounds the query to 8 bits: six standard deviations
     float largest_q = 0;
     for (std::uint32_t i = 0; i < shape_.dim_k; ++i) largest_q = std::max(largest_q, std::fabs(q[i]));
-    for (std::uint32_t cell = 0; cell < visible; ++cell) {
+    std::uint32_t first = 0;
+    if (extras_.window != 0 && visible > extras_.window) first = visible - extras_.window;
+    if (extras_.chunk != 0) first = std::max(first, (visible - 1) / extras_.chunk * extras_.chunk);
+    for (std::uint32_t cell = first; cell < visible; ++cell) {
       const float* k = keys_[s].data() + (std::size_t{cell} * shape_.kv_heads + kv_head) * shape_.dim_k;
       double squares = 0;
       for (std::uint32_t i = 0; i < shape_.dim_k; ++i) {
@@ -124,18 +164,21 @@ class Cache {
         squares += double{k[i]} * k[i];
       }
       scores[cell] *= scale();
+      if (extras_.softcap != 0) scores[cell] = extras_.softcap * std::tanh(scores[cell] / extras_.softcap);
+      if (extras_.alibi != 0) scores[cell] -= slope(h) * (visible - 1 - cell);
       if (layer_.k_type == TensorType::Q8_0) {
         uncertainty = std::max(uncertainty, 6 * scale() * largest_q / 254 / std::sqrt(3.0) * std::sqrt(squares));
       }
     }
-    const double maximum = *std::max_element(scores.begin(), scores.end());
-    double weight = 0;
-    for (double& score : scores) weight += score = std::exp(score - maximum);
+    const double maximum = *std::max_element(scores.begin() + first, scores.end());
+    double weight = extras_.sinks ? std::exp(sinks_[h] - maximum) : 0;
+    for (std::uint32_t cell = first; cell < visible; ++cell) weight += scores[cell] = std::exp(scores[cell] - maximum);
     for (std::uint32_t i = 0; i < shape_.dim_v; ++i) {
       double expected = 0;
       double largest = 0;
-      for (std::uint32_t cell = 0; cell < visible; ++cell) {
-        const double v = values_[s][(std::size_t{cell} * shape_.kv_heads + kv_head) * shape_.dim_v + i];
+      for (std::uint32_t cell = first; cell < visible; ++cell) {
+        const std::size_t at = std::size_t{cell} * shape_.kv_heads + kv_head;
+        const double v = extras_.values_in_keys ? keys_[s][at * shape_.dim_k + i] : values_[s][at * shape_.dim_v + i];
         expected += scores[cell] / weight * v;
         largest = std::max(largest, std::fabs(v));
       }
@@ -151,13 +194,14 @@ class Cache {
 
   const KernelTable& table_;
   Shape shape_;
+  Extras extras_;
   std::vector<Sequence> sequences_;
   Buffer k_, v_;  // filled with a pattern that reads as NaN or garbage where no cell was stored
   KvLayer layer_;
   std::vector<std::vector<std::uint32_t>> pages_;
   std::vector<std::vector<float>> keys_, values_;
   std::vector<TokenRun> runs_;
-  std::vector<float> q_;
+  std::vector<float> q_, sinks_;
   std::uint32_t tokens_ = 0;
 };
 
@@ -166,10 +210,12 @@ constexpr TensorType kTypes[] = {TensorType::F32, TensorType::F16, TensorType::Q
 
 class Attention : public testing::TestWithParam<Types> {
  protected:
-  Cache cache(Shape shape, std::vector<Sequence> sequences) {
+  Cache cache(Shape shape, std::vector<Sequence> sequences, Extras extras = {}) {
     const auto [table, k, v] = GetParam();
-    return Cache(*table, k, v, shape, std::move(sequences), random_);
+    return Cache(*table, k, v, shape, std::move(sequences), random_, extras);
   }
+  // What does not depend on how values are stored is tested where K and V are stored alike.
+  static bool is_of_one_format() { return std::get<1>(GetParam()) == std::get<2>(GetParam()); }
   Random random_{1};
 };
 
@@ -201,6 +247,56 @@ TEST_P(Attention, over_a_long_cache_is_split_and_merged) {
        {std::vector<Sequence>{{1500, 1}}, {{511, 1}}, {{512, 2}}, {{1020, 8}}, {{600, 2}, {3, 1}, {513, 1}}}) {
     Cache c = cache({4, 2, 32, 32}, sequences);
     c.expect_agreement(c.attend());
+  }
+}
+
+// Short, long enough to be split, a prompt's, and several at once.
+const std::vector<std::vector<Sequence>> kPasses = {
+    {{70, 41}}, {{33, 1}}, {{1500, 1}}, {{1020, 8}}, {{5, 1}, {140, 20}, {0, 2}}, {{600, 2}, {3, 1}, {513, 1}}};
+
+TEST_P(Attention, sees_no_more_than_a_window) {
+  if (!is_of_one_format()) return;
+  for (const std::uint32_t window : {1U, 64U, 600U}) {
+    for (const std::vector<Sequence>& sequences : kPasses) {
+      SCOPED_TRACE("window of " + std::to_string(window));
+      Cache c = cache({4, 2, 32, 64}, sequences, {.window = window});
+      c.expect_agreement(c.attend());
+    }
+  }
+}
+
+TEST_P(Attention, sees_no_more_than_a_chunk) {
+  if (!is_of_one_format()) return;
+  for (const std::uint32_t chunk : {50U, 512U}) {
+    for (const std::vector<Sequence>& sequences : kPasses) {
+      SCOPED_TRACE("chunks of " + std::to_string(chunk));
+      Cache c = cache({4, 2, 32, 64}, sequences, {.chunk = chunk});
+      c.expect_agreement(c.attend());
+    }
+  }
+}
+
+TEST_P(Attention, caps_scores_counts_sinks_and_takes_distance_off) {
+  if (!is_of_one_format()) return;
+  for (const std::vector<Sequence>& sequences : kPasses) {
+    for (const Extras& extras : {Extras{.softcap = 0.5F},
+                                 {.alibi = 8},
+                                 {.sinks = true},
+                                 {.softcap = 1, .alibi = 4, .window = 70, .sinks = true}}) {
+      SCOPED_TRACE("softcap " + std::to_string(extras.softcap) + " alibi " + std::to_string(extras.alibi));
+      Cache c = cache({6, 2, 32, 96}, sequences, extras);
+      c.expect_agreement(c.attend());
+    }
+  }
+}
+
+TEST_P(Attention, finds_values_in_the_keys) {
+  if (!is_of_one_format()) return;
+  for (const std::vector<Sequence>& sequences : kPasses) {
+    for (const Shape& shape : {Shape{16, 1, 96, 64}, {40, 1, 160, 96}, {3, 1, 64, 64}}) {
+      Cache c = cache(shape, sequences, {.values_in_keys = true});
+      c.expect_agreement(c.attend());
+    }
   }
 }
 

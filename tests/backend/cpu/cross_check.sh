@@ -17,7 +17,7 @@ command -v ccache >/dev/null && cache=ccache
 flags="-std=gnu++23 -O1 -ffp-contract=off -Wall -Wextra -Wno-psabi -DLOADLINE_WITH_NEON -I$source/src -I$source/tests"
 for file in "$source"/src/quant/*.cpp "$source"/src/backend/cpu/attention_units.cpp \
   "$source"/src/backend/cpu/kernels.cpp "$source"/src/backend/cpu/kernels_scalar.cpp \
-  "$source"/src/backend/cpu/layout.cpp "$source"/src/backend/cpu/tile.cpp \
+  "$source"/src/backend/cpu/layout.cpp "$source"/src/backend/cpu/tile.cpp "$source"/src/backend/cpu/vectors_scalar.cpp \
   "$source"/tests/backend/cpu/kernel_cases.cpp "$source"/tests/backend/cpu/cross_check.cpp; do
   object=$build/$(basename "$file" .cpp).o
   $cache $compiler $flags -c "$file" -o "$object" || exit 1

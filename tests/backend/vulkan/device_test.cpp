@@ -146,7 +146,8 @@ std::vector<float> run_pass(VulkanDevice& device, const Loaded& setup, std::uint
   }
   const std::array runs = {backend::TokenRun{0, count, 0, pages.data()}};
   const std::array outputs = {count - 1};
-  const backend::Batch batch{tokens, runs, outputs, cosines.data(), sines.data()};
+  const std::array ropes = {backend::RopeAngles{cosines.data(), sines.data()}};
+  const backend::Batch batch{tokens, runs, outputs, ropes};
   if (!device.run(plan::stages_for(setup.plan, count).first, batch, stop)) return {};
   return {device.logits(), device.logits() + setup.program.config.vocabulary};
 }
