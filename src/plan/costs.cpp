@@ -33,9 +33,14 @@ CostModel::CostModel(const gguf::Model& model, const model::Program& program, co
       if (op.kind == model::OpKind::Attention) note_attention(op.as<model::ops::Attention>(), shape, costs);
       for (const model::TensorUse& use : op.tensors) {
         if (is_bias(op, use.tensor)) continue;
+        double share = 1;
+        if (use.role == model::TensorRole::Experts) {
+          const auto& experts = op.as<model::ops::Experts>();
+          share = static_cast<double>(experts.used) / experts.experts;
+        }
         const gguf::TensorInfo& tensor = model.tensors[static_cast<std::size_t>(use.tensor)];
         costs.matrices.push_back({static_cast<double>(tensor.size.value), static_cast<double>(tensor.elements()),
-                                  tensor.type, op.after_select, op.kind == model::OpKind::Embed});
+                                  tensor.type, op.after_select, op.kind == model::OpKind::Embed, share});
       }
     }
   }
@@ -70,8 +75,10 @@ Seconds CostModel::group(std::size_t group, DeviceIndex device, bool kv_on_cpu, 
     }
     const ProductRates& product = rates.product(matrix.type);
     const double used = matrix.after_select ? static_cast<double>(outputs) : rows;
-    const double reading = matrix.bytes / product.bandwidth;
-    const double multiplying = product_seconds(product, matrix.elements, used);
+    // Of experts, those that some token has chosen are read, as if all were chosen equally often.
+    const double read = matrix.share < 1 ? 1 - std::pow(1 - matrix.share, used) : 1;
+    const double reading = read * matrix.bytes / product.bandwidth;
+    const double multiplying = product_seconds(product, matrix.share * matrix.elements, used);
     seconds.weights += std::max(reading, multiplying);
     if (multiplying > reading) arithmetic_seconds += multiplying;
   }

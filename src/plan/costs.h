@@ -54,7 +54,8 @@ class CostModel {
     double elements;
     quant::TensorType type;
     bool after_select;
-    bool gathered;  // Embed: only rows are read
+    bool gathered;     // Embed: only rows are read
+    double share = 1;  // of it, what one token multiplies with
   };
   struct Group {
     std::vector<Matrix> matrices;

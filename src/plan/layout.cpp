@@ -92,7 +92,7 @@ void LayoutBuilder::weights(DeviceIndex device) {
     for (const SlabNeed& slab : needs_.of(device, g).slabs) {
       if (streamed(slab.tensor)) continue;
       const std::string& name = tensor(slab.tensor).name;
-      if (embedding && program_.tied_embeddings) {
+      if (embedding && program_.tied_embeddings && slab.tensor == group.tensors().front()) {
         if (output_elsewhere) {
           plan_.embedding_copy = arena.append(name + " (copy)", slab.size, slab.tensor, slab.layout);
         }
@@ -101,10 +101,11 @@ void LayoutBuilder::weights(DeviceIndex device) {
       plan_.weights[static_cast<std::size_t>(slab.tensor)] = arena.append(name, slab.size, slab.tensor, slab.layout);
     }
   }
-  const model::TensorIndex factors = program_.ropes.empty() ? model::kNoTensor : program_.ropes.front().factors;
-  if (device == kCpu && factors != model::kNoTensor) {
-    const gguf::TensorInfo& info = tensor(factors);
-    plan_.weights[static_cast<std::size_t>(factors)] = arena.append(info.name, info.size, factors);
+  for (const model::RopeTable& table : program_.ropes) {
+    const model::TensorIndex factors = table.factors_for(plan_.shape.context);
+    if (device != kCpu || factors == model::kNoTensor) continue;
+    RegionIndex& region = plan_.weights[static_cast<std::size_t>(factors)];
+    if (region == kNoRegion) region = arena.append(tensor(factors).name, tensor(factors).size, factors);
   }
   arena.close();
 }

@@ -18,6 +18,7 @@ struct Recording {
   std::vector<Step> steps;
   std::vector<WorkQueue> queues;                      // one per step
   std::vector<std::unique_ptr<AttentionSlot>> slots;  // what PrepareStep::merge points to
+  std::vector<std::unique_ptr<ExpertsSlot>> experts;  // what ExpertsStep::slot points to
   std::unique_ptr<storage::FileReader> reader;        // of an embedding that stays on disk, else null
 };
 

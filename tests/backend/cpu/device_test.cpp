@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <numeric>
@@ -122,7 +123,8 @@ class LongCache : public testing::TestWithParam<std::uint32_t> {
     std::vector<std::uint32_t> outputs(count <= 8 ? count : 0);
     std::iota(outputs.begin(), outputs.end(), 0);
     const std::array runs = {backend::TokenRun{0, count, first, pages_.data()}};
-    const backend::Batch batch{std::span(tokens_).subspan(first, count), runs, outputs, cosines.data(), sines.data()};
+    const std::array ropes = {backend::RopeAngles{cosines.data(), sines.data()}};
+    const backend::Batch batch{std::span(tokens_).subspan(first, count), runs, outputs, ropes};
     ASSERT_TRUE(device.run(0, batch, kNeverStop));
     float worst = 0;
     for (std::size_t i = 0; i < outputs.size() * kVocabulary; ++i) {
