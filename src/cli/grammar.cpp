@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "cli/command.h"
+#include "cli/output.h"
 #include "gguf/gguf.h"
 #include "grammar/languages.h"
 #include "grammar/session.h"
@@ -33,17 +33,7 @@ struct Options {
 };
 
 std::string read_input(const std::string& path) {
-  if (path != "-") return read_text_file(path, kLongestText);
-  std::string text;
-  std::vector<char> block(std::size_t{1} << 16);
-  while (const std::size_t got = std::fread(block.data(), 1, block.size(), stdin)) {
-    text.append(block.data(), got);
-    if (text.size() > kLongestText.value) {
-      throw bad_input(fmt::format("standard input has more than {} of text", to_string(kLongestText)));
-    }
-  }
-  if (std::ferror(stdin) != 0) throw bad_input("standard input cannot be read");
-  return text;
+  return path == "-" ? read_standard_input(kLongestText) : read_text_file(path, kLongestText);
 }
 
 grammar::Grammar compile(const Options& options, const tokenizer::Tokenizer* tokenizer) {
@@ -99,10 +89,7 @@ int run(const Options& options) {
   const bool is_prefix = session.accept_text(text);
   nlohmann::ordered_json result{{"accepted", is_prefix && session.is_complete()}, {"prefix", is_prefix}};
   if (options.mask) result = mask_of(session, is_prefix);
-  const std::string out = result.dump() + "\n";
-  if (std::fwrite(out.data(), 1, out.size(), stdout) != out.size() || std::fflush(stdout) != 0) {
-    throw bad_input("standard output cannot be written");
-  }
+  print(result.dump() + "\n");
   return 0;
 }
 
