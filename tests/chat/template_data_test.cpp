@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 
+#include "chat/conversation.h"
 #include "chat/template.h"
 #include "support/test_data.h"
 
@@ -64,6 +65,36 @@ TEST(template_data, every_case_renders_to_the_byte_or_fails_as_expected) {
     }
   }
   EXPECT_GT(cases, 1000U);
+}
+
+TEST(template_data, the_last_answer_is_left_open_as_transformers_does) {
+  LOADLINE_REQUIRE_SHARED(folder, "templates");
+  std::size_t cases = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".json" || entry.path().filename() == "_micro.json") continue;
+    const Json file = Json::parse(read(entry.path()));
+    const std::string source = read(std::filesystem::path(entry.path()).replace_extension(".jinja"));
+    for (const Json& one : file["cases"]) {
+      if (!one.contains("expected_continued") || !one["expected_continued"].is_string()) continue;
+      Json variables = one["input"];
+      for (const char* key : {"bos_token", "eos_token"}) {
+        if (!file[key].is_null()) variables[key] = file[key];
+      }
+      Conversation conversation;
+      conversation.set_all(variables.dump());
+      RenderOptions options;
+      options.now = parse_time(file["now"].get<std::string>());
+      std::string out;
+      try {
+        out = conversation.render(Template(source), options, true);
+      } catch (const Error& error) {
+        out = std::string("failed: ") + error.what();
+      }
+      EXPECT_EQ(out, one["expected_continued"].get<std::string>()) << entry.path().filename() << " " << one["name"];
+      ++cases;
+    }
+  }
+  EXPECT_GT(cases, 50U);
 }
 
 }  // namespace
