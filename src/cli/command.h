@@ -7,6 +7,7 @@ namespace loadline::cli {
 
 // One line a command; the definition is in the file of the same name.
 void add_bench(Program& program);
+void add_chat(Program& program);
 void add_devices(Program& program);
 void add_grammar(Program& program);
 void add_inspect(Program& program);

@@ -1,0 +1,317 @@
+#include "cli/chat_terminal.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/output_file.h"
+#include "base/text.h"
+#include "cli/line_editor.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
+
+namespace loadline::cli {
+namespace {
+
+constexpr Bytes kLongestTranscript{std::uint64_t{64} << 20};
+constexpr double kNearlyFull = 0.85;
+
+constexpr std::string_view kHelp = R"(/help                this list
+/system [TEXT]       set the system message, or take it away
+/undo                take back the last question and its answer
+/retry               answer the last question anew
+/continue            go on with the last answer
+/result TEXT         what a tool that was called gave
+/tools on|off        offer tools or not
+/set [NAME VALUE]    a sampling parameter: temp, top-k, top-p, min-p, repeat-penalty, seed, predict,
+                     reasoning-budget
+/reasoning on|off    show reasoning
+/new                 begin anew, with the same system message
+/save FILE, /load FILE   the conversation as JSON messages
+/prompt              what the model saw, as tokens
+/plan                where the model lies
+/quit                leave, as Ctrl-D
+A line that ends in \ goes on in the next; """ begins and ends a text of several lines. Ctrl-C stops an answer.)";
+
+std::string rate(std::size_t tokens, double seconds) {
+  if (tokens == 0 || seconds <= 0) return "-";
+  const double per_second = static_cast<double>(tokens) / seconds;
+  return fmt::format("{:.{}f} tok/s", per_second, per_second < 10 ? 2 : per_second < 100 ? 1 : 0);
+}
+
+template <typename Number>
+void parse_number(std::string_view text, Number& out, Number least, Number most) {
+  Number value{};
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem != std::errc() || end != text.data() + text.size() || !(value >= least && value <= most)) {
+    throw bad_input(fmt::format("\"{}\" is no value for that; it can be {} to {}", printable(text), least, most));
+  }
+  out = value;
+}
+
+class Talk {
+ public:
+  Talk(ChatSession& session, const TerminalOptions& options, const tokenizer::Tokenizer& tokenizer, double predicted)
+      : session_(session), options_(options), tokenizer_(tokenizer), predicted_(predicted) {}
+
+  int run() {
+    int interrupts = 0;
+    while (!left_) {
+      const auto line = read_text();
+      if (!line) break;
+      if (line->interrupted) {
+        if (++interrupts == 2) say("Ctrl-D leaves");
+        continue;
+      }
+      interrupts = 0;
+      if (line->text.empty()) continue;
+      editor_.remember(line->text);
+      try {
+        if (line->text.starts_with('/')) {
+          command(line->text);
+        } else {
+          session_.transcript.add("user", line->text);
+          ask(false);
+        }
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::BadInput) throw;
+        say(error.what());
+        if (!error.hint().empty()) say(error.hint());
+      }
+    }
+    if (::isatty(STDIN_FILENO) != 0) say("");
+    return 0;
+  }
+
+ private:
+  // A line, or several that belong together.
+  std::optional<LineEditor::Line> read_text() {
+    auto line = editor_.read("> ");
+    if (!line || line->interrupted) return line;
+    if (line->text == "\"\"\"") {
+      line->text.clear();
+      while (true) {
+        auto more = editor_.read(". ");
+        if (!more || more->interrupted) return more;
+        if (more->text == "\"\"\"") return line;
+        if (!line->text.empty()) line->text += '\n';
+        line->text += more->text;
+      }
+    }
+    while (line->text.ends_with('\\')) {
+      auto more = editor_.read(". ");
+      if (!more || more->interrupted) return more;
+      line->text.back() = '\n';
+      line->text += more->text;
+    }
+    return line;
+  }
+
+  // An answer; the question is taken back where there cannot be one.
+  void ask(bool open) {
+    AnswerPrinter printer(options_.reasoning);
+    const StopOnInterrupt interrupt;
+    ChatAnswer answer;
+    try {
+      answer = session_.answer(open, [&](const chat::OutputEvent& event) { printer(event); }, interrupt.flag());
+    } catch (const Error&) {
+      printer.end();
+      if (!open && session_.transcript.last_role() == "user") session_.transcript.undo();
+      throw;
+    }
+    printer.end();
+    if (session_.transcript.last_role() == "user") {  // nothing came: no answer, and so no question
+      session_.transcript.undo();
+    }
+    for (const std::string& note : answer.notes) say(note);
+    if (answer.figures.ending == TurnEnding::Interrupted) {
+      say(fmt::format("stopped after {} tokens; /continue goes on", answer.figures.generated_tokens));
+    }
+    if (answer.figures.ending == TurnEnding::ContextFull) {
+      say("the context is full: /undo takes turns back, /new begins anew, and -c gives more");
+    }
+    if (!options_.quiet) say(figures_line(session_, answer.figures, predicted_));
+    const double full = static_cast<double>(session_.used()) / static_cast<double>(session_.context());
+    if (full >= kNearlyFull && answer.figures.ending != TurnEnding::ContextFull) {
+      say(fmt::format("the context is {:.0f} % full: {}", 100 * full,
+                      session_.settings.shift ? "the oldest turns will be forgotten"
+                                              : "/undo, /new, or start with --context-shift or a larger -c"));
+    }
+    if (!answer.answer.calls.empty()) say("the model called a tool: /result TEXT gives it what the tool says");
+  }
+
+  void command(const std::string& line) {
+    const std::size_t blank = std::min(line.find_first_of(" \n"), line.size());
+    const std::string name = line.substr(1, blank - 1);
+    const std::string rest = blank < line.size() ? line.substr(blank + 1) : std::string();
+    if (name == "help" || name == "?") {
+      say(kHelp);
+    } else if (name == "quit" || name == "exit" || name == "bye") {
+      left_ = true;
+    } else if (name == "system") {
+      session_.transcript.set_system(rest);
+      system_ = rest;
+    } else if (name == "undo") {
+      const std::string text = session_.transcript.undo();
+      say(text.empty() ? "there is nothing to take back" : fmt::format("taken back: {}", printable(text)));
+    } else if (name == "retry") {
+      if (!session_.transcript.drop_answer()) throw bad_input("there is no answer to give anew");
+      ask(false);
+    } else if (name == "continue") {
+      if (session_.transcript.last_role() != "assistant") throw bad_input("there is no answer to go on with");
+      ask(true);
+    } else if (name == "result") {
+      if (session_.transcript.last_role() != "assistant") throw bad_input("no tool was called");
+      session_.transcript.add_tool_result(rest);
+      ask(false);
+    } else if (name == "new" || name == "clear") {
+      session_.transcript = chat::Transcript();
+      session_.transcript.set_system(system_);
+    } else if (name == "tools" || name == "reasoning") {
+      if (rest != "on" && rest != "off") throw bad_input(fmt::format("/{} is on or off", name));
+      (name == "tools" ? session_.settings.tools_on : options_.reasoning) = rest == "on";
+      if (name == "tools" && session_.settings.tools.empty()) say("no tools were given; --tools FILE does");
+    } else if (name == "save") {
+      save(rest);
+    } else if (name == "load") {
+      session_.transcript = chat::Transcript::from_json(read_text_file(rest, kLongestTranscript));
+      say(fmt::format("{} messages", session_.transcript.size()));
+    } else if (name == "prompt") {
+      show_prompt();
+    } else if (name == "plan") {
+      say(options_.plan_text);
+    } else if (name == "set") {
+      set(rest);
+    } else {
+      throw bad_input(fmt::format("there is no command /{}", printable(name)), "/help lists them.");
+    }
+  }
+
+  void save(const std::string& path) const {
+    if (path.empty()) throw bad_input("/save needs the name of a file");
+    OutputFile file(path);
+    file.write(session_.transcript.json() + "\n");
+    file.finish();
+  }
+
+  void show_prompt() {
+    std::vector<std::string> notes;
+    const bool open = session_.transcript.last_role() == "assistant";
+    const std::vector<std::int32_t> tokens = session_.prompt(open, notes);
+    std::string out;
+    for (const std::int32_t token : tokens) {
+      out += fmt::format("{:>8}  \"{}\"\n", token, printable(tokenizer_.piece(token, true)));
+    }
+    say(fmt::format("{}{} tokens", out, tokens.size()));
+  }
+
+  void set(const std::string& rest) {
+    sample::Options& sampling = session_.settings.sampling;
+    const std::size_t blank = rest.find(' ');
+    if (blank == std::string::npos) {
+      say(
+          fmt::format("temp {} · top-k {} · top-p {} · min-p {} · repeat-penalty {} · seed {} · predict {} · "
+                      "reasoning-budget {}",
+                      sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p, sampling.repeat_penalty,
+                      sampling.seed ? fmt::format("{}", *sampling.seed) : "random", session_.settings.most_tokens,
+                      session_.settings.reasoning_budget));
+      return;
+    }
+    const std::string name = rest.substr(0, blank);
+    const std::string_view value = std::string_view(rest).substr(blank + 1);
+    sample::Options changed = sampling;
+    std::int64_t number = 0;
+    if (name == "temp" || name == "temperature") {
+      parse_number(value, changed.temperature, 0.0F, 100.0F);
+    } else if (name == "top-k") {
+      parse_number(value, changed.top_k, -1, 1 << 30);
+    } else if (name == "top-p") {
+      parse_number(value, changed.top_p, 0.0F, 1.0F);
+    } else if (name == "min-p") {
+      parse_number(value, changed.min_p, 0.0F, 1.0F);
+    } else if (name == "repeat-penalty") {
+      parse_number(value, changed.repeat_penalty, 0.01F, 100.0F);
+    } else if (name == "seed") {
+      parse_number(value, number, std::int64_t{-1}, INT64_MAX);
+      changed.seed = number < 0 ? std::nullopt : std::optional(static_cast<std::uint64_t>(number));
+    } else if (name == "predict") {
+      parse_number(value, session_.settings.most_tokens, std::int64_t{-1}, std::int64_t{1} << 31);
+    } else if (name == "reasoning-budget") {
+      parse_number(value, session_.settings.reasoning_budget, std::int64_t{-1}, std::int64_t{1} << 31);
+    } else {
+      throw bad_input(fmt::format("there is no parameter {}", printable(name)), "/set lists them.");
+    }
+    sampling = changed;
+  }
+
+  ChatSession& session_;
+  TerminalOptions options_;
+  const tokenizer::Tokenizer& tokenizer_;
+  double predicted_;
+  LineEditor editor_;
+  std::string system_;
+  bool left_ = false;
+};
+
+}  // namespace
+
+AnswerPrinter::AnswerPrinter(bool show_reasoning)
+    : show_reasoning_(show_reasoning), terminal_(stdout_is_terminal() && std::getenv("NO_COLOR") == nullptr) {}
+
+void AnswerPrinter::write(std::string_view text) {
+  if (text.empty()) return;
+  print_text(text);
+  ends_line_ = text.ends_with('\n');
+}
+
+void AnswerPrinter::operator()(const chat::OutputEvent& event) {
+  using Kind = chat::OutputEvent::Kind;
+  if (event.kind == Kind::Reasoning) {
+    if (!show_reasoning_ || !stdout_is_terminal()) return;
+    if (!dimmed_ && terminal_) print("\033[2m", true);
+    dimmed_ = true;
+    write(event.text);
+    return;
+  }
+  if (dimmed_) {
+    if (terminal_) print("\033[0m", true);
+    write("\n\n");
+    dimmed_ = false;
+  }
+  switch (event.kind) {
+    case Kind::Content: write(event.text); break;
+    case Kind::CallBegins: write(fmt::format("{}{} ", ends_line_ ? "" : "\n", printable(event.text))); break;
+    case Kind::CallArguments: write(event.text); break;
+    case Kind::CallEnds: write("\n"); break;
+    default: break;
+  }
+}
+
+void AnswerPrinter::end() {
+  if (dimmed_ && terminal_) print("\033[0m", true);
+  dimmed_ = false;
+  if (!ends_line_) write("\n");
+}
+
+std::string figures_line(const ChatSession& session, const TurnFigures& figures, double predicted) {
+  const std::size_t computed = figures.prompt_tokens - figures.kept_tokens;
+  const std::size_t after_first = figures.generated_tokens > 0 ? figures.generated_tokens - 1 : 0;
+  const std::string kept = figures.kept_tokens > 0
+                               ? fmt::format("{} new tokens, {} kept", computed, figures.kept_tokens)
+                               : fmt::format("{} tokens", computed);
+  return fmt::format("prompt {}, {} · {} tokens, {} (predicted {}) · context {:.0f} % used", kept,
+                     rate(computed, figures.prompt_seconds), figures.generated_tokens,
+                     rate(after_first, figures.generation_seconds), rate(1, predicted > 0 ? 1 / predicted : 0),
+                     100.0 * static_cast<double>(session.used()) / static_cast<double>(session.context()));
+}
+
+int talk(ChatSession& session, const TerminalOptions& options, const tokenizer::Tokenizer& tokenizer,
+         double predicted) {
+  return Talk(session, options, tokenizer, predicted).run();
+}
+
+}  // namespace loadline::cli

@@ -1,0 +1,108 @@
+#include "cli/line_editor.h"
+
+#include <histedit.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <clocale>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "cli/output.h"
+#include "hardware/measurements.h"
+
+namespace loadline::cli {
+namespace {
+
+constexpr int kKept = 500;  // lines of history
+
+volatile std::sig_atomic_t interrupted = 0;
+void note_interrupt(int) { interrupted = 1; }
+
+}  // namespace
+
+struct LineEditor::State {
+  EditLine* editor = nullptr;
+  History* history = nullptr;
+  HistEvent event{};
+  std::string prompt;
+  std::filesystem::path file;
+};
+
+namespace {
+
+// libedit asks for the prompt and gives nothing to find it by but its own handle.
+char* current_prompt(EditLine* editor) {
+  void* data = nullptr;
+  ::el_get(editor, EL_CLIENTDATA, &data);
+  return const_cast<char*>(static_cast<std::string*>(data)->c_str());
+}
+
+}  // namespace
+
+LineEditor::LineEditor() : state_(std::make_unique<State>()) {
+  if (::isatty(STDIN_FILENO) == 0 || ::isatty(STDERR_FILENO) == 0) return;
+  std::setlocale(LC_CTYPE, "C.UTF-8");
+  state_->editor = ::el_init("loadline", stdin, stderr, stderr);
+  if (state_->editor == nullptr) return;
+  ::el_set(state_->editor, EL_CLIENTDATA, static_cast<void*>(&state_->prompt));
+  ::el_set(state_->editor, EL_PROMPT, &current_prompt);
+  ::el_set(state_->editor, EL_EDITOR, "emacs");
+  state_->history = ::history_init();
+  if (state_->history == nullptr) return;
+  ::history(state_->history, &state_->event, H_SETSIZE, kKept);
+  ::history(state_->history, &state_->event, H_SETUNIQUE, 1);
+  ::el_set(state_->editor, EL_HIST, ::history, state_->history);
+  state_->file = hardware::measurements_path().parent_path() / "chat_history";
+  ::history(state_->history, &state_->event, H_LOAD, state_->file.c_str());
+}
+
+LineEditor::~LineEditor() {
+  if (state_->history != nullptr) {
+    std::error_code ignored;
+    std::filesystem::create_directories(state_->file.parent_path(), ignored);
+    ::history(state_->history, &state_->event, H_SAVE, state_->file.c_str());
+    ::history_end(state_->history);
+  }
+  if (state_->editor != nullptr) ::el_end(state_->editor);
+}
+
+std::optional<LineEditor::Line> LineEditor::read(const std::string& prompt) {
+  Line line;
+  if (state_->editor == nullptr) {
+    char* buffer = nullptr;
+    std::size_t size = 0;
+    const ssize_t length = ::getline(&buffer, &size, stdin);
+    if (length >= 0) line.text.assign(buffer, static_cast<std::size_t>(length));
+    std::free(buffer);
+    if (length < 0) return std::nullopt;
+  } else {
+    state_->prompt = prompt;
+    interrupted = 0;
+    struct sigaction action{};
+    struct sigaction before{};
+    action.sa_handler = note_interrupt;  // no SA_RESTART: reading ends
+    ::sigaction(SIGINT, &action, &before);
+    int length = 0;
+    const char* text = ::el_gets(state_->editor, &length);
+    ::sigaction(SIGINT, &before, nullptr);
+    if (interrupted != 0) {
+      say("^C");
+      ::el_reset(state_->editor);
+      line.interrupted = true;
+      return line;
+    }
+    if (text == nullptr || length <= 0) return std::nullopt;
+    line.text.assign(text, static_cast<std::size_t>(length));
+  }
+  while (line.text.ends_with('\n') || line.text.ends_with('\r')) line.text.pop_back();
+  return line;
+}
+
+void LineEditor::remember(const std::string& text) {
+  if (state_->history != nullptr && !text.empty()) ::history(state_->history, &state_->event, H_ENTER, text.c_str());
+}
+
+}  // namespace loadline::cli
