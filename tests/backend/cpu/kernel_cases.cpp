@@ -51,7 +51,7 @@ std::byte random_exponent(Style style, Random& random) {
     case Style::Lowest: return std::byte{127};
     case Style::Zero: break;
   }
-  return std::byte{0};
+  return std::byte{1};  // the smallest that kernels tell from zero
 }
 
 // A scale stored as a half.
