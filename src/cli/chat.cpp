@@ -24,7 +24,7 @@ namespace {
 constexpr Bytes kMostText{std::uint64_t{64} << 20};
 
 struct Options {
-  std::string model;
+  ModelOptions model;
   std::string prompt;
   std::string system;
   std::string system_file;
@@ -151,10 +151,10 @@ bool read_question(const Options& options, bool prompt_given, chat::Transcript& 
   return true;
 }
 
-void introduce(const ChatSession& session, const Options& options, const plan::Plan& plan, const std::string& title,
-               const std::string& sampling) {
+void introduce(const ChatSession& session, const plan::Plan& plan, const std::string& title,
+               const std::vector<std::string>& notes, const std::string& sampling) {
   say(plan::summary_line(plan, title));
-  for (const std::string& note : options.plan.notes(plan)) say(note);
+  for (const std::string& note : notes) say(note);
   const chat::ModelTemplate& chosen = session.chosen();
   std::string can;
   if (session.can().tools) can += "tools";
@@ -171,13 +171,13 @@ int run(const Options& options, bool prompt_given) {
   const bool script = read_question(options, prompt_given, transcript);
   std::string system = options.system;
   if (!options.system_file.empty()) system = read_text_file(options.system_file, kMostText);
-  ModelSource source = open_source(options.model);
+  ModelSource source = options.model.open(options.plan.most_header());
   const auto tokenizer = tokenizer::Tokenizer::from_metadata(source.model.metadata);
   const chat::ModelTemplate chosen = options.chat.choose(&source.model.metadata);
   (void)chat::Template(chosen.source);  // what is wrong with it is said before anything is loaded
   std::string sampling;
   ChatSettings settings;
-  settings.sampling = sampling_of(source.model.metadata, options.sampling.options(), sampling);
+  settings.sampling = sampling_of(source.model.metadata, options.sampling.options(*tokenizer), sampling);
   settings.most_tokens = options.predict;
   settings.reasoning_budget = options.reasoning_budget;
   settings.stops = options.stops;
@@ -188,6 +188,8 @@ int run(const Options& options, bool prompt_given) {
 
   const std::string title = source.title;
   const plan::Plan plan = options.plan.make_plan(source.model, source.program);
+  std::vector<std::string> notes = tokenizer->remarks();
+  for (std::string& note : options.plan.notes(plan, source)) notes.push_back(std::move(note));
   std::unique_ptr<engine::Engine> loaded;
   {
     const StopOnInterrupt interrupt;
@@ -201,7 +203,7 @@ int run(const Options& options, bool prompt_given) {
   if (!system.empty()) session.transcript.set_system(system);
   const double predicted = plan.prediction.generation_rate;
   if (script) return answer_once(session, options, predicted);
-  if (!options.quiet) introduce(session, options, plan, title, sampling);
+  if (!options.quiet) introduce(session, plan, title, notes, sampling);
   TerminalOptions terminal;
   terminal.quiet = options.quiet;
   terminal.plan_text = plan::summary_line(plan, title);
@@ -213,7 +215,7 @@ int run(const Options& options, bool prompt_given) {
 void add_chat(Program& program) {
   auto options = std::make_shared<Options>();
   Command& command = program.add_command("chat", "Talk with a model (without -m: the demo model)");
-  command.option("-m,--model", &options->model, "GGUF file, or the first file of a split model");
+  options->model.add_to(command);
   const Option& prompt =
       command.option("-p,--prompt", &options->prompt,
                      "One question; the answer is printed (standard input: messages as JSON, or a text)");
