@@ -172,7 +172,7 @@ struct FakeModel {
       pointers.push_back(devices.back().get());
     }
     executor =
-        std::make_unique<exec::Executor>(program, plan, pointers, std::span<const float>(), nullptr, overlap_from);
+        std::make_unique<exec::Executor>(program, plan, pointers, std::span<const std::vector<float>>(), nullptr, overlap_from);
     scheduler = std::make_unique<exec::Scheduler>(*executor, std::move(options));
   }
   FakeDevice& device() { return *devices.front(); }
