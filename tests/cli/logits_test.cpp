@@ -74,7 +74,7 @@ TEST_F(Logits, BadUseIsOneSentenceAndLeavesNoFile) {
   };
   expect_refused(write_logits(demo, "1,two"), "\"two\" is not a token id");
   expect_refused(write_logits(demo, "1,,2"), "\"\" is not a token id");
-  expect_refused(write_logits(demo, ""), "is not a token id");
+  expect_refused(write_logits(demo, ""), "--tokens was given an empty value");
   for (const std::vector<std::string>& backend : {std::vector<std::string>{}, {"--backend-reference"}}) {
     expect_refused(write_logits(demo, "1,1536", backend), "1536");
     expect_refused(write_logits(demo, "-1", backend), "-1");

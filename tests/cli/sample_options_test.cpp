@@ -83,11 +83,11 @@ TEST(SampleFlags, AWrongLogitBiasIsQuoted) {
   }
 }
 
-TEST(SampleFlags, AValueOutOfRangeNamesItsFlagBeforeAModelIsLoaded) {
-  test::expect_refused([] { parsed("--temp -1"); }, "--temp", "-1");
-  test::expect_refused([] { parsed("--top-p 1.5"); }, "--top-p", "1.5");
-  test::expect_refused([] { parsed("--min-p nan"); }, "--min-p", "nan");
-  test::expect_refused([] { parsed("-l 5+inf"); }, "--logit-bias", "inf");
+TEST(SampleFlags, AValueOutOfRangeIsNamedBeforeAModelIsLoaded) {
+  test::expect_refused([] { parsed("--temp -1"); }, "temperature", "-1");
+  test::expect_refused([] { parsed("--top-p 1.5"); }, "top-p", "1.5");
+  test::expect_refused([] { parsed("--min-p nan"); }, "min-p", "nan");
+  test::expect_refused([] { parsed("-l 5+inf"); }, "the bias of token 5", "inf");
 }
 
 TEST(SampleFlags, WhatIsNotANumberIsRefusedByTheParser) {

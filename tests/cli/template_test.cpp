@@ -42,8 +42,7 @@ TEST_F(TemplateCommand, a_refusal_is_bad_input_with_the_templates_sentence) {
   const auto result = run({"template", "--chat-template", source, "--input", file("i.json", "{}")});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_EQ(result.out, "");
-  EXPECT_NE(result.err.find("the chat template refuses this conversation: \"roles must alternate\""),
-            std::string::npos)
+  EXPECT_NE(result.err.find("the chat template refuses this conversation: \"roles must alternate\""), std::string::npos)
       << result.err;
 }
 

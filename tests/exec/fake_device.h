@@ -171,8 +171,8 @@ struct FakeModel {
       devices.push_back(std::make_unique<FakeDevice>(plan, 0));
       pointers.push_back(devices.back().get());
     }
-    executor =
-        std::make_unique<exec::Executor>(program, plan, pointers, std::span<const std::vector<float>>(), nullptr, overlap_from);
+    executor = std::make_unique<exec::Executor>(program, plan, pointers, std::span<const std::vector<float>>(), nullptr,
+                                                overlap_from);
     scheduler = std::make_unique<exec::Scheduler>(*executor, std::move(options));
   }
   FakeDevice& device() { return *devices.front(); }

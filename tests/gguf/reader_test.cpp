@@ -203,7 +203,7 @@ TEST(Reader, OpensTheVocabularies) {
     if (entry.path().extension() != ".gguf") continue;
     const Model model = open_model(entry.path());
     EXPECT_TRUE(model.tensors.empty());
-    EXPECT_GT(model.metadata.get_strings("tokenizer.ggml.tokens")->size(), 30'000U) << entry.path();
+    EXPECT_GT(model.metadata.get_strings("tokenizer.ggml.tokens")->size(), 1'000U) << entry.path();
   }
 }
 

@@ -59,7 +59,8 @@ void multiply_all(const Pass& pass, WorkQueue& queue, int use, int thread, bool 
       [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
         const std::uint64_t which = begin / tiles;
         MatmulTask task = product(which);
-        if (alongside != 0 && end + alongside <= which * tiles + task.weights.tiles()) {
+        // Only a product of few rows reads two runs side by side; an expert may have all rows of a pass's tokens.
+        if (alongside != 0 && task.tokens <= kFew && end + alongside <= which * tiles + task.weights.tiles()) {
           task.alongside = alongside;
           return pass.kernels->matmul(task, begin - which * tiles, end - which * tiles, pass.stop);
         }

@@ -15,7 +15,9 @@ class CpuLowering final : public plan::Lowering {
   [[nodiscard]] plan::Needs needs(const plan::LoweringTask& task, const plan::Part& part) const override {
     return lower(task, part).needs;
   }
-  [[nodiscard]] std::vector<std::string_view> own_buffers() const override { return {kOwnNames.begin(), kOwnNames.end()}; }
+  [[nodiscard]] std::vector<std::string_view> own_buffers() const override {
+    return {kOwnNames.begin(), kOwnNames.end()};
+  }
   [[nodiscard]] std::vector<plan::StagingNeed> staging(const plan::LoweringTask&,
                                                        const plan::DeviceTask&) const override {
     return {};

@@ -1,4 +1,5 @@
-// A pass as the steps of the CPU's schedule see it: what changes from batch to batch, and the threads that share the work.
+// A pass as the steps of the CPU's schedule see it: what changes from batch to batch, and the threads that share the
+// work.
 #pragma once
 
 #include <atomic>
