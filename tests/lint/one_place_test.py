@@ -31,6 +31,8 @@ ALLOWED = {
     ("hardware/measure_disk.cpp", "writing files"): "a nameless file that is measured and gone",
     ("base/output_file.cpp", "standard output and error"): "the names of descriptors",
     ("cli/terminal.cpp", "standard output and error"): "asks whether they are terminals",
+    ("cli/line_editor.cpp", "standard output and error"): "libedit reads and draws there",
+    ("cli/chat_terminal.cpp", "escape sequences"): "dims reasoning, through print",
     ("cli/output.cpp", "writing files"): "opens /dev/null for streams that are closed",
     ("plan/suggest.cpp", "flags named below cli/"): "Suggestion::how, which is flags by its meaning",
 }
