@@ -22,24 +22,6 @@ std::uint64_t pair_of(Token left, Token right) {
 constexpr std::string_view kPreKey = "tokenizer.ggml.pre";
 constexpr std::string_view kGemma4 = "gemma4";
 constexpr std::string_view kDefault = "default";
-constexpr std::string_view kBlank = "\u2581";
-
-std::string with_blanks(std::string_view text) {
-  std::string out;
-  for (std::size_t at = 0;;) {
-    const std::size_t found = text.find(kBlank, at);
-    out.append(text.substr(at, found - at));
-    if (found == std::string_view::npos) return out;
-    out.push_back(' ');
-    at = found + kBlank.size();
-  }
-}
-
-// The bytes of one side of a merge, written like a normal token's text.
-std::string side_bytes(std::string_view text, TokenSpelling spelling) {
-  if (spelling == TokenSpelling::SentencePiece) return with_blanks(text);
-  return bytes_from_byte_level(text).value_or(std::string(text));
-}
 
 bool is_gemma4(const gguf::Metadata& metadata) {
   const std::string* model = metadata.get_string("tokenizer.ggml.model");
@@ -84,8 +66,8 @@ MergeTable::MergeTable(const gguf::Metadata& metadata, const Vocabulary& vocabul
     if (blank == std::string_view::npos) {
       throw bad_input(fmt::format("{}: entry {}, \"{}\", is not two tokens", kMergesKey, rank, printable(line)));
     }
-    const std::string left_bytes = side_bytes(line.substr(0, blank), spelling);
-    const std::string right_bytes = side_bytes(line.substr(blank + 1), spelling);
+    const std::string left_bytes = normal_bytes(line.substr(0, blank), spelling);
+    const std::string right_bytes = normal_bytes(line.substr(blank + 1), spelling);
     const Token left = vocabulary.find(left_bytes);
     const Token right = vocabulary.find(right_bytes);
     const Token joined = vocabulary.find(left_bytes + right_bytes);

@@ -12,7 +12,6 @@ namespace loadline::tokenizer {
 namespace {
 
 constexpr std::string_view kScoresKey = "tokenizer.ggml.scores";
-constexpr std::string_view kBlank = "\u2581";
 
 // What files of this kind mean when they do not say: the ids of Llama's own vocabulary.
 SpecialTokens llama_defaults() {
@@ -65,13 +64,7 @@ class SentencePieceTokenizer::Session final : public EncodeSession {
   void add_text(std::string_view text, bool prefixed) override {
     const std::size_t begin = text_.size();
     if (prefixed) text_.push_back(' ');
-    for (std::size_t at = 0;;) {
-      const std::size_t found = text.find(kBlank, at);
-      text_.append(text.substr(at, found - at));
-      if (found == std::string_view::npos) break;
-      text_.push_back(' ');
-      at = found + kBlank.size();
-    }
+    text_ += with_blanks(text);
     std::string_view rest = std::string_view(text_).substr(begin);
     while (!rest.empty()) {
       const std::size_t length = tokenizer_.words_begin_with_blanks_ ? first_word(rest) : rest.size();

@@ -68,6 +68,8 @@ std::optional<unsigned char> parse_byte_token(std::string_view text) {
   return static_cast<unsigned char>(value);
 }
 
+}  // namespace
+
 std::string with_blanks(std::string_view text) {
   static constexpr std::string_view kBlank = "\u2581";
   std::string out;
@@ -83,11 +85,8 @@ std::string with_blanks(std::string_view text) {
 
 std::string normal_bytes(std::string_view text, TokenSpelling spelling) {
   if (spelling == TokenSpelling::SentencePiece) return with_blanks(text);
-  // A text outside the byte alphabet can be generated but never results from encoding; it stands for itself.
   return bytes_from_byte_level(text).value_or(std::string(text));
 }
-
-}  // namespace
 
 Vocabulary::Vocabulary(const gguf::Metadata& metadata, TokenSpelling spelling, const SpecialTokens& defaults)
     : byte_tokens_(256, -1), seed_(hash_seed()) {

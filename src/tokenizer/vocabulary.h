@@ -27,6 +27,12 @@ enum class TokenSpelling {
   ByteLevel,      // one printable character a byte
 };
 
+// A text with blanks where it has U+2581.
+std::string with_blanks(std::string_view text);
+// The bytes that a normal token's text, or a part of it, stands for. What is outside the byte alphabet stands for
+// itself: it can be generated but never results from encoding.
+std::string normal_bytes(std::string_view text, TokenSpelling spelling);
+
 // Immutable after construction.
 class Vocabulary {
  public:
