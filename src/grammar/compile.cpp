@@ -173,30 +173,30 @@ class Compiler {
       std::ranges::sort(calls);
       calls.erase(std::unique(calls.begin(), calls.end()), calls.end());
     }
-    enum : std::uint8_t { kNew, kOpen, kDone };
-    std::vector<std::uint8_t> mark(rules_.size(), kNew);
+    enum class Mark : std::uint8_t { New, Open, Done };
+    std::vector<Mark> mark(rules_.size(), Mark::New);
     std::vector<std::pair<RuleId, std::size_t>> path;
     auto next_rank = static_cast<std::uint32_t>(rules_.size());
     for (const RuleId first : builder_.needed()) {
-      if (mark[first] != kNew) continue;
-      mark[first] = kOpen;
+      if (mark[first] != Mark::New) continue;
+      mark[first] = Mark::Open;
       path.emplace_back(first, 0);
       while (!path.empty()) {
         auto& [rule, next] = path.back();
         if (next == first_calls[rule].size()) {
-          mark[rule] = kDone;
+          mark[rule] = Mark::Done;
           rules_[rule].rank = next_rank--;
           path.pop_back();
           continue;
         }
         const RuleId called = first_calls[rule][next++];
-        if (mark[called] == kOpen) {
+        if (mark[called] == Mark::Open) {
           throw bad_input(fmt::format("rule \"{}\" begins with itself: left recursion cannot be matched",
                                       printable(builder_.name(called))),
                           "Write a repetition instead: list ::= item (\",\" item)*.");
         }
-        if (mark[called] == kDone) continue;
-        mark[called] = kOpen;
+        if (mark[called] == Mark::Done) continue;
+        mark[called] = Mark::Open;
         path.emplace_back(called, 0);
       }
     }

@@ -48,7 +48,7 @@ Matcher::Matcher(const Grammar& grammar, const MatcherLimits& limits) : grammar_
   begin();
   const Grammar::Rule& root = grammar.rule(grammar.root());
   if (root.is_string) {
-    reached_.push_back({kBoundary, 0, kRootNode});
+    reached_.push_back({StringState::Boundary, 0, kRootNode});
   } else {
     reach(root.start, kRootNode);
     drain();
@@ -151,7 +151,7 @@ void Matcher::call(RuleId rule, StateId to, std::uint32_t node) {
   pending_[place].first = static_cast<std::uint32_t>(pending_callers_.size() - 1);
   if (!first) return;
   if (grammar_->rule(rule).is_string) {
-    const Item item{kBoundary, 0, kPendingBit | place};
+    const Item item{StringState::Boundary, 0, kPendingBit | place};
     if (visit(item)) reached_.push_back(item);
   } else {
     reach(grammar_->rule(rule).start, kPendingBit | place);
@@ -160,10 +160,10 @@ void Matcher::call(RuleId rule, StateId to, std::uint32_t node) {
 
 void Matcher::step_string(const Item& item, std::uint8_t byte) {
   const std::uint8_t to = kStringTable[item.state][byte];
-  if (to == kRefused) return;
+  if (to == StringState::Refused) return;
   const Grammar::Rule& rule = grammar_->rule(nodes_[item.node].rule);
-  if (item.state == kBoundary) {
-    if (to == kClosed) {
+  if (item.state == StringState::Boundary) {
+    if (to == StringState::Closed) {
       if (item.count >= rule.least) pop(item.node);
       return;
     }
@@ -171,7 +171,7 @@ void Matcher::step_string(const Item& item, std::uint8_t byte) {
   }
   Item next{to, item.count, item.node};
   // Without a longest length only the shortest matters.
-  if (to == kBoundary && (rule.most != kUnbounded || item.count < rule.least)) ++next.count;
+  if (to == StringState::Boundary && (rule.most != kUnbounded || item.count < rule.least)) ++next.count;
   if (visit(next)) reached_.push_back(next);
 }
 
@@ -248,7 +248,7 @@ Configuration Matcher::returned(std::uint32_t node) {
 Configuration Matcher::without_strings(Configuration c) {
   begin();
   for (const Item& item : items(c)) {
-    if (item.state != kBoundary) reached_.push_back(item);
+    if (item.state != StringState::Boundary) reached_.push_back(item);
   }
   accepting_ = is_complete(c);
   return finish();
@@ -373,8 +373,10 @@ void Matcher::describe(Held& held) {
     const Grammar::Rule& rule = grammar_->rule(nodes_[item.node].rule);
     for (unsigned byte = 0; byte < 256; ++byte) {
       const std::uint8_t to = kStringTable[item.state][byte];
-      if (to == kRefused) continue;
-      if (item.state == kBoundary && (to == kClosed ? item.count < rule.least : item.count == rule.most)) continue;
+      if (to == StringState::Refused) continue;
+      if (item.state == StringState::Boundary &&
+          (to == StringState::Closed ? item.count < rule.least : item.count == rule.most))
+        continue;
       add(byte, byte);
     }
   }

@@ -104,15 +104,15 @@ NodeId SchemaCompiler::write(const Alternative& all) {
   if (const auto values = values_of(all)) return write_values(*values);
   const std::uint8_t types = types_of(all);
   std::vector<NodeId> choices;
-  if ((types & kNull) != 0) choices.push_back(out_.literal("null"));
-  if ((types & kBoolean) != 0) {
+  if ((types & JsonType::Null) != 0) choices.push_back(out_.literal("null"));
+  if ((types & JsonType::Boolean) != 0) {
     choices.push_back(out_.literal("true"));
     choices.push_back(out_.literal("false"));
   }
-  if ((types & kNumber) != 0) choices.push_back(write_number(all, (types & kFraction) == 0));
-  if ((types & kString) != 0) choices.push_back(write_string(all));
-  if ((types & kArray) != 0) choices.push_back(write_array(all));
-  if ((types & kObject) != 0) choices.push_back(write_object(all));
+  if ((types & JsonType::Number) != 0) choices.push_back(write_number(all, (types & JsonType::Fraction) == 0));
+  if ((types & JsonType::String) != 0) choices.push_back(write_string(all));
+  if ((types & JsonType::Array) != 0) choices.push_back(write_array(all));
+  if ((types & JsonType::Object) != 0) choices.push_back(write_object(all));
   return out_.choice(choices);
 }
 
@@ -387,7 +387,7 @@ std::optional<CharDfa> SchemaCompiler::name_texts(const Schemas& schemas, const 
     // A name is a string: schemas that speak of nothing else, or of other types, allow or forbid all of them.
     bool named = false;
     for (const Json* part : one) named = named || part->contains("type");
-    if (named && (types_of(one) & kString) == 0) continue;
+    if (named && (types_of(one) & JsonType::String) == 0) continue;
     const auto text = text_of(one, true);
     if (text) {
       result = *text;

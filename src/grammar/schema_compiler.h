@@ -20,16 +20,18 @@ namespace loadline::grammar {
 
 using Schemas = std::vector<const Json*>;  // all of them hold
 
-enum JsonType : std::uint8_t {
-  kNull = 1,
-  kBoolean = 2,
-  kInteger = 4,
-  kFraction = 8,  // numbers that are no integers
-  kString = 16,
-  kArray = 32,
-  kObject = 64,
-  kNumber = kInteger | kFraction,
-  kAnyType = 127,
+struct JsonType {
+  enum Bits : std::uint8_t {
+    Null = 1,
+    Boolean = 2,
+    Integer = 4,
+    Fraction = 8,  // numbers that are no integers
+    String = 16,
+    Array = 32,
+    Object = 64,
+    Number = Integer | Fraction,
+    AnyType = 127,
+  };
 };
 
 // A bound of numbers, exactly: value = digits / 10^scale, negative or not.

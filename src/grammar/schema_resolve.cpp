@@ -13,13 +13,13 @@
 namespace loadline::grammar {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::uint8_t>, 7> kTypes = {{{"null", kNull},
-                                                                              {"boolean", kBoolean},
-                                                                              {"integer", kInteger},
-                                                                              {"number", kNumber},
-                                                                              {"string", kString},
-                                                                              {"array", kArray},
-                                                                              {"object", kObject}}};
+constexpr std::array<std::pair<std::string_view, std::uint8_t>, 7> kTypes = {{{"null", JsonType::Null},
+                                                                              {"boolean", JsonType::Boolean},
+                                                                              {"integer", JsonType::Integer},
+                                                                              {"number", JsonType::Number},
+                                                                              {"string", JsonType::String},
+                                                                              {"array", JsonType::Array},
+                                                                              {"object", JsonType::Object}}};
 
 // What a keyword's value must be, and of which type of instance it speaks.
 enum class Value : std::uint8_t { Any, Number, Count, Text, Texts, Schema, SchemaList, SchemaMap, List, Flag, Type };
@@ -32,28 +32,28 @@ constexpr std::array kKeywords = {
     Keyword{"type", Value::Type, 0},
     Keyword{"enum", Value::List, 0},
     Keyword{"const", Value::Any, 0},
-    Keyword{"properties", Value::SchemaMap, kObject},
-    Keyword{"required", Value::Texts, kObject},
-    Keyword{"additionalProperties", Value::Schema, kObject},
-    Keyword{"patternProperties", Value::SchemaMap, kObject},
-    Keyword{"propertyNames", Value::Schema, kObject},
-    Keyword{"minProperties", Value::Count, kObject},
-    Keyword{"maxProperties", Value::Count, kObject},
-    Keyword{"items", Value::Any, kArray},
-    Keyword{"prefixItems", Value::SchemaList, kArray},
-    Keyword{"additionalItems", Value::Schema, kArray},
-    Keyword{"minItems", Value::Count, kArray},
-    Keyword{"maxItems", Value::Count, kArray},
+    Keyword{"properties", Value::SchemaMap, JsonType::Object},
+    Keyword{"required", Value::Texts, JsonType::Object},
+    Keyword{"additionalProperties", Value::Schema, JsonType::Object},
+    Keyword{"patternProperties", Value::SchemaMap, JsonType::Object},
+    Keyword{"propertyNames", Value::Schema, JsonType::Object},
+    Keyword{"minProperties", Value::Count, JsonType::Object},
+    Keyword{"maxProperties", Value::Count, JsonType::Object},
+    Keyword{"items", Value::Any, JsonType::Array},
+    Keyword{"prefixItems", Value::SchemaList, JsonType::Array},
+    Keyword{"additionalItems", Value::Schema, JsonType::Array},
+    Keyword{"minItems", Value::Count, JsonType::Array},
+    Keyword{"maxItems", Value::Count, JsonType::Array},
     Keyword{"uniqueItems", Value::Flag, 0},
-    Keyword{"minLength", Value::Count, kString},
-    Keyword{"maxLength", Value::Count, kString},
-    Keyword{"pattern", Value::Text, kString},
+    Keyword{"minLength", Value::Count, JsonType::String},
+    Keyword{"maxLength", Value::Count, JsonType::String},
+    Keyword{"pattern", Value::Text, JsonType::String},
     Keyword{"format", Value::Text, 0},
-    Keyword{"minimum", Value::Number, kNumber},
-    Keyword{"maximum", Value::Number, kNumber},
-    Keyword{"exclusiveMinimum", Value::Number, kNumber},
-    Keyword{"exclusiveMaximum", Value::Number, kNumber},
-    Keyword{"multipleOf", Value::Number, kNumber},
+    Keyword{"minimum", Value::Number, JsonType::Number},
+    Keyword{"maximum", Value::Number, JsonType::Number},
+    Keyword{"exclusiveMinimum", Value::Number, JsonType::Number},
+    Keyword{"exclusiveMaximum", Value::Number, JsonType::Number},
+    Keyword{"multipleOf", Value::Number, JsonType::Number},
     Keyword{"allOf", Value::SchemaList, 0},
     Keyword{"anyOf", Value::SchemaList, 0},
     Keyword{"oneOf", Value::SchemaList, 0},
@@ -324,14 +324,14 @@ void SchemaCompiler::add_one_of(const Json& schema, Alternatives& so_far, int de
 }
 
 std::uint8_t SchemaCompiler::types_of(const Alternative& all) const {
-  int types = kAnyType;
+  int types = JsonType::AnyType;
   std::uint8_t spoken = 0;
   bool named = false;
   for (const Json* schema : all) {
     for (const auto& [name, value] : schema->items()) {
       const auto keyword = std::ranges::find(kKeywords, std::string_view(name), &Keyword::name);
       if (keyword != kKeywords.end()) spoken |= keyword->speaks_of;
-      if (name == "format" && is_text_format(value.get_ref<const std::string&>())) spoken |= kString;
+      if (name == "format" && is_text_format(value.get_ref<const std::string&>())) spoken |= JsonType::String;
       if (name != "type") continue;
       std::uint8_t these = 0;
       const auto add = [&](const Json& type) {
@@ -349,7 +349,7 @@ std::uint8_t SchemaCompiler::types_of(const Alternative& all) const {
     }
   }
   if (named) return static_cast<std::uint8_t>(types);
-  return spoken_only_ && spoken != 0 ? spoken : std::uint8_t{kAnyType};
+  return spoken_only_ && spoken != 0 ? spoken : std::uint8_t{JsonType::AnyType};
 }
 
 bool SchemaCompiler::exclude_each_other(const Schemas& schemas, int depth) {
@@ -377,24 +377,24 @@ bool SchemaCompiler::exclude_each_other(const Schemas& schemas, int depth) {
 bool SchemaCompiler::is_impossible(const Alternative& all, int depth) {
   if (const auto values = values_of(all)) return values->empty();
   std::uint8_t types = types_of(all);
-  if ((types & kNumber) != 0 && is_empty(range_of(all))) types &= static_cast<std::uint8_t>(~kNumber);
-  if ((types & kString) != 0) {
+  if ((types & JsonType::Number) != 0 && is_empty(range_of(all))) types &= static_cast<std::uint8_t>(~JsonType::Number);
+  if ((types & JsonType::String) != 0) {
     const auto text = text_of(all, true);
     if (lengths(all, "minLength", "maxLength").impossible() || (text && text->empty()))
-      types &= static_cast<std::uint8_t>(~kString);
+      types &= static_cast<std::uint8_t>(~JsonType::String);
   }
-  if ((types & kArray) != 0) {
+  if ((types & JsonType::Array) != 0) {
     const Lengths items = lengths(all, "minItems", "maxItems");
     bool impossible = items.impossible();
     for (std::size_t i = 0; i < std::min<std::size_t>(items.least, 8) && !impossible; ++i) {
       impossible = exclude_each_other(item_at(all, i), depth + 1);
     }
-    if (impossible) types &= static_cast<std::uint8_t>(~kArray);
+    if (impossible) types &= static_cast<std::uint8_t>(~JsonType::Array);
   }
-  if ((types & kObject) != 0) {
+  if ((types & JsonType::Object) != 0) {
     for (const Property& property : properties_of(all)) {
       if (!property.required || !exclude_each_other(property.schemas, depth + 1)) continue;
-      types &= static_cast<std::uint8_t>(~kObject);
+      types &= static_cast<std::uint8_t>(~JsonType::Object);
       break;
     }
   }

@@ -26,12 +26,13 @@ bool equal(const Json& a, const Json& b) {
 }
 
 std::uint8_t type_of(const Json& value) {
-  if (value.is_null()) return kNull;
-  if (value.is_boolean()) return kBoolean;
-  if (value.is_number_integer()) return kInteger;
-  if (value.is_number()) return std::trunc(value.get<double>()) == value.get<double>() ? kInteger : kFraction;
-  if (value.is_string()) return kString;
-  return value.is_array() ? kArray : kObject;
+  if (value.is_null()) return JsonType::Null;
+  if (value.is_boolean()) return JsonType::Boolean;
+  if (value.is_number_integer()) return JsonType::Integer;
+  if (value.is_number())
+    return std::trunc(value.get<double>()) == value.get<double>() ? JsonType::Integer : JsonType::Fraction;
+  if (value.is_string()) return JsonType::String;
+  return value.is_array() ? JsonType::Array : JsonType::Object;
 }
 
 }  // namespace
@@ -61,8 +62,8 @@ bool SchemaCompiler::satisfies_own(const Json& value, const Json& schema, int de
     return false;
   }
   switch (type) {
-    case kInteger:
-    case kFraction: {
+    case JsonType::Integer:
+    case JsonType::Fraction: {
       const Range range = range_of(alone);
       const Decimal number = decimal_of(value);
       if (range.low) {
@@ -80,15 +81,15 @@ bool SchemaCompiler::satisfies_own(const Json& value, const Json& schema, int de
           (size.whole.empty() ? "0" : size.whole) + (size.fraction.empty() ? "" : "." + size.fraction);
       return multiples_of(decimal_of(schema["multipleOf"]), false).accepts(std::u32string(text.begin(), text.end()));
     }
-    case kString: {
+    case JsonType::String: {
       const std::u32string text = decode_utf8(value.get_ref<const std::string&>());
       const Lengths limits = lengths(alone, "minLength", "maxLength");
       if (text.size() < limits.least || text.size() > limits.most) return false;
       const auto texts = text_of(alone, false);
       return !texts || texts->accepts(text);
     }
-    case kArray: return satisfies_array(value, schema, depth);
-    case kObject: return satisfies_object(value, schema, depth);
+    case JsonType::Array: return satisfies_array(value, schema, depth);
+    case JsonType::Object: return satisfies_object(value, schema, depth);
     default: return true;
   }
 }

@@ -241,7 +241,7 @@ bool Session::add_strings(std::span<std::uint64_t> out) {
   const std::size_t count = matcher_.items(now_).size();
   for (std::size_t i = 0; i < count; ++i) {
     const Matcher::Item item = matcher_.items(now_)[i];
-    if (item.state != kBoundary) continue;
+    if (item.state != StringState::Boundary) continue;
     strings = true;
     if (!add_string(item, out)) return false;
   }

@@ -87,7 +87,7 @@ void TokenIndex::build_tree(const std::vector<Entry>& tokens) {
 
 void TokenIndex::study_strings() {
   struct Place {
-    std::uint8_t state = kBoundary;
+    std::uint8_t state = StringState::Boundary;
     std::uint32_t characters = 0;  // whole ones
   };
   inside_.resize((kLengthSteps + 1) * words());
@@ -98,11 +98,11 @@ void TokenIndex::study_strings() {
     const Node& node = nodes_[n];
     const Place& from = places[node.depth - 1U];
     const std::uint8_t state = kStringTable[from.state][node.byte];
-    if (state == kRefused) {
+    if (state == StringState::Refused) {
       n = node.end;
       continue;
     }
-    if (state == kClosed) {
+    if (state == StringState::Closed) {
       closing_nodes_.push_back({n, from.characters});
       for (const Token token : tokens_at(n)) set_bit(closing_, token);
       for (std::uint32_t child = n + 1; child < node.end; child = nodes_[child].end) {
@@ -111,8 +111,8 @@ void TokenIndex::study_strings() {
       n = node.end;
       continue;
     }
-    places[node.depth] = {state, from.characters + (state == kBoundary ? 1 : 0)};
-    const std::uint32_t begun = places[node.depth].characters + (state == kBoundary ? 0 : 1);
+    places[node.depth] = {state, from.characters + (state == StringState::Boundary ? 1 : 0)};
+    const std::uint32_t begun = places[node.depth].characters + (state == StringState::Boundary ? 0 : 1);
     for (const Token token : tokens_at(n)) {
       for (std::uint32_t most = std::min(begun - 1, kLengthSteps); most <= kLengthSteps; ++most) {
         set_bit(std::span(inside_).subspan(most * words(), words()), token);

@@ -186,10 +186,10 @@ Description describe(const OpAttributes& attributes) {
 
 }  // namespace
 
-Op::Op(OpAttributes attributes, std::vector<ValueId> inputs_, std::vector<ValueId> outputs_)
+Op::Op(OpAttributes attributes, std::vector<ValueId> read, std::vector<ValueId> written)
     : kind(static_cast<OpKind>(attributes.index())),
-      inputs(std::move(inputs_)),
-      outputs(std::move(outputs_)),
+      inputs(std::move(read)),
+      outputs(std::move(written)),
       tensors(describe(attributes).tensors),
       attributes_(std::move(attributes)) {}
 

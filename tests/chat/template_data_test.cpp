@@ -23,6 +23,8 @@ std::string read(const std::filesystem::path& path) {
   return out.str();
 }
 
+std::string text(const Json& object, const char* member) { return object.at(member).get<std::string>(); }
+
 // Empty where the case came out as it should, else what is wrong.
 std::string problem_of(const Json& expected, const std::string& source, const std::string& variables,
                        const std::string& now) {
@@ -31,14 +33,14 @@ std::string problem_of(const Json& expected, const std::string& source, const st
   const std::string kind = expected.value("error_kind", "");
   try {
     const std::string out = Template(source).render(variables, options);
-    if (expected.contains("expected") && out == expected["expected"]) return {};
-    if (expected.contains("expected_extended") && out == expected["expected_extended"]) return {};
+    if (expected.contains("expected") && out == text(expected, "expected")) return {};
+    if (expected.contains("expected_extended") && out == text(expected, "expected_extended")) return {};
     return "rendered " + out.substr(0, 500);
   } catch (const TemplateError& error) {
     if (expected.contains("expected")) return std::string("failed: ") + error.what();
     if (kind.starts_with("compile:")) return error.kind() == TemplateError::Kind::Unparsable ? "" : error.what();
     if (kind == "raise_exception") {
-      const bool same = error.kind() == TemplateError::Kind::Refused && error.detail() == expected["error"];
+      const bool same = error.kind() == TemplateError::Kind::Refused && error.detail() == text(expected, "error");
       return same ? "" : std::string("another sentence: ") + error.what();
     }
     return error.kind() == TemplateError::Kind::Refused ? std::string("refused: ") + error.what() : "";

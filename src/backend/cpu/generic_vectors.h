@@ -6,8 +6,8 @@
 
 namespace loadline::cpu::LOADLINE_ISA {
 
-extern const VectorKernels vectors;
-constexpr VectorKernels vectors = {
+extern const VectorKernels kVectors;
+constexpr VectorKernels kVectors = {
     .norm = norm,
     .activate = activate,
     .add_scaled = add_scaled,

@@ -18,19 +18,19 @@ constexpr float kNegligible = 1e-35F;
 
 #define LOADLINE_DECLARE(name) extern std::remove_pointer_t<decltype(KernelTable::name)> name;
 namespace scalar {
-extern const VectorKernels vectors;
+extern const VectorKernels kVectors;
 LOADLINE_EACH_KERNEL(LOADLINE_DECLARE)
 }  // namespace scalar
 namespace avx2 {
-extern const VectorKernels vectors;
+extern const VectorKernels kVectors;
 LOADLINE_EACH_KERNEL(LOADLINE_DECLARE)
 }  // namespace avx2
 namespace avx512 {
-extern const VectorKernels vectors;
+extern const VectorKernels kVectors;
 LOADLINE_EACH_KERNEL(LOADLINE_DECLARE)
 }  // namespace avx512
 namespace neon {
-extern const VectorKernels vectors;
+extern const VectorKernels kVectors;
 LOADLINE_EACH_KERNEL(LOADLINE_DECLARE)
 }  // namespace neon
 // These have products of their own and take the rest from another set.

@@ -37,7 +37,7 @@ std::vector<const KernelTable*> find_available() {
   if (runs) {                                                                                                   \
     namespace of_set = cpu::set;                                                                                \
     static constexpr KernelTable kTable = {                                                                     \
-        .name = #set, .matrix_unit = unit, .vectors = &of_set::vectors, LOADLINE_EACH_KERNEL(LOADLINE_MEMBER)}; \
+        .name = #set, .matrix_unit = unit, .vectors = &of_set::kVectors, LOADLINE_EACH_KERNEL(LOADLINE_MEMBER)}; \
     tables.push_back(&kTable);                                                                                  \
   }
 #include "backend/cpu/kernels.inc"
