@@ -28,8 +28,8 @@ def packed(path, length, bits, values):
     return entries
 
 
-def lines(numbers, digits, each):
-    text = [f"0x{number:0{digits}X}" for number in numbers]
+def lines(numbers, each):
+    text = [f"0x{number:04X}" for number in numbers]
     return "".join("    " + ", ".join(text[i : i + each]) + ",\n" for i in range(0, len(text), each))
 
 
@@ -37,18 +37,21 @@ def main():
     grids = pathlib.Path(sys.argv[1])
     made = "// Made by tools/make_codebooks.py."
     source = [f"{made} An entry has its values' codes from the lowest bits on: quant/codebooks.h says what they mean.\n"]
-    shaders = pathlib.Path("src/backend/vulkan/shaders/formats")
+    shader = [f"{made} Where each codebook begins among all of them, which the device has one after the\n"
+              "// other: entries of 16 bits, each of codes from the lowest on (quant/codebooks.h).\n"]
+    begin = 0
     for name, length, bits, values in CODEBOOKS:
         entries = packed(grids / f"{name}.bin", length, bits, values)
-        constant = "kPacked" + "".join(part.capitalize() for part in name.split("_"))
-        source.append(f"constexpr std::uint16_t {constant}[] = {{\n{lines(entries, 4, 16)}}};\n")
-        words = [entries[i] | entries[i + 1] << 16 for i in range(0, len(entries), 2)]
-        text = lines(words, 8, 8).replace(",\n", "u,\n").replace(", ", "u, ")[:-2] + "\n"
-        (shaders / f"{name}_grid.glsl").write_text(
-            f"{made} Two entries to a word, each of {length} codes of {bits} bits from the lowest on.\n"
-            f"const uint kGrid[{len(words)}] = uint[](\n{text});\n\n"
-            "uint grid_entry(uint index) { return kGrid[index >> 1] >> (16u * (index & 1u)) & 0xFFFFu; }\n")
+        stem = "".join(part.capitalize() for part in name.split("_"))
+        source.append(f"constexpr std::uint16_t kPacked{stem}[] = {{\n{lines(entries, 16)}}};\n")
+        shader.append(f"const uint k{stem} = {begin}u;\n")
+        begin += len(entries)
     pathlib.Path("src/quant/codebooks.inc").write_text("".join(source))
+    shader.append("\n// Their address.\nuint64_t codebooks();\n\n"
+                  "uint grid_entry(uint codebook, uint index) {\n"
+                  "  return load_half(codebooks() + 2u * (codebook + index));\n"
+                  "}\n")
+    pathlib.Path("src/backend/vulkan/shaders/formats/codebooks.glsl").write_text("".join(shader))
 
 
 main()

@@ -1,6 +1,9 @@
 #include "quant/codebooks.h"
 
 #include <cstddef>
+#include <iterator>
+
+#include "quant/packed_codebooks.h"
 
 namespace loadline::quant {
 namespace {
@@ -36,5 +39,31 @@ constexpr std::array<std::uint64_t, 1024> kIq2SGrid = unpacked<std::uint64_t, 2>
 constexpr std::array<std::uint32_t, 256> kIq3XxsGrid = unpacked<std::uint32_t, 3>(kPackedIq3Xxs, kThreeBits);
 constexpr std::array<std::uint32_t, 512> kIq3SGrid = unpacked<std::uint32_t, 3>(kPackedIq3S, kOdd);
 constexpr std::array<std::uint64_t, 2048> kIq1Grid = unpacked<std::uint64_t, 2>(kPackedIq1S, kOneBit);
+
+std::vector<std::uint16_t> packed_codebooks() {
+  std::vector<std::uint16_t> all;
+  all.reserve(kPackedCodebookEntries);
+  const auto append = [&](const auto& packed) { all.insert(all.end(), std::begin(packed), std::end(packed)); };
+  append(kPackedIq2Xxs);
+  append(kPackedIq2Xs);
+  append(kPackedIq2S);
+  append(kPackedIq3Xxs);
+  append(kPackedIq3S);
+  append(kPackedIq1S);
+  return all;
+}
+
+bool has_codebook(TensorType type) {
+  switch (type) {
+    case TensorType::IQ1_S:
+    case TensorType::IQ1_M:
+    case TensorType::IQ2_XXS:
+    case TensorType::IQ2_XS:
+    case TensorType::IQ2_S:
+    case TensorType::IQ3_XXS:
+    case TensorType::IQ3_S: return true;
+    default: return false;
+  }
+}
 
 }  // namespace loadline::quant

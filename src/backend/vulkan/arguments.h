@@ -31,6 +31,7 @@ struct ProductArguments {  // product.glsl
   std::uint32_t flags = 0;
   float epsilon = 0;
   std::uint32_t first_token = 0;
+  Address codebooks = 0;
 };
 
 struct EmbedArguments {  // embed.comp
@@ -40,6 +41,7 @@ struct EmbedArguments {  // embed.comp
   Address table = 0;
   std::uint32_t columns = 0;
   std::uint32_t row_bytes = 0;
+  Address codebooks = 0;
 };
 
 struct NormArguments {  // rms_norm.comp

@@ -119,6 +119,7 @@ plan::Needs VulkanLowering::needs(const plan::LoweringTask& task, const plan::Pa
 std::vector<plan::StagingNeed> VulkanLowering::staging(const plan::LoweringTask& task,
                                                        const plan::DeviceTask& device) const {
   return {{"tokens and page tables", pass_table(task.shape).total, false},
+          {"codebooks", codebook_bytes(task.model), false},
           {"weights of prompts", ring_bytes(task, device), false},
           {"crossing and upload", host_staging(task, device).total, true}};
 }

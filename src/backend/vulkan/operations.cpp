@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "quant/format.h"
+#include "quant/packed_codebooks.h"
 
 namespace loadline::vulkan {
 namespace {
@@ -63,8 +64,16 @@ void Operations::dispatch(CommandList& list, const PipelineKey& key, const Argum
   list.dispatch(pipelines_.get(key), pipelines_.layout(), arguments, groups);
 }
 
-void Operations::product(CommandList& list, quant::TensorType format, const ProductArguments& arguments,
-                         std::uint32_t most, Arithmetic arithmetic) {
+Address Operations::codebooks_of(quant::TensorType format) const {
+  if (!quant::has_codebook(format)) return 0;
+  if (codebooks_ == 0) throw Error(ErrorCode::Internal, "a GPU was given no codebooks for its weights");
+  return codebooks_;
+}
+
+void Operations::product(CommandList& list, quant::TensorType format, const ProductArguments& given, std::uint32_t most,
+                         Arithmetic arithmetic) {
+  ProductArguments arguments = given;
+  arguments.codebooks = codebooks_of(format);
   // A gated product takes two rows of weights, one of each matrix, for each row of the result.
   const std::uint32_t doubled = (arguments.flags & kGated) != 0 ? 2 : 1;
   const std::uint32_t rows = (arguments.end_row - arguments.first_row) * doubled;
@@ -86,8 +95,9 @@ void Operations::product(CommandList& list, quant::TensorType format, const Prod
   dispatch(list, key, arguments, {divide_up(rows, rows_each * kSubgroups)});
 }
 
-void Operations::embed(CommandList& list, quant::TensorType format, const EmbedArguments& arguments,
-                       std::uint32_t most) {
+void Operations::embed(CommandList& list, quant::TensorType format, const EmbedArguments& given, std::uint32_t most) {
+  EmbedArguments arguments = given;
+  arguments.codebooks = codebooks_of(format);
   // Eight values a lane at least.
   const PipelineKey key{Shader::Embed, format, {0, ragged(arguments.columns)}};
   dispatch(list, key, arguments, {divide_up(divide_up(arguments.columns, 8), kThreads), most});

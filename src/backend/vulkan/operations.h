@@ -41,7 +41,9 @@ struct AttentionTile {
 // while and may throw Error(DeviceFailure).
 class Operations {
  public:
-  Operations(Context& context, Pipelines& pipelines) : context_(context), pipelines_(pipelines) {}
+  // `codebooks`: where the device has quant::packed_codebooks; 0 where no format needs them.
+  Operations(Context& context, Pipelines& pipelines, Address codebooks = 0)
+      : context_(context), pipelines_(pipelines), codebooks_(codebooks) {}
 
   enum class Arithmetic : std::uint8_t { Best, Plain };
   // Rows [first_row, end_row) of the product with at most `most` rows of activations, from `first_token` on. Plain: not
@@ -64,8 +66,11 @@ class Operations {
   template <class Arguments>
   void dispatch(CommandList& list, const PipelineKey& key, const Arguments& arguments, Workgroups groups);
 
+  [[nodiscard]] Address codebooks_of(quant::TensorType format) const;
+
   Context& context_;
   Pipelines& pipelines_;
+  Address codebooks_;
 };
 
 }  // namespace loadline::vulkan

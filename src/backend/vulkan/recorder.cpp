@@ -46,7 +46,7 @@ class Recorder {
  public:
   Recorder(Context& context, Pipelines& pipelines, const StageSource& source, std::uint32_t most)
       : context_(context),
-        operations_(context, pipelines),
+        operations_(context, pipelines, source.codebooks),
         source_(source),
         config_(source.program.config),
         shape_(attention_shape(source.program, source.plan.shape)),

@@ -24,6 +24,7 @@ struct StageSource {
   const plan::Plan& plan;
   plan::DeviceIndex device;
   const PlaceOf& place;
+  Address codebooks = 0;  // 0: none
 };
 
 // Throws Error(BadInput) that names what of the program a GPU cannot compute, if there is anything.

@@ -5,6 +5,7 @@
 #include "backend/vulkan/slices.h"
 #include "plan/crossing.h"
 #include "quant/kv_page.h"
+#include "quant/packed_codebooks.h"
 
 namespace loadline::vulkan {
 namespace {
@@ -106,6 +107,12 @@ HostStaging host_staging(const plan::LoweringTask& task, const plan::DeviceTask&
   staging.slots = ranges.take(ring_bytes(task, device).value);
   staging.total = std::max(ranges.end(), kUpload);
   return staging;
+}
+
+Bytes codebook_bytes(const gguf::Model& model) {
+  const bool any =
+      std::ranges::any_of(model.tensors, [](const gguf::TensorInfo& t) { return quant::has_codebook(t.type); });
+  return any ? Bytes(quant::kPackedCodebookEntries * sizeof(std::uint16_t)) : Bytes(0);
 }
 
 std::uint32_t attention_splits(const Shape& shape) { return std::clamp(shape.context / kPartCells, 1U, kMostParts); }

@@ -13,7 +13,7 @@ namespace loadline::vulkan {
 inline constexpr std::uint32_t kFewRows = plan::kFewTokens;
 
 // The regions of DeviceScratch::staging.
-enum class Staging : std::uint8_t { Table, Ring, Host };
+enum class Staging : std::uint8_t { Table, Codebooks, Ring, Host };
 // Buffers of our own, of DeviceScratch::own.
 enum class Own : std::uint8_t {
   Attention,  // partial results of a cache that is read in several parts
@@ -55,6 +55,9 @@ plan::DeviceTask device_task(const plan::Plan& plan, plan::DeviceIndex device);
 
 // Where such a value lies among those that cross together, [batch][width] floats.
 Bytes staged_offset(const model::Program& program, const plan::Shape& shape, model::ValueId value);
+
+// Of the codebooks of IQ formats, which every device has that may have such weights; none where the model has none.
+Bytes codebook_bytes(const gguf::Model& model);
 
 // Into how many parts the attention of a few rows splits the cells; 1 where the context is short.
 std::uint32_t attention_splits(const plan::Shape& shape);

@@ -23,12 +23,12 @@ constexpr double kMostError = 5e-2;
 // Numbers between -1 and 1 that any implementation makes alike.
 class Numbers {
  public:
-  float next() {
-    state_ = state_ * 1664525U + 1013904223U;
-    return static_cast<float>(static_cast<std::int32_t>(state_)) * 0x1p-31F;
-  }
+  float next() { return static_cast<float>(static_cast<std::int32_t>(step())) * 0x1p-31F; }
+  std::byte next_byte() { return static_cast<std::byte>(step() >> 24); }
 
  private:
+  std::uint32_t step() { return state_ = state_ * 1664525U + 1013904223U; }
+
   std::uint32_t state_ = 12345;
 };
 
@@ -50,7 +50,7 @@ bool agree(std::span<const float> plain, std::span<const float> units) {
 }  // namespace
 
 bool matrix_units_agree(Context& context, Pipelines& pipelines, Timeline& timeline, const Place& memory,
-                        quant::TensorType format) {
+                        quant::TensorType format, Address codebooks) {
   Bytes used;
   const auto take = [&](Bytes size) {
     Place place = memory;
@@ -72,8 +72,14 @@ bool matrix_units_agree(Context& context, Pipelines& pipelines, Timeline& timeli
   Numbers numbers;
   std::vector<float> row(kColumns);
   for (std::uint32_t r = 0; r < kRows; ++r) {
+    std::byte* const bytes = weights.data + row_bytes.value * r;
+    if (quant::format_of(format).encode == nullptr) {
+      // Any bytes are weights; without their highest bits no scale is large, or not a number.
+      for (std::uint64_t i = 0; i < row_bytes.value; ++i) bytes[i] = numbers.next_byte() & std::byte{0x3F};
+      continue;
+    }
     for (float& value : row) value = 0.05F * numbers.next();
-    quant::encode_row(format, row.data(), weights.data + row_bytes.value * r, row.size());
+    quant::encode_row(format, row.data(), bytes, row.size());
   }
   for (std::uint32_t t = 0; t < kTokens; ++t) {
     // Beyond float16's range and far below it, as well as what is usual.
@@ -91,7 +97,7 @@ bool matrix_units_agree(Context& context, Pipelines& pipelines, Timeline& timeli
   arguments.row_bytes = static_cast<std::uint32_t>(row_bytes.value);
   arguments.end_row = kRows;
   arguments.result_stride = kRows;
-  Operations operations(context, pipelines);
+  Operations operations(context, pipelines, codebooks);
   CommandList list(context);
   list.begin(false);
   arguments.result = plain.address;

@@ -16,6 +16,6 @@ inline constexpr Bytes kUnitsCheckMemory = 2 * kMiB;
 // Multiplies a made-up matrix of the format with some seventy tokens both ways and compares. `memory` is in Host memory
 // and overwritten. Some milliseconds, once the shaders are made. Throws Error(DeviceFailure).
 bool matrix_units_agree(Context& context, Pipelines& pipelines, Timeline& timeline, const Place& memory,
-                        quant::TensorType format);
+                        quant::TensorType format, Address codebooks);
 
 }  // namespace loadline::vulkan

@@ -12,6 +12,7 @@
 #include "backend/vulkan/units_check.h"
 #include "base/error.h"
 #include "quant/kv_page.h"
+#include "quant/packed_codebooks.h"
 
 namespace loadline::vulkan {
 namespace {
@@ -142,6 +143,18 @@ void VulkanDevice::upload_part(UploadSlot& slot, const Place& target, std::span<
   timeline_.wait(timeline_.submit(slot.list, kUploading), kUploading);
 }
 
+Address VulkanDevice::codebooks() const {
+  const plan::RegionIndex region = region_of(plan_.scratch[index_], Staging::Codebooks);
+  return region == plan::kNoRegion ? 0 : place(region).address;
+}
+
+void VulkanDevice::upload_codebooks() {
+  const plan::RegionIndex region = region_of(plan_.scratch[index_], Staging::Codebooks);
+  if (region == plan::kNoRegion) return;
+  const std::vector<std::uint16_t> all = quant::packed_codebooks();
+  upload_part(slots_.front(), place(region), std::as_bytes(std::span(all)));
+}
+
 // Where the matrix units are wrong in one format, or the driver refuses their shader, they are used for none.
 void VulkanDevice::check_matrix_units() {
   if (!context_.matrix_units() || plan_.shape.batch <= kMostVectorRows) return;
@@ -156,7 +169,7 @@ void VulkanDevice::check_matrix_units() {
   }
   for (const quant::TensorType format : formats) {
     try {
-      if (matrix_units_agree(context_, pipelines_, timeline_, place(staging), format)) continue;
+      if (matrix_units_agree(context_, pipelines_, timeline_, place(staging), format, codebooks())) continue;
       remark_ = fmt::format("the matrix units of the GPU {} multiply {} wrongly and are not used", context_.info().name,
                             quant::name_of(format));
     } catch (const Error& error) {
@@ -168,6 +181,7 @@ void VulkanDevice::check_matrix_units() {
 }
 
 void VulkanDevice::prepare() {
+  upload_codebooks();
   slots_.clear();
   check_matrix_units();
   std::vector<std::uint32_t> sizes;
@@ -176,7 +190,7 @@ void VulkanDevice::prepare() {
   }
   sizes.push_back(plan_.shape.batch);
   const PlaceOf place_of = [this](plan::RegionIndex region) { return place(region); };
-  const StageSource source{model_, program_, plan_, index_, place_of};
+  const StageSource source{model_, program_, plan_, index_, place_of, codebooks()};
   const AttentionShape shape = attention_shape(program_, plan_.shape);
   const Operations operations(context_, pipelines_);
   std::uint32_t least = 1;  // tokens of the class

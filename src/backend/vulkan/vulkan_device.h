@@ -65,6 +65,8 @@ class VulkanDevice final : public backend::Device {
   void check_free_memory() const;
   void allocate();
   void check_matrix_units();
+  void upload_codebooks();
+  [[nodiscard]] Address codebooks() const;
   [[nodiscard]] Place place(plan::RegionIndex region) const;
   std::size_t take_slot();
   void give_slot(std::size_t slot, bool failed) noexcept;

@@ -14,6 +14,7 @@
 #include "backend/vulkan/memory.h"
 #include "backend/vulkan/operations.h"
 #include "backend/vulkan/pipelines.h"
+#include "quant/packed_codebooks.h"
 
 namespace loadline::vulkan::test {
 
@@ -40,7 +41,8 @@ class Gpu {
   explicit Gpu(std::optional<MatrixShape> units = std::nullopt)
       : context(options_for_tests(messages, units)),
         pipelines(context),
-        operations(context, pipelines),
+        codebooks(buffer(quant::packed_codebooks())),
+        operations(context, pipelines, codebooks.address()),
         timeline(context) {}
 
   // At least one byte, rounded up; filled with `fill`.
@@ -55,6 +57,7 @@ class Gpu {
   Messages messages;
   Context context;
   Pipelines pipelines;
+  Buffer codebooks;
   Operations operations;
   Timeline timeline;
 

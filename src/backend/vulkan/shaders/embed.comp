@@ -14,7 +14,10 @@ layout(push_constant, std430) uniform EmbedArguments {
   uint64_t table;    // the pass
   uint columns;
   uint row_bytes;
+  uint64_t codebooks;
 } arguments;
+
+uint64_t codebooks() { return arguments.codebooks; }
 
 void main() {
   const uint token = gl_WorkGroupID.y;

@@ -16,7 +16,10 @@ layout(push_constant, std430) uniform ProductArguments {
   uint flags;
   float epsilon;
   uint first_token;  // this dispatch computes rows of x from here on (matmul only)
+  uint64_t codebooks;
 } arguments;
+
+uint64_t codebooks() { return arguments.codebooks; }
 
 const uint kAccumulate = 1u;    // add to what is there
 const uint kGated = 2u;         // silu(weights . x) * (second . x)

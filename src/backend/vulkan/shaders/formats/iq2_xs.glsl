@@ -2,7 +2,7 @@
 // value = (scale * (0.5 + s) * 0.25) * entry, with its sign.
 #include "signs.glsl"
 #include "grid_2_bits.glsl"
-#include "iq2_xs_grid.glsl"
+#include "codebooks.glsl"
 const uint kBlockBytes = 74u;
 const uint kBlockUnits = 32u;
 const uint kUnitVectors = 2u;
@@ -12,7 +12,7 @@ uint vector_offset(uint unit, uint i) { return 8u * unit + 4u * i; }
 void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
   const uint bits = load_half(block + 2u + 2u * unit);
   const uint signs = signs_of_seven(bits >> 9);
-  const uint entry = grid_entry(bits & 511u);
+  const uint entry = grid_entry(kIq2Xs, bits & 511u);
   const uint s = load_octet(block + 66u + unit / 4u) >> (4u * (unit % 4u / 2u)) & 15u;
   const float scale = half_value(load_half(block)) * (0.5 + float(s)) * 0.25;
   values[0] = scale * with_signs(grid_values(entry), signs);

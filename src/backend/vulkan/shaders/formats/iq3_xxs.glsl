@@ -1,7 +1,7 @@
 // 64 indices of entries of four values, then for each 32 values a word of four times seven bits of signs and four bits s.
 // value = (scale * (0.5 + s) * 0.5) * entry, with its sign.
 #include "signs.glsl"
-#include "iq3_xxs_grid.glsl"
+#include "codebooks.glsl"
 const uint kBlockBytes = 98u;
 const uint kBlockUnits = 32u;
 const uint kUnitVectors = 2u;
@@ -19,6 +19,6 @@ void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
   const uint signs = signs_of_seven(word >> (7u * (unit % 4u)) & 127u);
   const uint indices = load_half(block + 2u + 2u * unit);
   const float scale = half_value(load_half(block)) * (0.5 + float(word >> 28)) * 0.5;
-  values[0] = scale * with_signs(grid_values(grid_entry(indices & 255u)), signs);
-  values[1] = scale * with_signs(grid_values(grid_entry(indices >> 8)), signs >> 4);
+  values[0] = scale * with_signs(grid_values(grid_entry(kIq3Xxs, indices & 255u)), signs);
+  values[1] = scale * with_signs(grid_values(grid_entry(kIq3Xxs, indices >> 8)), signs >> 4);
 }
