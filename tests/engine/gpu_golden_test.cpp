@@ -260,6 +260,7 @@ TEST_P(OverlappedHalves, GiveTheSameLogits) {
   const auto last_logits = [&](Engine& engine, std::span<const std::int32_t> part, exec::Want want) {
     const exec::Input input{0, part, want};
     EXPECT_TRUE(engine.executor().forward({&input, 1}, kNeverStop));
+    if (want == exec::Want::None) return std::vector<float>();
     const auto row = engine.executor().logits(0);
     return std::vector<float>(row.begin(), row.end());
   };
