@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -30,6 +31,8 @@ class WeightGate {
   // Blocks until the group's weights are in their regions. False: they will not come (stopped, or a read failed).
   virtual bool acquire(std::uint32_t group, const StopFlag& stop) noexcept = 0;
   virtual void release(std::uint32_t group) noexcept = 0;
+  // Seconds that `acquire` has blocked so far.
+  [[nodiscard]] virtual double waited_seconds() const { return 0; }
 };
 
 // Where a device finds weights that another holds for it (plan::PromptStream): rows as they are in the file. Called
@@ -50,6 +53,12 @@ class WeightSource {
 struct Peaks {
   double read_bandwidth = 0;  // bytes/s of the device's memory
   double float_ops = 0;       // float32 operations/s, a multiply-add counts two
+};
+
+// What the driver says of the device's memory: how much of it this process may use, and how much it uses.
+struct MemoryUse {
+  Bytes budget;
+  Bytes used;
 };
 
 // Not thread-safe except where said. Calls come in the order: construction (allocates every arena of the tier, exactly
@@ -102,6 +111,10 @@ class Device {
   [[nodiscard]] virtual std::span<const std::byte> weights() const { return {}; }
   // What a user should know of the device, in a sentence; mostly empty. After `prepare`.
   [[nodiscard]] virtual std::string remark() const { return {}; }
+  // Asked at any time, by any thread; nullopt where the driver cannot tell.
+  [[nodiscard]] virtual std::optional<MemoryUse> memory_use() const { return std::nullopt; }
+  // "0000:01:00.0": where the system knows it by that; else empty.
+  [[nodiscard]] virtual std::string bus_address() const { return {}; }
   // Over the weights that it holds, between passes; zeros where the device does not measure itself. Throws
   // Error(DeviceFailure).
   virtual Peaks measure() { return {}; }

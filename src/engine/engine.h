@@ -61,6 +61,8 @@ class Engine {
   [[nodiscard]] const model::Program& program() const { return program_; }
   [[nodiscard]] const plan::Plan& plan() const { return plan_; }
   [[nodiscard]] exec::Executor& executor() { return *executor_; }
+  // Null where the plan does not use it.
+  [[nodiscard]] const backend::Device* device(plan::DeviceIndex device) const { return devices_.at(device).get(); }
   // Its sessions.
   [[nodiscard]] exec::Scheduler& scheduler() { return *scheduler_; }
 

@@ -193,11 +193,15 @@ bool WeightStream::acquire(std::uint32_t group, const backend::StopFlag& stop) n
   const std::uint64_t slots = plan_.stream.size();
   std::unique_lock lock(mutex_);
   const std::uint64_t slot = computed_slots_ / slots * slots + slot_of_group_[group];
-  while (loaded_slots_ <= slot) {
-    if (failure_ || stop.load(std::memory_order_relaxed)) return false;
-    changed_.wait_for(lock, kStopInterval);
+  if (loaded_slots_ > slot) return true;
+  const auto start = std::chrono::steady_clock::now();
+  bool comes = true;
+  while (comes && loaded_slots_ <= slot) {
+    comes = !failure_ && !stop.load(std::memory_order_relaxed);
+    if (comes) changed_.wait_for(lock, kStopInterval);
   }
-  return true;
+  waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return comes;
 }
 
 void WeightStream::release(std::uint32_t /*group*/) noexcept {

@@ -34,6 +34,7 @@ class WeightStream final : public backend::WeightGate {
   bool acquire(std::uint32_t group, const backend::StopFlag& stop) noexcept override;
   void release(std::uint32_t group) noexcept override;
   void rethrow() override;
+  [[nodiscard]] double waited_seconds() const override { return waited_; }
 
   // Bytes of weights read from disk so far.
   [[nodiscard]] Bytes bytes_read() const;
@@ -92,6 +93,7 @@ class WeightStream final : public backend::WeightGate {
   bool restart_ = false;
   bool closing_ = false;
   std::exception_ptr failure_;
+  double waited_ = 0;  // s in `acquire`; of the thread that runs passes
   std::thread thread_;
 };
 

@@ -240,6 +240,45 @@ bool Executor::run_pass(bool halves, const StopFlag& stop, Rounding rounding) {
   return false;
 }
 
+PassRecord Executor::describe(std::span<const Input> inputs) const {
+  PassRecord pass;
+  pass.began = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  for (const Input& input : inputs) {
+    if (input.tokens.empty()) continue;
+    ++pass.sequences;
+    pass.tokens += input.tokens.size();
+    pass.depth += cache_.length(input.sequence);
+    pass.outputs += input.want == Want::All ? input.tokens.size() : input.want == Want::Last ? 1 : 0;
+  }
+  pass.waited = gate_ != nullptr ? gate_->waited_seconds() : 0;
+  const std::size_t devices = std::min(busy_seconds_.size(), kLoggedDevices);
+  for (std::size_t i = 0; i < devices; ++i) pass.busy[i] = busy_seconds_[i];
+  return pass;
+}
+
+// `describe` left what there was before in what was taken.
+void Executor::complete(PassRecord& pass) const {
+  pass.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count() - pass.began;
+  pass.waited = gate_ != nullptr ? gate_->waited_seconds() - pass.waited : 0;
+  const std::size_t devices = std::min(busy_seconds_.size(), kLoggedDevices);
+  for (std::size_t i = 0; i < devices; ++i) pass.busy[i] = busy_seconds_[i] - pass.busy[i];
+}
+
+bool Executor::run_logged(std::span<const Input> inputs, bool halves, const StopFlag& stop, Rounding rounding) {
+  PassRecord pass = describe(inputs);
+  log_.begin(pass);
+  try {
+    const bool done = run_pass(halves, stop, rounding);
+    complete(pass);
+    log_.end(pass, done);
+    return done;
+  } catch (...) {
+    log_.end(pass, false);
+    throw;
+  }
+}
+
 bool Executor::forward(std::span<const Input> inputs, const StopFlag& stop, Rounding rounding) {
   check(inputs);
   rows_ = 0;
@@ -255,7 +294,7 @@ bool Executor::forward(std::span<const Input> inputs, const StopFlag& stop, Roun
   for (int i = 0; i < (halves ? 2 : 1); ++i) assemble(inputs, passes_[i]);
   bool done = false;
   try {
-    done = run_pass(halves, stop, rounding);
+    done = run_logged(inputs, halves, stop, rounding);
   } catch (...) {
     give_back(inputs);
     throw;

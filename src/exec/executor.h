@@ -16,6 +16,7 @@
 #include "backend/device.h"
 #include "base/thread_pool.h"
 #include "exec/kv_cache.h"
+#include "exec/pass_log.h"
 #include "exec/rope_angles.h"
 #include "model/program.h"
 #include "plan/plan.h"
@@ -63,6 +64,8 @@ class Executor final : public PageCopier {
   // Seconds that the device has spent on its stages so far, what it waited for inside them included. Devices take turns
   // but where passes are halved.
   [[nodiscard]] double busy_seconds(plan::DeviceIndex device) const { return busy_seconds_.at(device); }
+  // Of each pass, for whoever compares them with predictions; may be read by any thread.
+  [[nodiscard]] const PassLog& log() const { return log_; }
 
   [[nodiscard]] const plan::Plan& plan() const { return plan_; }
   [[nodiscard]] std::uint32_t vocabulary() const { return program_.config.vocabulary; }
@@ -98,6 +101,9 @@ class Executor final : public PageCopier {
   void give_back(std::span<const Input> inputs);
   [[nodiscard]] bool divide(std::span<const Input> inputs);
   void assemble(std::span<const Input> inputs, Pass& pass);
+  [[nodiscard]] PassRecord describe(std::span<const Input> inputs) const;
+  void complete(PassRecord& pass) const;
+  bool run_logged(std::span<const Input> inputs, bool halves, const StopFlag& stop, Rounding rounding);
   bool run_pass(bool halves, const StopFlag& stop, Rounding rounding);
   bool run_stages(const StopFlag& stop, Rounding rounding);
   bool run_halves(const StopFlag& stop, Rounding rounding);
@@ -120,6 +126,7 @@ class Executor final : public PageCopier {
   std::vector<Pass> passes_;           // one, and where passes may be halved a second
   std::optional<ThreadPool> two_;      // the thread that calls and one more, where passes may be halved
   std::size_t overlapped_passes_ = 0;
+  PassLog log_;
 };
 
 }  // namespace loadline::exec

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "hardware/control_groups.h"
 #include "hardware/probe.h"
 #include "hardware/system_files.h"
 
@@ -61,58 +62,15 @@ std::optional<GroupMemory> read_group(const fs::path& folder, const GroupFiles& 
   return GroupMemory{Bytes(*limit), Bytes(*limit > held ? *limit - held : 0)};
 }
 
-// The folder of this process's group in a mounted hierarchy: the group's path is seen from the root of the hierarchy,
-// of which a container often mounts only a part.
-fs::path group_folder(const Mount& mount, std::string_view group, const fs::path& root) {
-  const fs::path point = root / fs::path(mount.point).relative_path();
-  if (mount.root != "/" && group.starts_with(mount.root)) {
-    group.remove_prefix(mount.root.size());
-  } else if (mount.root != "/") {
-    group = {};
-  }
-  while (group.starts_with('/')) group.remove_prefix(1);
-  const fs::path folder = point / group;
-  std::error_code ignored;
-  return fs::is_directory(folder, ignored) ? folder : point;
-}
-
-// The tightest of the group and all it lies in.
-void apply_limits(const Mount& mount, std::string_view group, const GroupFiles& files, const fs::path& root, Ram& ram) {
-  const fs::path point = root / fs::path(mount.point).relative_path();
-  for (fs::path folder = group_folder(mount, group, root);; folder = folder.parent_path()) {
-    if (const auto memory = read_group(folder, files)) {
-      if (memory->limit < ram.total) {
-        ram.cgroup_limit = std::min(ram.cgroup_limit.value_or(memory->limit), memory->limit);
-      }
-      ram.available = std::min(ram.available, memory->left);
-    }
-    if (folder == point || !folder.has_relative_path()) return;
-  }
-}
-
-bool lists(std::string_view names, std::string_view name) {
-  const auto parts = split(names, ',');
-  return std::ranges::find(parts, name) != parts.end();
-}
-
+// The tightest of the groups.
 void read_groups(const fs::path& root, Ram& ram) {
-  const std::string groups = read_system_file(root / "proc/self/cgroup");
-  const std::vector<Mount> mounts = read_mounts(root);
-  for (const std::string_view line : split(groups, '\n')) {
-    // "hierarchy:controllers:path"
-    const std::size_t first = line.find(':');
-    if (first == std::string_view::npos) continue;
-    const std::size_t second = line.find(':', first + 1);
-    if (second == std::string_view::npos) continue;
-    const std::string_view controllers = line.substr(first + 1, second - first - 1);
-    const std::string_view path = line.substr(second + 1);
-    for (const Mount& mount : mounts) {
-      if (controllers.empty() && mount.type == "cgroup2") {
-        apply_limits(mount, path, kVersion2, root, ram);
-      } else if (lists(controllers, "memory") && mount.type == "cgroup" && lists(mount.options, "memory")) {
-        apply_limits(mount, path, kVersion1, root, ram);
-      }
+  for (const ControlGroup& group : control_groups("memory", root)) {
+    const auto memory = read_group(group.folder, group.version2 ? kVersion2 : kVersion1);
+    if (!memory) continue;
+    if (memory->limit < ram.total) {
+      ram.cgroup_limit = std::min(ram.cgroup_limit.value_or(memory->limit), memory->limit);
     }
+    ram.available = std::min(ram.available, memory->left);
   }
 }
 

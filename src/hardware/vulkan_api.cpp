@@ -222,7 +222,7 @@ std::vector<VulkanDeviceInfo> list_vulkan_devices(const VulkanInstance& instance
   return devices;
 }
 
-std::optional<Bytes> free_device_memory(const VulkanInstance& instance, VkPhysicalDevice device) {
+std::optional<HeapUse> device_heap_use(const VulkanInstance& instance, VkPhysicalDevice device) {
   if (!instance.has_extension(device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME)) return std::nullopt;
   VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{};
   budget.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT;
@@ -232,10 +232,13 @@ std::optional<Bytes> free_device_memory(const VulkanInstance& instance, VkPhysic
   instance.vkGetPhysicalDeviceMemoryProperties2(device, &memory);
   const int heap = largest_heap(memory.memoryProperties);
   if (heap < 0) return std::nullopt;
-  // The budget is what this process may have in all, its present use included.
-  const VkDeviceSize most = budget.heapBudget[heap];
-  const VkDeviceSize used = budget.heapUsage[heap];
-  return Bytes(most > used ? most - used : 0);
+  return HeapUse{Bytes(budget.heapBudget[heap]), Bytes(budget.heapUsage[heap])};
+}
+
+std::optional<Bytes> free_device_memory(const VulkanInstance& instance, VkPhysicalDevice device) {
+  const std::optional<HeapUse> heap = device_heap_use(instance, device);
+  if (!heap) return std::nullopt;
+  return heap->budget - std::min(heap->budget, heap->used);
 }
 
 std::string vulkan_result_name(VkResult result) {

@@ -129,6 +129,14 @@ struct VulkanDeviceInfo {
 // All of them: discrete before integrated before software, each kind in the driver's order.
 std::vector<VulkanDeviceInfo> list_vulkan_devices(const VulkanInstance& instance);
 
+// Of the largest device-local heap: what this process may have of it in all, and what it has. nullopt where the driver
+// cannot tell.
+struct HeapUse {
+  Bytes budget;
+  Bytes used;
+};
+std::optional<HeapUse> device_heap_use(const VulkanInstance& instance, VkPhysicalDevice device);
+
 // What is free of the largest device-local heap now; nullopt where the driver cannot tell.
 std::optional<Bytes> free_device_memory(const VulkanInstance& instance, VkPhysicalDevice device);
 

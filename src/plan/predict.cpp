@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 namespace loadline::plan {
@@ -12,28 +13,40 @@ namespace {
 struct Pass {
   std::vector<double> reading;     // per device: weights and cache at the speed of its memory
   std::vector<double> arithmetic;  // per device: weights at the speed of its dot products
-  double operations = 0;
+  std::vector<double> operations;  // per device: fixed costs
   double crossing = 0;
   double transfer = 0;  // weights from RAM to a GPU, where that takes longer than what is done with them there
   double streaming = 0;
 
   [[nodiscard]] double computing() const {
-    double total = operations + crossing + transfer;
-    for (const double seconds : reading) total += seconds;
-    for (const double seconds : arithmetic) total += seconds;
+    double total = crossing + transfer;
+    for (std::size_t device = 0; device < reading.size(); ++device) {
+      total += reading[device] + arithmetic[device] + operations[device];
+    }
     return total;
   }
   [[nodiscard]] double total() const { return std::max(computing(), streaming); }
 };
 
-Pass pass_of(const Plan& plan, const CostModel& costs, std::uint64_t tokens, std::uint64_t outputs,
-             std::uint64_t depth) {
+// `load.depth` is of all its sequences. One token of each: every one sees the cells of its own sequence, as one token
+// would see all of them. Else they are taken for one sequence.
+double cache_seconds(const CostModel& costs, std::size_t group, DeviceIndex device, bool kv_on_cpu,
+                     const PassLoad& load) {
+  const std::uint64_t tokens = load.sequences == load.tokens ? 1 : load.tokens;
+  return costs.group(group, device, kv_on_cpu, tokens, load.outputs, load.depth).cache;
+}
+
+Pass pass_of(const Plan& plan, const CostModel& costs, const PassLoad& load) {
+  const std::uint64_t tokens = load.tokens;
+  const std::uint64_t outputs = load.outputs;
   Pass pass;
+  pass.operations.assign(plan.scratch.size(), 0.0);
   pass.reading.assign(plan.scratch.size(), 0.0);
   pass.arithmetic.assign(plan.scratch.size(), 0.0);
   for (std::size_t g = 0; g < plan.groups.size(); ++g) {
     const DeviceIndex device = device_for(plan, g, tokens);
-    const Seconds seconds = costs.group(g, device, plan.groups[g].kv_on_cpu, tokens, outputs, depth);
+    Seconds seconds = costs.group(g, device, plan.groups[g].kv_on_cpu, tokens, outputs, load.depth);
+    if (load.sequences > 1) seconds.cache = cache_seconds(costs, g, device, plan.groups[g].kv_on_cpu, load);
     const double transfer = device == plan.groups[g].device ? 0.0 : costs.transfer(g, device, plan.prompt.slice);
     if (transfer > seconds.weights) {  // the two go on at the same time
       pass.transfer += transfer;
@@ -42,15 +55,15 @@ Pass pass_of(const Plan& plan, const CostModel& costs, std::uint64_t tokens, std
     }
     const DeviceIndex cache = plan.groups[g].device;
     if (seconds.cache > 0 && cache != device) {  // only its projections pass through
-      pass.reading[cache] += costs.group(g, cache, false, tokens, outputs, depth).cache;
+      pass.reading[cache] += cache_seconds(costs, g, cache, false, load);
       pass.crossing += costs.visit_cache(device, tokens);
     } else {
       pass.reading[device] += seconds.cache;
     }
-    pass.operations += seconds.operations;
+    pass.operations[device] += seconds.operations;
     if (g > 0) pass.crossing += costs.change(device_for(plan, g - 1, tokens), device, tokens);
   }
-  pass.operations += costs.finish(plan.groups.back().device, outputs);
+  pass.operations[plan.groups.back().device] += costs.finish(plan.groups.back().device, outputs);
   pass.streaming = static_cast<double>(streamed_bytes(plan).value) / costs.rates().disk_bandwidth;
   return pass;
 }
@@ -58,8 +71,9 @@ Pass pass_of(const Plan& plan, const CostModel& costs, std::uint64_t tokens, std
 // What takes most of the time, in words.
 std::string bound_of(const Plan& plan, const Pass& pass) {
   if (pass.streaming > pass.computing()) return std::string(kDiskBound);
-  double most = pass.operations + pass.crossing;
-  std::string bound = pass.crossing > pass.operations ? "changes of device" : "fixed costs";
+  const double operations = std::accumulate(pass.operations.begin(), pass.operations.end(), 0.0);
+  double most = operations + pass.crossing;
+  std::string bound = pass.crossing > operations ? "changes of device" : "fixed costs";
   if (pass.transfer > most) {
     most = pass.transfer;
     bound = fmt::format("bandwidth from RAM to {}", plan.tiers[plan.prompt.device].name);
@@ -93,17 +107,30 @@ std::optional<double> observed_disk_bandwidth(const Plan& plan, std::uint64_t pa
 }
 
 double prompt_seconds(const Plan& plan, const CostModel& costs, std::uint64_t tokens) {
-  return pass_of(plan, costs, tokens, 1, tokens).total();
+  return pass_of(plan, costs, {tokens, 1, 1, tokens}).total();
+}
+
+PassSeconds pass_seconds(const Plan& plan, const CostModel& costs, const PassLoad& load) {
+  const Pass pass = pass_of(plan, costs, load);
+  PassSeconds seconds;
+  for (std::size_t device = 0; device < pass.reading.size(); ++device) {
+    seconds.devices.push_back(pass.reading[device] + pass.arithmetic[device] + pass.operations[device]);
+  }
+  if (pass.transfer > 0) seconds.devices[plan.prompt.device] += pass.transfer;
+  seconds.crossing = pass.crossing;
+  seconds.disk = pass.streaming;
+  seconds.total = pass.total();
+  return seconds;
 }
 
 Prediction predict(const gguf::Model& model, const Plan& plan, const CostModel& costs) {
   Prediction prediction;
-  const Pass generation = pass_of(plan, costs, 1, 1, costs.generation_depth());
+  const Pass generation = pass_of(plan, costs, {1, 1, 1, costs.generation_depth()});
   prediction.generation_rate = 1.0 / generation.total();
   prediction.generation_bound = bound_of(plan, generation);
 
   const std::uint64_t tokens = std::min(plan.shape.batch, plan.shape.context / plan.shape.sequences);
-  const Pass prompt = pass_of(plan, costs, tokens, 1, tokens);
+  const Pass prompt = pass_of(plan, costs, {tokens, 1, 1, tokens});
   prediction.prompt_rate = static_cast<double>(tokens) / prompt.total();
   prediction.prompt_bound = bound_of(plan, prompt);
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "gguf/gguf.h"
 #include "plan/costs.h"
@@ -20,6 +21,22 @@ Prediction predict(const gguf::Model& model, const Plan& plan, const CostModel& 
 
 // Seconds of a pass of so many tokens from an empty context, one row of logits wanted.
 double prompt_seconds(const Plan& plan, const CostModel& costs, std::uint64_t tokens);
+
+// What a pass is made of.
+struct PassLoad {
+  std::uint64_t tokens = 1;
+  std::uint64_t outputs = 1;    // rows of logits
+  std::uint64_t sequences = 1;  // that the tokens are of; as many as tokens where each generates
+  std::uint64_t depth = 1;      // cells that they have after it, all together
+};
+// What a pass takes, by what takes it.
+struct PassSeconds {
+  std::vector<double> devices;  // per device that computes
+  double crossing = 0;          // from device to device
+  double disk = 0;              // reading streamed weights, meanwhile
+  double total = 0;
+};
+PassSeconds pass_seconds(const Plan& plan, const CostModel& costs, const PassLoad& load);
 
 // Bytes of weights that are read from disk for every pass.
 Bytes streamed_bytes(const Plan& plan);

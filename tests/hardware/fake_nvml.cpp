@@ -37,6 +37,22 @@ int nvmlDeviceGetHandleByPciBusId_v2(const char* address, void** handle) {
 }
 
 #ifndef LOADLINE_FAKE_NVML_OLD
+int nvmlDeviceGetClockInfo(void*, unsigned, unsigned* megahertz) {
+  *megahertz = fake_nvml.clock;
+  return 0;
+}
+int nvmlDeviceGetMaxClockInfo(void*, unsigned, unsigned* megahertz) {
+  *megahertz = fake_nvml.most_clock;
+  return 0;
+}
+int nvmlDeviceGetTemperature(void*, unsigned, unsigned* degrees) {
+  *degrees = fake_nvml.temperature;
+  return 0;
+}
+int nvmlDeviceGetCurrentClocksThrottleReasons(void*, unsigned long long* reasons) {
+  *reasons = fake_nvml.reasons;
+  return 0;
+}
 int nvmlDeviceGetMemoryInfo(void* handle, Memory* memory) {
   if (fake_nvml.users <= 0 || handle != &fake_nvml) return kUninitialised;
   ++fake_nvml.asked;

@@ -8,8 +8,11 @@ struct FakeNvml {
   int memory_result = 0;
   const char* address = "";  // of the one device there is, as nvml.h writes it
   unsigned long long total = 0, free = 0;
-  int users = 0;  // initialised and not yet shut down
-  int asked = 0;  // for memory
+  int users = 0;                       // initialised and not yet shut down
+  int asked = 0;                       // for memory
+  unsigned clock = 0, most_clock = 0;  // MHz
+  unsigned temperature = 0;            // degrees C
+  unsigned long long reasons = 0;      // why the clock is not higher
 };
 
 }  // namespace loadline::test

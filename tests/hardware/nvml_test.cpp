@@ -90,6 +90,28 @@ TEST_F(Nvml, is_not_believed_where_it_fails) {
   EXPECT_EQ(nvml->users, 0) << "what did not start is not shut down";
 }
 
+TEST_F(Nvml, says_what_a_card_does_again_and_again) {
+  const Installed nvml;
+  nvml->clock = 600;
+  nvml->most_clock = 1980;
+  nvml->temperature = 91;
+  nvml->reasons = 0x40 | 0x4;  // heat, and a power cap
+  const NvmlDevice card("0000:3b:00.0");
+  auto state = card.read();
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->total, 24 * kGiB);
+  EXPECT_EQ(state->used, 7 * kGiB);
+  EXPECT_DOUBLE_EQ(*state->clock, 6e8);
+  EXPECT_DOUBLE_EQ(*state->most_clock, 1.98e9);
+  EXPECT_DOUBLE_EQ(*state->temperature, 91);
+  EXPECT_TRUE(*state->slowed);
+  nvml->reasons = 0x4;
+  state = card.read();
+  EXPECT_FALSE(*state->slowed) << "a power cap is how such cards run";
+  EXPECT_FALSE(NvmlDevice("0000:3c:00.0").read());
+  EXPECT_FALSE(NvmlDevice("").read());
+}
+
 TEST_F(Nvml, of_another_time_is_left_alone) {
   const Installed nvml(LOADLINE_FAKE_NVML_OLD);
   EXPECT_EQ(nvml_free_memory(device_at(0, 0x3b, 0)), std::nullopt);

@@ -243,6 +243,10 @@ std::optional<Bytes> Context::free_memory() const {
   return budget && free ? std::min(*budget, *free) : budget ? budget : free;
 }
 
+std::optional<hardware::HeapUse> Context::heap_use() const {
+  return hardware::device_heap_use(*instance_, info_.handle);
+}
+
 std::optional<Bytes> Context::taken() const {
   const std::optional<Bytes> now = free_memory();
   if (!now || !free_before_) return std::nullopt;

@@ -65,6 +65,7 @@ class Context {
 
   [[nodiscard]] VkDevice device() const { return device_; }
   [[nodiscard]] const hardware::VulkanDeviceInfo& info() const { return info_; }
+  [[nodiscard]] std::optional<hardware::HeapUse> heap_use() const;
   [[nodiscard]] const Limits& limits() const { return limits_; }
   // What large products are multiplied with; nullopt: plain arithmetic.
   [[nodiscard]] std::optional<MatrixShape> matrix_units() const { return matrix_units_; }

@@ -283,6 +283,18 @@ bool VulkanDevice::submit_all(const StageRecording& recording, const backend::St
   return !stopped();
 }
 
+std::optional<backend::MemoryUse> VulkanDevice::memory_use() const {
+  const std::optional<hardware::HeapUse> heap = context_.heap_use();
+  if (!heap) return std::nullopt;
+  return backend::MemoryUse{heap->budget, heap->used};
+}
+
+std::string VulkanDevice::bus_address() const {
+  const hardware::VulkanDeviceInfo& info = context_.info();
+  if (!info.has_pci) return {};
+  return fmt::format("{:04x}:{:02x}:{:02x}.0", info.pci_domain, info.pci_bus, info.pci_device);
+}
+
 Peaks VulkanDevice::measure() {
   Place memory;
   Bytes size;

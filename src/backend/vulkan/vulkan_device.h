@@ -43,6 +43,8 @@ class VulkanDevice final : public backend::Device {
 
   [[nodiscard]] bool holds_ram() const override { return context_.limits().software; }
   [[nodiscard]] std::string remark() const override { return remark_; }
+  [[nodiscard]] std::optional<backend::MemoryUse> memory_use() const override;
+  [[nodiscard]] std::string bus_address() const override;
   Peaks measure() override;
 
   [[nodiscard]] const Context& context() const { return context_; }
