@@ -223,13 +223,13 @@ int run_sessions(const Options& options) {
 int run(const Options& options) {
   if (options.sessions > 0) return run_sessions(options);
   ModelSource source = options.model.open(options.plan.most_header());
-  plan::Options wanted = options.plan.options();
+  const hardware::Profile machine = options.plan.profile(source.model);
+  plan::Options wanted = options.plan.tuned_options(source.model, source.program, machine);
   const std::uint32_t needed = engine::context_needed(options.test);
   if (!wanted.context || *wanted.context < needed) wanted.context = needed;
   wanted.sequences = engine::most_sequences(options.test);
   wanted.outputs = wanted.sequences;
-  const plan::Plan plan =
-      plan::make_plan(source.model, source.program, options.plan.profile(source.model), wanted, engine::backends());
+  const plan::Plan plan = plan::make_plan(source.model, source.program, machine, wanted, engine::backends());
   const StopOnInterrupt interrupt;
   auto engine = engine::Engine::load(std::move(source.model), std::move(source.program), plan, {}, interrupt.flag());
   if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);

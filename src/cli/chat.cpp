@@ -16,6 +16,7 @@
 #include "cli/plan_options.h"
 #include "cli/sample_options.h"
 #include "cli/terminal.h"
+#include "cli/watching.h"
 #include "plan/render.h"
 
 namespace loadline::cli {
@@ -187,7 +188,8 @@ int run(const Options& options, bool prompt_given) {
   (void)chat::Tools(settings.tools);
 
   const std::string title = source.title;
-  const plan::Plan plan = options.plan.make_plan(source.model, source.program);
+  hardware::Profile machine;
+  const plan::Plan plan = options.plan.make_plan(source.model, source.program, 0, &machine);
   std::vector<std::string> notes = tokenizer->remarks();
   for (std::string& note : options.plan.notes(plan, source)) notes.push_back(std::move(note));
   std::unique_ptr<engine::Engine> loaded;
@@ -197,17 +199,22 @@ int run(const Options& options, bool prompt_given) {
   }
   if (loaded == nullptr) return static_cast<int>(ErrorCode::Interrupted);
   ChatEngine engine(std::move(loaded));
+  const Watching watching(engine.engine(), machine, options.quiet);
   ChatSession session(engine, *tokenizer, chosen, title);
   session.transcript = std::move(transcript);
   session.settings = std::move(settings);
   if (!system.empty()) session.transcript.set_system(system);
   const double predicted = plan.prediction.generation_rate;
-  if (script) return answer_once(session, options, predicted);
+  const auto finish = [&](int code) {
+    if (const std::string lost = watching.lost(); !lost.empty() && !options.quiet) say(lost);
+    return code;
+  };
+  if (script) return finish(answer_once(session, options, predicted));
   if (!options.quiet) introduce(session, plan, title, notes, sampling);
   TerminalOptions terminal;
   terminal.quiet = options.quiet;
   terminal.plan_text = plan::summary_line(plan, title);
-  return talk(session, terminal, *tokenizer, predicted);
+  return finish(talk(session, terminal, *tokenizer, predicted));
 }
 
 }  // namespace

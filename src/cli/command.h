@@ -18,5 +18,6 @@ void add_run(Program& program);
 void add_synth(Program& program);
 void add_template(Program& program);
 void add_tokenize(Program& program);
+void add_tune(Program& program);
 
 }  // namespace loadline::cli

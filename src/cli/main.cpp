@@ -26,6 +26,7 @@ cli::Program all_commands() {
   cli::add_plan(program);
   cli::add_devices(program);
   cli::add_bench(program);
+  cli::add_tune(program);
   cli::add_grammar(program);
   cli::add_inspect(program);
   cli::add_logits(program);

@@ -36,7 +36,7 @@ int run(const Options& options) {
   if (!options.out.empty()) out.emplace(options.out, options.plan.inputs(source.model));
   const std::optional<plan::Plan> stored = options.plan.stored_plan(source.model, source.program);
   const hardware::Profile profile = options.plan.profile(source.model);
-  plan::Options wanted = options.plan.options();
+  plan::Options wanted = options.plan.tuned_options(source.model, source.program, profile);
   wanted.outputs = options.speculation.outputs();
   const plan::Attempt attempt = stored
                                     ? plan::Attempt{true, *stored, {}}

@@ -19,10 +19,12 @@
 #include "hardware/probe.h"
 #include "hardware/what_if.h"
 #include "plan/budgets.h"
+#include "plan/fingerprint.h"
 #include "plan/json.h"
 #include "plan/planner.h"
 #include "plan/refusal.h"
 #include "plan/validate.h"
+#include "watch/tuned.h"
 
 namespace loadline::cli {
 namespace {
@@ -157,6 +159,7 @@ void PlanOptions::add_to(Command& command) {
   command.flag("-nkvo,--no-kv-offload", no_kv_offload_, "Keep the KV cache in RAM", where);
   command.flag("-nopo,--no-op-offload", no_prompt_offload_,
                "Keep long prompts off the GPU where the weights are in RAM", where);
+  command.flag("--no-tuned", no_tuned_, "Leave out what `loadline tune` found for this machine and model", where);
   command.option("--plan", &plan_file_, "Use exactly the plan in this file (`loadline plan --out` writes one)", where);
   command.option("-dev,--device", &devices_,
                  "GPUs to use, by id or name (default: all but software ones): vulkan0,vulkan1, or none",
@@ -230,19 +233,21 @@ std::optional<plan::Plan> PlanOptions::stored_plan(const gguf::Model& model, con
   return plan;
 }
 
-plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program& program,
-                                  std::uint32_t outputs) const {
+plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program& program, std::uint32_t outputs,
+                                  hardware::Profile* this_one) const {
   if (describes_another_machine()) {
     throw bad_input("--gpu describes another machine, on which nothing can run here", "`loadline plan` plans for it.");
   }
   const hardware::Profile machine = this_machine(model);
   std::optional<plan::Plan> plan = stored_plan(model, program);
   if (!plan) {
-    plan::Options wanted = options();
+    const hardware::Profile planned_for = hardware_.empty() ? machine : profile(model);
+    plan::Options wanted = tuned_options(model, program, planned_for);
     wanted.outputs = outputs;
-    plan = plan::make_plan(model, program, hardware_.empty() ? machine : profile(model), wanted, engine::backends());
+    plan = plan::make_plan(model, program, planned_for, wanted, engine::backends());
   }
   plan::require_available(*plan, machine);
+  if (this_one != nullptr) *this_one = machine;
   return std::move(*plan);
 }
 
@@ -260,6 +265,33 @@ std::vector<std::filesystem::path> PlanOptions::inputs(const gguf::Model& model)
   return inputs;
 }
 
+plan::Options PlanOptions::tuned_options(const gguf::Model& model, const model::Program& program,
+                                         const hardware::Profile& machine) const {
+  plan::Options wanted = options();
+  tuned_note_.clear();
+  const bool named = !threads_.empty() || !batch_.empty() || !micro_batch_.empty() || gpu_layers_ != "auto" ||
+                     !overrides_.empty() || describes_another_machine() || !hardware_.empty();
+  if (no_tuned_ || named) return wanted;
+  const auto tuned = watch::recall_tuned(watch::tuned_path(), machine, plan::fingerprint(model));
+  if (!tuned) return wanted;
+  plan::Options better = wanted;
+  better.threads = tuned->setting.threads;
+  better.batch = tuned->setting.batch;
+  better.batch_named = true;
+  std::string what = fmt::format("-t {} -b {}", better.threads, better.batch);
+  if (tuned->setting.gpu_layers) {
+    better.gpu_layers = {plan::GpuLayers::Kind::Count, *tuned->setting.gpu_layers};
+    what += fmt::format(" -ngl {}", *tuned->setting.gpu_layers);
+  }
+  if (!plan::try_plan(model, program, machine, better, engine::backends()).fits) {
+    tuned_note_ = fmt::format("what tuning found ({}) does not fit now, and is left out", what);
+    return wanted;
+  }
+  tuned_note_ = fmt::format("as tuning found on {}: {} ({:.3g} tok/s then); --no-tuned plans without it",
+                            printable(tuned->date), what, tuned->measured.generation);
+  return better;
+}
+
 std::vector<std::string> PlanOptions::notes(const plan::Plan& plan, const ModelSource& source) const {
   std::vector<std::string> notes = source.remarks;
   if (plan_file_.empty()) {
@@ -267,6 +299,7 @@ std::vector<std::string> PlanOptions::notes(const plan::Plan& plan, const ModelS
       notes.push_back(std::move(line));
     }
   }
+  if (!tuned_note_.empty()) notes.push_back(tuned_note_);
   const model::ModelConfig& config = source.program.config;
   const std::uint32_t each = plan.shape.context / std::max(1U, plan.shape.sequences);
   if (config.trained_context > 0 && each > config.trained_context &&

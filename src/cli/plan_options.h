@@ -25,15 +25,20 @@ class PlanOptions {
 
   // Each throws Error(BadInput) naming the flag that is wrong.
   [[nodiscard]] plan::Options options() const;
+  // The same, with what tuning found for this machine and model where the user names nothing of it; `notes` then says
+  // so.
+  [[nodiscard]] plan::Options tuned_options(const gguf::Model& model, const model::Program& program,
+                                            const hardware::Profile& machine) const;
   // This machine with what was measured of it, or the one --hardware, --gpu and --ram describe. The model says which
   // disk is meant.
   [[nodiscard]] hardware::Profile profile(const gguf::Model& model) const;
   // The plan of --plan FILE, checked against the model; nullopt where the flag is not given.
   [[nodiscard]] std::optional<plan::Plan> stored_plan(const gguf::Model& model, const model::Program& program) const;
   // What `run` executes: the plan of --plan FILE, else one made from the options; this machine has free what it takes.
-  // `outputs` as in plan::Options; a stored plan has its own. Throws as plan::make_plan does.
-  [[nodiscard]] plan::Plan make_plan(const gguf::Model& model, const model::Program& program,
-                                     std::uint32_t outputs = 0) const;
+  // `outputs` as in plan::Options; a stored plan has its own. `machine`, where it is asked for: this machine. Throws as
+  // plan::make_plan does.
+  [[nodiscard]] plan::Plan make_plan(const gguf::Model& model, const model::Program& program, std::uint32_t outputs = 0,
+                                     hardware::Profile* machine = nullptr) const;
   // What the headers of the model may take: more than usual where a large RAM budget is named.
   [[nodiscard]] Bytes most_header() const;
   // Every file that is read: the model's, a stored plan, the description of a machine.
@@ -57,6 +62,8 @@ class PlanOptions {
   std::string k_type_ = "f16", v_type_ = "f16";
   bool no_kv_offload_ = false;
   bool no_prompt_offload_ = false;
+  bool no_tuned_ = false;
+  mutable std::string tuned_note_;  // what tuned_options found, in a sentence
   std::string plan_file_;
 };
 

@@ -15,6 +15,7 @@
 #include "cli/sample_options.h"
 #include "cli/speculate_options.h"
 #include "cli/terminal.h"
+#include "cli/watching.h"
 #include "engine/engine.h"
 #include "hardware/measurements.h"
 #include "hardware/probe.h"
@@ -113,7 +114,8 @@ void print_figures(const Figures& figures, double load_seconds, double predicted
                   rate(1, predicted > 0 ? 1 / predicted : 0), disk, load_seconds));
 }
 
-void print_json(const std::string& text, const Figures& figures, double load_seconds, const plan::Plan& plan) {
+void print_json(const std::string& text, const Figures& figures, double load_seconds, const plan::Plan& plan,
+                const std::string& watched) {
   nlohmann::ordered_json result;
   result["text"] = text;
   result["prompt"] = {{"tokens", figures.prompt_tokens}, {"seconds", figures.prompt_seconds}};
@@ -125,6 +127,7 @@ void print_json(const std::string& text, const Figures& figures, double load_sec
   result["predicted"] = {{"prompt", plan.prediction.prompt_rate}, {"generation", plan.prediction.generation_rate}};
   result["load_seconds"] = load_seconds;
   result["streamed_bytes"] = figures.streamed.value;
+  result["watch"] = nlohmann::ordered_json::parse(watched);
   cli::print_json(result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
@@ -246,7 +249,8 @@ int run(const Options& options, bool prompt_given) {
   sample::Sampler sampler(options.sampling.options(*tokenizer), source.program.config.vocabulary);
   const std::unique_ptr<Constraint> constraint = options.grammar.constraint(*tokenizer);
 
-  const plan::Plan plan = options.plan.make_plan(source.model, source.program, options.speculation.outputs());
+  hardware::Profile machine;
+  const plan::Plan plan = options.plan.make_plan(source.model, source.program, options.speculation.outputs(), &machine);
   std::optional<speculate::NgramDrafter> drafter;
   if (const auto speculation = options.speculation.options()) {
     if (plan.shape.outputs < 2) {
@@ -290,13 +294,15 @@ int run(const Options& options, bool prompt_given) {
   session.prompt = tokens;
   session.most_tokens = options.predict;
   if (drafter) session.drafter = &*drafter;
+  const Watching watching(*engine, machine, options.quiet);
   engine->scheduler().join(session, writer);
   engine->run(interrupt.flag());
   const Figures figures{writer.finish(), engine->streamed_bytes()};
-  if (options.json) print_json(output.text(), figures, load_seconds, plan);
+  if (options.json) print_json(output.text(), figures, load_seconds, plan, watching.json());
   if (!options.quiet) {
     print_figures(figures, load_seconds, plan.prediction.generation_rate);
     print_devices(*engine);
+    if (const std::string lost = watching.lost(); !lost.empty()) say(lost);
   }
   remember_disk(*engine, figures);
   return figures.ending == exec::Ending::Stopped ? static_cast<int>(ErrorCode::Interrupted) : 0;
