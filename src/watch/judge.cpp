@@ -268,12 +268,12 @@ const std::vector<Change>& Judge::take(const Sample& sample) {
   for (const Kind kind : kAllKinds) {
     std::optional<Finding> finding;
     if (kind == Kind::Mispredicted) {
-      if (!suspicious) finding = mispredicted(all);
+      if (!suspicious) finding = mispredicted(recent);
     } else if (intervals_.size() >= 2) {
       finding = find(kind, recent, sample);
     }
     suspicious |= finding.has_value() || states_[static_cast<std::size_t>(kind)].verdict.has_value();
-    settle(kind, finding, kind == Kind::Mispredicted ? all : recent, sample.time);
+    settle(kind, finding, recent, sample.time);
   }
   correct(recent, suspicious);
   if (!suspicious) note_baseline(sample);
