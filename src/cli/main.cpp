@@ -23,6 +23,7 @@ cli::Program all_commands() {
   cli::Program program;
   cli::add_run(program);
   cli::add_chat(program);
+  cli::add_serve(program);
   cli::add_plan(program);
   cli::add_devices(program);
   cli::add_bench(program);

@@ -1,0 +1,398 @@
+#include "serve/chat_request.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "grammar/languages.h"
+#include "serve/tool_forms.h"
+
+namespace loadline::serve {
+namespace {
+
+constexpr std::size_t kPromptEnd = 64;  // bytes of the prompt that tell how the answer begins
+constexpr std::size_t kMostTools = 512;
+
+// ---- messages ----
+
+// Text of all parts that are text; what is none is refused by name.
+void check_part(const Json& part) {
+  if (part.is_string()) return;
+  const std::string type = get_string(part, "type").value_or(part.is_object() && part.contains("text") ? "text" : "");
+  if (type == "text" || type == "input_text" || type == "output_text" || type == "refusal") return;
+  if (type.find("image") != std::string::npos) throw bad_input("this model takes no images");
+  if (type.find("audio") != std::string::npos) throw bad_input("this model takes no audio");
+  throw bad_input(fmt::format("\"messages\": parts of type \"{}\" are not supported", printable(type)));
+}
+
+Json fitted_content(const Json& content) {
+  if (content.is_null()) return "";
+  if (content.is_string()) return content;
+  if (!content.is_array()) throw wrong_field("content", "a string or an array of parts");
+  Json parts = Json::array();
+  for (const Json& part : content) {
+    check_part(part);
+    const std::string text = part.is_string()
+                                 ? part.get<std::string>()
+                                 : get_string(part, "text").value_or(get_string(part, "refusal").value_or(""));
+    parts.push_back({{"type", "text"}, {"text", text}});
+  }
+  return parts;
+}
+
+// Arguments are JSON written as a string; templates want the object itself. What is no JSON stays a string.
+Json fitted_calls(const Json& calls) {
+  if (!calls.is_array()) throw wrong_field("tool_calls", "an array");
+  Json out = Json::array();
+  for (Json call : calls) {
+    if (!call.is_object()) throw wrong_field("tool_calls", "an array of objects");
+    if (!call.contains("type")) call["type"] = "function";
+    Json* function = call.contains("function") && call["function"].is_object() ? &call["function"] : nullptr;
+    if (function == nullptr) throw wrong_field("tool_calls", "an array of objects with a \"function\"");
+    if (!function->contains("arguments") || (*function)["arguments"].is_null()) {
+      (*function)["arguments"] = Json::object();
+    }
+    Json& arguments = (*function)["arguments"];
+    if (arguments.is_string()) {
+      const std::string text = arguments.get<std::string>();
+      Json parsed = text.empty() ? Json::object() : Json::parse(text, nullptr, false);
+      if (!parsed.is_discarded() && parsed.is_object()) arguments = std::move(parsed);
+    }
+    out.push_back(std::move(call));
+  }
+  return out;
+}
+
+Json fitted_messages(const Json& body) {
+  const Json* messages = find(body, "messages");
+  if (messages == nullptr || !messages->is_array()) throw wrong_field("messages", "an array of messages");
+  if (messages->empty()) throw bad_input("\"messages\" is empty");
+  Json out = Json::array();
+  for (Json message : *messages) {
+    if (!message.is_object()) throw wrong_field("messages", "an array of objects");
+    const auto role = get_string(message, "role");
+    if (!role || role->empty()) throw bad_input("\"messages\": a message has no \"role\"");
+    message["content"] = fitted_content(message.contains("content") ? message["content"] : Json());
+    if (*role == "function") message["role"] = "tool";
+    if (const Json* calls = find(message, "tool_calls"); calls != nullptr && !calls->empty()) {
+      message["tool_calls"] = fitted_calls(*calls);
+    } else {
+      message.erase("tool_calls");
+    }
+    // What the model thought, by the names that clients have for it.
+    for (const char* name : {"reasoning", "thinking"}) {
+      if (!message.contains("reasoning_content") && find(message, name) != nullptr && message[name].is_string()) {
+        message["reasoning_content"] = message[name];
+      }
+    }
+    out.push_back(std::move(message));
+  }
+  return out;
+}
+
+// Whether the last message is an answer that is to be continued.
+bool goes_on(const Json& body, const Json& messages) {
+  const Json& last = messages.back();
+  const auto wanted = get_bool(body, "continue_final_message");
+  const auto lite = get_bool(body, "continue_assistant_turn");
+  if (wanted == true && get_bool(body, "add_generation_prompt").value_or(true)) {
+    throw bad_input("\"continue_final_message\" needs \"add_generation_prompt\" to be false");
+  }
+  if (last["role"] != "assistant" || last.contains("tool_calls")) return false;
+  return wanted.value_or(lite.value_or(true));
+}
+
+// ---- tools ----
+
+struct Offer {
+  Json tools = Json::array();  // functions, in OpenAI's nested form
+  grammar::ToolChoice choice = grammar::ToolChoice::None;
+  std::string name;
+  bool parallel = true;
+};
+
+Offer read_offer(const Json& body) {
+  Offer offer;
+  const Json* tools = find(body, "tools");
+  const Json* functions = find(body, "functions");  // the older form
+  if (tools == nullptr && functions == nullptr) return offer;
+  const Json& list = tools != nullptr ? *tools : *functions;
+  if (!list.is_array()) throw wrong_field("tools", "an array");
+  if (list.size() > kMostTools) throw wrong_field("tools", fmt::format("at most {} tools", kMostTools));
+  for (const Json& tool : list) {
+    if (!tool.is_object()) throw wrong_field("tools", "an array of objects");
+    const std::string type = get_string(tool, "type").value_or("function");
+    if (type != "function") continue;  // a service of somebody else's
+    Json function = find(tool, "function") != nullptr ? tool["function"] : tool;
+    function.erase("type");
+    if (!function.is_object() || !get_string(function, "name"))
+      throw bad_input("\"tools\": a function has no \"name\"");
+    if (find(function, "parameters") == nullptr) {
+      function["parameters"] = {{"type", "object"}, {"properties", Json::object()}};
+    }
+    offer.tools.push_back({{"type", "function"}, {"function", std::move(function)}});
+  }
+  if (offer.tools.empty()) return offer;
+  offer.choice = grammar::ToolChoice::Auto;
+  offer.parallel = get_bool(body, "parallel_tool_calls").value_or(true);
+  const Json* choice = find(body, tools != nullptr ? "tool_choice" : "function_call");
+  if (choice == nullptr || *choice == "auto") return offer;
+  if (*choice == "none") {
+    offer.choice = grammar::ToolChoice::None;
+  } else if (*choice == "required" || *choice == "any") {
+    offer.choice = grammar::ToolChoice::Required;
+  } else if (choice->is_object()) {
+    const Json* name =
+        find(*choice, "function", "name") != nullptr ? find(*choice, "function", "name") : find(*choice, "name");
+    if (name == nullptr || !name->is_string()) return offer;  // a set of allowed tools: all of them are
+    offer.choice = grammar::ToolChoice::Named;
+    offer.name = name->get<std::string>();
+    const bool there =
+        std::ranges::any_of(offer.tools, [&](const Json& tool) { return tool["function"]["name"] == offer.name; });
+    if (!there) throw bad_input(fmt::format("\"tool_choice\": no tool \"{}\" is offered", printable(offer.name)));
+  } else {
+    throw wrong_field("tool_choice", "\"auto\", \"none\", \"required\" or an object that names a function");
+  }
+  return offer;
+}
+
+// Templates that know no tools: the model is told in words.
+std::string told_tools(const Json& tools) {
+  return fmt::format(
+      "You can call these functions:\n{}\nTo call one, answer with nothing but one JSON object of the form "
+      "{{\"name\": \"NAME\", \"arguments\": {{...}}}}.",
+      dump(tools));
+}
+
+// ---- what the template is told besides ----
+
+void set_thinking(const Json& body, Json& kwargs) {
+  const auto set = [&](bool on) {
+    if (!kwargs.contains("enable_thinking")) kwargs["enable_thinking"] = on;
+    if (!kwargs.contains("thinking")) kwargs["thinking"] = on;
+  };
+  const Json* effort = find(body, "reasoning_effort");
+  if (effort == nullptr) effort = find(body, "reasoning", "effort");
+  if (effort != nullptr && effort->is_string()) {
+    const std::string& text = effort->get_ref<const std::string&>();
+    if (text == "none") {
+      set(false);
+    } else if (!kwargs.contains("reasoning_effort")) {
+      kwargs["reasoning_effort"] = text;
+    }
+  }
+  if (const Json* on = find(body, "enable_thinking"); on != nullptr && on->is_boolean()) set(on->get<bool>());
+}
+
+std::int64_t reasoning_budget(const Json& body) {
+  for (const char* name : {"reasoning_budget_tokens", "thinking_budget_tokens", "reasoning_budget"}) {
+    if (const auto budget = get_integer(body, name, -1, INT32_MAX)) return *budget;
+  }
+  return -1;
+}
+
+struct Rendered {
+  std::string prompt;
+  bool continues = false;
+};
+
+Rendered render(const Served& served, const Json& body, const Offer& offer) {
+  Json messages = fitted_messages(body);
+  Rendered out;
+  out.continues = goes_on(body, messages);
+  const bool offered = offer.choice != grammar::ToolChoice::None;
+  if (offered && !served.can.tools) {
+    messages.insert(messages.begin(), Json{{"role", "system"}, {"content", told_tools(offer.tools)}});
+  }
+  Json kwargs = Json::object();
+  if (const Json* given = find(body, "chat_template_kwargs")) {
+    if (!given->is_object()) throw wrong_field("chat_template_kwargs", "an object");
+    kwargs = *given;
+    for (const char* name : {"enable_thinking", "thinking"}) {  // some write "false"
+      if (kwargs.contains(name)) kwargs[name] = get_bool(kwargs, name).value_or(true);
+    }
+  }
+  set_thinking(body, kwargs);
+  if (reasoning_budget(body) == 0) {
+    kwargs["enable_thinking"] = false;
+    kwargs["thinking"] = false;
+  }
+  chat::RenderOptions options;
+  options.now = chat::local_time();
+  options.limits.memory = Bytes(std::uint64_t{128} << 20);
+  chat::Conversation conversation(options.limits);
+  conversation.set("messages", dump(messages));
+  conversation.set("tools", offered && served.can.tools ? dump(offer.tools) : "null");
+  conversation.set("documents", "null");
+  const bool opens = !out.continues && get_bool(body, "add_generation_prompt").value_or(true);
+  conversation.set("add_generation_prompt", opens ? "true" : "false");
+  conversation.set_text("bos_token", served.bos);
+  conversation.set_text("eos_token", served.eos);
+  for (const auto& [name, value] : kwargs.items()) conversation.set(name, dump(value));
+  conversation.fit(served.can);
+  out.prompt = conversation.render(*served.chat_template, options, out.continues);
+  return out;
+}
+
+// ---- what the answer must match ----
+
+void set_grammar(const Served& served, const Json& body, Generation& generation) {
+  const Json* gbnf = find(body, "grammar");
+  if (gbnf == nullptr) gbnf = find(body, "grammar_string");
+  if (gbnf != nullptr && *gbnf == "") gbnf = nullptr;
+  const Json* schema = find(body, "json_schema");
+  if (schema == nullptr) schema = find(body, "guided_json");
+  if (schema != nullptr && *schema == "") {
+    schema = nullptr;
+  }
+  bool any_object = false;
+  if (const Json* format = find(body, "response_format")) {
+    const std::string type = get_string(*format, "type").value_or("text");
+    if (type == "json_object") {
+      if (const Json* inner = find(*format, "schema")) {
+        schema = inner;
+      } else {
+        any_object = true;
+      }
+    } else if (type == "json_schema") {
+      schema = find(*format, "json_schema", "schema");
+      if (schema == nullptr) schema = find(*format, "schema");
+      if (schema == nullptr) throw bad_input("\"response_format\" has no \"json_schema\" with a \"schema\"");
+    } else if (type != "text") {
+      throw wrong_field("response_format", "of type text, json_object or json_schema");
+    }
+  }
+  if (gbnf != nullptr && schema != nullptr) throw bad_input("\"grammar\" and \"json_schema\" exclude each other");
+  if (gbnf != nullptr) {
+    if (!gbnf->is_string()) throw wrong_field("grammar", "a string");
+    const std::string text = gbnf->get<std::string>();
+    const bool is_schema = text.find("::=") == std::string::npos && text.find('{') != std::string::npos;
+    generation.grammar = served.grammars.get((is_schema ? "schema " : "gbnf ") + text, [&] {
+      return is_schema ? grammar::compile_json_schema(text) : grammar::compile_gbnf(text, &served.tokenizer());
+    });
+  } else if (schema != nullptr) {
+    const std::string text = schema->is_string() ? schema->get<std::string>() : dump(*schema);
+    generation.grammar = served.grammars.get("schema " + text, [&] { return grammar::compile_json_schema(text); });
+  } else if (any_object) {
+    generation.grammar = served.grammars.get("object", [] { return grammar::compile_json(true); });
+  }
+}
+
+void set_tool_grammar(const Served& served, const Offer& offer, chat::OutputFormat format, Generation& generation) {
+  const auto form = tool_form(format);
+  const bool must = offer.choice == grammar::ToolChoice::Required || offer.choice == grammar::ToolChoice::Named;
+  if (!form) {
+    if (!must) return;
+    throw bad_input(fmt::format("\"tool_choice\": a call cannot be required of models that write them as {}",
+                                chat::name_of(format)));
+  }
+  std::vector<grammar::Tool> tools;
+  for (const Json& tool : offer.tools) {
+    tools.push_back({tool["function"]["name"].get<std::string>(), tool["function"]["parameters"]});
+  }
+  grammar::ToolRequest request;
+  request.tools = tools;
+  request.choice = offer.choice;
+  request.name = offer.name;
+  request.parallel = offer.parallel;
+  std::vector<std::string> triggers;
+  // Only the grammar is remembered; what sets it off follows from the form.
+  const std::string key = fmt::format("tools {} {} {} {} {}", static_cast<int>(offer.choice), offer.parallel,
+                                      chat::name_of(format), offer.name, dump(offer.tools));
+  try {
+    generation.grammar = served.grammars.get(key, [&] { return grammar::tool_grammar(request, form->form)->grammar; });
+  } catch (const Error& error) {
+    // A schema that no grammar can be made of leaves the model free, unless a call is required.
+    if (must) throw bad_input(fmt::format("\"tools\": {}", error.what()));
+    return;
+  }
+  if (must) {
+    generation.forced = form->forced;
+    return;
+  }
+  const std::string begin = form->forced + form->form.begin;
+  generation.triggers.push_back(begin.empty() ? form->form.before_name : begin);
+}
+
+}  // namespace
+
+Generation read_generation(const Served& served, const Json& body, Dialect dialect) {
+  Generation generation;
+  generation.most_tokens = get_most_tokens(body, dialect).value_or(-1);
+  generation.sampling =
+      get_sampling(body, defaults_of(dialect, served.sampling), dialect, served.tokenizer(), served.context());
+  generation.stops = get_stops(body);
+  generation.ignore_end = get_ignore_end(body);
+  generation.reuse = get_bool(body, "cache_prompt").value_or(true);
+  set_grammar(served, body, generation);
+  return generation;
+}
+
+std::string render_chat(const Served& served, const Json& body) {
+  return render(served, body, read_offer(body)).prompt;
+}
+
+ChatRequest read_chat(const Served& served, const Json& body, Dialect dialect) {
+  const Offer offer = read_offer(body);
+  const bool offered = offer.choice != grammar::ToolChoice::None;
+  ChatRequest request;
+  request.generation = read_generation(served, body, dialect);
+  if (offered && request.generation.grammar) throw bad_input("\"tools\" and a grammar exclude each other");
+  Rendered rendered = render(served, body, offer);
+  request.prompt = std::move(rendered.prompt);
+  request.generation.prompt = encode_prompt(served, request.prompt);
+  request.generation.special = true;  // marks of reasoning and calls may be control tokens
+
+  Reading& reading = request.reading;
+  // Harmony's channels are there with and without tools.
+  const bool harmony = served.format == chat::OutputFormat::Harmony;
+  if (harmony) reading.format = served.format;
+  if (offered) reading.format = served.can.tools ? served.format : chat::OutputFormat::GenericJson;
+  reading.tools = std::make_shared<const chat::Tools>(offered ? chat::Tools(dump(offer.tools)) : chat::Tools());
+  const std::string& prompt = request.prompt;
+  reading.prompt_end = prompt.substr(prompt.size() - std::min(prompt.size(), kPromptEnd));
+  reading.plain = get_string(body, "reasoning_format") == "none" && !offered;
+
+  if (offered) set_tool_grammar(served, offer, reading.format, request.generation);
+  request.generation.reasoning_budget = reasoning_budget(body);
+  if (request.generation.grammar || request.generation.reasoning_budget > 0) {
+    request.generation.reasoning_from = reading.prompt_end.empty() ? " " : reading.prompt_end;
+  }
+  return request;
+}
+
+ChatListener::ChatListener(Reading reading)
+    : reading_(std::move(reading)), parser_(reading_.format, *reading_.tools, reading_.prompt_end) {}
+
+void ChatListener::piece(const Piece& piece) {
+  if (!piece.tokens.empty()) tokens(piece.tokens);
+  if (piece.text.empty()) return;
+  if (reading_.plain) return content(piece.text);
+  parser_.push(piece.text, events_);
+  pass_on();
+}
+
+void ChatListener::finished(const Outcome& outcome) {
+  if (!reading_.plain) {
+    parser_.finish(events_);
+    pass_on();
+  }
+  ended(outcome);
+}
+
+// Calls as a whole, since one that had begun may prove to be none.
+void ChatListener::pass_on() {
+  using Kind = chat::OutputEvent::Kind;
+  for (const chat::OutputEvent& event : events_) {
+    if (event.kind == Kind::Content) content(event.text);
+    if (event.kind == Kind::Reasoning) reasoning(event.text);
+    if (event.kind != Kind::CallEnds) continue;
+    const chat::Answer answer = parser_.answer();
+    for (; calls_ < answer.calls.size(); ++calls_) call(calls_, answer.calls[calls_]);
+  }
+  events_.clear();
+}
+
+}  // namespace loadline::serve

@@ -1,0 +1,63 @@
+// The APIs that clients speak: each turns its requests into generations and what comes back into its own words.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "serve/call.h"
+#include "serve/json.h"
+#include "serve/served.h"
+
+namespace loadline::serve {
+
+// OpenAI: POST chat/completions and completions.
+void openai_chat(const Call& call);
+void openai_completion(const Call& call);
+// The ids of "prompt": a text, ids, both, or several of these.
+std::vector<std::vector<Token>> read_prompts(const Served& served, const Json& body);
+// One model as GET /v1/models lists it, with what other servers tell of theirs.
+Json model_entry(const Served& served);
+
+// POST responses; the tokens that a request would have; embeddings.
+void openai_responses(const Call& call);
+void openai_count(const Call& call);
+void openai_embeddings(const Call& call);
+
+// llama.cpp's server: POST /completion, /infill; GET /props, /slots, /metrics; POST /tokenize, /detokenize,
+// /apply-template.
+void native_completion(const Call& call);
+void native_infill(const Call& call);
+Json native_props(const Served& served);
+Json native_slots(const Served& served);
+std::string native_metrics(const Served& served);
+void native_tokenize(const Call& call);
+void native_detokenize(const Call& call);
+void native_template(const Call& call);
+void native_rerank(const Call& call);
+
+// Anthropic: POST /v1/messages and /v1/messages/count_tokens.
+void anthropic_messages(const Call& call);
+void anthropic_count(const Call& call);
+
+// Ollama: POST /api/chat, /api/generate, /api/show, /api/pull, /api/embed; what GET /api/tags and /api/ps list.
+void ollama_chat(const Call& call);
+void ollama_generate(const Call& call);
+void ollama_show(const Call& call);
+void ollama_pull(const Call& call);
+void ollama_embed(const Call& call);
+Json ollama_tag(const Served& served);
+Json ollama_process(const Served& served);
+
+// KoboldCpp: POST /api/v1/generate and what is below /api/extra.
+void kobold_generate(const Call& call);
+void kobold_stream(const Call& call);
+void kobold_abort(const Call& call);
+void kobold_check(const Call& call);
+void kobold_probabilities(const Call& call);
+void kobold_count(const Call& call);
+void kobold_detokenize(const Call& call);
+// Its GET routes. False where the path is none of them.
+bool kobold_probe(const Served& served, std::string_view path, bool keys, Json& out);
+
+}  // namespace loadline::serve

@@ -1,0 +1,276 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "base/error.h"
+#include "serve/chat_request.h"
+#include "serve/dialects.h"
+
+namespace loadline::serve {
+namespace {
+
+constexpr std::int64_t kUsualLength = 180;
+
+class KoboldAnswer;
+
+// What KoboldCpp's clients ask about generations other than their own. The network's thread alone.
+struct Known {
+  std::map<std::string, std::weak_ptr<KoboldAnswer>> by_key;
+  std::weak_ptr<KoboldAnswer> newest;
+  exec::SessionResult last;
+  Finish last_finish = Finish::Failed;
+  std::uint64_t last_seed = 0, total = 0;
+  bool any = false;
+  Json last_probabilities;
+};
+Known& known() {
+  static Known one;
+  return one;
+}
+
+class KoboldAnswer final : public Listener {
+ public:
+  KoboldAnswer(const Call& call, bool streams)
+      : served_(*call.served), reply_(call.reply), trims_(get_bool(call.body, "trim_stop").value_or(true)) {
+    if (streams) events_ = std::make_shared<EventStream>(reply_, std::string(kEventStream), "");
+  }
+
+  void piece(const Piece& piece) override {
+    text_ += piece.text;
+    for (const TokenReport& one : piece.tokens) probabilities_.push_back(probabilities_json(served_, one, true));
+    if (events_ && !piece.text.empty()) send(piece.text, nullptr);
+  }
+  void finished(const Outcome& outcome) override {
+    Known& all = known();
+    all.last = outcome.figures;
+    all.last_finish = outcome.finish;
+    all.last_seed = outcome.seed;
+    all.any = true;
+    ++all.total;
+    if (!probabilities_.empty()) all.last_probabilities = {{"content", probabilities_}};
+    if (outcome.finish == Finish::Failed) {
+      const Refusal refusal{500, "server_error", outcome.error, {}};
+      if (!events_ || !events_->begun()) return refuse(*reply_, ErrorForm::Kobold, refusal);
+      return events_->end();
+    }
+    const bool length = outcome.finish == Finish::Length || outcome.finish == Finish::ContextFull;
+    const char* reason = length ? "length" : "stop";
+    // The text of the stop string belongs to the answer where it is not to be cut off.
+    const std::string stop = trims_ ? std::string() : outcome.stop;
+    if (events_) {
+      if (!stop.empty()) send(stop, nullptr);
+      send("", reason);
+      return events_->end();
+    }
+    Json result = {{"text", text_ + stop},
+                   {"finish_reason", reason},
+                   {"logprobs", probabilities_.empty() ? Json() : Json{{"content", probabilities_}}},
+                   {"prompt_tokens", outcome.figures.prompt_tokens},
+                   {"completion_tokens", outcome.figures.generated_tokens}};
+    reply_->send(200, "application/json", dump({{"results", Json::array({std::move(result)})}}));
+  }
+
+  void set_ids(std::vector<Service::Id> ids) { ids_ = std::move(ids); }
+  void abort() {
+    for (const Service::Id id : ids_) served_.service->cancel(id);
+  }
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  // To the byte what KoboldAI Lite looks for.
+  void send(const std::string& text, Json finish) {
+    events_->write(
+        fmt::format("event: message\ndata: {}\n\n", dump({{"token", text}, {"finish_reason", std::move(finish)}})));
+  }
+
+  const Served& served_;
+  std::shared_ptr<Reply> reply_;
+  std::shared_ptr<EventStream> events_;
+  bool trims_;
+  std::string text_;
+  Json probabilities_ = Json::array();
+  std::vector<Service::Id> ids_;
+};
+
+std::shared_ptr<KoboldAnswer> find_answer(const Json& body) {
+  Known& all = known();
+  const std::string key = get_string(body, "genkey").value_or("");
+  if (key.empty()) return all.newest.lock();
+  const auto found = all.by_key.find(key);
+  return found == all.by_key.end() ? nullptr : found->second.lock();
+}
+
+void remember(const std::string& key, const std::shared_ptr<KoboldAnswer>& answer) {
+  Known& all = known();
+  all.newest = answer;
+  std::erase_if(all.by_key, [](const auto& one) { return one.second.expired(); });
+  if (!key.empty() && key.size() <= 256) all.by_key[key] = answer;
+}
+
+// What the server cuts the prompt to: the memory stays, the oldest of the rest goes.
+std::vector<Token> prompt_of(const Call& call, std::int64_t most_tokens) {
+  const Served& served = *call.served;
+  const std::string memory = get_string(call.body, "memory").value_or("");
+  const std::string text = get_string(call.body, "prompt").value_or("");
+  std::vector<Token> first;
+  if (!memory.empty()) first = encode_prompt(served, memory);
+  std::vector<Token> rest =
+      first.empty() ? encode_prompt(served, text)
+                    : served.tokenizer().encode(text, {.add_special = false, .parse_special = true, .goes_on = true});
+  std::size_t context = served.context();
+  if (const auto wanted = get_integer(call.body, "max_context_length", 1, INT32_MAX)) {
+    context = std::min(context, static_cast<std::size_t>(*wanted));
+  }
+  const std::size_t answer = std::min<std::size_t>(context / 2, static_cast<std::size_t>(most_tokens));
+  const std::size_t room = context - answer;
+  if (first.size() + rest.size() > room && first.size() < room) {
+    const std::size_t kept = room - first.size();
+    const bool has_bos = first.empty() && !rest.empty() && rest.front() == served.tokenizer().bos();
+    const Token bos = served.tokenizer().bos();
+    rest.erase(rest.begin(), rest.end() - static_cast<std::ptrdiff_t>(kept));
+    if (has_bos && !rest.empty()) rest.front() = bos;
+  }
+  first.insert(first.end(), rest.begin(), rest.end());
+  if (first.empty() && served.tokenizer().bos() >= 0) first.push_back(served.tokenizer().bos());
+  return first;
+}
+
+void generate(const Call& call, bool streams) {
+  Generation generation = read_generation(*call.served, call.body, Dialect::Kobold);
+  if (const Json* images = find(call.body, "images"); images != nullptr && !images->empty()) {
+    throw bad_input("this model takes no images");
+  }
+  if (!get_most_tokens(call.body, Dialect::Kobold)) generation.most_tokens = kUsualLength;
+  if (get_bool(call.body, "bypass_eos").value_or(false)) generation.ignore_end = true;
+  generation.special = get_bool(call.body, "render_special").value_or(false);
+  if (const Json* wanted = find(call.body, "logprobs"); wanted != nullptr && *wanted == true) {
+    generation.tell_probabilities = true;
+    generation.likeliest = 5;
+  }
+  generation.prompt = prompt_of(call, std::max<std::int64_t>(0, generation.most_tokens));
+  const auto answer = std::make_shared<KoboldAnswer>(call, streams);
+  std::vector<Job> jobs;
+  jobs.push_back({std::move(generation), answer});
+  answer->set_ids(start(call, std::move(jobs)));
+  remember(get_string(call.body, "genkey").value_or(""), answer);
+}
+
+}  // namespace
+
+void kobold_generate(const Call& call) { generate(call, false); }
+void kobold_stream(const Call& call) { generate(call, true); }
+
+void kobold_abort(const Call& call) {
+  const auto answer = find_answer(call.body);
+  if (answer) answer->abort();
+  const char* done = answer ? "true" : "false";
+  call.send({{"success", done}, {"done", done}});
+}
+
+void kobold_check(const Call& call) {
+  const auto answer = find_answer(call.body);
+  call.send({{"results", Json::array({{{"text", answer ? answer->text() : ""}}})}});
+}
+
+void kobold_probabilities(const Call& call) { call.send({{"logprobs", known().last_probabilities}}); }
+
+void kobold_count(const Call& call) {
+  const std::string text = get_string(call.body, "prompt").value_or("");
+  const bool special = get_bool(call.body, "special").value_or(true);
+  const std::vector<Token> ids = call.served->tokenizer().encode(text, {.add_special = special, .parse_special = true});
+  call.send({{"value", ids.size()}, {"ids", ids}});
+}
+
+void kobold_detokenize(const Call& call) {
+  const Json* ids = find(call.body, "ids");
+  std::vector<Token> tokens;
+  if (ids != nullptr && ids->is_array()) {
+    for (const Json& id : *ids) {
+      const std::int64_t token = id.is_number_integer() ? id.get<std::int64_t>() : -1;
+      if (token < 0 || token >= call.served->tokenizer().vocabulary_size()) {
+        return call.send({{"result", ""}, {"success", false}});
+      }
+      tokens.push_back(static_cast<Token>(token));
+    }
+  }
+  call.send({{"result", call.served->tokenizer().decode(tokens, true)}, {"success", true}});
+}
+
+Json kobold_perf(const Served& served) {
+  const Known& all = known();
+  const Service::Load load = served.service->load();
+  const double now = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  const auto rate = [](std::size_t tokens, double seconds) {
+    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+  };
+  int reason = -1;
+  if (all.any) {
+    reason = all.last_finish == Finish::End ? 1 : all.last_finish == Finish::StopString ? 2 : 0;
+  }
+  const bool idle = load.running + load.waiting == 0;
+  return {{"last_process", all.last.prompt_seconds},
+          {"last_eval", all.last.generation_seconds},
+          {"last_token_count", all.last.generated_tokens},
+          {"last_input_count", all.last.prompt_tokens},
+          {"last_process_time", all.last.prompt_seconds},
+          {"last_eval_time", all.last.generation_seconds},
+          {"last_process_speed", rate(all.last.prompt_tokens - all.last.shared_tokens, all.last.prompt_seconds)},
+          {"last_eval_speed", rate(all.last.generated_tokens, all.last.generation_seconds)},
+          {"last_seed", all.last_seed},
+          {"last_draft_success", 0},
+          {"last_draft_failed", 0},
+          {"total_gens", all.total},
+          {"stop_reason", reason},
+          {"total_img_gens", 0},
+          {"total_tts_gens", 0},
+          {"total_transcribe_gens", 0},
+          {"queue", load.waiting},
+          {"idle", idle ? 1 : 0},
+          {"hordeexitcounter", 0},
+          {"uptime", std::max<std::int64_t>(0, std::time(nullptr) - served.since)},
+          {"idletime", idle ? std::max(0.0, now - load.idle_since) : 0.0},
+          {"quiet", false}};
+}
+
+bool kobold_probe(const Served& served, std::string_view path, bool keys, Json& out) {
+  constexpr std::string_view kLatest = "/api/latest";
+  std::string plain(path);
+  if (plain.starts_with(kLatest)) plain = "/api/v1" + plain.substr(kLatest.size());
+  if (plain == "/api/v1/model") {
+    out = {{"result", "koboldcpp/" + served.name}};
+  } else if (plain == "/api/v1/info/version") {
+    out = {{"result", "1.2.5"}};
+  } else if (plain == "/api/extra/version") {
+    out = {{"result", "KoboldCpp"}, {"version", "1.121"}, {"protected", keys}, {"llm", true},
+           {"txt2img", false},      {"vision", false},    {"audio", false},    {"transcribe", false},
+           {"multiplayer", false},  {"websearch", false}, {"tts", false},      {"embeddings", false},
+           {"savedata", false},     {"admin", 0},         {"guidance", false}, {"jinja", true},
+           {"mcp", false},          {"music", false},     {"router", false}};
+  } else if (plain == "/api/v1/config/max_context_length" || plain == "/api/extra/true_max_context_length") {
+    out = {{"value", served.context()}};
+  } else if (plain == "/api/v1/config/max_length") {
+    out = {{"value", std::min<std::int64_t>(kUsualLength, served.context())}};
+  } else if (plain == "/api/v1/config/soft_prompt") {
+    out = {{"value", ""}};
+  } else if (plain == "/api/v1/config/soft_prompts_list") {
+    out = {{"values", Json::array()}};
+  } else if (plain == "/api/extra/preloadstory") {
+    out = Json::object();
+  } else if (plain == "/api/extra/perf") {
+    out = kobold_perf(served);
+  } else if (plain == "/sdapi/v1/sd-models") {
+    out = Json::array();
+  } else if (plain == "/.well-known/serviceinfo") {
+    out = {
+        {"version", "0.2"}, {"software", {{"name", "Loadline"}}}, {"api", {{"koboldai", {{"name", "KoboldAI API"}}}}}};
+  } else if (plain == "/ping") {
+    out = {{"status", "ok"}};
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace loadline::serve

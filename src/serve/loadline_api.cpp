@@ -1,0 +1,323 @@
+#include "serve/loadline_api.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/error.h"
+#include "engine/backends.h"
+#include "hardware/what_if.h"
+#include "plan/json.h"
+#include "plan/planner.h"
+#include "plan/refusal.h"
+#include "plan/suggest.h"
+#include "quant/kv_page.h"
+
+namespace loadline::serve {
+
+Worker::Worker() : thread_([this] { run(); }) {}
+
+Worker::~Worker() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    waiting_.clear();
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+bool Worker::add(std::function<void()> work) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (waiting_.size() >= kMostWaiting) return false;
+    waiting_.push_back(std::move(work));
+  }
+  changed_.notify_all();
+  return true;
+}
+
+void Worker::run() {
+  for (;;) {
+    std::function<void()> work;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+      if (stopping_) return;
+      work = std::move(waiting_.front());
+      waiting_.pop_front();
+    }
+    work();
+  }
+}
+
+namespace {
+
+std::string_view kind_of(plan::TierKind kind) {
+  switch (kind) {
+    case plan::TierKind::Ram: return "ram";
+    case plan::TierKind::Gpu: return "gpu";
+    case plan::TierKind::Disk: break;
+  }
+  return "disk";
+}
+
+Json tiers_json(const plan::Plan& plan) {
+  Json tiers = Json::array();
+  for (std::uint32_t i = 0; i < plan.tiers.size(); ++i) {
+    const plan::Tier& tier = plan.tiers[i];
+    Json purposes = Json::object();
+    using plan::Purpose;
+    for (const Purpose purpose :
+         {Purpose::Weights, Purpose::KvCache, Purpose::Scratch, Purpose::Staging, Purpose::Runtime}) {
+      const Bytes bytes = plan::tier_total(plan, i, purpose);
+      if (bytes.value > 0) purposes[std::string(plan::name_of(purpose))] = bytes.value;
+    }
+    tiers.push_back({{"kind", kind_of(tier.kind)},
+                     {"name", tier.name},
+                     {"capacity", tier.capacity.value},
+                     {"available", tier.available.value},
+                     {"headroom", tier.headroom.value},
+                     {"budget", tier.budget.value},
+                     {"planned", plan::tier_total(plan, i).value},
+                     {"purposes", std::move(purposes)}});
+  }
+  return tiers;
+}
+
+// A size as a number of bytes or as people write it.
+Bytes get_bytes(const Json& value, std::string_view field) {
+  if (value.is_number() && value.get<double>() >= 0 && value.get<double>() < 1e18) {
+    return Bytes(static_cast<std::uint64_t>(value.get<double>()));
+  }
+  if (!value.is_string()) throw bad_input(fmt::format("\"{}\" must be a size such as \"8GiB\"", field));
+  return parse_bytes(value.get_ref<const std::string&>(), fmt::format("\"{}\"", field));
+}
+
+quant::TensorType cache_type(const Json& body, std::string_view field, quant::TensorType usual) {
+  const auto name = get_string(body, field);
+  if (!name) return usual;
+  const quant::Format* format = quant::find_format(*name);
+  using quant::TensorType;
+  const bool known = format != nullptr && (format->type == TensorType::F32 || format->type == TensorType::F16 ||
+                                           format->type == TensorType::Q8_0);
+  if (!known) throw bad_input(fmt::format("\"{}\" must be f32, f16 or q8_0", field));
+  return format->type;
+}
+
+plan::GpuLayers gpu_layers(const Json& body, plan::GpuLayers usual) {
+  using Kind = plan::GpuLayers::Kind;
+  const Json* value = find(body, "gpu_layers");
+  if (value == nullptr) return usual;
+  if (*value == "auto") return {Kind::Auto, 0};
+  if (*value == "all") return {Kind::All, 0};
+  return {Kind::Count, static_cast<std::uint32_t>(*get_integer(body, "gpu_layers", 0, 100000))};
+}
+
+struct Question {
+  plan::Options options;
+  hardware::Profile machine;
+};
+
+Question read_question(const Served& served, const Json& body) {
+  Question question{served.plan_options, served.machine};
+  plan::Options& options = question.options;
+  const Json* context = find(body, "context");
+  if (context != nullptr) {
+    options.largest_context = *context == "max";
+    options.trained_context = false;
+    options.context.reset();
+    if (!options.largest_context) {
+      options.context = static_cast<std::uint32_t>(*get_integer(body, "context", 1, INT32_MAX));
+    }
+  }
+  const auto count = [&](std::string_view field, std::uint32_t& value, std::int64_t most) {
+    if (const auto given = get_integer(body, field, 1, most)) value = static_cast<std::uint32_t>(*given);
+  };
+  count("sequences", options.sequences, 4096);
+  if (find(body, "batch") != nullptr) options.batch_named = true;
+  count("batch", options.batch, 65536);
+  count("threads", options.threads, 4096);
+  options.gpu_layers = gpu_layers(body, options.gpu_layers);
+  options.k_type = cache_type(body, "cache_type_k", options.k_type);
+  options.v_type = cache_type(body, "cache_type_v", options.v_type);
+  options.kv_offload = get_bool(body, "kv_offload").value_or(options.kv_offload);
+  options.prompt_offload = get_bool(body, "prompt_offload").value_or(options.prompt_offload);
+  if (const Json* disk = find(body, "disk")) {
+    if (*disk == "auto") {
+      options.disk.reset();
+    } else {
+      options.disk = get_bool(body, "disk");
+    }
+  }
+  const std::vector<std::string> cards = get_strings(body, "gpus");
+  if (cards.size() > 16) throw bad_input("\"gpus\" must be at most 16 cards");
+  std::optional<Bytes> ram;
+  if (const Json* given = find(body, "ram")) ram = get_bytes(*given, "ram");
+  if (!cards.empty()) {  // another machine: its RAM is what it has, not a budget
+    question.machine = hardware::what_if(question.machine, cards, ram);
+    options.ram_budget.reset();
+    options.gpu_budget.reset();
+    options.gpu_budgets.clear();
+  } else if (ram) {
+    options.ram_budget = ram;
+  }
+  if (const Json* headroom = find(body, "headroom")) options.headroom = get_bytes(*headroom, "headroom");
+  if (const Json* vram = find(body, "vram")) {
+    options.gpu_budget.reset();
+    options.gpu_budgets.clear();
+    if (vram->is_object()) {
+      for (const auto& [name, value] : vram->items()) {
+        std::uint32_t index = 0;
+        const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), index);
+        if (problem != std::errc() || end != name.data() + name.size()) {
+          throw bad_input("\"vram\" must be a size, or sizes by the number of the GPU");
+        }
+        options.gpu_budgets[index] = get_bytes(value, "vram");
+      }
+    } else {
+      options.gpu_budget = get_bytes(*vram, "vram");
+    }
+  }
+  return question;
+}
+
+Json suggestions_json(const std::vector<plan::Suggestion>& suggestions) {
+  Json out = Json::array();
+  for (const plan::Suggestion& one : suggestions) {
+    out.push_back({{"what", one.what},
+                   {"effect", one.effect},
+                   {"how", one.how},
+                   {"prompt_rate", one.prediction.prompt_rate},
+                   {"generation_rate", one.prediction.generation_rate}});
+  }
+  return out;
+}
+
+Json answer_question(const Served& served, const Question& question, bool faster) {
+  const engine::Engine& engine = served.service->engine();
+  const gguf::Model& model = engine.model();
+  const model::Program& program = engine.program();
+  const plan::Backends& backends = engine::backends();
+  const plan::Attempt attempt = plan::try_plan(model, program, question.machine, question.options, backends);
+  Json out = {{"fits", attempt.fits}};
+  if (attempt.fits) {
+    if (faster) {
+      out["suggestions"] = suggestions_json(
+          plan::suggest_faster(model, program, question.machine, question.options, backends, attempt.plan));
+    }
+  } else {
+    const Error error = plan::refusal(model, program, question.machine, question.options, backends, attempt.plan);
+    out["error"] = error.what();
+    out["hint"] = error.hint();
+    out["suggestions"] =
+        suggestions_json(plan::suggest_fitting(model, program, question.machine, question.options, backends));
+  }
+  out["assumed"] = attempt.assumed;
+  out["tiers"] = tiers_json(attempt.plan);
+  out["plan"] = Json::parse(plan::to_json(model, program, attempt.plan));
+  return out;
+}
+
+class StateStream : public std::enable_shared_from_this<StateStream> {
+ public:
+  StateStream(const Served& served, std::shared_ptr<Reply> reply, double seconds)
+      : served_(served), reply_(std::move(reply)), seconds_(seconds) {}
+  void start() {
+    reply_->set_endless();
+    reply_->begin(200, kEventStream);
+    reply_->when_gone([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->gone_ = true;
+    });
+    tick();
+  }
+
+ private:
+  void tick() {
+    if (gone_) return;
+    reply_->write(fmt::format("event: state\ndata: {}\n\n", dump(state_json(served_))));
+    reply_->after(seconds_, [self = shared_from_this()] { self->tick(); });
+  }
+
+  const Served& served_;
+  std::shared_ptr<Reply> reply_;
+  double seconds_;
+  bool gone_ = false;
+};
+
+}  // namespace
+
+std::string plan_json(const Served& served) {
+  const engine::Engine& engine = served.service->engine();
+  return plan::to_json(engine.model(), engine.program(), engine.plan());
+}
+
+Json state_json(const Served& served) {
+  const Service& service = *served.service;
+  const Service::Load load = service.load();
+  const plan::Plan& plan = service.engine().plan();
+  Json places = Json::array();
+  for (const Service::Place& place : service.what_runs()) {
+    if (place.id == 0) {
+      places.push_back({{"state", "idle"}});
+      continue;
+    }
+    places.push_back({{"state", place.prompt_read < place.prompt_tokens ? "reading" : "generating"},
+                      {"id", place.id},
+                      {"prompt_tokens", place.prompt_tokens},
+                      {"prompt_read", place.prompt_read},
+                      {"cached_tokens", place.shared},
+                      {"generated_tokens", place.generated},
+                      {"most_tokens", place.most_tokens}});
+  }
+  const auto rate = [](std::uint64_t tokens, double seconds) {
+    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+  };
+  return {{"model", served.name},
+          {"context", served.context()},
+          {"uptime", std::max<std::int64_t>(0, std::time(nullptr) - served.since)},
+          {"places", std::move(places)},
+          {"waiting", load.waiting},
+          {"activity",
+           {{"passes", load.activity.passes},
+            {"prompt_tokens", load.activity.prompt_tokens},
+            {"cached_tokens", load.activity.shared_tokens},
+            {"generated_tokens", load.activity.generated_tokens},
+            {"generations", load.generations}}},
+          {"cache",
+           {{"pages", plan.shape.context / quant::kKvPageCells},
+            {"held_pages", load.activity.held_pages},
+            {"page_cells", quant::kKvPageCells}}},
+          {"rates",
+           {{"prompt", rate(load.prompt_tokens, load.prompt_seconds)},
+            {"generation", rate(load.generated_tokens, load.generation_seconds)}}},
+          {"predicted",
+           {{"prompt", plan.prediction.prompt_rate},
+            {"generation", plan.prediction.generation_rate},
+            {"prompt_bound", plan.prediction.prompt_bound},
+            {"generation_bound", plan.prediction.generation_bound}}},
+          {"held", service.engine().held().process.value},
+          {"streamed", service.engine().streamed_bytes().value},
+          {"trouble", load.trouble.empty() ? Json() : Json(load.trouble)},
+          {"tiers", tiers_json(plan)}};
+}
+
+void stream_state(const Served& served, const std::shared_ptr<Reply>& reply, double seconds) {
+  std::make_shared<StateStream>(served, reply, seconds)->start();
+}
+
+void what_if(const Call& call, Worker& worker) {
+  const Question question = read_question(*call.served, call.body);
+  const bool faster = get_bool(call.body, "suggest").value_or(false);
+  const bool taken = worker.add([served = call.served, reply = call.reply, question, faster] {
+    try {
+      reply->send(200, "application/json", dump(answer_question(*served, question, faster)));
+    } catch (const std::exception& error) {
+      refuse(*reply, ErrorForm::OpenAi, refusal_of(error));
+    }
+  });
+  if (!taken) throw Busy("other plans are being made");
+}
+
+}  // namespace loadline::serve

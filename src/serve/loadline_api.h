@@ -1,0 +1,50 @@
+// What Loadline tells of itself: the plan, what is held and done now, as one answer or as a stream, and what other
+// plans would be. The page and `loadline top` read it.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "serve/call.h"
+#include "serve/served.h"
+
+namespace loadline::serve {
+
+// Does one thing after the other in a thread of its own, so that the network's goes on.
+class Worker {
+ public:
+  Worker();
+  // What has begun is finished, what waits is dropped.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // False where too much waits already.
+  bool add(std::function<void()> work);
+
+ private:
+  void run();
+
+  static constexpr std::size_t kMostWaiting = 16;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> waiting_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+// What `loadline plan --json` prints of the plan that runs.
+std::string plan_json(const Served& served);
+// {"model", "places", "queue", "tiers", "rates", ...}: as things are now.
+Json state_json(const Served& served);
+// The same as server-sent events, "state", every so many seconds until the client leaves.
+void stream_state(const Served& served, const std::shared_ptr<Reply>& reply, double seconds);
+
+// POST /api/loadline/plan: what would be if the model were loaded with other budgets, layers, context, cache types,
+// sequences or cards. {"fits": true, "plan": ...}, or {"fits": false, "error", "hint", "suggestions", "plan"}.
+void what_if(const Call& call, Worker& worker);
+
+}  // namespace loadline::serve

@@ -1,0 +1,357 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "serve/chat_request.h"
+#include "serve/dialects.h"
+#include "tokenizer/special_tokens.h"
+
+namespace loadline::serve {
+namespace {
+
+constexpr std::string_view kLines = "application/x-ndjson";
+
+// "2026-01-01T00:00:00.000000Z": six digits are what clients' parsers take.
+std::string time_text() {
+  const auto now = std::chrono::time_point_cast<std::chrono::microseconds>(std::chrono::system_clock::now());
+  const auto seconds = std::chrono::time_point_cast<std::chrono::seconds>(now);
+  const std::time_t time = std::chrono::system_clock::to_time_t(seconds);
+  std::tm utc{};
+  gmtime_r(&time, &utc);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                     utc.tm_hour, utc.tm_min, utc.tm_sec, (now - seconds).count());
+}
+
+std::int64_t nanoseconds(double seconds) { return static_cast<std::int64_t>(seconds * 1e9); }
+
+std::string with_tag(const std::string& name) { return name.find(':') == std::string::npos ? name + ":latest" : name; }
+
+// The members that end an answer; counts of zero are left out.
+void add_figures(Json& last, const Outcome& outcome, double load_seconds) {
+  const exec::SessionResult& figures = outcome.figures;
+  const bool length = outcome.finish == Finish::Length || outcome.finish == Finish::ContextFull;
+  last["done"] = true;
+  last["done_reason"] = length ? "length" : "stop";
+  last["total_duration"] = nanoseconds(figures.prompt_seconds + figures.generation_seconds + load_seconds);
+  last["load_duration"] = nanoseconds(load_seconds);
+  if (figures.prompt_tokens > 0) last["prompt_eval_count"] = figures.prompt_tokens;
+  last["prompt_eval_duration"] = std::max<std::int64_t>(1, nanoseconds(figures.prompt_seconds));
+  if (figures.generated_tokens > 0) last["eval_count"] = figures.generated_tokens;
+  last["eval_duration"] = std::max<std::int64_t>(1, nanoseconds(figures.generation_seconds));
+}
+
+// The answer of /api/chat and of /api/generate: lines of JSON, or one object.
+class OllamaAnswer final : public ChatListener {
+ public:
+  OllamaAnswer(const Call& call, Reading reading, bool chat, std::vector<Token> context)
+      : ChatListener(std::move(reading)),
+        served_(*call.served),
+        reply_(call.reply),
+        model_(get_string(call.body, "model").value_or(get_string(call.body, "name").value_or(call.served->name))),
+        chat_(chat),
+        streams_(get_bool(call.body, "stream").value_or(true)),
+        context_(std::move(context)) {
+    if (!streams_) return;
+    lines_ = std::make_shared<EventStream>(reply_, std::string(kLines), line(chunk("", "")));
+    lines_->break_silence(kPingSeconds);
+  }
+
+ protected:
+  void content(const std::string& text) override { streams_ ? send(chunk(text, "")) : (void)(content_ += text); }
+  void reasoning(const std::string& text) override { streams_ ? send(chunk("", text)) : (void)(thinking_ += text); }
+  void call(std::size_t index, const chat::ToolCall& call) override {
+    Json arguments = Json::parse(call.arguments, nullptr, false);
+    if (!arguments.is_object()) arguments = Json::object();
+    Json one = {{"id", call.id.empty() ? new_id("call_", 8) : call.id},
+                {"function", {{"index", index}, {"name", call.name}, {"arguments", std::move(arguments)}}}};
+    if (!streams_) return calls_.push_back(std::move(one));
+    Json out = chunk("", "");
+    if (chat_) out["message"]["tool_calls"] = Json::array({std::move(one)});
+    send(out);
+  }
+  void tokens(const std::vector<TokenReport>& tokens) override {
+    for (const TokenReport& one : tokens) {
+      context_.push_back(one.token);
+      if (!tells_probabilities_) continue;
+      Json told = probabilities_json(served_, one, false);
+      probabilities_.push_back(std::move(told));
+    }
+  }
+  void ended(const Outcome& outcome) override {
+    if (const auto failure = failure_of(outcome)) {
+      if (!lines_ || !lines_->begun()) return refuse(*reply_, ErrorForm::Ollama, *failure);
+      lines_->write(line({{"error", failure->message}}));
+      return lines_->end();
+    }
+    Json last = chunk(content_, thinking_);
+    if (!calls_.empty()) last["message"]["tool_calls"] = calls_;
+    if (!context_.empty() && !chat_) last["context"] = context_;
+    add_figures(last, outcome, 0.001);
+    if (!streams_) return reply_->send(200, "application/json; charset=utf-8", dump(last));
+    lines_->write(line(last));
+    lines_->end();
+  }
+
+ public:
+  void tell_probabilities() { tells_probabilities_ = true; }
+
+ private:
+  static std::string line(const Json& json) { return dump(json) + "\n"; }
+  void send(const Json& json) { lines_->write(line(json)); }
+  Json chunk(const std::string& text, const std::string& thinking) {
+    Json out = {{"model", model_}, {"created_at", time_text()}};
+    if (chat_) {
+      out["message"] = {{"role", "assistant"}, {"content", text}};
+      if (!thinking.empty()) out["message"]["thinking"] = thinking;
+    } else {
+      out["response"] = text;
+      if (!thinking.empty()) out["thinking"] = thinking;
+    }
+    if (!probabilities_.empty()) out["logprobs"] = std::exchange(probabilities_, Json::array());
+    out["done"] = false;
+    return out;
+  }
+
+  const Served& served_;
+  std::shared_ptr<Reply> reply_;
+  std::shared_ptr<EventStream> lines_;
+  std::string model_, content_, thinking_;
+  bool chat_, streams_, tells_probabilities_ = false;
+  std::vector<Token> context_;
+  Json calls_ = Json::array(), probabilities_ = Json::array();
+};
+
+// Nothing to answer: the model is loaded, or, with a keep_alive of 0, may go.
+void answer_nothing(const Call& call, bool chat) {
+  const Json* keep = find(call.body, "keep_alive");
+  const bool unload = keep != nullptr && (*keep == 0 || *keep == "0" || *keep == "0s");
+  Json out = {{"model", get_string(call.body, "model").value_or(call.served->name)}, {"created_at", time_text()}};
+  if (chat) {
+    out["message"] = {{"role", "assistant"}, {"content", ""}};
+  } else {
+    out["response"] = "";
+  }
+  out["done"] = true;
+  out["done_reason"] = unload ? "unload" : "load";
+  call.send(out);
+}
+
+void check_keep_alive(const Json& body) {
+  const Json* keep = find(body, "keep_alive");
+  if (keep == nullptr || keep->is_number()) return;
+  static constexpr std::string_view kParts = "0123456789.-+hmsunµ";
+  if (keep->is_string() && !keep->get_ref<const std::string&>().empty() &&
+      keep->get_ref<const std::string&>().find_first_not_of(kParts) == std::string::npos) {
+    return;
+  }
+  throw bad_input("\"keep_alive\" must be seconds or a duration such as \"5m\"");
+}
+
+// The samplers' fields lie in "options"; the rest of a request is OpenAI's but for names.
+Json ollama_body(const Call& call) {
+  const Json& body = call.body;
+  Json out = Json::object();
+  if (const Json* options = find(body, "options"); options != nullptr && options->is_object()) out = *options;
+  if (const Json* format = find(body, "format"); format != nullptr && *format != "") {
+    if (*format == "json") {
+      out["response_format"] = {{"type", "json_object"}};
+    } else if (format->is_object()) {
+      out["response_format"] = {{"type", "json_schema"}, {"json_schema", {{"schema", *format}}}};
+    } else {
+      throw bad_input("\"format\" must be \"json\" or a JSON schema");
+    }
+  }
+  if (const Json* think = find(body, "think")) {
+    const bool wanted = *think != false && *think != "" && *think != "none";
+    if (wanted && !call.served->reasons()) {
+      throw bad_input(fmt::format("\"{}\" does not support thinking", call.served->name));
+    }
+    if (think->is_boolean()) out["enable_thinking"] = *think;
+    if (think->is_string()) out["reasoning_effort"] = *think;
+  }
+  return out;
+}
+
+void set_probabilities(const Json& body, Generation& generation, OllamaAnswer& answer) {
+  if (!get_bool(body, "logprobs").value_or(false)) return;
+  generation.tell_probabilities = true;
+  generation.likeliest = static_cast<std::uint32_t>(get_integer(body, "top_logprobs", 0, 20).value_or(0));
+  answer.tell_probabilities();
+}
+
+Json details(const Served& served) {
+  const double billions = static_cast<double>(served.parameters) / 1e9;
+  return {{"parent_model", ""},
+          {"format", "gguf"},
+          {"family", served.architecture},
+          {"families", Json::array({served.architecture})},
+          {"parameter_size", billions >= 1 ? fmt::format("{:.1f}B", billions) : fmt::format("{:.1f}M", billions * 1e3)},
+          {"quantization_level", served.file_type}};
+}
+
+Json capabilities(const Served& served) {
+  Json out = Json::array({"completion"});
+  if (served.can.tools) out.push_back("tools");
+  if (served.can_fill_in()) out.push_back("insert");
+  if (served.reasons()) out.push_back("thinking");
+  return out;
+}
+
+std::string modified(const Served& served) {
+  const std::time_t time = served.since;
+  std::tm utc{};
+  gmtime_r(&time, &utc);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.000000+00:00", utc.tm_year + 1900, utc.tm_mon + 1,
+                     utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec);
+}
+
+}  // namespace
+
+void ollama_chat(const Call& call) {
+  check_keep_alive(call.body);
+  const Json* messages = find(call.body, "messages");
+  if (messages == nullptr || (messages->is_array() && messages->empty())) return answer_nothing(call, true);
+  if (!messages->is_array()) throw bad_input("\"messages\" must be an array");
+  Json body = ollama_body(call);
+  body["messages"] = Json::array();
+  for (Json message : *messages) {
+    if (find(message, "images") != nullptr && !message["images"].empty()) throw bad_input("this model takes no images");
+    if (const Json* name = find(message, "tool_name")) message["name"] = *name;
+    body["messages"].push_back(std::move(message));
+  }
+  if (const Json* tools = find(call.body, "tools")) body["tools"] = *tools;
+  ChatRequest request = read_chat(*call.served, body, Dialect::Ollama);
+  auto answer = std::make_shared<OllamaAnswer>(call, request.reading, true, std::vector<Token>());
+  set_probabilities(call.body, request.generation, *answer);
+  std::vector<Job> jobs;
+  jobs.push_back({std::move(request.generation), std::move(answer)});
+  start(call, std::move(jobs));
+}
+
+void ollama_generate(const Call& call) {
+  check_keep_alive(call.body);
+  const Served& served = *call.served;
+  const std::string prompt = get_string(call.body, "prompt").value_or("");
+  const std::string suffix = get_string(call.body, "suffix").value_or("");
+  if (prompt.empty() && suffix.empty()) return answer_nothing(call, false);
+  if (const Json* images = find(call.body, "images"); images != nullptr && !images->empty()) {
+    throw bad_input("this model takes no images");
+  }
+  Json body = ollama_body(call);
+  const bool raw = get_bool(call.body, "raw").value_or(false);
+  std::vector<Token> context;
+  if (const Json* ids = find(call.body, "context"); ids != nullptr && ids->is_array() && !raw) {
+    for (const Json& id : *ids) {
+      const std::int64_t token = id.is_number_integer() ? id.get<std::int64_t>() : -1;
+      if (token < 0 || token >= served.tokenizer().vocabulary_size()) throw bad_input("\"context\" has no token ids");
+      context.push_back(static_cast<Token>(token));
+    }
+  }
+  ChatRequest request;
+  if (!suffix.empty()) {
+    if (!served.can_fill_in()) throw bad_input(fmt::format("\"{}\" does not support insert", served.name));
+    const tokenizer::SpecialTokens& special = served.tokenizer().special();
+    request.generation = read_generation(served, body, Dialect::Ollama);
+    std::vector<Token>& tokens = request.generation.prompt;
+    const auto put = [&](Token mark, const std::string& text) {
+      tokens.push_back(mark);
+      const auto more = served.tokenizer().encode(text, {.add_special = false, .goes_on = true});
+      tokens.insert(tokens.end(), more.begin(), more.end());
+    };
+    if (special.add_bos && special.bos >= 0) tokens.push_back(special.bos);
+    put(special.fim_prefix, prompt);
+    put(special.fim_suffix, suffix);
+    tokens.push_back(special.fim_middle);
+    request.reading.plain = true;
+  } else if (raw) {
+    request.generation = read_generation(served, body, Dialect::Ollama);
+    request.generation.prompt = encode_prompt(served, prompt);
+    request.reading.plain = true;
+  } else {
+    body["messages"] = Json::array();
+    if (const auto system = get_string(call.body, "system"); system && !system->empty()) {
+      body["messages"].push_back({{"role", "system"}, {"content", *system}});
+    }
+    body["messages"].push_back({{"role", "user"}, {"content", prompt}});
+    request = read_chat(served, body, Dialect::Ollama);
+  }
+  if (!context.empty()) {
+    std::vector<Token>& tokens = request.generation.prompt;
+    const bool bos = !tokens.empty() && tokens.front() == served.tokenizer().bos();
+    tokens.insert(tokens.begin(), context.begin(), context.end());
+    if (bos) tokens.erase(tokens.begin() + static_cast<std::ptrdiff_t>(context.size()));
+  }
+  if (request.reading.tools == nullptr) request.reading.tools = std::make_shared<const chat::Tools>();
+  if (!raw) request.generation.tell_tokens = true;
+  auto answer = std::make_shared<OllamaAnswer>(call, request.reading, false,
+                                               raw ? std::vector<Token>() : request.generation.prompt);
+  set_probabilities(call.body, request.generation, *answer);
+  std::vector<Job> jobs;
+  jobs.push_back({std::move(request.generation), std::move(answer)});
+  start(call, std::move(jobs));
+}
+
+Json ollama_tag(const Served& served) {
+  return {{"name", with_tag(served.name)},       {"model", with_tag(served.name)}, {"modified_at", modified(served)},
+          {"size", served.file_size.value},      {"digest", served.digest},        {"details", details(served)},
+          {"capabilities", capabilities(served)}};
+}
+
+Json ollama_process(const Served& served) {
+  const plan::Plan& plan = served.service->engine().plan();
+  Bytes all;
+  Bytes graphics;
+  for (std::uint32_t tier = 0; tier < plan.tiers.size(); ++tier) {
+    if (plan.tiers[tier].kind == plan::TierKind::Disk) continue;
+    all += plan::tier_total(plan, tier);
+    if (plan.tiers[tier].kind == plan::TierKind::Gpu) graphics += plan::tier_total(plan, tier);
+  }
+  return {{"name", with_tag(served.name)},
+          {"model", with_tag(served.name)},
+          {"size", all.value},
+          {"size_vram", graphics.value},
+          {"digest", served.digest},
+          {"details", details(served)},
+          {"expires_at", "2318-01-01T00:00:00.000000+00:00"},
+          {"context_length", served.context()}};
+}
+
+void ollama_show(const Call& call) {
+  const Served& served = *call.served;
+  const model::ModelConfig& config = served.service->engine().program().config;
+  std::string parameters = fmt::format("{:<31}{}", "num_ctx", served.context());
+  if (!served.eos.empty()) parameters += fmt::format("\n{:<31}{}", "stop", dump(served.eos));
+  // What clients look for in it: whether it fills in, and whether it takes tools.
+  std::string shape = served.can_fill_in() ? "{{ if .Suffix }}{{ .Suffix }}{{ end }}" : "";
+  shape += "{{ .Messages }}";
+  if (served.can.tools) shape += " tools";
+  const std::string& kind = served.architecture;
+  call.send({{"license", ""},
+             {"modelfile", "# planned by loadline"},
+             {"parameters", parameters},
+             {"template", shape},
+             {"details", details(served)},
+             {"model_info",
+              {{"general.architecture", kind},
+               {"general.basename", served.name},
+               {"general.parameter_count", served.parameters},
+               {kind + ".context_length", served.context()},
+               {kind + ".embedding_length", config.embedding}}},
+             {"capabilities", capabilities(served)},
+             {"modified_at", modified(served)}});
+}
+
+void ollama_pull(const Call& call) {  // of a model that is there
+  if (get_bool(call.body, "stream").value_or(true)) {
+    call.reply->send(200, kLines, "{\"status\":\"success\"}\n");
+  } else {
+    call.send({{"status", "success"}});
+  }
+}
+
+void ollama_embed(const Call& /*call*/) { throw NotOffered("this model gives no embeddings"); }
+
+}  // namespace loadline::serve

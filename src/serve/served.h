@@ -1,0 +1,73 @@
+// A model as the dialects see it: its service, its names, how conversations become its prompts, and what it is used
+// with where a request does not say.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chat/conversation.h"
+#include "chat/output_format.h"
+#include "chat/template.h"
+#include "hardware/profile.h"
+#include "plan/options.h"
+#include "serve/json.h"
+#include "serve/service.h"
+
+namespace loadline::serve {
+
+// Grammars that were asked for lately: compiling one takes longer than using it.
+class GrammarCache {
+ public:
+  using Compiled = std::shared_ptr<const grammar::Grammar>;
+  // `text` says everything of what is compiled.
+  Compiled get(const std::string& text, const std::function<grammar::Grammar()>& compile);
+
+ private:
+  struct Entry {
+    std::string text;
+    Compiled grammar;
+    std::uint64_t used = 0;
+  };
+  std::mutex mutex_;
+  std::array<Entry, 8> entries_;
+  std::uint64_t clock_ = 0;
+};
+
+// Immutable while it is served, but for the service and the cache, which look after themselves.
+struct Served {
+  std::string name;                  // what clients call the model
+  std::vector<std::string> aliases;  // other names for it
+  std::int64_t since = 0;            // s since 1970
+  sample::Options sampling;          // where a request does not say
+  std::string template_name;
+  std::unique_ptr<const chat::Template> chat_template;
+  chat::Capabilities can;  // the template
+  chat::OutputFormat format = chat::OutputFormat::ReasoningOnly;
+  std::string bos, eos;        // their texts
+  plan::Options plan_options;  // what its plan was made from ...
+  hardware::Profile machine;   // ... and for, as it was before the model was loaded
+  std::string architecture, size_label, file_type;
+  std::uint64_t parameters = 0;
+  Bytes file_size;
+  std::string digest;  // of the header, in hexadecimal: 64 digits
+  mutable GrammarCache grammars;
+  std::unique_ptr<Service> service;
+
+  [[nodiscard]] const tokenizer::Tokenizer& tokenizer() const { return service->tokenizer(); }
+  [[nodiscard]] std::uint32_t context() const { return service->context(); }
+  // It is meant by this name: in any case, with or without ":latest".
+  [[nodiscard]] bool is_called(std::string_view wanted) const;
+  [[nodiscard]] bool can_fill_in() const;  // it has tokens for filling in the middle
+  [[nodiscard]] bool reasons() const;      // its template knows of reasoning
+};
+
+// The ids of a prompt: special tokens in it count, and BOS is added unless the text begins with it.
+std::vector<Token> encode_prompt(const Served& served, std::string_view text);
+
+}  // namespace loadline::serve

@@ -1,0 +1,260 @@
+"""llama.cpp's own API on the demo model, and what holds for all paths."""
+
+import json
+
+from server import Server, ServerTest, events, main
+
+
+class Completion(ServerTest):
+    def complete(self, **fields):
+        return self.server.post("/completion", {"prompt": "Once upon a time", "n_predict": 4, "temperature": 0, **fields})
+
+    def test_tells_everything_of_an_answer(self):
+        status, answer = self.complete()
+        self.assertEqual(status, 200)
+        self.assertTrue(answer["stop"])
+        self.assertEqual(answer["stop_type"], "limit")
+        self.assertEqual(answer["tokens_predicted"], 4)
+        self.assertEqual(answer["prompt"], "Once upon a time")
+        self.assertEqual(answer["generation_settings"]["temperature"], 0)
+
+    def test_streams_without_a_last_done(self):
+        whole = self.complete()[1]["content"]
+        body = {"prompt": "Once upon a time", "n_predict": 4, "temperature": 0, "stream": True}
+        status, kind, data = self.server.stream("/completion", body)
+        self.assertEqual((status, kind), (200, "text/event-stream"))
+        self.assertNotIn(b"[DONE]", data)
+        *pieces, last = events(data)
+        self.assertTrue(last["stop"] and not any(one["stop"] for one in pieces))
+        self.assertEqual(last["content"], "")
+        self.assertEqual("".join(one["content"] for one in pieces), whole)
+
+    def test_only_reads_the_prompt_where_nothing_is_to_be_predicted(self):
+        answer = self.complete(n_predict=0, prompt="The captain of the little boat")[1]
+        self.assertEqual((answer["content"], answer["tokens_predicted"]), ("", 0))
+        again = self.complete(n_predict=1, prompt="The captain of the little boat")[1]
+        self.assertGreater(again["timings"]["cache_n"], 0)
+
+    def test_gives_the_fields_asked_for_under_their_paths(self):
+        answer = self.complete(response_fields=["content", "timings/predicted_n", "nothing"])[1]
+        self.assertEqual(set(answer), {"content", "timings/predicted_n"})
+        self.assertEqual(self.complete(response_fields=[""], samplers=[])[1], {})
+
+    def test_takes_ids_texts_and_mixtures_as_prompts(self):
+        ids = self.server.post("/tokenize", {"content": "Once upon a time", "add_special": True})[1]["tokens"]
+        self.assertEqual(self.complete(prompt=ids)[1]["content"], self.complete()[1]["content"])
+        several = self.complete(prompt=["Once", [ids[0], " upon"], {"prompt_string": "The"}])[1]
+        self.assertEqual([one["index"] for one in several], [0, 1, 2])
+        self.assertEqual(self.complete(prompt=[10**9])[0], 400)
+
+    def test_tells_probabilities_and_tokens(self):
+        answer = self.complete(n_probs=3, return_tokens=True)[1]
+        self.assertEqual(len(answer["tokens"]), 4)
+        self.assertEqual(len(answer["completion_probabilities"]), 4)
+        first = answer["completion_probabilities"][0]
+        self.assertEqual(first["id"], answer["tokens"][0])
+        self.assertEqual(first["top_logprobs"][0]["id"], first["id"])
+
+    def test_tells_how_far_the_prompt_is(self):
+        body = {"prompt": "sea " * 300, "n_predict": 1, "stream": True, "return_progress": True, "cache_prompt": False}
+        progress = [one["prompt_progress"] for one in events(self.server.stream("/completion", body)[2])
+                    if "prompt_progress" in one]
+        self.assertEqual(progress[-1]["processed"], progress[-1]["total"])
+
+    def test_takes_every_clients_names_for_the_samplers(self):
+        fields = {"rep_pen": 1.1, "rep_pen_range": -1, "top_a": 0, "tfs": 1, "typical": 1, "nsigma": 0, "top_k": 0,
+                  "dry_multiplier": 0.8, "dry_sequence_breakers": "[\"\\n\"]", "xtc_probability": 0.5, "mirostat_mode": 0,
+                  "logit_bias": [[5, False], ["the", 1.5]], "sampler_order": [6, 0, 1, 3, 4, 2, 5], "min_tokens": 0,
+                  "dynamic_temperature": True, "dynatemp_low": 0.5, "dynatemp_high": 1.5, "custom_token_bans": "1, 2",
+                  "repeat_last_n": -1, "dry_penalty_last_n": -1, "smoothing_factor": 0, "seed": -1, "n_keep": 1.0}
+        self.assertEqual(self.complete(**fields)[0], 200)
+        status, error = self.complete(dry_sequence_breakers=5, dry_multiplier=1)
+        self.assertEqual(status, 400)
+        self.assertIn("dry_sequence_breakers", error["error"]["message"])
+
+    def test_characters_that_several_tokens_make_come_whole(self):
+        text = "🐳 and 海"
+        ids = self.server.post("/tokenize", {"content": text})[1]["tokens"]
+        self.assertEqual(self.server.post("/detokenize", {"tokens": ids})[1]["content"], text)
+        bias = [[one, 50] for one in set(ids)]
+        body = {"prompt": text, "n_predict": 40, "stream": True, "logit_bias": bias, "temperature": 2, "seed": 5}
+        data = self.server.stream("/completion", body)[2]
+        whole = "".join(one["content"] for one in events(data))
+        self.assertEqual(whole, self.server.post("/completion", {**body, "stream": False})[1]["content"])
+
+    def test_half_surrogates_and_zero_bytes_are_text(self):
+        for raw in (b'{"content":"a\\ud83db"}', b'{"content":"\\udc00"}', b'{"content":"a\\u0000b"}'):
+            status, _, body = self.server.request("POST", "/tokenize", raw)
+            self.assertEqual(status, 200, raw)
+        whole = json.loads(self.server.request("POST", "/tokenize", b'{"content":"\\ud83d\\udc33"}')[2])["tokens"]
+        self.assertEqual(self.server.post("/detokenize", {"tokens": whole})[1]["content"], "🐳")
+
+    def test_filling_in_is_refused_without_its_tokens(self):
+        self.assertEqual(self.server.post("/infill", {"input_prefix": "a", "input_suffix": "b"})[0], 501)
+
+
+class Probes(ServerTest):
+    def test_health_props_slots_and_metrics(self):
+        self.assertEqual(self.server.get("/health"), (200, {"status": "ok"}))
+        props = self.server.get("/props")[1]
+        self.assertIsInstance(props["chat_template"], str)
+        self.assertEqual(props["default_generation_settings"]["n_ctx"], 2048)
+        self.assertEqual(props["total_slots"], 4)
+        self.assertEqual([one["is_processing"] for one in self.server.get("/slots")[1]], [False] * 4)
+        status, head, body = self.server.request("GET", "/metrics")
+        self.assertTrue(head["content-type"].startswith("text/plain"))
+        values = {}
+        for line in body.decode().splitlines():
+            if not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                values[name] = float(value)
+        self.assertIn("llamacpp:prompt_tokens_total", values)
+        self.assertGreater(values["loadline_held_bytes"], 0)
+
+    def test_unknown_paths_and_wrong_methods(self):
+        self.assertEqual(self.server.get("/nothing")[0], 404)
+        self.assertEqual(self.server.get("/completion")[0], 405)
+        self.assertEqual(self.server.request("POST", "/props", b"{}")[0], 405)
+
+    def test_head_gives_the_head_alone(self):
+        status, head, body = self.server.request("HEAD", "/health")
+        self.assertEqual((status, body), (200, b""))
+        self.assertEqual(head["content-length"], "15")
+
+    def test_browsers_of_any_origin_may_ask(self):
+        status, head, body = self.server.request("OPTIONS", "/v1/chat/completions", None, {
+            "Origin": "http://x.example", "Access-Control-Request-Headers": "x-odd", "Access-Control-Request-Private-Network":
+            "true"})
+        self.assertIn(status, (200, 204))
+        self.assertEqual(body, b"")
+        self.assertEqual(head["access-control-allow-origin"], "*")
+        self.assertIn("Authorization", head["access-control-allow-headers"])
+        self.assertIn("x-odd", head["access-control-allow-headers"])
+        self.assertIn("DELETE", head["access-control-allow-methods"])
+        self.assertEqual(head["access-control-allow-private-network"], "true")
+        status, head, _ = self.server.request("POST", "/completion", b"{", {"Origin": "http://x.example"})
+        self.assertEqual((status, head["access-control-allow-origin"]), (400, "*"))
+
+    def test_other_sites_names_are_no_names_of_this_server(self):
+        self.assertEqual(self.server.get("/health", {"Host": "evil.example"})[0], 403)
+        for host in ("localhost:1", "127.0.0.1", "[::1]:8080", "me.local"):
+            self.assertEqual(self.server.get("/health", {"Host": host})[0], 200)
+
+
+class Http(ServerTest):
+    arguments = ("-np", "2", "-c", "512", "--max-body", "64KiB")
+
+    def test_chunked_bodies_and_expectations(self):
+        answer = self.server.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+                                 b"Connection: close\r\n\r\n5\r\n{\"con\r\n9\r\ntent\":\"a\"\r\n1\r\n}\r\n0\r\n\r\n")
+        self.assertIn(b"200 OK", answer)
+        answer = self.server.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                                 b"Content-Length: 2\r\nConnection: close\r\n\r\n{}")
+        self.assertTrue(answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"), answer)
+
+    def test_a_connection_is_kept_and_pipelined_requests_are_answered_in_order(self):
+        one = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n\r\n{\"content\":\"a\"}"
+        last = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        answer = self.server.raw(one * 3 + last)
+        self.assertEqual(answer.count(b"HTTP/1.1 200 OK"), 4)
+        self.assertTrue(answer.endswith(b'{"status":"ok"}'))
+
+    def test_bodies_and_heads_that_are_too_large_are_refused(self):
+        status, error = self.server.post("/tokenize", {"content": "a" * 70000})
+        self.assertEqual(status, 413)
+        self.assertIn("larger", error["error"]["message"])
+        answer = self.server.raw(b"GET /health HTTP/1.1\r\nX: " + b"a" * 100000 + b"\r\n\r\n")
+        self.assertIn(b" 431 ", answer.split(b"\r\n")[0])
+
+    def test_what_could_be_two_requests_is_none(self):
+        for head in (b"Content-Length: 2\r\nTransfer-Encoding: chunked", b"Content-Length: 2\r\nContent-Length: 3",
+                     b"Content-Length: -1", b"Transfer-Encoding: gzip"):
+            answer = self.server.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n\r\n{}")
+            self.assertIn(b" 400 ", answer.split(b"\r\n")[0], head)
+
+    def test_what_is_no_http_or_no_json_is_refused(self):
+        self.assertIn(b" 400 ", self.server.raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"))
+        for body in (b"{", b"[]", b"5", b"\xff", b'{"a":' * 2000):
+            self.assertEqual(self.server.request("POST", "/completion", body)[0], 400, body[:10])
+
+    def test_a_client_that_leaves_frees_its_place(self):
+        connection, first = self.server.begin("/completion", {"prompt": "Once", "n_predict": 100000, "ignore_eos": True,
+                                                              "stream": True})
+        self.assertIn(b"200 OK", first)
+        self.server.wait_until(lambda slots: any(one["is_processing"] for one in slots))
+        connection.close()
+        self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+
+    def test_a_client_that_leaves_while_it_waits_frees_its_place(self):
+        body = {"prompt": "Once", "n_predict": 100000, "ignore_eos": True, "stream": True}
+        running = [self.server.begin("/completion", body)[0] for _ in range(2)]
+        data = json.dumps(body).encode()
+        waiting = self.server.connect()
+        waiting.sendall(b"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
+        waiting.close()
+        for one in running:
+            one.close()
+        self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+
+
+class Keys(ServerTest):
+    arguments = ("--api-key", "sesame,second", "-c", "512")
+
+    def test_every_way_to_give_a_key(self):
+        for head in ({"Authorization": "Bearer sesame"}, {"Authorization": "sesame"}, {"X-Api-Key": "second"},
+                     {"api-key": "sesame"}):
+            self.assertEqual(self.server.get("/props", head)[0], 200, head)
+        for head in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer sesam"}, {"X-Api-Key": "sesamesesame"}):
+            status, error = self.server.get("/props", head)
+            self.assertEqual(status, 401, head)
+            self.assertEqual(error["error"]["type"], "authentication_error")
+        for path in ("/health", "/v1/health", "/v1/models"):
+            self.assertEqual(self.server.get(path)[0], 200, path)
+        _, head, _ = self.server.request("GET", "/props", None, {"Origin": "http://x.example"})
+        self.assertEqual(head["access-control-allow-origin"], "*")
+
+
+class Queue(ServerTest):
+    arguments = ("-np", "1", "-c", "512", "--max-queue", "0")
+
+    def test_a_full_queue_is_said_at_once(self):
+        body = {"prompt": "Once", "n_predict": 100000, "ignore_eos": True, "stream": True}
+        connection, _ = self.server.begin("/completion", body)
+        status, head, _ = self.server.request("POST", "/completion", {"prompt": "Twice", "n_predict": 1})
+        self.assertEqual((status, head["retry-after"]), (503, "1"))
+        connection.close()
+
+    def test_no_key_means_any_key(self):
+        for head in ({"Authorization": "Bearer "}, {"Authorization": "Bearer x"}, {}):
+            self.assertEqual(self.server.get("/props", head)[0], 200)
+
+
+class Ending(ServerTest):
+    @classmethod
+    def setUpClass(cls):
+        pass
+
+    @classmethod
+    def tearDownClass(cls):
+        pass
+
+    def test_ends_in_order_while_it_answers(self):
+        server = Server("-c", "256")
+        connection, _ = server.begin("/completion", {"prompt": "Once", "n_predict": 40, "ignore_eos": True, "stream": True})
+        server.terminate()
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+        self.assertIn(b'"stop":true', received)
+        self.assertEqual(server.close()[0], 0)
+
+    def test_a_port_in_use_is_an_error(self):
+        server = Server("-c", "256")
+        with self.assertRaises(RuntimeError) as raised:
+            Server("-c", "256", "--port", str(server.port))
+        self.assertIn("cannot be listened at", str(raised.exception))
+        server.close()
+
+
+if __name__ == "__main__":
+    main()

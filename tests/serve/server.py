@@ -1,0 +1,144 @@
+"""Starts `loadline serve` with the demo model for a test, and speaks HTTP with it through sockets of its own, so that a
+test sees every byte. Only Python's standard library."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import unittest
+
+PROGRAM = os.environ["LOADLINE_PROGRAM"]
+
+
+class Server:
+    """A server that runs until `close`; `arguments` go behind `loadline serve`."""
+
+    def __init__(self, *arguments, environment=None):
+        self.ending = False
+        self.errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [PROGRAM, "serve", "--port", "0", "-t", "1", *arguments],
+            stdout=subprocess.PIPE, stderr=self.errors, env={**os.environ, **(environment or {})})
+        line = self.process.stdout.readline().decode()
+        found = re.match(r"https?://.*:(\d+)$", line.strip())
+        if not found:
+            self.process.kill()
+            self.process.wait()
+            raise RuntimeError(f"no server: {line!r} {self.said()}")
+        self.port = int(found.group(1))
+        while self.request("GET", "/health")[0] == 503:  # it loads
+            if self.process.poll() is not None:
+                raise RuntimeError(self.said())
+
+    def terminate(self):
+        self.ending = True
+        self.process.terminate()
+
+    def close(self, signal_number=signal.SIGTERM):
+        """Ends it; its exit code and what it said."""
+        if self.process.poll() is None and not self.ending:
+            self.process.send_signal(signal_number)
+        self.process.communicate(timeout=60)
+        return self.process.returncode, self.said()
+
+    def said(self):
+        """Standard error so far."""
+        self.errors.seek(0)
+        return self.errors.read().decode()
+
+    def request(self, method, path, body=None, headers=None):
+        """(status, headers, body) of a request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        connection.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
+        response = connection.getresponse()
+        result = response.status, dict((k.lower(), v) for k, v in response.getheaders()), response.read()
+        connection.close()
+        return result
+
+    def get(self, path, headers=None):
+        status, _, body = self.request("GET", path, None, headers)
+        return status, json.loads(body)
+
+    def post(self, path, body, headers=None):
+        status, _, answer = self.request("POST", path, body, headers)
+        return status, json.loads(answer)
+
+    def stream(self, path, body, headers=None):
+        """(status, type, all bytes of the body)."""
+        status, head, answer = self.request("POST", path, body, headers)
+        return status, head.get("content-type"), answer
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=120)
+
+    def raw(self, data):
+        """What comes back for these bytes, until the server closes."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            received = b""
+            while piece := connection.recv(65536):
+                received += piece
+            return received
+
+    def begin(self, path, body):
+        """A connection on which a POST was sent and the first bytes of its answer have come."""
+        connection = self.connect()
+        data = json.dumps(body).encode()
+        connection.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" %
+                           (path.encode(), len(data), data))
+        return connection, connection.recv(65536)
+
+    def wait_until(self, done):
+        """Asks /slots until `done(slots)`; a deadline only against hanging for ever."""
+        for _ in range(3000):
+            _, slots = self.get("/slots")
+            if done(slots):
+                return slots
+            self.process.poll()
+            if self.process.returncode is not None:
+                break
+        raise AssertionError(f"never came: {slots}")
+
+
+def events(body):
+    """The data of a stream of events; "[DONE]" as it is."""
+    out = []
+    for block in body.decode().split("\n\n"):
+        for line in block.split("\n"):
+            if line.startswith("data: "):
+                out.append(line[6:] if line == "data: [DONE]" else json.loads(line[6:]))
+    return out
+
+
+def named_events(body):
+    """[(name, data)]."""
+    out = []
+    for block in body.decode().split("\n\n"):
+        lines = block.split("\n")
+        if lines[0].startswith("event: "):
+            out.append((lines[0][7:], json.loads(lines[1][6:])))
+    return out
+
+
+class ServerTest(unittest.TestCase):
+    """One server for all tests of a class."""
+
+    arguments = ("-np", "4", "-c", "2048")
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(*cls.arguments)
+
+    @classmethod
+    def tearDownClass(cls):
+        code, errors = cls.server.close()
+        assert code == 0, (code, errors)
+
+
+def main():
+    unittest.main(verbosity=0)
