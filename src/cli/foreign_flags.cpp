@@ -26,8 +26,6 @@ constexpr std::array kFlags = std::to_array<ForeignFlag>({
     {"-C --cpu-mask -Cr --cpu-range --cpu-strict --cpu-strict-batch --prio --poll --numa", One, true, kThreads},
     {"-sm --split-mode -ts --tensor-split -mg --main-gpu -fit --fit -fitt --fit-target -fitc --fit-ctx", One, true,
      kPlanned},
-    {"-ncmoe --n-cpu-moe", One, true, kPlanned},
-    {"-cmoe --cpu-moe", None, true, kPlanned},
     {"--mlock --mmap --no-mmap -dio --direct-io -ndio --no-direct-io --no-host --repack -nr --no-repack", None, true,
      kLoading},
     {"-lm --load-mode", One, true, kLoading},

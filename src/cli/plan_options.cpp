@@ -6,6 +6,7 @@
 #include <cctype>
 #include <charconv>
 #include <cstdlib>
+#include <limits>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -21,6 +22,7 @@
 #include "plan/budgets.h"
 #include "plan/fingerprint.h"
 #include "plan/json.h"
+#include "plan/placement.h"
 #include "plan/planner.h"
 #include "plan/refusal.h"
 #include "plan/validate.h"
@@ -156,6 +158,9 @@ void PlanOptions::add_to(Command& command) {
       "PATTERN=TIER: what owns a tensor whose name matches goes to CPU, GPU0, ...; the first match wins; several with "
       "commas between them, or may be repeated",
       where);
+  command.flag("-cmoe,--cpu-moe", cpu_experts_, "Keep the experts of all layers in RAM, on the CPU", where);
+  command.option("-ncmoe,--n-cpu-moe", &cpu_expert_layers_, "Keep the experts of the first so many layers in RAM",
+                 where);
   command.flag("-nkvo,--no-kv-offload", no_kv_offload_, "Keep the KV cache in RAM", where);
   command.flag("-nopo,--no-op-offload", no_prompt_offload_,
                "Keep long prompts off the GPU where the weights are in RAM", where);
@@ -182,6 +187,8 @@ plan::Options PlanOptions::options() const {
   if (disk_ != "auto") options.disk = disk_ == "on";
   options.gpu_layers = parse_gpu_layers(gpu_layers_);
   for (const std::string& text : overrides_) parse_placements(text, options.overrides);
+  if (!cpu_expert_layers_.empty()) options.cpu_experts = parse_count(cpu_expert_layers_, "--n-cpu-moe", 0);
+  if (cpu_experts_) options.cpu_experts = std::numeric_limits<std::uint32_t>::max();
   options.kv_offload = !no_kv_offload_;
   options.prompt_offload = !no_prompt_offload_;
   // As the CPU kernels take it: whoever names another set has no matrix unit.
@@ -300,6 +307,11 @@ std::vector<std::string> PlanOptions::notes(const plan::Plan& plan, const ModelS
     }
   }
   if (!tuned_note_.empty()) notes.push_back(tuned_note_);
+  if (plan_file_.empty() && options().cpu_experts > 0 &&
+      std::ranges::none_of(source.program.groups, plan::has_experts)) {
+    notes.push_back(
+        fmt::format("{} has no effect: the model has no experts", cpu_experts_ ? "--cpu-moe" : "--n-cpu-moe"));
+  }
   const model::ModelConfig& config = source.program.config;
   const std::uint32_t each = plan.shape.context / std::max(1U, plan.shape.sequences);
   if (config.trained_context > 0 && each > config.trained_context &&

@@ -58,6 +58,8 @@ class PlanOptions {
   std::string disk_ = "auto";
   std::string gpu_layers_ = "auto";
   std::vector<std::string> overrides_;
+  bool cpu_experts_ = false;
+  std::string cpu_expert_layers_;
   std::string context_, sequences_ = "1", batch_, micro_batch_, threads_;
   std::string k_type_ = "f16", v_type_ = "f16";
   bool no_kv_offload_ = false;

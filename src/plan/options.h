@@ -35,6 +35,7 @@ struct Options {
   std::optional<bool> disk;                    // --disk; else only where RAM does not suffice
   GpuLayers gpu_layers;
   std::vector<TensorOverride> overrides;
+  std::uint32_t cpu_experts = 0;  // --n-cpu-moe: what has the experts of the first so many layers is on the CPU
   bool kv_offload = true;
   bool prompt_offload = true;  // prompts may multiply with weights in RAM on a GPU (PromptStream)
 

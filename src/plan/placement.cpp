@@ -438,6 +438,10 @@ class Placer {
 
 }  // namespace
 
+bool has_experts(const model::Group& group) {
+  return std::ranges::any_of(group.ops, [](const model::Op& op) { return op.kind == model::OpKind::Experts; });
+}
+
 std::vector<std::vector<bool>> allowed_devices(const NeedsTable& needs, const Options& options, std::size_t devices) {
   const model::Program& program = needs.task().program;
   const gguf::Model& model = needs.task().model;
@@ -495,6 +499,13 @@ std::vector<std::vector<bool>> allowed_devices(const NeedsTable& needs, const Op
       throw bad_input(fmt::format("no tensor's name matches \"{}\"", printable(override.pattern)), "",
                       Setting::TensorPlacement);
     }
+  }
+  // As elsewhere, where it is a pattern for experts' tensors behind those that are named.
+  for (std::size_t g = 0; g < allowed.size(); ++g) {
+    const model::Group& group = program.groups[g];
+    if (placed[g] || !has_experts(group) || group.layer >= options.cpu_experts) continue;
+    std::fill(allowed[g].begin(), allowed[g].end(), false);
+    allowed[g][kCpu] = true;
   }
   for (std::size_t g = 0; g < allowed.size(); ++g) {
     std::optional<DeviceIndex> unable;

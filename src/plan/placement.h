@@ -35,6 +35,9 @@ struct Placed {
   Plan plan;
 };
 
+// Whether some of its weights are experts'.
+bool has_experts(const model::Group& group);
+
 // Throws Error(BadInput) for overrides that name a device that is not there or match no tensor.
 Placed choose_placement(const PlacementTask& task);
 

@@ -119,6 +119,12 @@ TEST_F(PlanCommand, TakesContextsBatchesAndTypes) {
   EXPECT_EQ(json::parse(overridden.out)["groups"][2]["device"], 0);
 }
 
+TEST_F(PlanCommand, SaysThatExpertsCannotStayInRamWhereThereAreNone) {
+  EXPECT_THAT(plan({"--cpu-moe"}).out, HasSubstr("\n--cpu-moe has no effect: the model has no experts\n"));
+  EXPECT_THAT(plan({"--n-cpu-moe", "3"}).out, HasSubstr("\n--n-cpu-moe has no effect: the model has no experts\n"));
+  EXPECT_THAT(plan({"--n-cpu-moe", "0"}).out, Not(HasSubstr("has no effect")));
+}
+
 TEST_F(PlanCommand, LeavesTheHeadroomItIsTold) {
   const json file = json::parse(plan({"--headroom", "3GiB", "--json"}).out);
   EXPECT_EQ(file["tiers"][0]["headroom"], 3221225472U);
@@ -167,6 +173,7 @@ TEST_F(PlanCommand, BadInputIsOneSentenceAndTwo) {
            {{"-ot", "ffn"}, "-ot"},
            {{"-ot", "nothing_like_this=CPU"}, "no tensor's name matches \"nothing_like_this\""},
            {{"-ot", "(=CPU"}, "\"(\" is not a regular expression"},
+           {{"--n-cpu-moe", "some"}, "--n-cpu-moe is not a whole number"},
            {{"--disk", "perhaps"}, "--disk"},
            {{"--headroom", "some"}, "--headroom"},
            {{"--gpu", "Voodoo 2"}, "no graphics card \"Voodoo 2\""},

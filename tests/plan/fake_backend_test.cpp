@@ -41,7 +41,7 @@ class SpiralLowering final : public Lowering {
       }
       if (op.kind != model::OpKind::Attention) continue;
       needs.caches.push_back(
-          {op.as<model::ops::Attention>().cache, task.shape.context, kCacheOfALayer, kCacheOfALayer});
+          {op.as<model::ops::Attention>().cache, task.shape.context / 32, kCacheOfALayer, kCacheOfALayer});
     }
     return needs;
   }
@@ -60,6 +60,15 @@ class SpiralLowering final : public Lowering {
     return rates;
   }
 };
+
+gguf::Model with_experts() {
+  gguf::Model model = test::make_model(test::tiny(), test::all_of(quant::TensorType::F32));
+  for (const auto& [key, value] : {std::pair{"expert_count", 8U}, {"expert_used_count", 2U}, {"vocab_size", 512U}}) {
+    model.metadata.set(std::string("llama.") + key, gguf::Value{value});
+  }
+  model.tensors = model::make_tensors(model.metadata, [](std::string_view) { return false; });
+  return model;
+}
 
 class FakeBackend : public ::testing::Test {
  protected:
@@ -108,6 +117,26 @@ TEST_F(FakeBackend, has_a_plan_that_is_written_and_read_and_holds) {
   Plan read = plan_from_json(to_json(model_, program_, attempt.plan), "a test");
   EXPECT_NO_THROW(validate(read, model_, program_, backends_, "a test"));
   EXPECT_TRUE(read == attempt.plan);
+}
+
+TEST_F(FakeBackend, has_no_experts_that_are_to_stay_in_ram_but_those_that_a_pattern_names) {
+  const gguf::Model model = with_experts();
+  const model::Program program = model::build_program(model);
+  // The devices of the layers' attentions and feed-forwards.
+  const auto devices = [&](const Options& options) {
+    const Attempt attempt = try_plan(model, program, test::machine(16 * kGiB, {"RTX 3060"}), options, backends_);
+    std::vector<DeviceIndex> of_layers;
+    for (std::size_t g = 1; g < 5; ++g) of_layers.push_back(attempt.plan.groups.at(g).device);
+    return of_layers;
+  };
+  Options options;
+  EXPECT_THAT(devices(options), ::testing::ElementsAre(1, 1, 1, 1));
+  options.cpu_experts = 1;
+  EXPECT_THAT(devices(options), ::testing::ElementsAre(1, 0, 1, 1));
+  options.cpu_experts = 1000;
+  EXPECT_THAT(devices(options), ::testing::ElementsAre(1, 0, 1, 0));
+  options.overrides.push_back({"blk.1.ffn_down_exps", 1});
+  EXPECT_THAT(devices(options), ::testing::ElementsAre(1, 0, 1, 1));
 }
 
 TEST_F(FakeBackend, is_left_out_where_it_cannot_and_named_where_it_must) {
