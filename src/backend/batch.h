@@ -13,9 +13,10 @@ struct TokenRun {
   std::uint32_t count;
   std::uint32_t first_position;
   const std::uint32_t* pages;
-  // Where layers keep a state instead of cells: it is read in this place and left in place state ^ 1, so that a pass
-  // which is not finished changes nothing. (At position 0 it is zero, and not read.)
+  // Where layers keep a state instead of cells: it is read in one place and left in another, so that a pass which is
+  // not finished changes nothing. (At position 0 it is zero, and not read.)
   std::uint32_t state = 0;
+  std::uint32_t state_after = 0;
 };
 
 // What one of the program's rope tables turns by, for every token of the batch.
@@ -37,6 +38,9 @@ struct Batch {
   std::span<const std::uint32_t> outputs;  // token indices that want logits
   std::span<const RopeAngles> ropes;       // of all rope tables, as the program numbers them
   Rounding rounding = Rounding::Fastest;
+  // The same runs with the pages of those caches that keep the last positions only (plan::window_pages): of these pages
+  // the ones that no token of the run sees are not there. Empty where no cache is such.
+  std::span<const TokenRun> window_runs = {};
 };
 
 }  // namespace loadline::backend

@@ -97,6 +97,8 @@ class Device {
   // Copies what page `from` of the KV cache holds, in every layer that the device has, to page `to`. Between passes.
   // False where the device cannot; pages are then shared whole or not at all.
   virtual bool copy_page(std::uint32_t /*from*/, std::uint32_t /*to*/) { return false; }
+  // The same of the caches that keep the last positions only. True where the device has none.
+  virtual bool copy_window_page(std::uint32_t /*from*/, std::uint32_t /*to*/) { return true; }
 
   // [outputs][vocabulary] floats, after the stage that holds the output group.
   virtual const float* logits() = 0;

@@ -8,10 +8,26 @@
 #include <utility>
 
 #include "base/error.h"
+#include "plan/cache_pages.h"
 #include "plan/crossing.h"
 #include "quant/kv_page.h"
 
 namespace loadline::exec {
+namespace {
+
+OtherCaches other_caches(const model::Program& program, const plan::Shape& shape) {
+  OtherCaches others;
+  if (plan::has_window_pages(program, shape)) {
+    others.window_pages = plan::window_pages(program, shape);
+    others.window = plan::longest_window(program);
+  }
+  const auto is_state = [](const model::Cache& cache) { return cache.kind == model::CacheKind::State; };
+  if (std::ranges::any_of(program.caches, is_state)) others.states = plan::states_of(shape);
+  return others;
+}
+
+}  // namespace
+
 Executor::Executor(const model::Program& program, const plan::Plan& plan, std::vector<backend::Device*> devices,
                    std::span<const std::vector<float>> rope_factors, backend::WeightGate* gate,
                    std::uint32_t overlap_from)
@@ -20,9 +36,8 @@ Executor::Executor(const model::Program& program, const plan::Plan& plan, std::v
       devices_(std::move(devices)),
       gate_(gate),
       busy_seconds_(devices_.size(), 0.0),
-      cache_(
-          plan.shape.context / quant::kKvPageCells, plan.shape.sequences, plan.shape.context, this,
-          std::ranges::any_of(program.caches, [](const model::Cache& c) { return c.kind == model::CacheKind::State; })),
+      cache_(plan.shape.context / quant::kKvPageCells, plan.shape.sequences, plan.shape.context, this,
+             other_caches(program, plan.shape)),
       overlap_from_(overlap_from),
       before_(plan.shape.sequences),
       seen_(plan.shape.sequences, 0) {
@@ -32,10 +47,11 @@ Executor::Executor(const model::Program& program, const plan::Plan& plan, std::v
 }
 
 Executor::Pass Executor::make_pass(std::span<const std::vector<float>> rope_factors) const {
-  Pass pass{{}, {}, {}, {}, RopeAngles(program_, rope_factors, plan_.shape.batch)};
+  Pass pass{{}, {}, {}, {}, {}, RopeAngles(program_, rope_factors, plan_.shape.batch)};
   pass.parts.reserve(plan_.shape.sequences);
   pass.tokens.reserve(plan_.shape.batch);
   pass.runs.reserve(plan_.shape.sequences);
+  if (cache_.has_window_pages()) pass.window_runs.reserve(plan_.shape.sequences);
   pass.outputs.reserve(plan_.shape.outputs);
   return pass;
 }
@@ -99,13 +115,21 @@ void Executor::give_back(std::span<const Input> inputs) {
 void Executor::assemble(std::span<const Input> inputs, Pass& pass) {
   pass.tokens.clear();
   pass.runs.clear();
+  pass.window_runs.clear();
   pass.outputs.clear();
   for (const Part& part : pass.parts) {
     const Input& input = inputs[part.input];
     const std::uint32_t position = before_[part.input] + part.first;
     const auto first = static_cast<std::uint32_t>(pass.tokens.size());
     const std::span<const std::int32_t> tokens = input.tokens.subspan(part.first, part.count);
-    pass.runs.push_back({first, part.count, position, cache_.pages(input.sequence), cache_.state(input.sequence)});
+    // The second half of an input goes on from where the first leaves its state.
+    const std::uint32_t after = cache_.state_after(input.sequence);
+    pass.runs.push_back({first, part.count, position, cache_.pages(input.sequence),
+                         part.first > 0 ? after : cache_.state(input.sequence), after});
+    if (cache_.has_window_pages()) {
+      pass.window_runs.push_back(pass.runs.back());
+      pass.window_runs.back().pages = cache_.window_pages(input.sequence);
+    }
     pass.tokens.insert(pass.tokens.end(), tokens.begin(), tokens.end());
     if (part.want == Want::Last) pass.outputs.push_back(first + part.count - 1);
     if (part.want == Want::All) {
@@ -133,7 +157,7 @@ void Executor::hand_over(std::uint32_t stage, const Pass& pass) {
 }
 
 bool Executor::run_stage(std::uint32_t stage, const Pass& pass, const StopFlag& stop, Rounding rounding) {
-  const backend::Batch batch{pass.tokens, pass.runs, pass.outputs, pass.angles.views(), rounding};
+  const backend::Batch batch{pass.tokens, pass.runs, pass.outputs, pass.angles.views(), rounding, pass.window_runs};
   const auto start = std::chrono::steady_clock::now();
   const bool done = device_of(stage).run(stage, batch, stop);
   busy_seconds_[plan_.stages[stage].device] +=
@@ -320,6 +344,11 @@ std::span<const float> Executor::logits(std::size_t index) const {
 bool Executor::copy_page(PageIndex from, PageIndex to) {
   return std::ranges::all_of(devices_,
                              [&](backend::Device* device) { return device == nullptr || device->copy_page(from, to); });
+}
+
+bool Executor::copy_window_page(PageIndex from, PageIndex to) {
+  return std::ranges::all_of(
+      devices_, [&](backend::Device* device) { return device == nullptr || device->copy_window_page(from, to); });
 }
 
 }  // namespace loadline::exec

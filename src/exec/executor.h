@@ -74,6 +74,7 @@ class Executor final : public PageCopier {
   void truncate(std::uint32_t sequence, std::uint32_t length) { cache_.cut(sequence, length); }
 
   bool copy_page(PageIndex from, PageIndex to) override;
+  bool copy_window_page(PageIndex from, PageIndex to) override;
 
  private:
   // Consecutive tokens of an input in a pass, or in half of one.
@@ -88,6 +89,7 @@ class Executor final : public PageCopier {
     std::vector<Part> parts;
     std::vector<std::int32_t> tokens;
     std::vector<backend::TokenRun> runs;
+    std::vector<backend::TokenRun> window_runs;
     std::vector<std::uint32_t> outputs;
     RopeAngles angles;
     bool ok = true;  // the stage that ran last was not stopped

@@ -15,6 +15,10 @@ using Token = std::int32_t;
 using PageIndex = std::uint32_t;
 inline constexpr PageIndex kNoPage = 0xFFFFFFFFU;
 
+constexpr std::uint32_t pages_for(std::uint64_t cells) {
+  return static_cast<std::uint32_t>((cells + quant::kKvPageCells - 1) / quant::kKvPageCells);
+}
+
 // What the cells of a text up to the end of a page are called; no two texts have the same name. 0: none.
 using TextName = std::uint64_t;
 inline constexpr TextName kEmptyText = 1;

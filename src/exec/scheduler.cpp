@@ -192,6 +192,7 @@ void Scheduler::end_cancelled() {
 // The session before it whose prompt, which is not read yet, has the longest beginning in common with this one's: at
 // least a page more than what is in the cache already.
 void Scheduler::find_leader(std::uint32_t index) {
+  if (!executor_.cache().cuts_anywhere()) return;  // what they have in common has a state nowhere
   Session& session = sessions_[index];
   const std::uint32_t most = most_shared(session.options);
   const std::uint32_t there = executor_.cache().shared_cells(session.options.prompt, most);
@@ -298,18 +299,20 @@ void Scheduler::add_one_generating(std::uint32_t index, Left& left) {
   const KvCache& cache = executor_.cache();
   --left.sessions;
   session.drafts = {};
-  if (cache.pages_needed(index, 1) > left.pages) {
+  if (cache.pages_needed(index, session.again_count + 1) > left.pages) {
     stuck_ = true;
     return;
   }
+  if (session.again_count >= left.tokens) return;
   const std::size_t begin = tokens_.size();
+  tokens_.insert(tokens_.end(), session.again.begin(), session.again.begin() + session.again_count);
   tokens_.push_back(session.next);
-  if (session.options.drafter != nullptr) {
+  if (session.options.drafter != nullptr && session.again_count == 0) {
     // Of what is left when all others have theirs an equal part, and of tokens half where prompts are read.
     const auto part = [&](std::uint32_t all) { return (all - std::min(all, 1 + left.sessions)) / (1 + left.sessions); };
     const std::uint32_t cells = std::min(session.options.most_cells, cache.most_cells()) - cache.length(index) - 1;
-    const std::uint32_t least =
-        std::min({part(left.rows), part(left.tokens) / (left.prompts ? 2 : 1), cells, cache.most_taken_off(index)});
+    const std::uint32_t least = std::min({part(left.rows), part(left.tokens) / (left.prompts ? 2 : 1), cells,
+                                          cache.cuts_anywhere() ? cells : kMostAgain - 1});
     auto most = static_cast<std::uint32_t>(std::min<std::uint64_t>(least, tokens_left(session) - 1));
     while (most > 0 && cache.pages_needed(index, most + 1) > left.pages) --most;
     const std::span<const Token> drafts = session.options.drafter->draft(most);
@@ -319,9 +322,11 @@ void Scheduler::add_one_generating(std::uint32_t index, Left& left) {
   }
   const auto mine = std::span<const Token>(tokens_).subspan(begin);
   const auto count = static_cast<std::uint32_t>(mine.size());
-  generating_.push_back({index, mine, count > 1 ? Want::All : Want::Last});
-  rows_ += count;
-  left.rows -= count;
+  const Want want = session.drafts.empty() ? Want::Last : Want::All;
+  const auto rows = static_cast<std::uint32_t>(rows_of(mine, want));
+  generating_.push_back({index, mine, want});
+  rows_ += rows;
+  left.rows -= rows;
   left.tokens -= count;
   left.pages -= cache.pages_needed(index, count);
   last_served_ = session.order;
@@ -457,6 +462,7 @@ void Scheduler::finish_prompt_part(const Member& member, std::size_t row) {
       session.client->prompt_row(first + i, executor_.logits(row + i));
     }
   }
+  executor_.cache().keep_state(member.session);
   session.client->prompt_read(session.read, all);
   if (session.read < all) return;
   if (session.options.most_tokens == 0) return end(member.session, Ending::Length);
@@ -468,7 +474,8 @@ void Scheduler::finish_prompt_part(const Member& member, std::size_t row) {
 // Draws from the rows of the pass as long as its guesses prove right. What is left of the guesses is cut off.
 void Scheduler::draw_rows(std::uint32_t index, std::size_t row) {
   Session& session = sessions_[index];
-  KvCache& cache = executor_.cache();
+  const KvCache& cache = executor_.cache();
+  session.again_count = 0;
   const std::uint32_t begin = cache.length(index) - static_cast<std::uint32_t>(session.drafts.size());
   for (std::uint32_t right = 0;; ++right) {
     const Token token = session.client->draw(executor_.logits(row + right));
@@ -490,17 +497,33 @@ void Scheduler::draw_rows(std::uint32_t index, std::size_t row) {
     if (was_guessed && goes_on && !enough && !is_cancelled(session)) continue;
     session.result.accepted_tokens += right;
     if (session.options.drafter != nullptr && !session.drafts.empty()) session.options.drafter->judge(right);
-    session.drafts = {};
+    take_off(index, begin, right);
     session.next = token;
-    cache.cut(index, begin + right);
     if (ends) return end(index, Ending::EndOfGeneration);
     if (!goes_on) return end(index, Ending::Enough);
     if (enough) return end(index, Ending::Length);
-    if (cache.length(index) == std::min(session.options.most_cells, cache.most_cells())) {
+    if (cache.length(index) + session.again_count == std::min(session.options.most_cells, cache.most_cells())) {
       end(index, Ending::ContextFull);
     }
     return;
   }
+}
+
+// Of the guesses only `right` stay, of a pass whose first token is followed by cell `begin`. Where the cache goes back
+// further than that (KvCache::can_cut), to the beginning of the pass, what was right is computed once more.
+void Scheduler::take_off(std::uint32_t index, std::uint32_t begin, std::uint32_t right) {
+  Session& session = sessions_[index];
+  KvCache& cache = executor_.cache();
+  const std::span<const Token> drafts = std::exchange(session.drafts, {});
+  cache.cut(index, begin + right);
+  const std::uint32_t missing = begin + right - cache.length(index);
+  if (missing == 0) return;
+  if (missing != right + 1 || missing > session.again.size()) {
+    throw Error(ErrorCode::Internal,
+                fmt::format("the cache goes back by {} cells where a pass has added {}", missing, right + 1));
+  }
+  std::copy_n(drafts.data() - 1, missing, session.again.begin());  // the token before the guesses, and those right
+  session.again_count = missing;
 }
 
 std::uint64_t Scheduler::tokens_left(const Session& session) const {

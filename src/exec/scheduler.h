@@ -20,6 +20,7 @@
 // been alone, may change the last bits of logits, and so which of two almost equally likely tokens is drawn.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -85,6 +86,8 @@ class Scheduler {
 
  private:
   static constexpr std::uint32_t kNoSession = 0xFFFFFFFFU;
+  // Tokens of a pass with guesses, where one wrong guess means that all of the pass are computed again.
+  static constexpr std::uint32_t kMostAgain = 16;
   enum class State : std::uint8_t { Free, Arriving, Waiting, Reading, Generating };
   struct Session {
     // Guarded by the mutex.
@@ -97,10 +100,12 @@ class Scheduler {
     // The stepping thread's from the first step on.
     SessionClient* client = nullptr;
     SessionOptions options;
-    std::uint64_t order = 0;            // of joining
-    std::size_t read = 0;               // tokens of the prompt that are in the cache
-    Token next = 0;                     // drawn last; no row has followed it yet
-    std::span<const Token> drafts;      // of the pass that runs
+    std::uint64_t order = 0;              // of joining
+    std::size_t read = 0;                 // tokens of the prompt that are in the cache
+    Token next = 0;                       // drawn last; no row has followed it yet
+    std::span<const Token> drafts;        // of the pass that runs
+    std::array<Token, kMostAgain> again;  // tokens before `next` that have to be computed once more
+    std::uint32_t again_count = 0;
     std::uint32_t leader = kNoSession;  // the session whose prompt begins alike ...
     SessionId leader_id = 0;            // ... if it still is that one ...
     std::size_t led = 0;                // ... and how many tokens are alike
@@ -146,6 +151,7 @@ class Scheduler {
   void finish_pass();
   void finish_prompt_part(const Member& member, std::size_t row);
   void draw_rows(std::uint32_t index, std::size_t row);
+  void take_off(std::uint32_t index, std::uint32_t begin, std::uint32_t right);
   [[nodiscard]] std::uint64_t tokens_left(const Session& session) const;
   [[nodiscard]] bool is_cancelled(const Session& session) const;
   void set_state(std::uint32_t index, State state);

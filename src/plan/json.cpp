@@ -158,7 +158,10 @@ void write_uses(const model::Program& program, const Plan& plan, Ordered& docume
   document["embedding_copy"] = region_index(plan.embedding_copy);
   document["embedding_rows"] = region_index(plan.embedding_rows);
   document["kv"] = Ordered::array();
-  for (const KvRegions& kv : plan.kv) document["kv"].push_back({{"k", region_index(kv.k)}, {"v", region_index(kv.v)}});
+  for (const KvRegions& kv : plan.kv) {
+    document["kv"].push_back(
+        {{"k", region_index(kv.k)}, {"v", region_index(kv.v)}, {"pages", kv.pages}, {"device", kv.device}});
+  }
   document["scratch"] = Ordered::array();
   for (const DeviceScratch& scratch : plan.scratch) {
     const auto list = [](const std::vector<RegionIndex>& regions) {
@@ -211,7 +214,8 @@ void read_uses(const Reader& document, Plan& plan) {
   plan.embedding_copy = document.member("embedding_copy").region();
   plan.embedding_rows = document.member("embedding_rows").region();
   for (const Reader& item : document.member("kv").items()) {
-    plan.kv.push_back({item.member("k").region(), item.member("v").region()});
+    plan.kv.push_back({item.member("k").region(), item.member("v").region(), item.member("pages").index(),
+                       item.member("device").index()});
   }
   for (const Reader& item : document.member("scratch").items()) {
     DeviceScratch scratch;

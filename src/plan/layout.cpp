@@ -119,8 +119,11 @@ void LayoutBuilder::cache(DeviceIndex device) {
     for (const CacheNeed& need : needs_.of(device, g).caches) {
       KvRegions& kv = plan_.kv[need.cache];
       const std::uint32_t layer = program_.caches[need.cache].layer;
-      kv.k = arena.append(fmt::format("blk.{}.k", layer), need.k);
-      kv.v = arena.append(fmt::format("blk.{}.v", layer), need.v);
+      const bool state = program_.caches[need.cache].kind == model::CacheKind::State;
+      kv.pages = need.pages;
+      kv.device = device;
+      kv.k = arena.append(fmt::format("blk.{}.{}", layer, state ? "state" : "k"), need.k);
+      if (!state) kv.v = arena.append(fmt::format("blk.{}.v", layer), need.v);
     }
   }
   own.close();
@@ -222,17 +225,13 @@ void LayoutBuilder::runtime(const std::vector<ContextOverhead>& overheads, const
 
 }  // namespace
 
-// A program's groups are the embedding, then attention and feed-forward of each layer (model::Program::groups).
-constexpr std::size_t attention_group(std::size_t layer) { return 1 + (2 * layer); }
-
 DeviceIndex holder_of(const Plan& plan, std::uint32_t arena) {
   const auto here = [&](RegionIndex region) { return region != kNoRegion && plan.regions[region].arena == arena; };
   for (DeviceIndex device = 1; device < plan.scratch.size(); ++device) {
     if (std::ranges::any_of(plan.scratch[device].staging, here)) return device;
   }
-  for (std::size_t layer = 0; layer < plan.kv.size(); ++layer) {
-    if (here(plan.kv[layer].k)) return plan.groups[attention_group(layer)].device;
-  }
+  const auto kv = std::ranges::find_if(plan.kv, [&](const KvRegions& regions) { return here(regions.k); });
+  if (kv != plan.kv.end()) return kv->device;
   return plan.arenas[arena].tier;
 }
 

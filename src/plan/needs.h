@@ -53,10 +53,10 @@ struct SlabNeed {
   bool operator==(const SlabNeed&) const = default;
 };
 
-// A cache of the program, in whole pages of every head.
+// A cache of the program, in whole pages of every head (cache_pages.h), or in whole states.
 struct CacheNeed {
   model::CacheIndex cache = 0;
-  std::uint32_t cells = 0;
+  std::uint32_t pages = 0;  // or states
   Bytes k;
   Bytes v;
 

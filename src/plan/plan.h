@@ -104,8 +104,10 @@ struct Stage {
 };
 
 struct KvRegions {
-  RegionIndex k = kNoRegion;
+  RegionIndex k = kNoRegion;  // or the states
   RegionIndex v = kNoRegion;
+  std::uint32_t pages = 0;    // that each is divided into; or states
+  DeviceIndex device = kCpu;  // that works on it
 
   bool operator==(const KvRegions&) const = default;
 };
@@ -173,7 +175,7 @@ struct Plan {
   RegionIndex embedding_copy = kNoRegion;
   // The token embedding stays on disk and its rows are read one by one (disk tier): into this region of RAM's staging.
   RegionIndex embedding_rows = kNoRegion;
-  std::vector<KvRegions> kv;           // per layer
+  std::vector<KvRegions> kv;           // per cache of the program
   std::vector<DeviceScratch> scratch;  // per device
   // For reading the file while loading; in RAM's scratch arena, over what the passes use later. 4 KiB aligned.
   RegionIndex load_buffer = kNoRegion;

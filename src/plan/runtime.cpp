@@ -4,7 +4,7 @@
 #include <bit>
 #include <variant>
 
-#include "quant/kv_page.h"
+#include "plan/cache_pages.h"
 
 namespace loadline::plan {
 namespace {
@@ -87,9 +87,14 @@ Bytes page_tables(Bytes mapped) { return align_up(Bytes(mapped.value / 512 + map
 
 }  // namespace
 
-Bytes session_bytes(const Shape& shape) {
-  const std::uint64_t pages = std::uint64_t{shape.context} / quant::kKvPageCells;
-  return (kSession + Bytes(pages * sizeof(std::uint32_t))) * shape.sequences + kPageEntry * pages;
+Bytes session_bytes(const model::Program& program, const Shape& shape) {
+  const std::uint64_t pages = full_pages(shape);
+  const std::uint64_t windows = has_window_pages(program, shape) ? window_pages(program, shape) : 0;
+  const bool states =
+      std::ranges::any_of(program.caches, [](const model::Cache& c) { return c.kind == model::CacheKind::State; });
+  const std::uint64_t tables = windows > 0 ? 2 : 1;
+  return (kSession + Bytes(tables * pages * sizeof(std::uint32_t))) * shape.sequences + kPageEntry * (pages + windows) +
+         kStateEntry * (states ? states_of(shape) : 0);
 }
 
 std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape,
@@ -107,7 +112,7 @@ std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Pr
       {"thread stacks", kThread * (shape.threads + halves - 1)},
       {"page tables", page_tables(arenas)},
       {"batch tables", tables},
-      {"sessions", session_bytes(shape)},
+      {"sessions", session_bytes(program, shape)},
       {"allocator slack", kSlack},
   };
 }

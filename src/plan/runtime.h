@@ -22,11 +22,12 @@ struct RuntimePart {
 std::vector<RuntimePart> runtime_parts(const gguf::Model& model, const model::Program& program, const Shape& shape,
                                        Bytes arenas, bool has_gpu);
 
-// What exec/ keeps of each session beside its table of pages, and of each page of the cache (exec/scheduler.h,
-// page_pool.h, which assert it).
+// What exec/ keeps of each session beside its tables of pages, of each page of the cache and of each state
+// (exec/scheduler.h, page_pool.h, state_places.h, which assert it).
 inline constexpr Bytes kSession(1024);
 inline constexpr Bytes kPageEntry(192);
+inline constexpr Bytes kStateEntry(192);
 // Of all sessions of the shape.
-Bytes session_bytes(const Shape& shape);
+Bytes session_bytes(const model::Program& program, const Shape& shape);
 
 }  // namespace loadline::plan

@@ -172,6 +172,8 @@ class Validation {
     for (std::size_t layer = 0; layer < plan_.kv.size(); ++layer) {
       check_use("keys", plan_.kv[layer].k, expected_.kv[layer].k);
       check_use("values", plan_.kv[layer].v, expected_.kv[layer].v);
+      if (plan_.kv[layer].pages != expected_.kv[layer].pages) fail("divides a cache into other pages than it has");
+      if (plan_.kv[layer].device != expected_.kv[layer].device) fail("has a cache for another device than works on it");
     }
     for (std::size_t device = 0; device < plan_.scratch.size(); ++device) {
       const DeviceScratch& found = plan_.scratch[device];

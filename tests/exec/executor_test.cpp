@@ -146,6 +146,8 @@ TEST_F(Halves, ADeviceThatThrowsInEitherHalfLeavesTheSequenceAsItWas) {
     }
   }
   ASSERT_TRUE(fake_.executor->forward({&input, 1}, kNeverStop));
+  EXPECT_EQ(fake_.executor->overlapped_passes(), 1U);
+  EXPECT_EQ(likeliest(fake_.executor->logits(0)), token_after(text));
 }
 
 TEST(Executor, ADeviceThatThrowsMidPassLeavesEverySequenceAsItWas) {

@@ -15,7 +15,9 @@
 
 #include "exec/executor.h"
 #include "exec/scheduler.h"
+#include "plan/cache_pages.h"
 #include "quant/kv_page.h"
+#include "speculate/drafter.h"
 
 namespace loadline::test {
 
@@ -53,10 +55,19 @@ inline std::vector<Token> some_text(std::size_t count, std::uint32_t seed) {
 
 class FakeDevice final : public backend::Device {
  public:
-  FakeDevice(const plan::Plan& plan, std::uint32_t first_stage) : plan_(plan), first_stage_(first_stage) {
+  FakeDevice(const model::Program& program, const plan::Plan& plan, std::uint32_t first_stage)
+      : plan_(plan), first_stage_(first_stage) {
     cells_.assign(plan.shape.context, -1);
+    for (const model::Cache& cache : program.caches) {
+      if (cache.kind == model::CacheKind::State) states_.assign(plan::states_of(plan.shape), 0);
+    }
+    if (plan::has_window_pages(program, plan.shape)) {
+      window_ = plan::longest_window(program);
+      window_cells_.assign(std::size_t{plan::window_pages(program, plan.shape)} * kPage, -1);
+    }
     logits_.resize(std::size_t{plan.shape.outputs} * kVocabulary);
     hidden_.resize(plan.shape.batch);
+    hashes_.resize(plan.shape.batch);
     passes.reserve(100);
   }
 
@@ -75,14 +86,16 @@ class FakeDevice final : public backend::Device {
   void prepare() override {}
   bool run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) override {
     ++runs;
+    noted_ = &batch;
     if (record) note(batch);
     if (stage == first_stage_) std::ranges::copy(batch.tokens, hidden_.begin());
-    for (const backend::TokenRun& run : batch.runs) {
-      for (std::uint32_t t = 0; t < run.count; ++t) {
-        const std::uint32_t position = run.first_position + t;
-        cells_.at(std::size_t{run.pages[position / kPage]} * kPage + position % kPage) =
-            static_cast<Token>(hidden_.at(run.first_token + t));
-      }
+    for (const backend::TokenRun& run : batch.runs) store(run, cells_);
+    for (const backend::TokenRun& run : batch.window_runs) {
+      store(run, window_cells_);
+      see_window(run);
+    }
+    if (!states_.empty()) {
+      for (const backend::TokenRun& run : batch.runs) go_on(run);
     }
     if (during) during();
     while (until_stopped && !stop.load()) std::this_thread::yield();
@@ -95,9 +108,10 @@ class FakeDevice final : public backend::Device {
       });
       std::uint64_t hash = 14695981039346656037U;
       for (std::uint32_t i = 0; i <= run->first_position + output - run->first_token; ++i) {
-        const Token token = cells_.at(std::size_t{run->pages[i / kPage]} * kPage + i % kPage);
-        hash = (hash ^ static_cast<std::uint32_t>(token)) * 1099511628211U;
+        hash = (hash ^ static_cast<std::uint32_t>(cell(*run, cells_, i))) * 1099511628211U;
       }
+      // With states they alone say what came before the pass.
+      if (!states_.empty()) hash = hashes_.at(output);
       const auto begin = logits_.begin() + static_cast<std::ptrdiff_t>(row++ * kVocabulary);
       std::fill(begin, begin + kVocabulary, 0.0F);
       *(begin + static_cast<std::ptrdiff_t>((hash >> 20U) % kVocabulary)) = 1.0F;
@@ -109,6 +123,11 @@ class FakeDevice final : public backend::Device {
     if (!copies) return false;
     ++copied;
     std::copy_n(cells_.begin() + from * kPage, kPage, cells_.begin() + to * kPage);
+    return true;
+  }
+  bool copy_window_page(std::uint32_t from, std::uint32_t to) override {
+    if (!copies) return false;
+    if (window_ > 0) std::copy_n(window_cells_.begin() + from * kPage, kPage, window_cells_.begin() + to * kPage);
     return true;
   }
   const float* logits() override { return logits_.data(); }
@@ -125,6 +144,35 @@ class FakeDevice final : public backend::Device {
   std::vector<Pass> passes;
 
  private:
+  static std::size_t place(const backend::TokenRun& run, std::uint32_t position) {
+    return std::size_t{run.pages[position / kPage]} * kPage + position % kPage;
+  }
+  static Token cell(const backend::TokenRun& run, const std::vector<Token>& cells, std::uint32_t position) {
+    return cells.at(place(run, position));
+  }
+  void store(const backend::TokenRun& run, std::vector<Token>& cells) const {
+    for (std::uint32_t t = 0; t < run.count; ++t) {
+      cells.at(place(run, run.first_position + t)) = static_cast<Token>(hidden_.at(run.first_token + t));
+    }
+  }
+  // What the run's tokens see of their window must be what the full cache has.
+  void see_window(const backend::TokenRun& run) const {
+    const auto full = std::ranges::find(noted_->runs, run.first_token, &backend::TokenRun::first_token);
+    const std::uint32_t first = run.first_position < window_ ? 0 : run.first_position - window_ + 1;
+    for (std::uint32_t i = first; i < run.first_position + run.count; ++i) {
+      ASSERT_EQ(cell(run, window_cells_, i), cell(*full, cells_, i)) << "position " << i;
+    }
+  }
+  // A state is the hash of all tokens so far.
+  void go_on(const backend::TokenRun& run) {
+    std::uint64_t hash = run.first_position == 0 ? 14695981039346656037U : states_.at(run.state);
+    for (std::uint32_t t = 0; t < run.count; ++t) {
+      const auto token = static_cast<std::uint32_t>(static_cast<Token>(hidden_.at(run.first_token + t)));
+      hash = (hash ^ token) * 1099511628211U;
+      hashes_.at(run.first_token + t) = hash;
+    }
+    states_.at(run.state_after) = hash;
+  }
   void note(const backend::Batch& batch) {
     Pass pass{{}, batch.tokens.size(), batch.outputs.size(), batch.rounding};
     for (const backend::TokenRun& run : batch.runs) pass.runs.push_back({run.count, run.first_position});
@@ -134,6 +182,11 @@ class FakeDevice final : public backend::Device {
   const plan::Plan& plan_;
   std::uint32_t first_stage_;
   std::vector<Token> cells_;
+  std::vector<Token> window_cells_;
+  std::uint32_t window_ = 0;
+  std::vector<std::uint64_t> states_;
+  std::vector<std::uint64_t> hashes_;  // of the pass's tokens
+  const backend::Batch* noted_ = nullptr;
   std::vector<float> logits_;
   std::vector<float> hidden_;  // a token id for each token
 };
@@ -146,6 +199,8 @@ struct FakeShape {
   double prompt_rate = 1000;  // tokens/s, predicted
   double generation_rate = 100;
   std::uint32_t devices = 1;  // with a stage each
+  std::uint32_t window = 0;   // some layers' tokens see so many positions
+  bool states = false;        // some layers keep a state
 };
 
 // A model of one group on each device, and an executor and a scheduler on top.
@@ -162,13 +217,15 @@ struct FakeModel {
     plan.shape.outputs = shape.outputs;
     plan.prediction.prompt_rate = shape.prompt_rate;
     plan.prediction.generation_rate = shape.generation_rate;
+    if (shape.window > 0) program.caches.push_back({.kind = model::CacheKind::Window, .window = shape.window});
+    if (shape.states) program.caches.push_back({.kind = model::CacheKind::State, .state = 1});
     std::vector<backend::Device*> pointers;
     for (std::uint32_t i = 0; i < shape.devices; ++i) {
       model::Group group{};
       group.ops.emplace_back(model::ops::Scale{}, std::vector{model::kHidden}, std::vector{model::kHidden});
       program.groups.push_back(group);
       plan.stages.push_back({i, i, 1});
-      devices.push_back(std::make_unique<FakeDevice>(plan, 0));
+      devices.push_back(std::make_unique<FakeDevice>(program, plan, 0));
       pointers.push_back(devices.back().get());
     }
     executor = std::make_unique<exec::Executor>(program, plan, pointers, std::span<const std::vector<float>>(), nullptr,
@@ -234,6 +291,30 @@ class FakeClient : public exec::SessionClient {
 
  private:
   std::vector<Token> prompt_;
+};
+
+// Guesses what will be drawn, but for every `wrong`th token of a guess.
+class Oracle final : public speculate::Drafter {
+ public:
+  explicit Oracle(std::size_t wrong, std::size_t most = 16) : wrong_(wrong), most_(most) { text_.reserve(4096); }
+  void append(std::span<const Token> tokens) noexcept override {
+    text_.insert(text_.end(), tokens.begin(), tokens.end());
+  }
+  std::span<const Token> draft(std::size_t most) noexcept override {
+    asked = most;
+    draft_ = text_after(text_, std::min(most, most_));
+    for (std::size_t i = wrong_ - 1; i < draft_.size(); i += wrong_) draft_[i] = (draft_[i] + 1) % kVocabulary;
+    return draft_;
+  }
+  void judge(std::size_t right) noexcept override { judged += right; }
+  void reset() noexcept override { text_.clear(); }
+  std::size_t asked = 0;
+  std::size_t judged = 0;
+
+ private:
+  std::size_t wrong_, most_;
+  std::vector<Token> text_;
+  std::vector<Token> draft_;
 };
 
 inline void run_all(exec::Scheduler& scheduler) {

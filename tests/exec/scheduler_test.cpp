@@ -15,6 +15,7 @@ using test::FakeClient;
 using test::FakeModel;
 using test::kPage;
 using test::kVocabulary;
+using test::Oracle;
 using test::run_all;
 using test::some_text;
 using test::text_after;
@@ -245,7 +246,7 @@ TEST(Scheduler, CancellingASessionThatIsAloneInAPassEndsThePass) {
   fake.device().during = [&] { EXPECT_TRUE(fake.scheduler->cancel(*id)); };
   EXPECT_FALSE(fake.scheduler->step());
   EXPECT_EQ(client.result.ending, Ending::Stopped);
-  EXPECT_EQ(client.result.prompt_tokens, 0U) << "the pass was to be ended";
+  EXPECT_EQ(fake.scheduler->activity().passes, 0U) << "the pass was to be ended";
   EXPECT_EQ(fake.executor->cache().available_pages(), 8U);
   EXPECT_FALSE(fake.scheduler->cancel(*id));
 }
@@ -277,7 +278,7 @@ TEST(Scheduler, WhenAllOfAPassAreCancelledItEnds) {
   fake.scheduler->join(two.options(10), two);
   fake.device().during = [&] { fake.scheduler->cancel_all(); };
   EXPECT_FALSE(fake.scheduler->step());
-  EXPECT_EQ(one.result.prompt_tokens + two.result.prompt_tokens, 0U);
+  EXPECT_EQ(fake.scheduler->activity().passes, 0U);
   EXPECT_EQ(one.endings + two.endings, 2);
 }
 
@@ -536,30 +537,6 @@ TEST(Scheduler, ASessionTakesNoMoreCellsThanItsOptionsSay) {
 }
 
 // --- Guessing.
-
-// Guesses what will be drawn, but for every `wrong`th token of a guess.
-class Oracle final : public speculate::Drafter {
- public:
-  explicit Oracle(std::size_t wrong, std::size_t most = 16) : wrong_(wrong), most_(most) { text_.reserve(4096); }
-  void append(std::span<const Token> tokens) noexcept override {
-    text_.insert(text_.end(), tokens.begin(), tokens.end());
-  }
-  std::span<const Token> draft(std::size_t most) noexcept override {
-    asked = most;
-    draft_ = text_after(text_, std::min(most, most_));
-    for (std::size_t i = wrong_ - 1; i < draft_.size(); i += wrong_) draft_[i] = (draft_[i] + 1) % kVocabulary;
-    return draft_;
-  }
-  void judge(std::size_t right) noexcept override { judged += right; }
-  void reset() noexcept override { text_.clear(); }
-  std::size_t asked = 0;
-  std::size_t judged = 0;
-
- private:
-  std::size_t wrong_, most_;
-  std::vector<Token> text_;
-  std::vector<Token> draft_;
-};
 
 TEST(Scheduler, GuessesChangeHowManyPassesATextTakesAndNothingElse) {
   for (const std::size_t wrong : {1U, 2U, 5U, 100U}) {

@@ -7,7 +7,7 @@
 
 #include "backend/cpu/recipe.h"
 #include "base/error.h"
-#include "quant/kv_page.h"
+#include "plan/cache_pages.h"
 
 namespace loadline::cpu {
 
@@ -157,14 +157,20 @@ float* CpuDevice::crossing(model::ValueId value) {
   return reinterpret_cast<float*>(address(plan_.scratch[plan::kCpu].values[value]));
 }
 
+bool CpuDevice::copy_page(std::uint32_t from, std::uint32_t to) { return copy_page(false, from, to); }
+bool CpuDevice::copy_window_page(std::uint32_t from, std::uint32_t to) { return copy_page(true, from, to); }
+
 // A page's K, or V, of all heads lies together.
-bool CpuDevice::copy_page(std::uint32_t from, std::uint32_t to) {
-  const std::uint64_t pages = plan_.shape.context / quant::kKvPageCells;
-  if (from >= pages || to >= pages) return false;
-  for (const plan::KvRegions& kv : plan_.kv) {
+bool CpuDevice::copy_page(bool windows, std::uint32_t from, std::uint32_t to) {
+  const bool apart = plan::has_window_pages(program_, plan_.shape);
+  for (std::size_t i = 0; i < plan_.kv.size(); ++i) {
+    const model::CacheKind kind = program_.caches[i].kind;
+    if (kind == model::CacheKind::State || (apart && kind == model::CacheKind::Window) != windows) continue;
+    const plan::KvRegions& kv = plan_.kv[i];
+    if (from >= kv.pages || to >= kv.pages) return false;
     for (const plan::RegionIndex region : {kv.k, kv.v}) {
       if (region == plan::kNoRegion || arenas_[plan_.regions[region].arena].data() == nullptr) continue;
-      const std::uint64_t bytes = plan_.regions[region].size.value / pages;
+      const std::uint64_t bytes = plan_.regions[region].size.value / kv.pages;
       std::memcpy(address(region) + to * bytes, address(region) + from * bytes, bytes);
     }
   }

@@ -32,6 +32,7 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
   bool run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) override;
   float* crossing(model::ValueId value) override;
   bool copy_page(std::uint32_t from, std::uint32_t to) override;
+  bool copy_window_page(std::uint32_t from, std::uint32_t to) override;
   const float* logits() override;
   [[nodiscard]] Bytes allocated() const override;
   void read(std::span<const Rows> all) noexcept override;
@@ -46,6 +47,7 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
  private:
   void populate(HostArena& arena, const backend::StopFlag& stop);
   [[nodiscard]] Error no_memory() const;
+  bool copy_page(bool windows, std::uint32_t from, std::uint32_t to);
   // Rows of `part` by tiles of 16, counted from its first.
   void read_tiles(const Rows& part, std::uint64_t first_tile, std::uint64_t end_tile) const noexcept;
 

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "backend/cpu/lowerer.h"
 #include "base/error.h"
+#include "plan/cache_pages.h"
 #include "quant/attention_workspace.h"
 #include "quant/kv_page.h"
 #include "quant/matrix_workspace.h"
@@ -201,9 +203,11 @@ void Lowerer::attention(Operands& op) {
 
   use(attention.q, rows);
   use(attention.out, rows);
-  const bool windows = attributes.window != 0 || attributes.chunk != 0;
-  merge_bytes_ = quant::attention_workspace(attributes.heads, attributes.head_dim_v, task_.shape.batch,
-                                            task_.shape.context, windows);
+  const std::uint32_t window = attributes.window != 0 ? attributes.window : attributes.chunk;
+  const std::uint32_t seen =
+      window != 0 ? std::min(task_.shape.context, window - 1 + task_.shape.batch) : task_.shape.context;
+  merge_bytes_ =
+      quant::attention_workspace(attributes.heads, attributes.head_dim_v, task_.shape.batch, seen, window != 0);
   if (part_.large_only) merge_bytes_ = Bytes(0);
   merge_from_ = step();
   own(Own::Attention, merge_bytes_, step());
@@ -212,16 +216,21 @@ void Lowerer::attention(Operands& op) {
 }
 
 void Lowerer::linear(Operands& op) {
-  for (const std::string_view name : {"add", "bias", "rows"}) op.honours(name);
+  for (const std::string_view name : {"add", "bias", "rows", "scale"}) op.honours(name);
   const std::uint64_t rows = op.rows(task_.shape);
   const recipe::Prepare prepared = prepare(op, op.parts());
   const std::uint32_t prepared_at = step() - 1;
-  const std::size_t count = op.parts().size();
-  for (std::size_t first = 0; first < count; first += kMostProducts) {
+  const auto parts = op.parts();
+  for (std::size_t first = 0; first < parts.size();) {
+    if (parts[first].scale != model::kNoTensor) {
+      scaled(op, prepared, prepared_at, first++);
+      continue;
+    }
     recipe::Linear linear{{}, op.as<ops::Linear>().add, prepared.workspaces, op.after_select()};
-    for (std::size_t i = first; i < std::min(count, first + kMostProducts); ++i) {
-      const ValueId out = op.output(i);
-      linear.products.push_back(product(op, prepared, op.parts()[i], out));
+    const std::size_t most = std::min(parts.size(), first + kMostProducts);
+    for (; first < most && parts[first].scale == model::kNoTensor; ++first) {
+      const ValueId out = op.output(first);
+      linear.products.push_back(product(op, prepared, parts[first], out));
       use(out, rows);
     }
     activations_from(prepared_at);
@@ -229,16 +238,54 @@ void Lowerer::linear(Operands& op) {
   }
 }
 
+// One product of a Linear that is multiplied by a number of the file before its bias is added, and before it is added
+// to what is there.
+void Lowerer::scaled(Operands& op, const recipe::Prepare& prepared, std::uint32_t prepared_at, std::size_t i) {
+  const std::uint64_t rows = op.rows(task_.shape);
+  const bool add = op.as<ops::Linear>().add;
+  const ValueId out = op.output(i);
+  const plan::Slot to = add ? slot_of(Own::Up) : out;
+  const std::uint32_t from = step();
+  const auto note = [&] {
+    use(out, rows);
+    if (add) own(Own::Up, Bytes(rows * width(out) * sizeof(float)), from);
+  };
+  recipe::Linear linear{{product(op, prepared, op.parts()[i], to)}, false, prepared.workspaces, op.after_select()};
+  note();
+  activations_from(prepared_at);
+  end_step(std::move(linear));
+  scale_product(op, op.parts()[i], to, width(out), note);
+  if (!add) return;
+  note();
+  end_step(
+      recipe::Map{recipe::Map::Kind::AddScaled, out, to, out, width(out), {}, 1, model::kNoTensor, op.after_select()});
+}
+
+// A product whose matrix has a scale, which `product` leaves without its bias.
+void Lowerer::scale_product(const Operands& op, const ops::LinearPart& part, plan::Slot x, std::uint64_t columns,
+                            const std::function<void()>& note) {
+  using Kind = recipe::Map::Kind;
+  if (part.scale == model::kNoTensor) return;
+  note();
+  end_step(recipe::Map{Kind::Scale, x, x, x, columns, {}, 1, part.scale, op.after_select()});
+  if (part.bias == model::kNoTensor) return;
+  note();
+  end_step(recipe::Map{
+      Kind::AddVector, x, x, x, columns, {}, 1, part.bias, op.after_select(), part.whole ? 0 : part.first_row});
+}
+
 void Lowerer::gated(Operands& op) {
   const auto& gated = op.as<ops::GatedLinear>();
-  for (const std::string_view name : {"bias", "rows"}) op.honours(name);
+  for (const std::string_view name : {"bias", "rows", "scale"}) op.honours(name);
   if (gated.activation != model::Activation::Silu) op.honours(model::name_of(gated.activation));
   const std::uint64_t rows = op.rows(task_.shape);
   const recipe::Prepare prepared = prepare(op, op.parts());
   const std::uint32_t prepared_at = step() - 1;
   const ValueId out = op.output(0);
-  const bool biased = gated.parts[0].bias != model::kNoTensor || gated.parts[1].bias != model::kNoTensor;
-  if (gated.activation == model::Activation::Silu && !biased) {
+  const bool plain = std::ranges::all_of(gated.parts, [](const ops::LinearPart& part) {
+    return part.bias == model::kNoTensor && part.scale == model::kNoTensor;
+  });
+  if (gated.activation == model::Activation::Silu && plain) {
     recipe::Gated step_pair{product(op, prepared, gated.parts[0], out), product(op, prepared, gated.parts[1], out),
                             prepared.workspaces, false, op.after_select()};
     for (const bool second : {false, true}) {
@@ -257,12 +304,16 @@ void Lowerer::gated(Operands& op) {
       prepared.workspaces,
       op.after_select()};
   const std::uint32_t from = step();
-  use(out, rows);
-  own(Own::Up, bytes, from);
+  const auto note = [&] {
+    use(out, rows);
+    own(Own::Up, bytes, from);
+  };
+  note();
   activations_from(prepared_at);
   end_step(std::move(both));
-  use(out, rows);
-  own(Own::Up, bytes, from);
+  scale_product(op, gated.parts[0], out, width(out), note);
+  scale_product(op, gated.parts[1], slot_of(Own::Up), width(out), note);
+  note();
   end_step(recipe::Map{recipe::Map::Kind::Gate, slot_of(Own::Up), out, out, width(out), function_of(gated.activation),
                        1, model::kNoTensor, op.after_select()});
 }
@@ -328,8 +379,9 @@ recipe::Product Lowerer::product(Operands& op, const recipe::Prepare& prepared, 
   if (!part.whole) require_tiles(op, tensor, part.first_row, rows, 0);
   slab(part.tensor, kRows16);
   vector(op, part.bias);
+  vector(op, part.scale);
   return {part.tensor,
-          part.bias,
+          part.scale == model::kNoTensor ? part.bias : model::kNoTensor,
           out,
           *prepared.targets[static_cast<std::size_t>(quant::activation_kind(tensor.type))],
           part.whole ? 0 : part.first_row,
@@ -449,12 +501,12 @@ void Lowerer::cache(const Operands& op, const ops::Attention& attributes) {
   const model::Cache& cache = task_.program.caches[attributes.cache];
   if (cache.kind == model::CacheKind::State) op.cannot("its cache keeps no cells");
   if (!attributes.stores) return;  // the layer that stores has it
-  const std::uint64_t pages = (task_.shape.context + quant::kKvPageCells - 1) / quant::kKvPageCells;
+  const std::uint32_t pages = plan::cache_pages(task_.program, cache, task_.shape);
   const auto bytes = [&](quant::TensorType type, std::uint32_t dim) {
     return quant::kv_page_head_bytes(type, dim) * attributes.kv_heads * pages;
   };
   recipe_.needs.caches.push_back(
-      {attributes.cache, task_.shape.context, bytes(task_.shape.k_type, attributes.head_dim_k),
+      {attributes.cache, pages, bytes(task_.shape.k_type, attributes.head_dim_k),
        attributes.values_in_keys ? Bytes(0) : bytes(task_.shape.v_type, attributes.head_dim_v)});
 }
 

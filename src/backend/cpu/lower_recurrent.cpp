@@ -1,13 +1,15 @@
 // Operations whose layers keep a state for each sequence.
 #include "backend/cpu/lowerer.h"
+#include "plan/cache_pages.h"
 
 namespace loadline::cpu {
 
-// All sequences' states, two for each (TokenRun::state), which lie in the place of keys.
+// All states (TokenRun::state), which lie in the place of keys.
 void Lowerer::state(const Operands& op, model::CacheIndex cache, std::uint64_t floats) {
   const model::Cache& c = task_.program.caches[cache];
   if (c.kind != model::CacheKind::State || c.state != floats) op.cannot("its cache is not the state that it needs");
-  recipe_.needs.caches.push_back({cache, 0, Bytes(2 * floats * sizeof(float)) * task_.shape.sequences, Bytes(0)});
+  const std::uint32_t states = plan::states_of(task_.shape);
+  recipe_.needs.caches.push_back({cache, states, Bytes(floats * sizeof(float)) * states, Bytes(0)});
 }
 
 void Lowerer::convolution(Operands& op) {

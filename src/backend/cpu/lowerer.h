@@ -1,6 +1,7 @@
 // The inside of lower.h: one part of a program while it is lowered, and what waits for the step that it goes with.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -36,6 +37,9 @@ class Lowerer {
   void rope(Operands& op);
   void attention(Operands& op);
   void linear(Operands& op);
+  void scaled(Operands& op, const recipe::Prepare& prepared, std::uint32_t prepared_at, std::size_t i);
+  void scale_product(const Operands& op, const ops::LinearPart& part, plan::Slot x, std::uint64_t columns,
+                     const std::function<void()>& note);
   void gated(Operands& op);
 
   // lower_rows.cpp: value by value.

@@ -130,6 +130,7 @@ struct Map {
   float factor;
   TensorIndex tensor;
   bool after_select;
+  std::uint64_t first = 0;  // of the tensor's values, where it has one for each column
 };
 
 struct Split {

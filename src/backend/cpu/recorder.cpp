@@ -7,6 +7,7 @@
 #include "backend/cpu/lower.h"
 #include "backend/cpu/lowerer.h"
 #include "base/error.h"
+#include "plan/cache_pages.h"
 #include "plan/needs_table.h"
 #include "quant/matrix_workspace.h"
 
@@ -184,6 +185,8 @@ class Recorder {
     }
     slot->workspace = own(Own::Attention);
     slot->stores = attributes.stores;
+    slot->windowed = program_.caches[attributes.cache].kind == model::CacheKind::Window &&
+                     plan::has_window_pages(program_, plan_.shape);
     slot->temperature = attributes.temperature.scale;
     slot->temperature_length = std::max(1U, attributes.temperature.length);
     slot->temperature_ahead = attributes.temperature.ahead;
@@ -222,8 +225,10 @@ class Recorder {
   }
 
   void record(const recipe::Map& map) {
+    const float* tensor = vector(map.tensor);
+    if (tensor != nullptr) tensor += map.first;
     recording_.steps.emplace_back(MapStep{map.kind, value(map.a), value(map.b), value(map.out), map.width, map.function,
-                                          map.factor, vector(map.tensor), map.after_select});
+                                          map.factor, tensor, map.after_select});
   }
 
   void record(const recipe::Split& split) {

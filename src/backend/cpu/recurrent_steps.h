@@ -9,13 +9,13 @@
 
 namespace loadline::cpu {
 
-// A layer's states, two for each sequence: see TokenRun::state.
+// A layer's states: see TokenRun::state.
 struct StateSlots {
   float* first;
   std::uint64_t floats;  // of one
 
   [[nodiscard]] const float* before(const TokenRun& run) const { return first + run.state * floats; }
-  [[nodiscard]] float* after(const TokenRun& run) const { return first + (run.state ^ 1U) * floats; }
+  [[nodiscard]] float* after(const TokenRun& run) const { return first + run.state_after * floats; }
 };
 
 struct ConvolutionStep {

@@ -61,6 +61,9 @@ void map_row(const MapStep& step, const VectorKernels& kernels, std::uint64_t t,
     case Kind::Scale:
       if (out != a) std::memcpy(out, a, count * sizeof(float));
       return kernels.scale(out, step.tensor != nullptr ? step.factor * step.tensor[0] : step.factor, count);
+    case Kind::AddVector:
+      if (out != a) std::memcpy(out, a, count * sizeof(float));
+      return kernels.add_scaled(out, step.tensor + begin, 1, count);
     case Kind::Clamp:
       for (std::uint64_t i = 0; i < count; ++i) out[i] = std::clamp(a[i], -step.factor, step.factor);
       return;

@@ -31,6 +31,7 @@ struct MapStep {
     AddScaled,  // a + factor * b
     Scale,      // a * factor (* tensor[0])
     Clamp,      // a, no further from 0 than factor
+    AddVector,  // a + tensor, which has a value for each column
   };
   Kind kind;
   const float* a;  // [rows][width]

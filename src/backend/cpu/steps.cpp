@@ -151,7 +151,7 @@ void run(const HeadsStep& step, const Pass& pass, WorkQueue& queue) {
   while (true) {
     const auto [begin, end] = queue.claim(total, pass.threads, 1);
     if (begin == end) return;
-    for (const backend::TokenRun& run : batch.runs) {
+    for (const backend::TokenRun& run : step.slot.runs(batch)) {
       const std::uint64_t run_begin = std::uint64_t{run.first_token} * kv_heads;
       const std::uint64_t run_end = run_begin + std::uint64_t{run.count} * kv_heads;
       for (std::uint64_t item = std::max(begin, run_begin); item < std::min(end, run_end); ++item) {
@@ -303,7 +303,7 @@ void run(const GatedStep& step, std::size_t index, const Pass& pass, WorkQueue& 
 }  // namespace
 
 AttentionTask AttentionSlot::task(const backend::Batch& batch) const {
-  AttentionTask task{kv, batch.runs, q, out, heads, scale, workspace};
+  AttentionTask task{kv, runs(batch), q, out, heads, scale, workspace};
   task.softcap = softcap;
   task.alibi = alibi;
   task.window = window;

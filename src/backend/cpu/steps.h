@@ -72,6 +72,7 @@ struct AttentionSlot {
   std::uint32_t rope_table = 0;   // of the program's
   std::uint32_t rope_offset = 0;  // the first dimension that is turned
   bool stores = true;             // else another layer has stored k and v
+  bool windowed = false;          // the cache keeps the last positions only (Batch::window_runs)
   // Queries at position p are multiplied by 1 + temperature ln(floor((p + ahead) / length) + 1).
   float temperature = 0;
   std::uint32_t temperature_length = 1;
@@ -83,6 +84,9 @@ struct AttentionSlot {
   std::uint32_t chunk = 0;
   const float* sinks = nullptr;
 
+  [[nodiscard]] std::span<const TokenRun> runs(const backend::Batch& batch) const {
+    return windowed ? batch.window_runs : batch.runs;
+  }
   [[nodiscard]] AttentionTask task(const backend::Batch& batch) const;
 };
 

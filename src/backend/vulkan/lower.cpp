@@ -8,6 +8,7 @@
 #include "backend/vulkan/staging.h"
 #include "base/error.h"
 #include "model/support.h"
+#include "plan/cache_pages.h"
 #include "quant/kv_page.h"
 
 namespace loadline::vulkan {
@@ -67,11 +68,11 @@ class Lowerer {
       // Until the next step: that puts partial results together.
       const auto& attention = op.as<model::ops::Attention>();
       use(own(Own::Attention), attention_workspace(attention, task_.shape), needs_.steps + 1);
-      const std::uint64_t pages = (task_.shape.context + quant::kKvPageCells - 1) / quant::kKvPageCells;
+      const std::uint32_t pages = plan::full_pages(task_.shape);
       const auto bytes = [&](quant::TensorType type, std::uint32_t dim) {
         return quant::kv_page_head_bytes(type, dim) * attention.kv_heads * pages;
       };
-      needs_.caches.push_back({attention.cache, task_.shape.context, bytes(task_.shape.k_type, attention.head_dim_k),
+      needs_.caches.push_back({attention.cache, pages, bytes(task_.shape.k_type, attention.head_dim_k),
                                bytes(task_.shape.v_type, attention.head_dim_v)});
     }
     if (op.kind == OpKind::Rope) {

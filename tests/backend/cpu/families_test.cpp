@@ -16,6 +16,7 @@
 #include "backend/cpu/lower.h"
 #include "backend/cpu/recorder.h"
 #include "model/rope.h"
+#include "plan/cache_pages.h"
 #include "quant/kv_page.h"
 #include "support/test_data.h"
 
@@ -51,6 +52,8 @@ class OnTheCpu {
     const plan::Stage all{plan::kCpu, 0, static_cast<std::uint32_t>(program_.groups.size())};
     recording_ = record_stage(model_, program_, plan_, all, [&](plan::RegionIndex i) { return memory_[i]->data(); });
     for (std::uint32_t page = 0; page < plan_.shape.context / quant::kKvPageCells; ++page) pages_.push_back(page);
+    const std::uint32_t windows = plan::window_pages(program_, plan_.shape);
+    for (const std::uint32_t page : pages_) window_pages_.push_back(windows > 0 ? page % windows : 0);
     for (const model::RopeTable& table : program_.ropes) {
       std::vector<float> factors;
       if (const model::TensorIndex tensor = table.factors_for(plan_.shape.context); tensor != model::kNoTensor) {
@@ -65,7 +68,9 @@ class OnTheCpu {
   // The logits of tokens from `position` on, in one pass.
   std::vector<float> run(std::span<const std::int32_t> tokens, std::uint32_t position) {
     const auto count = static_cast<std::uint32_t>(tokens.size());
-    const std::array runs = {backend::TokenRun{0, count, position, pages_.data(), state_}};
+    const std::array runs = {backend::TokenRun{0, count, position, pages_.data(), state_, state_ ^ 1U}};
+    // Of windows the pages go round.
+    const std::array window_runs = {backend::TokenRun{0, count, position, window_pages_.data()}};
     state_ ^= 1U;
     std::vector<std::uint32_t> outputs(count);
     for (std::uint32_t t = 0; t < count; ++t) outputs[t] = t;
@@ -81,7 +86,7 @@ class OnTheCpu {
       }
     }
     for (std::size_t i = 0; i < program_.ropes.size(); ++i) ropes.push_back({cosines[i].data(), sines[i].data()});
-    const backend::Batch batch{tokens, runs, outputs, ropes};
+    const backend::Batch batch{tokens, runs, outputs, ropes, backend::Rounding::Fastest, window_runs};
     for (WorkQueue& queue : recording_.queues) queue.reset();
     const StopFlag stop{false};
     std::atomic<bool> failed{false};
@@ -136,7 +141,7 @@ class OnTheCpu {
         used = true;
       }
       for (const plan::CacheNeed& cache : needs.caches) {
-        plan_.kv[cache.cache] = {region(cache.k), region(cache.v)};
+        plan_.kv[cache.cache] = {region(cache.k), region(cache.v), cache.pages};
       }
     }
     for (std::size_t slot = 0; slot < slots.size(); ++slot) {
@@ -167,6 +172,7 @@ class OnTheCpu {
   ThreadPool pool_;
   WorkShares shares_;
   std::vector<std::uint32_t> pages_;
+  std::vector<std::uint32_t> window_pages_;
   std::uint32_t state_ = 0;
   std::vector<std::vector<float>> frequencies_;
 };

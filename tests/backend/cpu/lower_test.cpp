@@ -162,10 +162,17 @@ TEST_F(Lower, finishes_an_attention_before_anything_but_a_product_reads_it) {
   EXPECT_EQ(kinds(lower(1)), "norm+prepare linear3 heads attend merge+prepare norm prepare linear1+add");
 }
 
-TEST_F(Lower, refuses_a_scale_beside_a_matrix) {
+// The number stands in for any of the file's: a norm's weights.
+TEST_F(Lower, multiplies_by_a_scale_beside_a_matrix_before_anything_is_added) {
   Op& linear = ops(1).at(1);
-  linear = changed<ops::Linear>(linear, [](ops::Linear& l) { l.parts.front().scale = 1; });
-  EXPECT_THAT(refused(1), HasSubstr("the CPU cannot run the linear of blk.0.attn: nothing uses its tensor"));
+  linear = changed<ops::Linear>(linear, [](ops::Linear& l) { l.parts.at(1).scale = 1; });
+  EXPECT_EQ(kinds(lower(1)), "norm+prepare linear1 linear1 map linear1 heads attend merge+prepare linear1+add");
+  Op& last = ops(1).back();
+  last = changed<ops::Linear>(last, [](ops::Linear& l) { l.parts.front().scale = 1; });
+  EXPECT_EQ(kinds(lower(1)), "norm+prepare linear1 linear1 map linear1 heads attend merge+prepare linear1 map map");
+  Op& gated = ops(2).at(1);
+  gated = changed<ops::GatedLinear>(gated, [](ops::GatedLinear& g) { g.parts[0].scale = 1; });
+  EXPECT_EQ(kinds(lower(2)), "norm+prepare linear2 map map prepare linear1+add");
 }
 
 TEST_F(Lower, refuses_an_input_an_output_or_a_tensor_that_nothing_uses) {
