@@ -1,6 +1,8 @@
 // A loaded model holds itself to its plan, and runs sessions side by side. With the demo model, which is always there.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/error.h"
 #include "engine/backends.h"
 #include "engine/loaded.h"
@@ -124,6 +126,27 @@ TEST(Sessions, ThatBeginAlikeShareTheCellsOfTheRealCache) {
   engine->run(test::kNeverStop);
   EXPECT_EQ(again.result.shared_tokens, 70U) << "a partly filled page is copied";
   EXPECT_EQ(again.tokens, first);
+}
+
+// Only the last row of a prompt goes on after the last attention.
+TEST(Sessions, APromptOfAnyLengthIsFollowedByItsLastRow) {
+  const auto engine = load(demo(), test::not_alone());
+  const std::vector<Token> text = {1, 40, 90, 41, 200, 42, 91, 43, 201, 44};
+  const std::vector<float> rows = test::score(*engine, text);
+  const std::size_t width = rows.size() / text.size();
+  for (std::size_t length = 1; length <= text.size(); ++length) {
+    double apart = 1e9;
+    const auto draw = [&](std::span<const float> logits) {
+      apart = 0;
+      for (std::size_t i = 0; i < width; ++i) {
+        apart = std::max(apart, std::fabs(static_cast<double>(logits[i]) - rows[(length - 1) * width + i]));
+      }
+      return test::greedy(logits);
+    };
+    static_cast<void>(test::generate(*engine, {text.begin(), text.begin() + static_cast<std::ptrdiff_t>(length)},
+                                     {.most = 1, .draw = draw}));
+    EXPECT_LT(apart, 0.2) << "a prompt of " << length << " tokens";
+  }
 }
 
 TEST(Sessions, TwoModelsInOneProcessDoNotKnowOfEachOther) {
