@@ -99,6 +99,26 @@ std::optional<float> Keys::find_positive(std::string_view suffix, double limit) 
   return static_cast<float>(*number);
 }
 
+std::vector<float> Keys::bare_numbers(const std::string& name, std::uint32_t layers) const {
+  const gguf::Value* value = metadata_.find(name);
+  if (value == nullptr) {
+    throw bad_input(fmt::format("the model has no {}", name), "The file is not a complete model of this family.");
+  }
+  std::vector<float> numbers;
+  if (value->type() == gguf::ValueType::Array) {
+    const auto* items = std::get_if<std::vector<float>>(&metadata_.get_array(name)->items);
+    if (items == nullptr) throw bad_input(fmt::format("{} is not a list of float32", name));
+    check_length(name, items->size(), layers);
+    numbers = *items;
+  } else {
+    numbers.assign(layers, static_cast<float>(*metadata_.get_number(name)));
+  }
+  for (const float number : numbers) {
+    if (!std::isfinite(number)) throw bad_input(fmt::format("{} is {}", name, number));
+  }
+  return numbers;
+}
+
 const std::string* Keys::find_text(std::string_view suffix) { return metadata_.get_string(take(suffix)); }
 
 void Keys::ignore(std::string_view suffix, std::string_view because) {

@@ -48,6 +48,9 @@ class Keys {
   // In (0, limit].
   std::optional<float> find_positive(std::string_view suffix, double limit);
   const std::string* find_text(std::string_view suffix);
+  // Finite numbers, one for each of `layers`, from one or from an array of that length, under a name without the
+  // architecture's in front.
+  [[nodiscard]] std::vector<float> bare_numbers(const std::string& name, std::uint32_t layers) const;
 
   // Has no meaning for what is computed.
   void accept(std::string_view suffix) { read_.emplace(suffix); }

@@ -21,6 +21,39 @@ void gpt_oss(ProgramBuilder& b) {
   b.output({.matrix = OutputStyle::Matrix::Own});
 }
 
+// Dense layers first, then experts beside shared ones.
+static void layers_with_experts(ProgramBuilder& b, const AttentionStyle& attention, const ExpertStyle& experts) {
+  const std::uint32_t dense = b.leading_dense_layers();
+  for (std::uint32_t i = 0; i < b.config().layers; ++i) {
+    b.attention(i, attention);
+    if (i < dense) {
+      b.feed_forward(i);
+    } else {
+      b.expert_feed_forward(i, {}, experts);
+    }
+  }
+}
+
+void dots1(ProgramBuilder& b) {
+  ExpertStyle experts =
+      b.experts({.gating = ops::Gating::Sigmoid, .normalize = false, .choice_bias = ExpertStyle::Bias::IfThere});
+  experts.shared = experts.width * b.keys().find_count("expert_shared_count", kMostExperts, 0).value_or(0);
+  b.embedding();
+  layers_with_experts(b, {.head_norm = HeadNorm::Each, .rope = b.rope(true)}, experts);
+  b.output({.matrix = OutputStyle::Matrix::Own});
+}
+
+void bailingmoe2(ProgramBuilder& b) {
+  b.skip_prediction_layers();
+  ExpertStyle experts =
+      b.experts({.gating = ops::Gating::Sigmoid, .normalize = false, .choice_bias = ExpertStyle::Bias::IfThere});
+  experts.shared = b.keys().find_count("expert_shared_feed_forward_length", kMostWidth).value_or(experts.width) *
+                   b.keys().find_count("expert_shared_count", kMostExperts, 0).value_or(0);
+  b.embedding();
+  layers_with_experts(b, {.head_norm = HeadNorm::Each, .rope = b.rope(true)}, experts);
+  b.output();
+}
+
 void glm4moe(ProgramBuilder& b) {
   b.skip_prediction_layers();
   ExpertStyle experts = b.experts({.gating = ops::Gating::Sigmoid, .choice_bias = ExpertStyle::Bias::Needed});

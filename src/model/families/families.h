@@ -5,14 +5,20 @@
 
 namespace loadline::model::families {
 
+void apertus(ProgramBuilder& builder);
 void arcee(ProgramBuilder& builder);
+void baichuan(ProgramBuilder& builder);
+void bailingmoe2(ProgramBuilder& builder);
 void bloom(ProgramBuilder& builder);
 void cohere2(ProgramBuilder& builder);
 void command_r(ProgramBuilder& builder);
 void deepseek2(ProgramBuilder& builder);
+void dots1(ProgramBuilder& builder);
 void ernie4_5(ProgramBuilder& builder);
 void ernie4_5_moe(ProgramBuilder& builder);
+void exaone(ProgramBuilder& builder);
 void exaone4(ProgramBuilder& builder);
+void exaone_moe(ProgramBuilder& builder);
 void falcon(ProgramBuilder& builder);
 void gemma(ProgramBuilder& builder);
 void gemma2(ProgramBuilder& builder);
@@ -26,6 +32,7 @@ void gptneox(ProgramBuilder& builder);
 void granite(ProgramBuilder& builder);
 void granite_hybrid(ProgramBuilder& builder);
 void hunyuan(ProgramBuilder& builder);
+void internlm2(ProgramBuilder& builder);
 void lfm2(ProgramBuilder& builder);
 void llama(ProgramBuilder& builder);
 void llama4(ProgramBuilder& builder);
@@ -43,11 +50,14 @@ void phi2(ProgramBuilder& builder);
 void phi3(ProgramBuilder& builder);
 void qwen2(ProgramBuilder& builder);
 void qwen2moe(ProgramBuilder& builder);
+void qwen2vl(ProgramBuilder& builder);
 void qwen3(ProgramBuilder& builder);
 void qwen35(ProgramBuilder& builder);
 void qwen35moe(ProgramBuilder& builder);
 void qwen3moe(ProgramBuilder& builder);
 void qwen3next(ProgramBuilder& builder);
+void qwen3vl(ProgramBuilder& builder);
+void qwen3vlmoe(ProgramBuilder& builder);
 void seed_oss(ProgramBuilder& builder);
 void smollm3(ProgramBuilder& builder);
 void stablelm(ProgramBuilder& builder);

@@ -1,5 +1,10 @@
 // Llama 1 to 3.x, Mistral, Mixtral, and what else is exported as "llama": grouped-query attention, rope on neighbouring
 // pairs (the exporter permutes q and k for it), gated SiLU. Its close relatives differ in an option each.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "base/error.h"
 #include "model/families/families.h"
 
 namespace loadline::model::families {
@@ -33,6 +38,56 @@ void mistral3(ProgramBuilder& b) {
   b.embedding();
   layers_with_experts_or_without(b, attention);
   b.output();
+}
+
+void internlm2(ProgramBuilder& b) {
+  b.embedding();
+  b.layers({.rope = b.rope(false), .scale = b.attention_scale()});
+  b.output();
+}
+
+void exaone(ProgramBuilder& b) {
+  b.embedding();
+  b.layers({.rope = b.rope(true)});
+  b.output();
+}
+
+// The smaller one knows positions by rope, the larger one by ALiBi; how many layers there are tells which it is.
+void baichuan(ProgramBuilder& b) {
+  AttentionStyle attention;
+  switch (b.config().layers) {
+    case 32: attention.rope = b.rope(false); break;
+    case 40: attention.alibi = 8; break;
+    default:
+      throw bad_input(fmt::format("{} is {}, and only models of 32 and of 40 layers are known of this family",
+                                  b.keys().key("block_count"), b.config().layers));
+  }
+  b.embedding();
+  b.layers(attention);
+  b.output({.matrix = OutputStyle::Matrix::Own});
+}
+
+// The activation's constants are a layer's own, kept as what softplus makes them of.
+void apertus(ProgramBuilder& b) {
+  const std::uint32_t layers = b.config().layers;
+  const std::vector<float> alpha_p = b.keys().bare_numbers("xielu.alpha_p", layers);
+  const std::vector<float> alpha_n = b.keys().bare_numbers("xielu.alpha_n", layers);
+  const std::vector<float> beta = b.keys().bare_numbers("xielu.beta", layers);
+  const std::vector<float> epsilon = b.keys().bare_numbers("xielu.eps", layers);
+  const auto softplus = [](float x) { return x > 20 ? x : std::log1p(std::exp(x)); };
+  const AttentionStyle attention{.head_norm = HeadNorm::Each, .rope = b.rope(true)};
+  b.dense();
+  b.embedding();
+  for (std::uint32_t i = 0; i < layers; ++i) {
+    b.attention(i, attention);
+    b.feed_forward(i, {.activation = Activation::XIelu,
+                       .gated = false,
+                       .alpha_p = softplus(alpha_p[i]),
+                       .alpha_n = beta[i] + softplus(alpha_n[i]),
+                       .beta = beta[i],
+                       .epsilon = epsilon[i]});
+  }
+  b.output({.matrix = OutputStyle::Matrix::Own});
 }
 
 void arcee(ProgramBuilder& b) {

@@ -20,6 +20,27 @@ void qwen2(ProgramBuilder& b) {
   b.output();
 }
 
+// Of models that see, the text: of which every token has the same position in all of rope's sections.
+static void leave_images_aside(ProgramBuilder& b) {
+  b.keys().accept("rope.dimension_sections");
+  b.keys().ignore("n_deepstack_layers", "images are not supported, and text has nothing of them");
+}
+
+void qwen2vl(ProgramBuilder& b) {
+  leave_images_aside(b);
+  qwen2(b);
+}
+
+void qwen3vl(ProgramBuilder& b) {
+  leave_images_aside(b);
+  qwen3(b);
+}
+
+void qwen3vlmoe(ProgramBuilder& b) {
+  leave_images_aside(b);
+  qwen3moe(b);
+}
+
 void qwen2moe(ProgramBuilder& b) {
   const std::uint32_t width = b.config().feed_forward;
   const std::uint32_t used = b.keys().find_count("expert_used_count", kMostExperts, 0).value_or(0);
