@@ -46,198 +46,10 @@ std::size_t partial_length(std::string_view text, std::string_view mark) {
   return 0;
 }
 
-Reading hermes(std::string_view text, const ReadContext& context) {
-  const std::string_view closers[] = {"</tool_call>"};
-  return read_json_calls(text, "<tool_call>", closers, context);
-}
-
-Reading bare_json(std::string_view text, const ReadContext& context) { return read_json_calls(text, "", {}, context); }
-
-Reading bare_python(std::string_view text, const ReadContext& context) {
-  return read_python_calls(text, "", "", context);
-}
-
-template <const char* kOpen, const char* kClose>
-Reading marked_json(std::string_view text, const ReadContext& context) {
-  const std::string_view closers[] = {kClose};
-  return read_json_calls(text, kOpen, closers, context);
-}
-
-template <const char* kOpen, const char* kClose>
-Reading marked_python(std::string_view text, const ReadContext& context) {
-  return read_python_calls(text, kOpen, kClose, context);
-}
-
-constexpr char kToolCallBar[] = "<|tool_call|>";
-constexpr char kToolCallBarEnd[] = "<|/tool_call|>";
-constexpr char kFunctools[] = "functools";
-constexpr char kNothing[] = "<|/functools|>";
-constexpr char kToolcall[] = "<TOOLCALL>";
-constexpr char kToolcallEnd[] = "</TOOLCALL>";
-constexpr char kPrefix[] = "<|tools_prefix|>";
-constexpr char kSuffix[] = "<|tools_suffix|>";
-constexpr char kStartAction[] = "<|START_ACTION|>";
-constexpr char kEndAction[] = "<|END_ACTION|>";
-constexpr char kCallStart[] = "<|tool_call_start|>";
-constexpr char kCallEnd[] = "<|tool_call_end|>";
-constexpr char kPythonStart[] = "<|python_start|>";
-constexpr char kPythonEnd[] = "<|python_end|>";
-constexpr char kToolCode[] = "```tool_code";
-constexpr char kFence[] = "```";
-constexpr char kFunctionCalls[] = "<function_calls>";
-constexpr char kFunctionCallsEnd[] = "</function_calls>";
-
-constexpr TagStyle kQwenTags = {"<tool_call>", "</tool_call>", "<function=", ">",
-                                "</function>", "<parameter=",  ">",          "</parameter>"};
-constexpr TagStyle kSeedTags = {"<seed:tool_call>", "</seed:tool_call>", "<function=", ">",
-                                "</function>",      "<parameter=",       ">",          "</parameter>"};
-constexpr TagStyle kMiniMaxTags = {
-    "<minimax:tool_call>", "</minimax:tool_call>", "<invoke name=\"", "\">", "</invoke>", "<parameter name=\"", "\">",
-    "</parameter>"};
-constexpr TagStyle kInvokeTags = {
-    "<function_calls>", "</function_calls>", "<invoke name=\"", "\">", "</invoke>", "<parameter name=\"", "\">",
-    "</parameter>"};
-constexpr TagStyle kDsmlTags = {"<｜DSML｜function_calls>",
-                                "</｜DSML｜function_calls>",
-                                "<｜DSML｜invoke name=\"",
-                                "\">",
-                                "</｜DSML｜invoke>",
-                                "<｜DSML｜parameter name=\"",
-                                ">",
-                                "</｜DSML｜parameter>",
-                                true};
-constexpr TagStyle kDsmlToolTags = {"<｜DSML｜tool_calls>",
-                                    "</｜DSML｜tool_calls>",
-                                    "<｜DSML｜invoke name=\"",
-                                    "\">",
-                                    "</｜DSML｜invoke>",
-                                    "<｜DSML｜parameter name=\"",
-                                    ">",
-                                    "</｜DSML｜parameter>",
-                                    true};
-
-template <const TagStyle& kStyle>
-Reading tagged(std::string_view text, const ReadContext& context) {
-  return read_tagged_calls(text, kStyle, context);
-}
-
-constexpr SectionStyle kDeepSeek = {"<｜tool▁calls▁begin｜>",
-                                    "<｜tool▁calls▁end｜>",
-                                    "<｜tool▁call▁begin｜>",
-                                    "",
-                                    "<｜tool▁sep｜>",
-                                    "<｜tool▁call▁end｜>",
-                                    false,
-                                    true};
-constexpr SectionStyle kKimi = {"<|tool_calls_section_begin|>",
-                                "<|tool_calls_section_end|>",
-                                "<|tool_call_begin|>",
-                                "",
-                                "<|tool_call_argument_begin|>",
-                                "<|tool_call_end|>",
-                                true,
-                                false};
-constexpr SectionStyle kSolar = {"<|tool_calls|>",
-                                 "",
-                                 "<|tool_call:begin|>",
-                                 "<|tool_call:name|>",
-                                 "<|tool_call:args|>",
-                                 "<|tool_call:end|>",
-                                 false,
-                                 false};
-
-template <const SectionStyle& kStyle>
-Reading section(std::string_view text, const ReadContext& context) {
-  return read_section(text, kStyle, context);
-}
-
 }  // namespace
 
-void OutputParser::choose_openers() {
-  switch (format_) {
-    case OutputFormat::ReasoningOnly:
-    case OutputFormat::Harmony:
-    case OutputFormat::FunctionaryRecipients: break;
-    case OutputFormat::GenericJson:
-      openers_ = {{"```json", read_fenced_json}};
-      bare_ = bare_json;
-      break;
-    case OutputFormat::CommandR:
-      openers_ = {{"<|START_ACTION|>", marked_json<kStartAction, kEndAction>},
-                  {"Action:", read_action},
-                  {"<|START_RESPONSE|>", nullptr},
-                  {"<|END_RESPONSE|>", nullptr},
-                  {"<|START_TEXT|>", nullptr},
-                  {"<|END_TEXT|>", nullptr}};
-      break;
-    case OutputFormat::DeepSeek:
-      openers_ = {{"<｜tool▁calls▁begin｜>", section<kDeepSeek>}, {"<｜tool▁call▁begin｜>", section<kDeepSeek>}};
-      break;
-    case OutputFormat::DeepSeekDsml:
-      openers_ = {{"<｜DSML｜function_calls>", tagged<kDsmlTags>}, {"<｜DSML｜tool_calls>", tagged<kDsmlToolTags>}};
-      break;
-    case OutputFormat::FunctionTag:
-      openers_ = {{"<function=", read_function_tag}, {"<|python_tag|>", read_python_tag}};
-      break;
-    case OutputFormat::Gemma3: openers_ = {{"```tool_code", marked_python<kToolCode, kFence>}}; break;
-    case OutputFormat::Gemma4: openers_ = {{"<|tool_call>", read_gemma_call}}; break;
-    case OutputFormat::Glm: openers_ = {{"<tool_call>", read_glm_call}}; break;
-    case OutputFormat::Granite:
-      openers_ = {{"<|tool_call|>", marked_json<kToolCallBar, kToolCallBarEnd>},
-                  {"<tool_call>", hermes},
-                  {"<response>", nullptr},
-                  {"</response>", nullptr}};
-      break;
-    case OutputFormat::Hermes: openers_ = {{"<tool_call>", hermes}}; break;
-    case OutputFormat::JsonList:
-      openers_ = {{"<TOOLCALL>", marked_json<kToolcall, kToolcallEnd>},
-                  {"<|tools_prefix|>", marked_json<kPrefix, kSuffix>}};
-      break;
-    case OutputFormat::Kimi:
-      openers_ = {{"<|tool_calls_section_begin|>", section<kKimi>}, {"<|tool_call_begin|>", section<kKimi>}};
-      break;
-    case OutputFormat::Llama3:
-      openers_ = {{"<|python_tag|>", read_python_tag}, {"<function=", read_function_tag}};
-      bare_ = bare_json;
-      break;
-    case OutputFormat::Llama4Pythonic:
-      openers_ = {{"<|python_start|>", marked_python<kPythonStart, kPythonEnd>}};
-      bare_ = bare_python;
-      break;
-    case OutputFormat::Mistral: openers_ = {{"[TOOL_CALLS]", read_mistral_calls}}; break;
-    case OutputFormat::Olmo: openers_ = {{"<function_calls>", marked_python<kFunctionCalls, kFunctionCallsEnd>}}; break;
-    case OutputFormat::Phi4:
-      openers_ = {{"functools", marked_json<kFunctools, kNothing>},
-                  {"<|tool_call|>", marked_json<kToolCallBar, kToolCallBarEnd>}};
-      break;
-    case OutputFormat::Pythonic:
-      openers_ = {{"<|tool_call_start|>", marked_python<kCallStart, kCallEnd>}};
-      bare_ = bare_python;
-      break;
-    case OutputFormat::QwenCoder:
-      openers_ = {{"<tool_call>", tagged<kQwenTags>},
-                  {"<seed:tool_call>", tagged<kSeedTags>},
-                  {"<function=", tagged<kQwenTags>}};
-      break;
-    case OutputFormat::Solar:
-      openers_ = {{"<|tool_calls|>", section<kSolar>},
-                  {"<|tool_call:begin|>", section<kSolar>},
-                  {"<|begin|>assistant", nullptr},
-                  {"<|content|>", nullptr}};
-      break;
-    case OutputFormat::XmlInvoke:
-      openers_ = {{"<minimax:tool_call>", tagged<kMiniMaxTags>},
-                  {"<function_calls>", tagged<kInvokeTags>},
-                  {"<invoke name=\"", tagged<kMiniMaxTags>},
-                  {"<seed:tool_call>", tagged<kSeedTags>},
-                  {"<tool_call>", tagged<kQwenTags>}};
-      break;
-  }
-}
-
 OutputParser::OutputParser(OutputFormat format, const Tools& tools, std::string_view prompt_end)
-    : format_(format), tools_(tools) {
-  choose_openers();
+    : format_(format), tools_(tools), openers_(call_openers(format)) {
   while (!prompt_end.empty() && is_blank(prompt_end.back())) prompt_end.remove_suffix(1);
   if (format_ == OutputFormat::Harmony) {
     state_ = State::Header;
@@ -354,7 +166,7 @@ void OutputParser::begin_reasoning(std::string_view close) {
 // How much at the end of `text` must wait, as it may become a mark.
 std::size_t OutputParser::held_back(std::string_view text) const {
   std::size_t held = 0;
-  for (const Opener& opener : openers_) held = std::max(held, partial_length(text, opener.mark));
+  for (const CallOpener& opener : openers_.openers) held = std::max(held, partial_length(text, opener.mark));
   for (const std::string_view mark : kEndMarks) {
     held = std::max(held, text.ends_with(mark) ? mark.size() : partial_length(text, mark));
   }
@@ -404,7 +216,7 @@ void OutputParser::drop_calls() {
   }
 }
 
-OutputParser::Step OutputParser::read_call(const Opener& opener, std::size_t at, bool final) {
+OutputParser::Step OutputParser::read_call(const CallOpener& opener, std::size_t at, bool final) {
   if (!final && pending_.size() < retry_at_) return Step::Wait;
   const std::string_view text = std::string_view(pending_).substr(at);
   const Reading reading =
@@ -432,11 +244,11 @@ OutputParser::Step OutputParser::read_call(const Opener& opener, std::size_t at,
 // Calls that nothing marks stand at the beginning of the content, or behind another call.
 OutputParser::Step OutputParser::read_bare(bool final, bool& none) {
   none = true;
-  if (bare_ == nullptr || !at_start_ || tools_.empty()) return Step::Wait;
+  if (openers_.bare == nullptr || !at_start_ || tools_.empty()) return Step::Wait;
   const std::size_t begin = skip_json_blanks(pending_, 0);
   if (begin >= pending_.size() || (pending_[begin] != '{' && pending_[begin] != '[')) return Step::Wait;
   none = false;
-  const Opener opener = {pending_[begin] == '{' ? "{" : "[", bare_};
+  const CallOpener opener = {pending_[begin] == '{' ? "{" : "[", openers_.bare};
   return read_call(opener, begin, final);
 }
 
@@ -466,8 +278,8 @@ OutputParser::Step OutputParser::content_step(bool final) {
   const Step bare = read_bare(final, no_bare);
   if (!no_bare) return bare;
   std::size_t first = std::string::npos;
-  const Opener* found = nullptr;
-  for (const Opener& opener : openers_) {
+  const CallOpener* found = nullptr;
+  for (const CallOpener& opener : openers_.openers) {
     const std::size_t at = pending_.find(opener.mark);
     if (at < first) {
       first = at;

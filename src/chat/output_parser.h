@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "chat/call_openers.h"
 #include "chat/call_readers.h"
 #include "chat/output_format.h"
 #include "chat/tools.h"
@@ -60,15 +61,9 @@ class OutputParser {
  private:
   enum class State : std::uint8_t { Content, Reasoning, Header, Body, Recipient, RecipientBody };
   enum class Step : std::uint8_t { Again, Wait };
-  struct Opener {
-    std::string_view mark;
-    Reading (*read)(std::string_view text, const ReadContext& context);  // null: the mark itself is dropped
-  };
-
-  void choose_openers();
   void run(bool final);
   Step content_step(bool final);
-  Step read_call(const Opener& opener, std::size_t at, bool final);
+  Step read_call(const CallOpener& opener, std::size_t at, bool final);
   Step read_bare(bool final, bool& none);
   Step reasoning_step(bool final);
   Step header_step(bool final);
@@ -89,8 +84,7 @@ class OutputParser {
 
   OutputFormat format_;
   const Tools& tools_;
-  std::vector<Opener> openers_;
-  Reading (*bare_)(std::string_view, const ReadContext&) = nullptr;  // at the beginning of the content
+  CallOpeners openers_;
   State state_ = State::Content;
   std::string_view close_;    // of the reasoning
   std::string pending_;       // not yet understood

@@ -15,6 +15,42 @@ bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
 }
 
+struct Brackets {
+  char json_open;
+  char json_close;
+  char close;  // in the text
+  bool comma_may_end;
+};
+
+// What stands between brackets, the opening one at `at`, with commas between items, each read and appended by `one`.
+template <typename One>
+Scan read_items(std::string_view text, std::size_t& at, const Brackets& brackets, std::string& json, const One& one) {
+  ++at;
+  json += brackets.json_open;
+  bool first = true;
+  while (true) {
+    at = skip_json_blanks(text, at);
+    if (at >= text.size()) return Scan::Unfinished;
+    if (text[at] == brackets.close) break;
+    if (!first) {
+      if (text[at] != ',') return Scan::Invalid;
+      ++at;
+      if (brackets.comma_may_end) {
+        at = skip_json_blanks(text, at);
+        if (at >= text.size()) return Scan::Unfinished;
+        if (text[at] == brackets.close) break;
+      }
+      json += ", ";
+    }
+    first = false;
+    const Scan scan = one(json);
+    if (scan != Scan::Complete) return scan;
+  }
+  ++at;
+  json += brackets.json_close;
+  return Scan::Complete;
+}
+
 class PythonReader {
  public:
   PythonReader(std::string_view text, std::size_t& at, bool final) : text_(text), at_(at), final_(final) {}
@@ -168,61 +204,24 @@ class PythonReader {
   }
 
   Scan list(std::string& json, char close, int depth) {
-    ++at_;
-    json += '[';
-    bool first = true;
-    while (true) {
-      at_ = skip_json_blanks(text_, at_);
-      if (at_ >= text_.size()) return Scan::Unfinished;
-      if (text_[at_] == close) break;
-      if (!first) {
-        if (text_[at_] != ',') return Scan::Invalid;
-        at_ = skip_json_blanks(text_, at_ + 1);
-        if (at_ >= text_.size()) return Scan::Unfinished;
-        if (text_[at_] == close) break;
-        json += ", ";
-      }
-      first = false;
-      const Scan scan = value(json, depth + 1);
-      if (scan != Scan::Complete) return scan;
-    }
-    ++at_;
-    json += ']';
-    return Scan::Complete;
+    return read_items(text_, at_, {'[', ']', close, true}, json,
+                      [&](std::string& item) { return value(item, depth + 1); });
   }
 
   Scan dict(std::string& json, int depth) {
-    ++at_;
-    json += '{';
-    bool first = true;
-    while (true) {
-      at_ = skip_json_blanks(text_, at_);
-      if (at_ >= text_.size()) return Scan::Unfinished;
-      if (text_[at_] == '}') break;
-      if (!first) {
-        if (text_[at_] != ',') return Scan::Invalid;
-        at_ = skip_json_blanks(text_, at_ + 1);
-        if (at_ >= text_.size()) return Scan::Unfinished;
-        if (text_[at_] == '}') break;
-        json += ", ";
-      }
-      first = false;
+    return read_items(text_, at_, {'{', '}', '}', true}, json, [&](std::string& item) {
       std::string key;
-      Scan scan = value(key, depth + 1);
+      const Scan scan = value(key, depth + 1);
       if (scan != Scan::Complete) return scan;
       if (first_is_bracket(key)) return Scan::Invalid;
-      json += key.starts_with('"') ? key : json_quoted(key);
+      item += key.starts_with('"') ? key : json_quoted(key);
       at_ = skip_json_blanks(text_, at_);
       if (at_ >= text_.size()) return Scan::Unfinished;
       if (text_[at_] != ':') return Scan::Invalid;
       ++at_;
-      json += ": ";
-      scan = value(json, depth + 1);
-      if (scan != Scan::Complete) return scan;
-    }
-    ++at_;
-    json += '}';
-    return Scan::Complete;
+      item += ": ";
+      return value(item, depth + 1);
+    });
   }
 
   std::string_view text_;
@@ -273,30 +272,11 @@ class GemmaReader {
   }
 
   Scan items(std::string& json, bool is_object, int depth) {
-    const char close = is_object ? '}' : ']';
-    ++at_;
-    json += is_object ? '{' : '[';
-    bool first = true;
-    while (true) {
-      at_ = skip_json_blanks(text_, at_);
-      if (at_ >= text_.size()) return Scan::Unfinished;
-      if (text_[at_] == close) break;
-      if (!first) {
-        if (text_[at_] != ',') return Scan::Invalid;
-        ++at_;
-        json += ", ";
-      }
-      first = false;
-      if (is_object) {
-        const Scan scan = key(json);
-        if (scan != Scan::Complete) return scan;
-      }
-      const Scan scan = value(json, depth + 1);
-      if (scan != Scan::Complete) return scan;
-    }
-    ++at_;
-    json += close;
-    return Scan::Complete;
+    const Brackets brackets = is_object ? Brackets{'{', '}', '}', false} : Brackets{'[', ']', ']', false};
+    return read_items(text_, at_, brackets, json, [&](std::string& item) {
+      const Scan scan = is_object ? key(item) : Scan::Complete;
+      return scan == Scan::Complete ? value(item, depth + 1) : scan;
+    });
   }
 
   Scan key(std::string& json) {
@@ -339,18 +319,8 @@ Scan python_call(std::string_view text, std::size_t& at, bool final, std::string
   if (named != Scan::Complete) return named;
   if (name.front() >= '0' && name.front() <= '9') return Scan::Invalid;
   if (text[at] != '(') return Scan::Invalid;
-  ++at;
-  arguments = "{";
-  while (true) {
-    at = skip_json_blanks(text, at);
-    if (at >= text.size()) return Scan::Unfinished;
-    if (text[at] == ')') break;
-    if (arguments.size() > 1) {
-      if (text[at] != ',') return Scan::Invalid;
-      at = skip_json_blanks(text, at + 1);
-      if (at >= text.size()) return Scan::Unfinished;
-      if (text[at] == ')') break;
-    }
+  arguments.clear();
+  return read_items(text, at, {'{', '}', ')', true}, arguments, [&](std::string& item) {
     std::string key;
     const Scan keyed = reader.name(key);
     if (keyed != Scan::Complete) return keyed;
@@ -360,13 +330,9 @@ Scan python_call(std::string_view text, std::size_t& at, bool final, std::string
     ++at;
     std::string value;
     const Scan scan = reader.value(value);
-    if (scan != Scan::Complete) return scan;
-    if (arguments.size() > 1) arguments += ", ";
-    arguments += json_quoted(key) + ": " + value;
-  }
-  ++at;
-  arguments += '}';
-  return Scan::Complete;
+    if (scan == Scan::Complete) item += json_quoted(key) + ": " + value;
+    return scan;
+  });
 }
 
 }  // namespace loadline::chat

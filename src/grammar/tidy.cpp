@@ -1,6 +1,7 @@
 // How a matcher gets room again: it keeps what some states need, moved together, and forgets the rest. What is kept
 // keeps its order, in which whatever is referred to comes first.
 #include <algorithm>
+#include <vector>
 
 #include "grammar/matcher.h"
 
@@ -9,6 +10,31 @@ namespace {
 
 constexpr std::uint32_t kGone = 0xFFFFFFFF;
 constexpr std::uint32_t kKept = 0;
+
+// Moves the records that `ids` does not say are gone together, each with its stretch of parts, which begins at its
+// member `begin`. `ids` becomes what they are called; the nodes of parts are renamed by `node_ids`, which may be `ids`
+// itself where parts name earlier records alone.
+template <class Record, class Part>
+void keep_marked(std::vector<Record>& records, std::uint32_t Record::* begin, std::vector<Part>& parts,
+                 std::vector<std::uint32_t>& ids, const std::vector<std::uint32_t>& node_ids) {
+  std::uint32_t used = 0;
+  std::uint32_t used_parts = 0;
+  for (std::uint32_t r = 0; r < records.size(); ++r) {
+    if (ids[r] == kGone) continue;
+    Record record = records[r];
+    for (std::uint32_t i = 0; i < record.count; ++i) {
+      Part part = parts[record.*begin + i];
+      part.node = node_ids[part.node];
+      parts[used_parts + i] = part;
+    }
+    record.*begin = used_parts;
+    used_parts += record.count;
+    ids[r] = used;
+    records[used++] = record;
+  }
+  records.resize(used);
+  parts.resize(used_parts);
+}
 
 }  // namespace
 
@@ -39,46 +65,13 @@ void Matcher::keep_nodes() {
       node_ids_[callers_[i].node] = kKept;
     }
   }
-  std::uint32_t used = 0;
-  std::uint32_t used_callers = 0;
-  for (std::uint32_t n = 0; n < nodes_.size(); ++n) {
-    if (node_ids_[n] == kGone) continue;
-    Node node = nodes_[n];
-    for (std::uint32_t i = 0; i < node.count; ++i) {
-      Caller caller = callers_[node.callers + i];
-      caller.node = node_ids_[caller.node];
-      callers_[used_callers + i] = caller;
-    }
-    node.callers = used_callers;
-    node.returned = 0;
-    used_callers += node.count;
-    node_ids_[n] = used;
-    nodes_[used++] = node;
-  }
-  nodes_.resize(used);
-  callers_.resize(used_callers);
+  keep_marked(nodes_, &Node::callers, callers_, node_ids_, node_ids_);
+  for (Node& node : nodes_) node.returned = 0;
 }
 
 void Matcher::keep_configurations() {
-  std::uint32_t used = 0;
-  std::uint32_t used_items = 0;
-  for (std::uint32_t c = 0; c < configurations_.size(); ++c) {
-    if (configuration_ids_[c] == kGone) continue;
-    Held held = configurations_[c];
-    for (std::uint32_t i = 0; i < held.count; ++i) {
-      Item item = items_[held.items + i];
-      item.node = node_ids_[item.node];
-      items_[used_items + i] = item;
-    }
-    held.items = used_items;
-    held.row = 0;
-    held.misses = 0;
-    used_items += held.count;
-    configuration_ids_[c] = used;
-    configurations_[used++] = held;
-  }
-  configurations_.resize(used);
-  items_.resize(used_items);
+  keep_marked(configurations_, &Held::items, items_, configuration_ids_, node_ids_);
+  for (Held& held : configurations_) held.row = held.misses = 0;
 }
 
 void Matcher::rebuild_tables() {
