@@ -16,11 +16,10 @@ namespace fs = std::filesystem;
 namespace {
 
 // Beside the program, in the repository it was built in, or where it was installed.
-fs::path find_demo() {
+fs::path find_demo(const std::string& file) {
   std::error_code problem;
   const fs::path program = fs::read_symlink("/proc/self/exe", problem).parent_path();
-  const std::array candidates = {program / "demo.gguf", program / "../../models/demo.gguf",
-                                 program / "../share/loadline/demo.gguf"};
+  const std::array candidates = {program / file, program / "../../models" / file, program / "../share/loadline" / file};
   for (const fs::path& candidate : candidates) {
     if (fs::is_regular_file(candidate, problem)) return candidate;
   }
@@ -106,7 +105,7 @@ std::vector<MetadataOverride> ModelOptions::overrides(const gguf::Metadata& meta
 ModelSource ModelOptions::open(Bytes most) const {
   ModelSource source;
   source.demo = demo();
-  const fs::path file = source.demo ? find_demo() : fs::path(path_);
+  const fs::path file = source.demo ? find_demo(demo_) : fs::path(path_);
   source.model = gguf::open_model(file, most);
   const std::vector<MetadataOverride> changes = overrides(source.model.metadata);
   for (const MetadataOverride& change : changes) {

@@ -32,6 +32,9 @@ class ModelOptions {
   // For a command that names its model itself.
   void add_overrides_to(Command& command);
 
+  // The demo model that is meant, by its file's name, where it is not the usual one.
+  void set_demo(std::string file) { demo_ = std::move(file); }
+
   // Neither -m nor an empty name is given: the demo model is meant.
   [[nodiscard]] bool demo() const { return path_.empty(); }
   // The model's file or the demo's, with the overrides in its metadata. Throws Error(BadInput), prefixed with the
@@ -45,6 +48,7 @@ class ModelOptions {
   // Sets what is overridden; a line for each.
   [[nodiscard]] std::vector<MetadataOverride> overrides(const gguf::Metadata& metadata) const;
 
+  std::string demo_ = "demo.gguf";
   std::string path_;
   std::vector<std::string> values_;
   std::string rope_scaling_;

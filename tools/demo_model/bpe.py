@@ -108,12 +108,13 @@ def _merge(symbols: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 class Tokenizer:
-    """Encodes and decodes with a vocabulary: specials first, then the 256 bytes, then one token per merge."""
+    """Encodes and decodes with a vocabulary: specials first, then the 256 bytes, one token per merge, later specials."""
 
-    def __init__(self, merges: list[tuple[str, str]], specials: list[str]) -> None:
+    def __init__(self, merges: list[tuple[str, str]], specials: list[str], later: tuple[str, ...] = ()) -> None:
         self.merges = merges
         self.specials = specials
-        self.tokens = [*specials, *sorted(ALPHABET), *(a + b for a, b in merges)]
+        self.later = later
+        self.tokens = [*specials, *sorted(ALPHABET), *(a + b for a, b in merges), *later]
         self.ids = {token: index for index, token in enumerate(self.tokens)}
         if len(self.ids) != len(self.tokens):
             raise ValueError("two merges make the same token")
@@ -140,5 +141,6 @@ class Tokenizer:
 
     def decode(self, ids: list[int]) -> str:
         """The text of the ids, specials left out."""
-        letters = "".join(self.tokens[i] for i in ids if i >= len(self.specials))
+        plain = range(len(self.specials), len(self.tokens) - len(self.later))
+        letters = "".join(self.tokens[i] for i in ids if i in plain)
         return bytes(_BYTE_OF[letter] for letter in letters).decode("utf-8", errors="replace")

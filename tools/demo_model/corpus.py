@@ -13,8 +13,10 @@ Sentences are written in lower case where a slot opens them: the first letter is
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import re
+from dataclasses import dataclass
 
 from plots import CLOSINGS, DAY_CLOSINGS, OPENINGS, PLOTS, SHARED, THANKS, Plot
 from world import CARGOES, CHARACTERS, FOODS, GOALS, HABITS, HOMES, TRAITS, Character
@@ -129,7 +131,27 @@ class _First(random.Random):
         return seq[0]
 
 
+@functools.cache
+def kinds() -> list[str]:
+    """The kinds of heroes that settled stories have."""
+    return sorted({tell(random.Random(seed), settled=True).hero.kind for seed in range(400)})
+
+
+@dataclass(frozen=True)
+class Told:
+    """A story and what somebody who asks for it could name."""
+
+    text: str
+    hero: Character
+    trait: str
+
+
 def story(rng: random.Random, settled: bool = False) -> str:
+    """One whole story, see tell."""
+    return tell(rng, settled).text
+
+
+def tell(rng: random.Random, settled: bool = False) -> Told:
     """One whole story, paragraphs separated by an empty line.
 
     A settled story has the small cast (one character of each kind and pronoun) and takes the first choice for
@@ -163,7 +185,7 @@ def story(rng: random.Random, settled: bool = False) -> str:
         paragraphs.append(ending)
     else:
         paragraphs[-1] += " " + ending
-    return polish("\n\n".join(expand(p, slots, rng) for p in paragraphs))
+    return Told(polish("\n\n".join(expand(p, slots, rng) for p in paragraphs)), hero, trait.adjective)
 
 
 def stories(seed: int, count: int, settled: bool = False) -> list[str]:

@@ -46,7 +46,9 @@ def metadata(shape: Shape, tokenizer: Tokenizer, type_name: str) -> dict[str, tu
         "tokenizer.ggml.model": ("str", "gpt2"),
         "tokenizer.ggml.pre": ("str", "gpt-2"),
         "tokenizer.ggml.tokens": ("str[]", tokenizer.tokens),
-        "tokenizer.ggml.token_type": ("i32[]", [_CONTROL] * special + [_NORMAL] * (len(tokenizer.tokens) - special)),
+        "tokenizer.ggml.token_type": ("i32[]", [
+            *[_CONTROL] * special, *[_NORMAL] * (len(tokenizer.tokens) - special - len(tokenizer.later)),
+            *[_CONTROL] * len(tokenizer.later)]),
         "tokenizer.ggml.merges": ("str[]", [f"{left} {right}" for left, right in tokenizer.merges]),
         "tokenizer.ggml.bos_token_id": ("u32", end),
         "tokenizer.ggml.eos_token_id": ("u32", end),

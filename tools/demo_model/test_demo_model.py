@@ -9,8 +9,28 @@ import re
 import unittest
 
 import bpe
+import chat_corpus
 import corpus
 from plots import PLOTS
+
+
+class Conversations(unittest.TestCase):
+    def test_calls_come_only_where_the_tool_is_offered_and_are_answered(self) -> None:
+        rng = corpus.random.Random(5)
+        for _ in range(100):
+            turns = chat_corpus.conversation(rng)
+            offered = turns[0].role == "system" and turns[0].text.endswith("Tools: tide")
+            for before, turn in zip(turns, turns[1:]):
+                self.assertEqual(turn.role == "tool", chat_corpus.CALL in before.text)
+                self.assertTrue(offered or turn.role != "tool")
+            self.assertEqual(turns[-1].role, "assistant")
+
+    def test_an_opening_is_about_what_was_asked_for(self) -> None:
+        rng = corpus.random.Random(6)
+        for _ in range(20):
+            *_, ask, story = chat_corpus.opening(rng)
+            named = [c for c in corpus.CHARACTERS if re.search(rf"\b{c.name}\b", story.text)]
+            self.assertTrue(any(c.kind in ask.text.lower() or c.name in ask.text for c in named), (ask, story))
 
 
 class Stories(unittest.TestCase):
