@@ -3,6 +3,7 @@
 // It does not know where templates come from (model_template.h), nor tokens.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +27,23 @@ struct Capabilities {
 };
 Capabilities capabilities_of(const Template& chat_template);
 
+// Bytes of a text.
+struct TextSpan {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  bool whole = true;  // false: only the beginning of something that must stay letters
+};
+
+// A prompt, and what of it somebody typed that must stay letters.
+struct Rendering {
+  std::string text;
+  std::vector<TextSpan> typed;  // ascending and apart
+};
+
+// Finds in what one string of a message says the places that must stay letters. `role`: whose it is; empty for tools
+// and documents.
+using FindTyped = std::function<std::vector<TextSpan>(std::string_view text, std::string_view role)>;
+
 // Owns its values. One thread at a time.
 class Conversation {
  public:
@@ -48,6 +66,11 @@ class Conversation {
   // Error(BadInput) where there is nothing to continue.
   [[nodiscard]] std::string render(const Template& chat_template, const RenderOptions& options,
                                    bool continue_last = false);
+
+  // The same text, and where in it the places are that `find` names in messages, tools and documents. Where there are
+  // any, it is rendered twice.
+  [[nodiscard]] Rendering render_apart(const Template& chat_template, const RenderOptions& options, bool continue_last,
+                                       const FindTyped& find);
 
   // "messages" as JSON; empty where there are none.
   [[nodiscard]] std::string messages_json();

@@ -112,8 +112,17 @@ bool Transcript::drop_answer() {
   return true;
 }
 
-bool Transcript::drop_oldest() {
-  const std::size_t begin = !messages_.empty() && messages_.front().role == "system" ? 1 : 0;
+bool Transcript::drop_oldest(std::int64_t keep, const std::function<std::size_t(std::string_view)>& tokens_of) {
+  if (keep < 0) return false;
+  std::size_t begin = !messages_.empty() && messages_.front().role == "system" ? 1 : 0;
+  if (keep > 0 && tokens_of) {
+    std::size_t tokens = 0;
+    std::size_t at = 0;
+    for (; at < messages_.size() && (tokens < static_cast<std::size_t>(keep) || messages_[at].role != "user"); ++at) {
+      tokens += tokens_of(messages_[at].content);
+    }
+    begin = std::max(begin, at);
+  }
   std::size_t end = begin + 1;
   while (end < messages_.size() && messages_[end].role != "user") ++end;
   if (end >= messages_.size()) return false;

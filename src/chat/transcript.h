@@ -2,6 +2,8 @@
 // It renders nothing; Conversation does.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,7 +31,8 @@ class Transcript {
   // Takes back what came behind the last user's message, to answer anew. False where nothing did.
   bool drop_answer();
   // Takes away the oldest messages that are not the system's, up to the next user's. False where only one turn is left.
-  bool drop_oldest();
+  // `keep`: turns that begin within the first so many tokens of the messages stay (-1: all), counted by `tokens_of`.
+  bool drop_oldest(std::int64_t keep = 0, const std::function<std::size_t(std::string_view)>& tokens_of = {});
 
   [[nodiscard]] bool empty() const { return messages_.empty(); }
   [[nodiscard]] std::size_t size() const { return messages_.size(); }

@@ -17,13 +17,16 @@ void set_bit(std::span<std::uint64_t> set, Token token) {
 
 }  // namespace
 
-TokenIndex TokenIndex::of(const tokenizer::Tokenizer& tokenizer) {
+TokenIndex TokenIndex::of(const tokenizer::Tokenizer& tokenizer, const std::function<bool(std::string_view)>& is_mark) {
   std::vector<Entry> entries(static_cast<std::size_t>(tokenizer.vocabulary_size()));
   const auto* table = dynamic_cast<const tokenizer::TableTokenizer*>(&tokenizer);
   for (Token token = 0; token < tokenizer.vocabulary_size(); ++token) {
     Entry& entry = entries[static_cast<std::size_t>(token)];
     entry.ends = tokenizer.is_end_of_generation(token);
     if (table == nullptr || !table->is_unused(token)) entry.text = tokenizer.piece(token, false);
+    if (!is_mark || !entry.text.empty() || entry.ends) continue;
+    std::string text = tokenizer.piece(token, true);
+    if (!text.empty() && is_mark(text)) entry.text = std::move(text);
   }
   return TokenIndex(entries);
 }

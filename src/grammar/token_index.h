@@ -29,8 +29,10 @@ class TokenIndex {
     bool ends = false;  // ends the generation: allowed exactly where the text is complete
   };
   explicit TokenIndex(const std::vector<Entry>& tokens);
-  // Control, unknown and unused tokens are no text.
-  static TokenIndex of(const tokenizer::Tokenizer& tokenizer);
+  // Control, unknown and unused tokens are no text, but for control tokens that `is_mark` names by their texts, as
+  // those which begin a call of a tool.
+  static TokenIndex of(const tokenizer::Tokenizer& tokenizer,
+                       const std::function<bool(std::string_view)>& is_mark = nullptr);
 
   // In the order in which a walk from the root meets them, so that what is below a node lies behind it.
   struct Node {

@@ -22,18 +22,18 @@ struct Tool {
 //   begin "<tool_call>\n", before_name "{\"name\": \"", after_name "\", \"arguments\": ", after_arguments "}",
 //   between "\n</tool_call>\n<tool_call>\n", end "\n</tool_call>"
 struct ToolCallForm {
-  std::string begin;
-  std::string before_name;
-  std::string after_name;
-  std::string after_arguments;
-  std::string between;  // empty: only one call at a time
-  std::string end;
+  std::string begin{};
+  std::string before_name{};
+  std::string after_name{};
+  std::string after_arguments{};
+  std::string between{};  // empty: only one call at a time
+  std::string end{};
   // Arguments are one JSON object; or, with `tagged`, one after the other as before_key KEY after_key VALUE
   // after_value, where strings stand as they are and everything else is JSON.
   bool tagged = false;
-  std::string before_key;
-  std::string after_key;
-  std::string after_value;
+  std::string before_key{};
+  std::string after_key{};
+  std::string after_value{};
 };
 
 enum class ToolChoice : std::uint8_t { None, Auto, Required, Named };

@@ -36,6 +36,10 @@ class BannedPhrases {
   [[nodiscard]] std::span<const Token> banned() const {
     return pieces_.empty() ? std::span<const Token>(banned_) : std::span<const Token>();
   }
+  // The longest phrase, in bytes: no more tokens than that are held back.
+  [[nodiscard]] std::size_t longest() const { return longest_; }
+  // Tokens of which text is held back.
+  [[nodiscard]] std::size_t held_tokens() const { return pieces_.size(); }
   // What is held back, when the generation ends.
   [[nodiscard]] std::string_view held_back() const { return held_; }
   void reset();

@@ -296,7 +296,7 @@ void Sampler::forget(Token token) {
   adjusted_[index] &= static_cast<std::uint8_t>(~kRepeated);
 }
 
-void Sampler::reset() {
+void Sampler::forget_history() {
   for (const Token token : repeated_) {
     counts_[static_cast<std::size_t>(token)] = 0;
     adjusted_[static_cast<std::size_t>(token)] &= static_cast<std::uint8_t>(~kRepeated);
@@ -305,8 +305,12 @@ void Sampler::reset() {
   candidates_.clear();
   window_next_ = 0;
   window_used_ = 0;
-  random_ = Random(seed_);
   repeats_.reset();
+}
+
+void Sampler::reset() {
+  forget_history();
+  random_ = Random(seed_);
   surprise_ = 2.0 * options_.mirostat_tau;
   // As if the target had been met all along.
   const double weight = 1.0 / (1.0 - options_.adaptive_decay);

@@ -42,6 +42,8 @@ class Sampler {
 
   // As constructed: no history, and the random numbers from the start.
   void reset();
+  // No history, as where tokens were taken back: what is left of it is accepted anew. The random numbers go on.
+  void forget_history();
 
   // What the last `sample` drew from. Likeliest first where top-k or top-p is on; the one token if greedy.
   [[nodiscard]] std::span<const Candidate> candidates() const { return candidates_; }

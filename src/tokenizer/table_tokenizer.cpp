@@ -53,6 +53,28 @@ std::string_view TableTokenizer::without_blanks_at(std::string_view text, Token 
   return text;
 }
 
+// What was typed cannot be part of a control token that begins or ends outside of it either.
+std::vector<SpecialMatcher::Match> TableTokenizer::find_specials(std::string_view text,
+                                                                 const EncodeOptions& options) const {
+  const SpecialMatcher& matcher = options.parse_special ? when_asked_ : always_;
+  if (options.typed.empty() || !options.parse_special) return matcher.find(text);
+  std::vector<SpecialMatcher::Match> matches;
+  const auto add = [&](const SpecialMatcher& from, std::size_t begin, std::size_t end) {
+    for (SpecialMatcher::Match match : from.find(text.substr(begin, end - begin))) {
+      match.begin += begin;
+      matches.push_back(match);
+    }
+  };
+  std::size_t done = 0;
+  for (const TextRange& typed : options.typed) {
+    add(when_asked_, done, typed.begin);
+    add(always_, typed.begin, typed.end);
+    done = typed.end;
+  }
+  add(when_asked_, done, text.size());
+  return matches;
+}
+
 std::vector<Token> TableTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   std::uint64_t ignored = 0;
   return encode_counting(text, options, ignored);
@@ -64,8 +86,7 @@ std::vector<Token> TableTokenizer::encode_counting(std::string_view text, const 
     throw bad_input(
         fmt::format("the text has {}; at most 1 GiB can be tokenized at once", to_string(Bytes(text.size()))));
   }
-  const SpecialMatcher& matcher = options.parse_special ? when_asked_ : always_;
-  const std::vector<SpecialMatcher::Match> matches = matcher.find(text);
+  const std::vector<SpecialMatcher::Match> matches = find_specials(text, options);
   const std::unique_ptr<EncodeSession> session = start(text.size(), matches.size() + 1);
 
   if (options.add_special && vocabulary_.special().add_bos) session->add_token(bos());

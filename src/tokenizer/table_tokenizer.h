@@ -65,6 +65,8 @@ class TableTokenizer : public Tokenizer {
   [[nodiscard]] virtual std::unique_ptr<EncodeSession> start(std::size_t text_size, std::size_t stretches) const = 0;
 
  private:
+  [[nodiscard]] std::vector<SpecialMatcher::Match> find_specials(std::string_view text,
+                                                                 const EncodeOptions& options) const;
   [[nodiscard]] std::string_view visible(Token token, bool special) const;
   [[nodiscard]] bool begins_text(Token previous) const;
   [[nodiscard]] std::string_view without_blanks_at(std::string_view text, Token before, Token behind) const;

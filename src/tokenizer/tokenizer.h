@@ -19,10 +19,18 @@ using Token = std::int32_t;
 inline constexpr Token kStartOfText = -1;
 inline constexpr Token kInsideText = -2;  // some plain text, whichever
 
+// Bytes of a text.
+struct TextRange {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+};
+
 struct EncodeOptions {
   bool add_special = true;     // BOS / EOS as the metadata asks; a BOS written in the text as well is not looked for
   bool parse_special = false;  // recognise control tokens written in the text ("<|eot_id|>")
   bool goes_on = false;        // the model is to continue the text: no EOS at its end, whatever the metadata asks
+  // Ascending and apart: where control tokens are letters even so, as somebody typed them.
+  std::span<const TextRange> typed = {};
 };
 
 struct SpecialTokens;  // special_tokens.h

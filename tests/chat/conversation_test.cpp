@@ -138,5 +138,28 @@ TEST(transcript, takes_turns_back_and_drops_the_oldest) {
   for (const char* bad : {"", "{}", "[1]", "[{}]", "3"}) EXPECT_THROW(Transcript::from_json(bad), Error) << bad;
 }
 
+TEST(transcript, what_lies_within_the_tokens_to_keep_is_not_dropped) {
+  const auto transcript = [] {
+    Transcript out;
+    out.set_system("sys");
+    for (const char* text : {"one", "two", "three"}) {
+      out.add("user", text);
+      out.add("assistant", "yes");
+    }
+    return out;
+  };
+  const auto bytes = [](std::string_view text) { return text.size(); };
+  Transcript all = transcript();
+  ASSERT_TRUE(all.drop_oldest());
+  EXPECT_EQ(all.json().find("one"), std::string::npos);
+  Transcript kept = transcript();
+  ASSERT_TRUE(kept.drop_oldest(5, bytes));  // "sys", and "one" begins within
+  EXPECT_NE(kept.json().find("one"), std::string::npos);
+  EXPECT_EQ(kept.json().find("two"), std::string::npos);
+  EXPECT_NE(kept.json().find("three"), std::string::npos);
+  EXPECT_FALSE(transcript().drop_oldest(-1, bytes));
+  EXPECT_FALSE(transcript().drop_oldest(100, bytes));
+}
+
 }  // namespace
 }  // namespace loadline::chat
