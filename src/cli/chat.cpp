@@ -2,27 +2,33 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "cli/chat_session.h"
 #include "cli/chat_template.h"
 #include "cli/chat_terminal.h"
 #include "cli/command.h"
+#include "cli/grammar_options.h"
 #include "cli/model_source.h"
 #include "cli/output.h"
 #include "cli/plan_options.h"
 #include "cli/sample_options.h"
+#include "cli/speculate_options.h"
 #include "cli/terminal.h"
 #include "cli/watching.h"
 #include "plan/render.h"
+#include "talk/dialogue.h"
+#include "talk/recommended_sampling.h"
 
 namespace loadline::cli {
 namespace {
 
 constexpr Bytes kMostText{std::uint64_t{64} << 20};
+constexpr std::uint32_t kForcedRows = 9;  // logits of a pass where a grammar knows what comes next
 
 struct Options {
   ModelOptions model;
@@ -33,45 +39,40 @@ struct Options {
   std::vector<std::string> stops;
   std::int64_t predict = -1;
   std::int64_t reasoning_budget = -1;
+  std::vector<std::string> banned;
+  std::string tool_choice = "auto";
+  std::int32_t log_probabilities = -1;
+  std::int64_t keep = 0;
   bool shift = false;
   bool json = false;
   bool quiet = false;
   TemplateOptions chat;
   PlanOptions plan;
+  SpeculateOptions speculation;
   SampleOptions sampling;
+  GrammarOptions grammar;
 };
 
-// What the file recommends, where the user asked for nothing else; said in `said`.
-sample::Options sampling_of(const gguf::Metadata& metadata, sample::Options options, std::string& said) {
-  const sample::Options usual;
-  const auto note = [&](std::string_view name, auto value) {
-    said += fmt::format("{}{} {}", said.empty() ? "" : ", ", name, value);
-  };
-  const auto take = [&](std::string_view key, std::string_view name, float& value, float usual_value, float most) {
-    const auto found = metadata.get_number(fmt::format("general.sampling.{}", key));
-    if (!found || !(*found >= 0 && *found <= most) || value != usual_value) return;
-    value = static_cast<float>(*found);
-    note(name, value);
-  };
-  take("temp", "temp", options.temperature, usual.temperature, 100);
-  take("top_p", "top-p", options.top_p, usual.top_p, 1);
-  take("min_p", "min-p", options.min_p, usual.min_p, 1);
-  if (const auto penalty = metadata.get_number("general.sampling.penalty_repeat"); penalty && *penalty > 0) {
-    take("penalty_repeat", "repeat-penalty", options.repeat_penalty, usual.repeat_penalty, 100);
+// The flags, and what the file recommends where there is none; the latter is said in `said`.
+sample::Options sampling_of(const gguf::Metadata& metadata, const SampleOptions& flags,
+                            const tokenizer::Tokenizer& tokenizer, std::vector<std::string>& notes) {
+  sample::Options options = flags.options(tokenizer);
+  std::string said;
+  for (const talk::Recommendation& one : talk::recommended_sampling(metadata, notes)) {
+    if (flags.given(fmt::format("--{}", one.name))) continue;
+    talk::follow(one, options);
+    said += fmt::format("{}{} {:g}", said.empty() ? "" : ", ", one.name, one.value);
   }
-  const auto top_k = metadata.get_signed("general.sampling.top_k");
-  if (top_k && *top_k >= 0 && *top_k < (1 << 30) && options.top_k == usual.top_k) {
-    options.top_k = static_cast<std::int32_t>(*top_k);
-    note("top-k", options.top_k);
-  }
+  if (!said.empty()) notes.push_back(fmt::format("sampling as the model's file recommends: {}", said));
   return options;
 }
 
-std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, const std::atomic<bool>& stop) {
+std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, Bytes of_answers,
+                                     const std::atomic<bool>& stop) {
   ProgressBar bar("loading");
   engine::Engine::Options options;
   // The conversation as text, JSON and tokens, the template's values while it renders, and the answer.
-  options.of_caller = Bytes((std::uint64_t{16} << 20) + 256 * std::uint64_t{plan.shape.context});
+  options.of_caller = Bytes((std::uint64_t{16} << 20) + 256 * std::uint64_t{plan.shape.context}) + of_answers;
   return engine::Engine::load(
       std::move(source.model), std::move(source.program), std::move(plan),
       [&](Bytes done, Bytes total) {
@@ -81,56 +82,85 @@ std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, const 
       stop, std::move(options));
 }
 
-std::string_view name_of(TurnEnding ending) {
-  switch (ending) {
-    case TurnEnding::EndOfTurn: return "stop";
-    case TurnEnding::Length: return "length";
-    case TurnEnding::ContextFull: return "context_full";
-    case TurnEnding::Enough: return "stop_string";
-    case TurnEnding::Interrupted: return "interrupted";
+std::string_view name_of(talk::Finish finish) {
+  switch (finish) {
+    case talk::Finish::End: return "stop";
+    case talk::Finish::Length: return "length";
+    case talk::Finish::ContextFull: return "context_full";
+    case talk::Finish::StopString: return "stop_string";
+    case talk::Finish::Cancelled:
+    case talk::Finish::Failed: return "interrupted";
   }
   return "stop";
 }
 
-void print_answer(const ChatAnswer& answer) {
+nlohmann::ordered_json log_probabilities_json(const std::vector<talk::TokenReport>& reports,
+                                              const tokenizer::Tokenizer& tokenizer) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (const talk::TokenReport& report : reports) {
+    nlohmann::ordered_json top = nlohmann::ordered_json::array();
+    for (const sample::LogProbability& one : report.top) {
+      top.push_back({{"id", one.token}, {"token", tokenizer.piece(one.token, true)}, {"logprob", one.value}});
+    }
+    out.push_back({{"id", report.token},
+                   {"token", tokenizer.piece(report.token, true)},
+                   {"logprob", report.log_probability},
+                   {"top_logprobs", std::move(top)}});
+  }
+  return out;
+}
+
+void print_answer(const talk::Answer& answer, const talk::Dialogue& dialogue) {
+  const exec::SessionResult& figures = answer.outcome.figures;
   nlohmann::ordered_json out;
-  out["content"] = answer.answer.content;
-  out["reasoning_content"] = answer.answer.reasoning;
+  out["content"] = answer.outcome.answer.content;
+  out["reasoning_content"] = answer.outcome.answer.reasoning;
   out["tool_calls"] = nlohmann::ordered_json::array();
-  for (const chat::ToolCall& call : answer.answer.calls) {
+  for (const chat::ToolCall& call : answer.outcome.answer.calls) {
     nlohmann::ordered_json one = {{"name", call.name}, {"arguments", nlohmann::ordered_json::parse(call.arguments)}};
     if (!call.id.empty()) one["id"] = call.id;
     out["tool_calls"].push_back(std::move(one));
   }
-  out["ending"] = name_of(answer.figures.ending);
-  out["prompt"] = {{"tokens", answer.figures.prompt_tokens},
-                   {"cached", answer.figures.kept_tokens},
-                   {"seconds", answer.figures.prompt_seconds}};
-  out["generation"] = {{"tokens", answer.figures.generated_tokens}, {"seconds", answer.figures.generation_seconds}};
-  print_json(out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  out["ending"] = name_of(answer.outcome.finish);
+  if (!answer.outcome.stop.empty()) out["stop"] = answer.outcome.stop;
+  out["prompt"] = {
+      {"tokens", answer.prompt_tokens}, {"cached", figures.shared_tokens}, {"seconds", figures.prompt_seconds}};
+  out["generation"] = {{"tokens", figures.generated_tokens},
+                       {"seconds", figures.generation_seconds},
+                       {"passes", figures.passes},
+                       {"drafted", figures.drafted_tokens},
+                       {"accepted", figures.accepted_tokens}};
+  const plan::Plan& plan = dialogue.engine().plan();
+  out["predicted"] = {{"prompt", plan.prediction.prompt_rate}, {"generation", plan.prediction.generation_rate}};
+  out["context"] = {{"tokens", dialogue.context()}, {"used", dialogue.used()}};
+  if (dialogue.settings.log_probabilities) {
+    out["logprobs"] = log_probabilities_json(answer.tokens, dialogue.model().tokenizer());
+  }
+  if (!answer.notes.empty()) out["notes"] = answer.notes;
+  print_json(out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 // One answer to what is in the transcript.
-int answer_once(ChatSession& session, const Options& options, double predicted) {
-  const bool open = session.transcript.last_role() == "assistant";
+int answer_once(talk::Dialogue& dialogue, const Options& options, speculate::Drafter* drafter) {
+  const bool open = dialogue.transcript.last_role() == "assistant";
   const StopOnInterrupt interrupt;
   AnswerPrinter printer(true);
-  const ChatAnswer answer = session.answer(
+  const talk::Answer answer = dialogue.answer(
       open,
       [&](const chat::OutputEvent& event) {
         if (!options.json) printer(event);
       },
-      interrupt.flag());
+      interrupt.flag(), drafter);
   if (options.json) {
-    print_answer(answer);
+    print_answer(answer, dialogue);
   } else {
     printer.end();
   }
   if (!options.quiet) {
     for (const std::string& note : answer.notes) say(note);
-    say(figures_line(session, answer.figures, predicted));
+    say(figures_line(dialogue, answer));
   }
-  return answer.figures.ending == TurnEnding::Interrupted ? static_cast<int>(ErrorCode::Interrupted) : 0;
+  return answer.outcome.finish == talk::Finish::Cancelled ? static_cast<int>(ErrorCode::Interrupted) : 0;
 }
 
 // The question of a script: -p, or standard input, as messages in JSON or as text. False: there is none.
@@ -152,19 +182,44 @@ bool read_question(const Options& options, bool prompt_given, chat::Transcript& 
   return true;
 }
 
-void introduce(const ChatSession& session, const plan::Plan& plan, const std::string& title,
-               const std::vector<std::string>& notes, const std::string& sampling) {
+void introduce(const talk::ChatModel& model, const plan::Plan& plan, const std::string& title,
+               const std::vector<std::string>& notes) {
   say(plan::summary_line(plan, title));
   for (const std::string& note : notes) say(note);
-  const chat::ModelTemplate& chosen = session.chosen();
+  const chat::ModelTemplate& chosen = model.chosen();
   std::string can;
-  if (session.can().tools) can += "tools";
-  if (session.can().thinking_switch) can += can.empty() ? "reasoning" : ", reasoning";
+  if (model.can().tools) can += "tools";
+  if (model.can().thinking_switch) can += can.empty() ? "reasoning" : ", reasoning";
   say(fmt::format("{}{} · /help lists commands · Ctrl-C stops an answer, Ctrl-D leaves",
                   chosen.assumed ? fmt::format("the model has no chat template; {} is used", chosen.name)
                                  : fmt::format("template: {}", printable(chosen.name)),
                   can.empty() ? "" : fmt::format(" ({})", can)));
-  if (!sampling.empty()) say(fmt::format("sampling as the model's file recommends: {}", sampling));
+}
+
+talk::DialogueSettings settings_of(const Options& options, const gguf::Metadata& metadata,
+                                   const tokenizer::Tokenizer& tokenizer, std::vector<std::string>& notes) {
+  talk::DialogueSettings settings;
+  settings.sampling = sampling_of(metadata, options.sampling, tokenizer, notes);
+  settings.most_tokens = options.predict;
+  settings.reasoning_budget = options.reasoning_budget;
+  settings.stops = options.stops;
+  settings.banned = options.banned;
+  settings.kwargs = options.chat.kwargs;
+  settings.shift = options.shift;
+  settings.keep = options.keep;
+  settings.tool_choice = options.tool_choice;
+  if (options.log_probabilities >= 0) {
+    settings.log_probabilities = {static_cast<std::uint32_t>(options.log_probabilities), false};
+  }
+  if (!options.tools_file.empty()) settings.tools = read_text_file(options.tools_file, kMostText);
+  (void)chat::Tools(settings.tools);
+  if (auto grammar = options.grammar.grammar(tokenizer)) {
+    if (!settings.tools.empty()) {
+      throw bad_input("an answer cannot both keep to a grammar and call tools", "Leave out one of the two.");
+    }
+    settings.grammar = std::make_shared<const grammar::Grammar>(std::move(*grammar));
+  }
+  return settings;
 }
 
 int run(const Options& options, bool prompt_given) {
@@ -174,47 +229,43 @@ int run(const Options& options, bool prompt_given) {
   if (!options.system_file.empty()) system = read_text_file(options.system_file, kMostText);
   ModelSource source = options.model.open(options.plan.most_header());
   const auto tokenizer = tokenizer::Tokenizer::from_metadata(source.model.metadata);
-  const chat::ModelTemplate chosen = options.chat.choose(&source.model.metadata);
-  (void)chat::Template(chosen.source);  // what is wrong with it is said before anything is loaded
-  std::string sampling;
-  ChatSettings settings;
-  settings.sampling = sampling_of(source.model.metadata, options.sampling.options(*tokenizer), sampling);
-  settings.most_tokens = options.predict;
-  settings.reasoning_budget = options.reasoning_budget;
-  settings.stops = options.stops;
-  settings.kwargs = options.chat.kwargs;
-  settings.shift = options.shift;
-  if (!options.tools_file.empty()) settings.tools = read_text_file(options.tools_file, kMostText);
-  (void)chat::Tools(settings.tools);
-
   const std::string title = source.title;
-  hardware::Profile machine;
-  const plan::Plan plan = options.plan.make_plan(source.model, source.program, 0, &machine);
+  // What is wrong with the template, or the grammar, is said before anything is loaded.
+  const talk::ChatModel model(source.model.metadata, *tokenizer, options.chat.choose(&source.model.metadata), title);
   std::vector<std::string> notes = tokenizer->remarks();
+  talk::DialogueSettings settings = settings_of(options, source.model.metadata, *tokenizer, notes);
+  const bool constrained = settings.grammar != nullptr || !settings.tools.empty();
+
+  hardware::Profile machine;
+  const plan::Plan plan = options.plan.make_plan(
+      source.model, source.program, std::max(options.speculation.outputs(), constrained ? kForcedRows : 0), &machine);
   for (std::string& note : options.plan.notes(plan, source)) notes.push_back(std::move(note));
-  std::unique_ptr<engine::Engine> loaded;
+  std::optional<speculate::NgramDrafter> drafter;
+  if (const auto speculation = options.speculation.options()) drafter.emplace(*speculation, plan.shape.context + 1);
+  const Bytes of_answers =
+      talk::Dialogue::memory_bytes(settings, model, source.program.config.vocabulary, plan.shape.context);
+  std::unique_ptr<engine::Engine> engine;
   {
     const StopOnInterrupt interrupt;
-    loaded = load(std::move(source), plan, interrupt.flag());
+    engine = load(std::move(source), plan, of_answers, interrupt.flag());
   }
-  if (loaded == nullptr) return static_cast<int>(ErrorCode::Interrupted);
-  ChatEngine engine(std::move(loaded));
-  const Watching watching(engine.engine(), machine, options.quiet);
-  ChatSession session(engine, *tokenizer, chosen, title);
-  session.transcript = std::move(transcript);
-  session.settings = std::move(settings);
-  if (!system.empty()) session.transcript.set_system(system);
-  const double predicted = plan.prediction.generation_rate;
+  if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
+  const Watching watching(*engine, machine, options.quiet);
   const auto finish = [&](int code) {
     if (const std::string lost = watching.lost(); !lost.empty() && !options.quiet) say(lost);
     return code;
   };
-  if (script) return finish(answer_once(session, options, predicted));
-  if (!options.quiet) introduce(session, plan, title, notes, sampling);
+  talk::Dialogue dialogue(*engine, model);
+  dialogue.transcript = std::move(transcript);
+  dialogue.settings = std::move(settings);
+  if (!system.empty()) dialogue.transcript.set_system(system);
+  speculate::Drafter* guesses = drafter ? &*drafter : nullptr;
+  if (script) return finish(answer_once(dialogue, options, guesses));
+  if (!options.quiet) introduce(model, plan, title, notes);
   TerminalOptions terminal;
   terminal.quiet = options.quiet;
-  terminal.plan_text = plan::summary_line(plan, title);
-  return finish(talk(session, terminal, *tokenizer, predicted));
+  terminal.plan_text = plan::plan_table(engine->model(), engine->program(), plan, {}, {}, {});
+  return finish(talk_at_terminal(dialogue, terminal, guesses));
 }
 
 }  // namespace
@@ -222,6 +273,7 @@ int run(const Options& options, bool prompt_given) {
 void add_chat(Program& program) {
   auto options = std::make_shared<Options>();
   Command& command = program.add_command("chat", "Talk with a model (without -m: the demo model)");
+  options->model.set_demo("demo-chat.gguf");
   options->model.add_to(command);
   const Option& prompt =
       command.option("-p,--prompt", &options->prompt,
@@ -234,13 +286,23 @@ void add_chat(Program& program) {
                  "Most tokens of reasoning, which is then ended (-1: no limit)",
                  {.least = -1, .most = std::int64_t{1} << 31, .show_default = true});
   command.option("--stop", &options->stops, "Text that ends an answer; may be given several times");
+  command.option("--ban", &options->banned, "Phrase that is not to be written, in either case; may be repeated");
   command.option("--tools", &options->tools_file, "JSON file with tools to offer, as in OpenAI's API");
+  command.option("--tool-choice", &options->tool_choice, "auto, none, required, or the name of the tool to call",
+                 {.show_default = true});
+  command.option("--logprobs", &options->log_probabilities,
+                 "With --json: the logarithm of each token's probability, and of the N likeliest (0: its own alone)",
+                 {.least = -1, .most = 100});
   command.flag("--context-shift", options->shift, "Forget the oldest turns where the context is full");
+  command.option("--keep", &options->keep, "But not the turns within the first N tokens (-1: none is forgotten)",
+                 {.least = -1, .most = std::int64_t{1} << 31, .show_default = true});
   command.flag("--json", options->json, "Print answer and figures as one JSON object");
   command.flag("-q,--quiet", options->quiet, "Print the answer alone");
   options->chat.add_to(command);
   options->plan.add_to(command);
+  options->speculation.add_to(command);
   options->sampling.add_to(command);
+  options->grammar.add_to(command);
   command.set_action([options, &prompt] { return run(*options, prompt.given()); });
 }
 

@@ -55,8 +55,8 @@ void parse_number(std::string_view text, Number& out, Number least, Number most)
 
 class Talk {
  public:
-  Talk(ChatSession& session, const TerminalOptions& options, const tokenizer::Tokenizer& tokenizer, double predicted)
-      : session_(session), options_(options), tokenizer_(tokenizer), predicted_(predicted) {}
+  Talk(talk::Dialogue& dialogue, const TerminalOptions& options, speculate::Drafter* drafter)
+      : dialogue_(dialogue), options_(options), drafter_(drafter) {}
 
   int run() {
     int interrupts = 0;
@@ -74,7 +74,7 @@ class Talk {
         if (line->text.starts_with('/')) {
           command(line->text);
         } else {
-          session_.transcript.add("user", line->text);
+          dialogue_.transcript.add("user", line->text);
           ask(false);
         }
       } catch (const Error& error) {
@@ -114,34 +114,49 @@ class Talk {
   // An answer; the question is taken back where there cannot be one.
   void ask(bool open) {
     AnswerPrinter printer(options_.reasoning);
-    const StopOnInterrupt interrupt;
-    ChatAnswer answer;
+    const StopOnInterrupt interrupt(4);  // who presses twice wants the answer to stop, and not to lose the talk
+    talk::Answer answer;
     try {
-      answer = session_.answer(open, [&](const chat::OutputEvent& event) { printer(event); }, interrupt.flag());
+      answer =
+          dialogue_.answer(open, [&](const chat::OutputEvent& event) { printer(event); }, interrupt.flag(), drafter_);
     } catch (const Error&) {
       printer.end();
-      if (!open && session_.transcript.last_role() == "user") session_.transcript.undo();
+      if (!open && dialogue_.transcript.last_role() == "user") dialogue_.transcript.undo();
       throw;
     }
     printer.end();
-    if (session_.transcript.last_role() == "user") {  // nothing came: no answer, and so no question
-      session_.transcript.undo();
+    if (dialogue_.transcript.last_role() == "user") {  // nothing came: no answer, and so no question
+      dialogue_.transcript.undo();
     }
     for (const std::string& note : answer.notes) say(note);
-    if (answer.figures.ending == TurnEnding::Interrupted) {
-      say(fmt::format("stopped after {} tokens; /continue goes on", answer.figures.generated_tokens));
+    if (open && answer.outcome.figures.generated_tokens == 0 && answer.outcome.finish == talk::Finish::End) {
+      say("the model has nothing to add");
     }
-    if (answer.figures.ending == TurnEnding::ContextFull) {
-      say("the context is full: /undo takes turns back, /new begins anew, and -c gives more");
+    if (answer.outcome.finish == talk::Finish::Cancelled) {
+      say(fmt::format("stopped after {} tokens; /continue goes on", answer.outcome.figures.generated_tokens));
     }
-    if (!options_.quiet) say(figures_line(session_, answer.figures, predicted_));
-    const double full = static_cast<double>(session_.used()) / static_cast<double>(session_.context());
-    if (full >= kNearlyFull && answer.figures.ending != TurnEnding::ContextFull) {
-      say(fmt::format("the context is {:.0f} % full: {}", 100 * full,
-                      session_.settings.shift ? "the oldest turns will be forgotten"
-                                              : "/undo, /new, or start with --context-shift or a larger -c"));
+    if (answer.outcome.finish == talk::Finish::ContextFull) {
+      say(dialogue_.settings.shift
+              ? "the context is full: /continue goes on without the oldest turns"
+              : "the context is full: /undo takes turns back, /new begins anew, and -c gives more");
     }
-    if (!answer.answer.calls.empty()) say("the model called a tool: /result TEXT gives it what the tool says");
+    if (!options_.quiet) say(figures_line(dialogue_, answer));
+    warn_of_full(answer);
+    if (!answer.outcome.answer.calls.empty()) say("the model called a tool: /result TEXT gives it what the tool says");
+  }
+
+  // Before it happens: another turn like this one would not fit.
+  void warn_of_full(const talk::Answer& answer) const {
+    if (answer.outcome.finish == talk::Finish::ContextFull) return;
+    const exec::SessionResult& figures = answer.outcome.figures;
+    const std::size_t turn =
+        answer.prompt_tokens - std::min(answer.prompt_tokens, figures.shared_tokens) + figures.generated_tokens;
+    const double full = static_cast<double>(dialogue_.used()) / static_cast<double>(dialogue_.context());
+    if (full < kNearlyFull && dialogue_.used() + turn <= dialogue_.context()) return;
+    say(fmt::format("the context is {:.0f} % full{}: {}", 100 * full,
+                    full < kNearlyFull ? ", and another turn like this one would not fit" : "",
+                    dialogue_.settings.shift ? "the oldest turns will be forgotten"
+                                             : "/undo, /new, or start with --context-shift or a larger -c"));
   }
 
   void command(const std::string& line) {
@@ -153,33 +168,33 @@ class Talk {
     } else if (name == "quit" || name == "exit" || name == "bye") {
       left_ = true;
     } else if (name == "system") {
-      session_.transcript.set_system(rest);
+      dialogue_.transcript.set_system(rest);
       system_ = rest;
     } else if (name == "undo") {
-      const std::string text = session_.transcript.undo();
+      const std::string text = dialogue_.transcript.undo();
       say(text.empty() ? "there is nothing to take back" : fmt::format("taken back: {}", printable(text)));
     } else if (name == "retry") {
-      if (!session_.transcript.drop_answer()) throw bad_input("there is no answer to give anew");
+      if (!dialogue_.transcript.drop_answer()) throw bad_input("there is no answer to give anew");
       ask(false);
     } else if (name == "continue") {
-      if (session_.transcript.last_role() != "assistant") throw bad_input("there is no answer to go on with");
+      if (dialogue_.transcript.last_role() != "assistant") throw bad_input("there is no answer to go on with");
       ask(true);
     } else if (name == "result") {
-      if (session_.transcript.last_role() != "assistant") throw bad_input("no tool was called");
-      session_.transcript.add_tool_result(rest);
+      if (dialogue_.transcript.last_role() != "assistant") throw bad_input("no tool was called");
+      dialogue_.transcript.add_tool_result(rest);
       ask(false);
     } else if (name == "new" || name == "clear") {
-      session_.transcript = chat::Transcript();
-      session_.transcript.set_system(system_);
+      dialogue_.transcript = chat::Transcript();
+      dialogue_.transcript.set_system(system_);
     } else if (name == "tools" || name == "reasoning") {
       if (rest != "on" && rest != "off") throw bad_input(fmt::format("/{} is on or off", name));
-      (name == "tools" ? session_.settings.tools_on : options_.reasoning) = rest == "on";
-      if (name == "tools" && session_.settings.tools.empty()) say("no tools were given; --tools FILE does");
+      (name == "tools" ? dialogue_.settings.tools_on : options_.reasoning) = rest == "on";
+      if (name == "tools" && dialogue_.settings.tools.empty()) say("no tools were given; --tools FILE does");
     } else if (name == "save") {
       save(rest);
     } else if (name == "load") {
-      session_.transcript = chat::Transcript::from_json(read_text_file(rest, kLongestTranscript));
-      say(fmt::format("{} messages", session_.transcript.size()));
+      dialogue_.transcript = chat::Transcript::from_json(read_text_file(rest, kLongestTranscript));
+      say(fmt::format("{} messages", dialogue_.transcript.size()));
     } else if (name == "prompt") {
       show_prompt();
     } else if (name == "plan") {
@@ -194,31 +209,31 @@ class Talk {
   void save(const std::string& path) const {
     if (path.empty()) throw bad_input("/save needs the name of a file");
     OutputFile file(path);
-    file.write(session_.transcript.json() + "\n");
+    file.write(dialogue_.transcript.json() + "\n");
     file.finish();
+    say(fmt::format("{} messages are in {}", dialogue_.transcript.size(), printable(path)));
   }
 
   void show_prompt() {
-    std::vector<std::string> notes;
-    const bool open = session_.transcript.last_role() == "assistant";
-    const std::vector<std::int32_t> tokens = session_.prompt(open, notes);
+    const bool open = dialogue_.transcript.last_role() == "assistant";
+    const std::vector<std::int32_t> tokens = dialogue_.prompt(open).tokens;
     std::string out;
     for (const std::int32_t token : tokens) {
-      out += fmt::format("{:>8}  \"{}\"\n", token, printable(tokenizer_.piece(token, true)));
+      out += fmt::format("{:>8}  \"{}\"\n", token, printable(dialogue_.model().tokenizer().piece(token, true)));
     }
     say(fmt::format("{}{} tokens", out, tokens.size()));
   }
 
   void set(const std::string& rest) {
-    sample::Options& sampling = session_.settings.sampling;
+    sample::Options& sampling = dialogue_.settings.sampling;
     const std::size_t blank = rest.find(' ');
     if (blank == std::string::npos) {
       say(
           fmt::format("temp {} · top-k {} · top-p {} · min-p {} · repeat-penalty {} · seed {} · predict {} · "
                       "reasoning-budget {}",
                       sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p, sampling.repeat_penalty,
-                      sampling.seed ? fmt::format("{}", *sampling.seed) : "random", session_.settings.most_tokens,
-                      session_.settings.reasoning_budget));
+                      sampling.seed ? fmt::format("{}", *sampling.seed) : "random", dialogue_.settings.most_tokens,
+                      dialogue_.settings.reasoning_budget));
       return;
     }
     const std::string name = rest.substr(0, blank);
@@ -239,19 +254,18 @@ class Talk {
       parse_number(value, number, std::int64_t{-1}, INT64_MAX);
       changed.seed = number < 0 ? std::nullopt : std::optional(static_cast<std::uint64_t>(number));
     } else if (name == "predict") {
-      parse_number(value, session_.settings.most_tokens, std::int64_t{-1}, std::int64_t{1} << 31);
+      parse_number(value, dialogue_.settings.most_tokens, std::int64_t{-1}, std::int64_t{1} << 31);
     } else if (name == "reasoning-budget") {
-      parse_number(value, session_.settings.reasoning_budget, std::int64_t{-1}, std::int64_t{1} << 31);
+      parse_number(value, dialogue_.settings.reasoning_budget, std::int64_t{-1}, std::int64_t{1} << 31);
     } else {
       throw bad_input(fmt::format("there is no parameter {}", printable(name)), "/set lists them.");
     }
     sampling = changed;
   }
 
-  ChatSession& session_;
+  talk::Dialogue& dialogue_;
   TerminalOptions options_;
-  const tokenizer::Tokenizer& tokenizer_;
-  double predicted_;
+  speculate::Drafter* drafter_;
   LineEditor editor_;
   std::string system_;
   bool left_ = false;
@@ -297,21 +311,28 @@ void AnswerPrinter::end() {
   if (!ends_line_) write("\n");
 }
 
-std::string figures_line(const ChatSession& session, const TurnFigures& figures, double predicted) {
-  const std::size_t computed = figures.prompt_tokens - figures.kept_tokens;
+std::string figures_line(const talk::Dialogue& dialogue, const talk::Answer& answer) {
+  const exec::SessionResult& figures = answer.outcome.figures;
+  const std::size_t computed = answer.prompt_tokens - std::min(answer.prompt_tokens, figures.shared_tokens);
   const std::size_t after_first = figures.generated_tokens > 0 ? figures.generated_tokens - 1 : 0;
-  const std::string kept = figures.kept_tokens > 0
-                               ? fmt::format("{} new tokens, {} kept", computed, figures.kept_tokens)
+  const std::string kept = figures.shared_tokens > 0
+                               ? fmt::format("{} new tokens, {} kept", computed, figures.shared_tokens)
                                : fmt::format("{} tokens", computed);
-  return fmt::format("prompt {}, {} · {} tokens, {} (predicted {}) · context {:.0f} % used", kept,
+  const plan::Plan& plan = dialogue.engine().plan();
+  const double predicted = plan.prediction.generation_rate;
+  // The engine takes off what it was told that the conversation holds, which may be more than that.
+  const Bytes held = dialogue.engine().held().process;
+  const Bytes planned = plan::tier_total(plan, plan::kCpu);
+  const std::string memory = held.value > 0 ? fmt::format("{} of RAM, {} planned", to_string(held), to_string(planned))
+                                            : fmt::format("{} of RAM planned", to_string(planned));
+  return fmt::format("prompt {}, {} · {} tokens, {} (predicted {}) · context {:.0f} % used · {}", kept,
                      rate(computed, figures.prompt_seconds), figures.generated_tokens,
                      rate(after_first, figures.generation_seconds), rate(1, predicted > 0 ? 1 / predicted : 0),
-                     100.0 * static_cast<double>(session.used()) / static_cast<double>(session.context()));
+                     100.0 * static_cast<double>(dialogue.used()) / static_cast<double>(dialogue.context()), memory);
 }
 
-int talk(ChatSession& session, const TerminalOptions& options, const tokenizer::Tokenizer& tokenizer,
-         double predicted) {
-  return Talk(session, options, tokenizer, predicted).run();
+int talk_at_terminal(talk::Dialogue& dialogue, const TerminalOptions& options, speculate::Drafter* drafter) {
+  return Talk(dialogue, options, drafter).run();
 }
 
 }  // namespace loadline::cli

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "cli/chat_session.h"
+#include "talk/dialogue.h"
 
 namespace loadline::cli {
 
@@ -28,10 +28,10 @@ class AnswerPrinter {
   bool ends_line_ = true;
 };
 
-// "prompt 18 tokens (312 kept), 410 tok/s · ...".
-std::string figures_line(const ChatSession& session, const TurnFigures& figures, double predicted);
+// "prompt 18 new tokens, 312 kept, 410 tok/s · ...".
+std::string figures_line(const talk::Dialogue& dialogue, const talk::Answer& answer);
 
 // Until the user leaves. Returns the exit code.
-int talk(ChatSession& session, const TerminalOptions& options, const tokenizer::Tokenizer& tokenizer, double predicted);
+int talk_at_terminal(talk::Dialogue& dialogue, const TerminalOptions& options, speculate::Drafter* drafter);
 
 }  // namespace loadline::cli

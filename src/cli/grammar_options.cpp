@@ -34,9 +34,14 @@ void GrammarOptions::add_to(Command& command) {
 }
 
 std::unique_ptr<Constraint> GrammarOptions::constraint(const tokenizer::Tokenizer& tokenizer) const {
+  auto grammar = this->grammar(tokenizer);
+  return grammar ? std::make_unique<Constraint>(std::move(*grammar), tokenizer) : nullptr;
+}
+
+std::optional<grammar::Grammar> GrammarOptions::grammar(const tokenizer::Tokenizer& tokenizer) const {
   int given = 0;
   for (const std::string* one : {&grammar_, &grammar_file_, &schema_, &schema_file_}) given += one->empty() ? 0 : 1;
-  if (given == 0) return nullptr;
+  if (given == 0) return std::nullopt;
   if (given > 1)
     throw bad_input("of --grammar, --grammar-file, --json-schema and --json-schema-file only one can be given");
   const bool gbnf = !grammar_.empty() || !grammar_file_.empty();
@@ -48,10 +53,10 @@ std::unique_ptr<Constraint> GrammarOptions::constraint(const tokenizer::Tokenize
     if (gbnf) {
       const std::string text =
           grammar_.empty() ? read(grammar_file_) : text_or_file(grammar_, grammar_.contains("::="));
-      return std::make_unique<Constraint>(grammar::compile_gbnf(text, &tokenizer), tokenizer);
+      return grammar::compile_gbnf(text, &tokenizer);
     }
     const std::string text = schema_.empty() ? read(schema_file_) : text_or_file(schema_, schema_.contains('{'));
-    return std::make_unique<Constraint>(grammar::compile_json_schema(text), tokenizer);
+    return grammar::compile_json_schema(text);
   } catch (const Error& error) {
     throw Error(error.code(), fmt::format("{}: {}", flag, error.what()), error.hint());
   }

@@ -40,6 +40,8 @@ class GrammarOptions {
   void add_to(Command& command);
   // Null without a grammar. Throws Error(BadInput) naming the flag.
   [[nodiscard]] std::unique_ptr<Constraint> constraint(const tokenizer::Tokenizer& tokenizer) const;
+  // The grammar alone; nullopt without one.
+  [[nodiscard]] std::optional<grammar::Grammar> grammar(const tokenizer::Tokenizer& tokenizer) const;
 
  private:
   std::string grammar_;

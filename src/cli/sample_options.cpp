@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -61,16 +62,22 @@ std::vector<sample::Step> parse_steps(std::string_view names, std::string_view l
 
 void SampleOptions::add_to(Command& command) {
   const Traits group{.group = "Choosing the next token", .show_default = true};
-  command.option("--temp,--temperature", &values_.temperature, "Randomness; 0: always the most likely token", group);
-  command.option("--top-k", &values_.top_k, "Only the K most likely tokens (0 or -1: all)", group);
-  command.option("--top-p", &values_.top_p, "Only the most likely tokens that together reach P (1: all)", group);
-  command.option("--min-p", &values_.min_p, "Only tokens at least P times as likely as the most likely (0: all)",
-                 group);
+  const auto note = [&](const char* flag) -> const Option*& {
+    return recommendable_.emplace_back(flag, nullptr).second;
+  };
+  note("--temp") = &command.option("--temp,--temperature", &values_.temperature,
+                                   "Randomness; 0: always the most likely token", group);
+  note("--top-k") = &command.option("--top-k", &values_.top_k, "Only the K most likely tokens (0 or -1: all)", group);
+  note("--top-p") =
+      &command.option("--top-p", &values_.top_p, "Only the most likely tokens that together reach P (1: all)", group);
+  note("--min-p") = &command.option("--min-p", &values_.min_p,
+                                    "Only tokens at least P times as likely as the most likely (0: all)", group);
   command.option("--typical,--typical-p", &values_.typical_p,
                  "Only the most typical tokens that together reach P (1: all)", group);
-  command.option("--repeat-last-n", &values_.repeat_last_n, "Tokens the penalties look back on (0: none, -1: all)",
-                 group);
-  command.option("--repeat-penalty", &values_.repeat_penalty, "Make tokens that were used less likely (1: off)", group);
+  note("--repeat-last-n") = &command.option("--repeat-last-n", &values_.repeat_last_n,
+                                            "Tokens the penalties look back on (0: none, -1: all)", group);
+  note("--repeat-penalty") = &command.option("--repeat-penalty", &values_.repeat_penalty,
+                                             "Make tokens that were used less likely (1: off)", group);
   command.option("--presence-penalty", &values_.presence_penalty, "Subtract from tokens that were used (0: off)",
                  group);
   command.option("--frequency-penalty", &values_.frequency_penalty, "Subtract for each use of a token (0: off)", group);
@@ -81,10 +88,10 @@ void SampleOptions::add_to(Command& command) {
   command.option("--smoothing-curve", &values_.smoothing_curve, "How fast, 1 to 3", group);
   command.option("--top-nsigma,--top-n-sigma", &values_.top_n_sigma,
                  "Only logits within N standard deviations of the largest (0 or less: all)", group);
-  command.option("--xtc-probability", &values_.xtc_probability, "Chance to leave out the most likely tokens (0: off)",
-                 group);
-  command.option("--xtc-threshold", &values_.xtc_threshold, "Probability that these must reach (above 0.5: off)",
-                 group);
+  note("--xtc-probability") = &command.option("--xtc-probability", &values_.xtc_probability,
+                                              "Chance to leave out the most likely tokens (0: off)", group);
+  note("--xtc-threshold") = &command.option("--xtc-threshold", &values_.xtc_threshold,
+                                            "Probability that these must reach (above 0.5: off)", group);
   command.option("--dry-multiplier", &values_.dry_multiplier, "Make repetitions less likely (0: off)", group);
   command.option("--dry-base", &values_.dry_base, "How much less with each token repeated", group);
   command.option("--dry-allowed-length", &values_.dry_allowed_length, "Tokens that may be repeated freely", group);
@@ -93,9 +100,11 @@ void SampleOptions::add_to(Command& command) {
   command.option("--dry-sequence-breaker", &breakers_,
                  "Text that no repetition reaches across; may be repeated, replaces \\n : \" *; none: no such text",
                  {.group = group.group});
-  command.option("--mirostat", &values_.mirostat, "Keep the surprise constant, version 1 or 2 (0: off)", group);
-  command.option("--mirostat-ent", &values_.mirostat_tau, "The surprise to keep, in bits", group);
-  command.option("--mirostat-lr", &values_.mirostat_eta, "How fast it is corrected", group);
+  note("--mirostat") =
+      &command.option("--mirostat", &values_.mirostat, "Keep the surprise constant, version 1 or 2 (0: off)", group);
+  note("--mirostat-ent") =
+      &command.option("--mirostat-ent", &values_.mirostat_tau, "The surprise to keep, in bits", group);
+  note("--mirostat-lr") = &command.option("--mirostat-lr", &values_.mirostat_eta, "How fast it is corrected", group);
   command.option("--adaptive-target", &values_.adaptive_target, "Draw tokens near this probability (below 0: off)",
                  group);
   command.option("--adaptive-decay", &values_.adaptive_decay, "How much earlier draws count, 0 to 0.99", group);
@@ -122,6 +131,10 @@ sample::Options SampleOptions::options(const tokenizer::Tokenizer& tokenizer) co
     }
   }
   return result;
+}
+
+bool SampleOptions::given(std::string_view flag) const {
+  return std::ranges::any_of(recommendable_, [&](const auto& one) { return one.first == flag && one.second->given(); });
 }
 
 sample::Options SampleOptions::options() const {

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "sample/options.h"
@@ -11,6 +13,7 @@
 namespace loadline::cli {
 
 class Command;
+class Option;
 
 // The flags as given. `add_to` binds this object, which must outlive the parsing.
 class SampleOptions {
@@ -20,9 +23,12 @@ class SampleOptions {
   [[nodiscard]] sample::Options options() const;
   // The same, with the tokens of the texts that DRY's repetitions do not reach across.
   [[nodiscard]] sample::Options options(const tokenizer::Tokenizer& tokenizer) const;
+  // Whether the flag that begins so was given, as "--temp".
+  [[nodiscard]] bool given(std::string_view flag) const;
 
  private:
   sample::Options values_;
+  std::vector<std::pair<std::string, const Option*>> recommendable_;
   std::int64_t seed_ = -1;
   std::vector<std::string> biases_;
   std::vector<std::string> breakers_;

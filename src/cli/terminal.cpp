@@ -16,8 +16,11 @@ namespace {
 std::atomic<bool> interrupted{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "the flag is set from a signal handler");
 
+std::atomic<int> left{2};  // signals until one ends the process
+
 void on_signal(int /*signal*/) {
-  if (interrupted.exchange(true)) ::_exit(130);
+  interrupted.store(true);
+  if (left.fetch_sub(1) <= 1) ::_exit(130);
 }
 
 constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
@@ -47,8 +50,9 @@ void ProgressBar::update(double done, std::string_view detail) {
   draw(fmt::format("\r{} {} {:3.0f} %  {}\033[K", printable(what_), bar, done * 100, printable(detail)));
 }
 
-StopOnInterrupt::StopOnInterrupt() {
+StopOnInterrupt::StopOnInterrupt(int fatal) {
   interrupted.store(false);
+  left.store(fatal);
   struct sigaction action{};
   action.sa_handler = on_signal;
   ::sigemptyset(&action.sa_mask);

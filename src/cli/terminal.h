@@ -32,11 +32,11 @@ class ProgressBar {
 };
 
 // From construction on, Ctrl-C (and SIGTERM, and SIGHUP, as when the terminal goes away) sets the flag instead of
-// ending the process; a second one ends it at once. A signal that was ignored before, as by nohup, stays so. At most
-// one at a time.
+// ending the process; the `fatal`th one ends it at once. A signal that was ignored before, as by nohup, stays so. At
+// most one at a time.
 class StopOnInterrupt {
  public:
-  StopOnInterrupt();
+  explicit StopOnInterrupt(int fatal = 2);
   ~StopOnInterrupt();
   StopOnInterrupt(const StopOnInterrupt&) = delete;
   StopOnInterrupt& operator=(const StopOnInterrupt&) = delete;
