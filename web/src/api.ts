@@ -1,0 +1,159 @@
+// The server's endpoints: JSON, and streams of events. Nothing else is ever asked for anything.
+import { signal } from '@preact/signals';
+
+export interface Tier {
+  kind: 'ram' | 'gpu' | 'disk';
+  name: string;
+  capacity: number;
+  available: number;
+  headroom: number;
+  budget: number;
+  planned: number;
+  purposes: Record<string, number>;
+}
+
+export interface Place {
+  state: 'idle' | 'reading' | 'generating';
+  id?: number;
+  prompt_tokens?: number;
+  prompt_read?: number;
+  cached_tokens?: number;
+  generated_tokens?: number;
+  most_tokens?: number;
+}
+
+export interface State {
+  model: string;
+  context: number;
+  uptime: number;
+  places: Place[];
+  waiting: number;
+  activity: { passes: number; prompt_tokens: number; cached_tokens: number; generated_tokens: number; generations: number };
+  cache: { pages: number; held_pages: number; page_cells: number };
+  rates: { prompt: number; generation: number };
+  predicted: { prompt: number; generation: number; prompt_bound: string; generation_bound: string };
+  held: number;
+  streamed: number;
+  trouble: string | null;
+  tiers: Tier[];
+}
+
+export interface Region {
+  name: string;
+  purpose: string;
+  arena: number;
+  offset: number;
+  size: number;
+}
+
+export interface Plan {
+  model: { name: string; architecture: string; bytes: number; fingerprint: string };
+  shape: { context: number; sequences: number; batch: number; threads: number; k_type: string; v_type: string };
+  prediction: {
+    prompt_rate: number;
+    generation_rate: number;
+    load_seconds: number;
+    generation_bound: string;
+    prompt_bound: string;
+  };
+  tiers: { kind: Tier['kind']; name: string; total: number; capacity: number; budget: number }[];
+  arenas: { tier: number; purpose: string; size: number }[];
+  regions: Region[];
+  groups: { name: string; device: number; streamed: boolean }[];
+}
+
+export interface Suggestion {
+  what: string;
+  effect: string;
+  how: string;
+  prompt_rate: number;
+  generation_rate: number;
+}
+
+export interface WhatIf {
+  fits: boolean;
+  error?: string;
+  hint?: string;
+  suggestions?: Suggestion[];
+  assumed: string[];
+  tiers: Tier[];
+  plan: Plan;
+}
+
+export class ApiError extends Error {
+  constructor(message: string, readonly status: number) {
+    super(message);
+  }
+}
+
+// Asked for where the server wants one; kept for this tab alone.
+export const key = signal(sessionStorage.getItem('loadline.key') ?? '');
+export const wantsKey = signal(false);
+
+export function setKey(value: string): void {
+  key.value = value;
+  sessionStorage.setItem('loadline.key', value);
+  wantsKey.value = false;
+}
+
+async function send(path: string, body: unknown, stop?: AbortSignal): Promise<Response> {
+  const headers: Record<string, string> = {};
+  if (key.value) headers['Authorization'] = `Bearer ${key.value}`;
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method: body === undefined ? 'GET' : 'POST',
+      headers,
+      body: body === undefined ? null : JSON.stringify(body),
+      signal: stop ?? null,
+    });
+  } catch (error) {
+    if (stop?.aborted) throw error;
+    throw new ApiError('The server does not answer. Is it still running?', 0);
+  }
+  if (response.ok) return response;
+  if (response.status === 401) wantsKey.value = true;
+  let message = `The server answered ${response.status}.`;
+  try {
+    const said = await response.json();
+    message = said.error?.message ?? said.error ?? message;
+  } catch {
+    // no JSON: the status says what there is to say
+  }
+  throw new ApiError(String(message), response.status);
+}
+
+export async function getJson<T>(path: string): Promise<T> {
+  return (await send(path, undefined)).json();
+}
+
+export async function postJson<T>(path: string, body: unknown, stop?: AbortSignal): Promise<T> {
+  return (await send(path, body, stop)).json();
+}
+
+// The data of each event, parsed, until the stream ends or `stop` is aborted.
+export async function* stream<T>(path: string, body: unknown, stop: AbortSignal): AsyncGenerator<T> {
+  const response = await send(path, body, stop);
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      rest += value;
+      for (let end = rest.indexOf('\n\n'); end >= 0; end = rest.indexOf('\n\n')) {
+        const block = rest.slice(0, end);
+        rest = rest.slice(end + 2);
+        for (const line of block.split('\n')) {
+          if (!line.startsWith('data:')) continue;
+          const data = line.slice(5).trim();
+          if (data === '[DONE]') return;
+          yield JSON.parse(data) as T;
+        }
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => undefined);
+  }
+}

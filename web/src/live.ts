@@ -1,0 +1,127 @@
+// What the server says of itself, live: one stream while the page is seen, taken up again after it broke.
+import { computed, signal } from '@preact/signals';
+import { getJson, Plan, State, stream, wantsKey } from './api';
+
+export type Connection = 'connecting' | 'live' | 'lost';
+export const connection = signal<Connection>('connecting');
+export const state = signal<State | null>(null);
+export const plan = signal<Plan | null>(null);
+export const model = signal<ModelEntry | null>(null);
+// The settings that the server takes where a request names none.
+export const defaults = signal<Record<string, unknown>>({});
+
+export interface ModelEntry {
+  id: string;
+  arch?: string;
+  quantization?: string;
+  meta?: { n_ctx_train?: number; n_params?: number; size?: number };
+}
+
+// One of these for each event, over the last minutes.
+export interface Sample {
+  time: number; // s since 1970
+  prompt: number; // tok/s
+  generation: number;
+}
+export const kMostSamples = 4 * 300;
+export const samples: Sample[] = [];
+export const sampled = signal(0); // counts them: what draws them reads it
+
+// Parts that change seldom are compared, so that what shows them is not drawn four times a second.
+function part<T>(read: (state: State) => T) {
+  let text = '';
+  let last: T | null = null;
+  return computed(() => {
+    const now = state.value && read(state.value);
+    const written = JSON.stringify(now);
+    if (written !== text) {
+      text = written;
+      last = now;
+    }
+    return last;
+  });
+}
+export const tiers = part((s) => s.tiers);
+export const cache = part((s) => s.cache);
+export const places = part((s) => ({ places: s.places, waiting: s.waiting }));
+export const predicted = part((s) => s.predicted);
+export const rates = part((s) => s.rates);
+export const held = part((s) => s.held);
+export const trouble = part((s) => s.trouble);
+export const modelName = computed(() => state.value?.model ?? model.value?.id ?? '');
+export const context = computed(() => state.value?.context ?? 0);
+
+const recent: { time: number; prompt: number; generated: number }[] = [];
+
+function take(next: State): void {
+  const time = performance.now() / 1000;
+  recent.push({ time, prompt: next.activity.prompt_tokens, generated: next.activity.generated_tokens });
+  while (recent.length > 2 && time - recent[0]!.time > 1.2) recent.shift();
+  const first = recent[0]!;
+  const seconds = time - first.time;
+  if (seconds > 0.1 && next.activity.generated_tokens >= first.generated) {
+    samples.push({
+      time: Date.now() / 1000,
+      prompt: Math.max(0, next.activity.prompt_tokens - first.prompt) / seconds,
+      generation: (next.activity.generated_tokens - first.generated) / seconds,
+    });
+    if (samples.length > kMostSamples) samples.shift();
+    sampled.value++;
+  }
+  state.value = next;
+}
+
+async function describe(): Promise<void> {
+  const [list, made, props] = await Promise.all([
+    getJson<{ data: ModelEntry[] }>('/v1/models'),
+    getJson<Plan>('/api/loadline/plan'),
+    getJson<{ default_generation_settings?: { params?: Record<string, unknown> } }>('/props'),
+  ]);
+  model.value = list.data[0] ?? null;
+  plan.value = made;
+  defaults.value = props.default_generation_settings?.params ?? {};
+}
+
+let stop: AbortController | null = null;
+let retry = 0;
+
+async function follow(mine: AbortController): Promise<void> {
+  let wait = 500;
+  while (!mine.signal.aborted) {
+    try {
+      await describe();
+      for await (const next of stream<State>('/api/loadline/events', undefined, mine.signal)) {
+        connection.value = 'live';
+        wait = 500;
+        take(next);
+      }
+    } catch {
+      // it is asked again below
+    }
+    if (mine.signal.aborted) return;
+    connection.value = state.value ? 'lost' : 'connecting';
+    recent.length = 0;
+    if (wantsKey.value) return;
+    await new Promise<void>((done) => {
+      retry = window.setTimeout(done, wait);
+    });
+    wait = Math.min(wait * 2, 5000);
+  }
+}
+
+export function start(): void {
+  stop?.abort();
+  clearTimeout(retry);
+  stop = new AbortController();
+  void follow(stop);
+}
+
+// A page that nobody sees asks for nothing.
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) {
+    stop?.abort();
+    stop = null;
+  } else if (!stop) {
+    start();
+  }
+});
