@@ -1,5 +1,6 @@
 // The page that the server shows: files that are part of the program, each under its path. Knows nothing of HTTP but
-// types.
+// types. Its sources are in web/, and what is made of them in web/bundle, so that building the program needs no
+// Node.js.
 #pragma once
 
 #include <string_view>
@@ -7,7 +8,7 @@
 namespace loadline::serve {
 
 struct PageFile {
-  std::string_view path;  // "/", "/app.js"
+  std::string_view path;  // "/"
   std::string_view type;  // "text/html; charset=utf-8"
   std::string_view bytes;
   bool gzip = false;  // `bytes` are compressed
@@ -16,9 +17,10 @@ struct PageFile {
 // Null where there is none.
 const PageFile* find_page_file(std::string_view path);
 
-// Nothing but the server itself is asked for anything, and no script that is not one of the files runs.
-inline constexpr std::string_view kPagePolicy =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+// The page compressed, with script and style in it.
+std::string_view page_bundle();
+// Its Content-Security-Policy: nothing but the server itself is asked for anything, and no script runs but the page's
+// own, which is named by its hash.
+std::string_view page_policy();
 
 }  // namespace loadline::serve

@@ -90,7 +90,7 @@ constexpr std::array kGets =
                                      "/api/tags", "/api/ps", "/api/loadline/state", "/api/loadline/events"});
 
 void send_page(const PageFile& file, Reply& reply) {
-  reply.set_header("Content-Security-Policy", std::string(kPagePolicy));
+  reply.set_header("Content-Security-Policy", std::string(page_policy()));
   reply.set_header("X-Content-Type-Options", "nosniff");
   reply.set_header("Referrer-Policy", "no-referrer");
   reply.set_header("Cache-Control", "no-cache");
