@@ -35,7 +35,16 @@ export interface State {
   held: number;
   streamed: number;
   trouble: string | null;
+  watch?: { verdicts?: Verdict[] } | null;
   tiers: Tier[];
+}
+
+// What is wrong with the machine while the model runs.
+export interface Verdict {
+  kind: string;
+  slowdown?: number;
+  evidence?: string;
+  remedy?: string;
 }
 
 export interface Region {

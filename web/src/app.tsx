@@ -5,7 +5,7 @@ import { said, seen } from './announce';
 import { setKey, wantsKey } from './api';
 import { Chat } from './chat';
 import { bytes, rate } from './format';
-import { connection, held, modelName, samples, sampled, start, state, tiers } from './live';
+import { connection, held, modelName, samples, sampled, start, tiers } from './live';
 import { Alarms, Memory } from './memory';
 import { Notebook } from './notebook';
 import { Speed } from './speed';
@@ -120,7 +120,7 @@ export function App() {
         </p>
       )}
       <main id="main" tabIndex={-1}>
-        {view.value === 'chat' && state.value?.trouble && <Alarms />}
+        {view.value === 'chat' && <Alarms />}
         <Page />
       </main>
       <p class={`toast ${seen.value ? 'seen' : ''}`} role="status">

@@ -4,7 +4,7 @@ import { memo } from 'preact/compat';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { announce } from './announce';
 import { copyText, saveFile } from './copy';
-import { count, rate } from './format';
+import { count, rate, tokens } from './format';
 import { answer, ask, countTokens, goOn, isBusy, running, stopAll } from './generate';
 import { connection, context, modelName, predicted } from './live';
 import { Markdown } from './markdown';
@@ -20,10 +20,10 @@ const settingsOpen = signal(false);
 function Footer({ message }: { message: Message }) {
   const { stats, end, error } = message;
   const parts: string[] = [];
-  if (stats && stats.tokens > 0) parts.push(`${count(stats.tokens)} tokens, ${rate(stats.rate)} tok/s`);
+  if (stats && stats.tokens > 0) parts.push(`${tokens(stats.tokens)}, ${rate(stats.rate)} tok/s`);
   if (stats && stats.promptRate > 0) {
     const kept = stats.cachedTokens > 0 ? `, ${count(stats.cachedTokens)} kept` : '';
-    parts.push(`prompt ${count(stats.promptTokens)} tokens, ${rate(stats.promptRate)} tok/s${kept}`);
+    parts.push(`prompt ${tokens(stats.promptTokens)}, ${rate(stats.promptRate)} tok/s${kept}`);
   }
   if (end === 'stopped') parts.push('stopped');
   if (end === 'length') parts.push('cut at the length allowed');

@@ -19,6 +19,8 @@ export function count(value: number): string {
   return Math.round(value).toLocaleString('en');
 }
 
+export const tokens = (many: number) => `${count(many)} ${many === 1 ? 'token' : 'tokens'}`;
+
 export function duration(seconds: number): string {
   if (seconds < 10) return `${seconds.toPrecision(2)} s`;
   if (seconds < 90) return `${Math.round(seconds)} s`;

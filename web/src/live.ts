@@ -48,6 +48,7 @@ export const predicted = part((s) => s.predicted);
 export const rates = part((s) => s.rates);
 export const held = part((s) => s.held);
 export const trouble = part((s) => s.trouble);
+export const verdicts = part((s) => s.watch?.verdicts ?? []);
 export const modelName = computed(() => state.value?.model ?? model.value?.id ?? '');
 export const context = computed(() => state.value?.context ?? 0);
 

@@ -1,6 +1,6 @@
 // Where every byte lies, now.
 import { bytes, count, duration } from './format';
-import { cache, held, plan, places, predicted, rates, state, tiers, trouble } from './live';
+import { cache, held, plan, places, predicted, rates, state, tiers, trouble, verdicts } from './live';
 import { rate } from './format';
 import { TierBars } from './bars';
 
@@ -10,6 +10,10 @@ export function Alarms() {
   const sentences = [];
   if (trouble.value) sentences.push(trouble.value);
   if (more > 0 && !trouble.value) sentences.push(`The process holds ${bytes(more)} more RAM than was planned.`);
+  for (const { kind, slowdown, evidence, remedy } of verdicts.value ?? []) {
+    const times = slowdown && slowdown > 1.05 ? `; answers take ${slowdown.toFixed(1)} times as long` : '';
+    sentences.push(`${kind.replaceAll('_', ' ')}: ${evidence ?? 'the machine is not as planned'}${times}. ${remedy ?? ''}`);
+  }
   if (sentences.length === 0) return null;
   return (
     <div class="alarm" role="alert">

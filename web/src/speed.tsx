@@ -94,7 +94,7 @@ export function report(): string {
       return purposes.length > 0 ? `${whose}: ${purposes.join(', ')}` : whose;
     }),
     `held: ${bytes(held.value ?? 0)} of RAM · read from disk while running: ${bytes(now.streamed)}`,
-    `alarm: ${now.trouble ?? 'none'}`,
+    `alarms: ${[now.trouble, ...(now.watch?.verdicts ?? []).map((v) => `${v.kind}: ${v.evidence ?? ''}`)].filter(Boolean).join('; ') || 'none'}`,
     `page: ${navigator.userAgent}`,
   ];
   return lines.join('\n') + '\n';

@@ -349,6 +349,19 @@ function Result({ got }: { got: Answer }) {
   );
 }
 
+// On a narrow screen the answer lies below the sliders: in a line, it stays in sight.
+function Verdict({ got }: { got: Answer }) {
+  const over = got.tiers.map((tier) => tier.planned - tier.budget).filter((excess) => excess > 0);
+  const text = got.fits
+    ? `Fits · ${rate(got.plan.prediction.generation_rate)} tok/s`
+    : `Does not fit${over.length > 0 ? ` · ${bytes(Math.max(...over))} too much` : ''}`;
+  return (
+    <p class={`verdict ${got.fits ? '' : 'error'}`}>
+      {text} <a href="#whatif" onClick={(event) => (event.preventDefault(), document.getElementById('outcome')?.scrollIntoView())}>See where</a>
+    </p>
+  );
+}
+
 export function WhatIf() {
   const now = plan.value;
   if (!now) return <p class="stats pad">Waiting for the server …</p>;
@@ -360,6 +373,7 @@ export function WhatIf() {
         <p class="stats">
           {now.model.name}, {bytes(now.model.bytes)}: move anything, and see where every byte would lie and how fast it would be. Nothing is loaded.
         </p>
+        {answer.value && <Verdict got={answer.value} />}
         <Controls now={now} />
         <h3>On the command line</h3>
         <pre class="command" tabIndex={0} aria-label="The command that does the same">
@@ -369,7 +383,7 @@ export function WhatIf() {
           Copy the command
         </button>
       </div>
-      <div class={waits.value ? 'waits' : ''} aria-busy={waits.value}>
+      <div id="outcome" class={waits.value ? 'waits' : ''} aria-busy={waits.value}>
         {problem.value && (
           <p class="error" role="alert">
             {problem}
