@@ -51,6 +51,9 @@ Prompt Dialogue::fitting_prompt(bool open, std::vector<std::string>& notes) {
 std::optional<Constraint> Dialogue::constraint(const DialogueSettings& settings, const ChatModel& model) {
   if (settings.grammar) return Constraint{settings.grammar, &model.index(), {}};
   if (!settings.tools_on || settings.tools.empty()) return std::nullopt;
+  // A call that the model makes of its own accord is left as it writes it: grammars offer JSON without blanks, and most
+  // models have learned calls with them, so that small ones lose their way.
+  if (settings.tool_choice.empty() || settings.tool_choice == "auto") return std::nullopt;
   auto calls = tool_grammar(settings.tools, settings.tool_choice, true, model.format());
   if (!calls) return std::nullopt;
   return Constraint{std::make_shared<const grammar::Grammar>(std::move(calls->grammar)), &model.index(),
