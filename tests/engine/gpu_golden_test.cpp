@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "engine/backends.h"
 #include "engine/benchmark.h"
+#include "engine/divided.h"
 #include "engine/engine.h"
 #include "engine/golden.h"
 #include "engine/loaded.h"
@@ -59,52 +60,15 @@ const Division kDivisions[] = {
 
 const Division& division_named(std::string_view name) { return *std::ranges::find(kDivisions, name, &Division::name); }
 
-struct Settings {
-  std::uint32_t batch = 512;
-  quant::TensorType kv = quant::TensorType::F32;
-  std::uint32_t context = 0;  // 0: as many as there are tokens
-};
-
-hardware::Profile machine_with_gpus(const fs::path& file, std::size_t count) {
-  hardware::Profile profile = hardware::probe(file);
-  vulkan::test::Messages unused;
-  hardware::Gpu gpu;
-  gpu.id = vulkan::test::options_for_tests(unused).device;
-  gpu.name = "test GPU";
-  gpu.total = gpu.free = 2 * kGiB;
-  profile.gpus.assign(count, gpu);
-  return profile;
-}
-
-plan::Plan divided_plan(const gguf::Model& model, const model::Program& program, const fs::path& file,
-                        const Division& division, std::size_t tokens, const Settings& settings) {
-  const hardware::Profile profile = machine_with_gpus(file, 2);
-  plan::Options options;
-  options.context = settings.context == 0 ? static_cast<std::uint32_t>(tokens) : settings.context;
-  options.batch = settings.batch;
-  options.outputs = settings.batch;
-  options.threads = 2;
-  options.k_type = settings.kv;
-  options.v_type = settings.kv;
-  plan::Placement placement;
-  placement.groups.resize(program.groups.size());
-  for (std::size_t i = 0; i < placement.groups.size(); ++i) {
-    placement.groups[i].device = division.devices.at(i);
-    placement.groups[i].kv_on_cpu = division.kv_on_cpu;
-  }
-  // Small slices, so that matrices are cut.
-  if (!division.through.empty()) placement.prompt = {16, kGpu, 64 * kKiB, division.through};
-  const plan::Shape shape = plan::make_shape(program, profile, options);
-  const plan::NeedsTable needs(model, program, shape, engine::backends(), profile.gpus.size() + 1);
-  return plan::lay_out(needs, plan::make_tiers(profile, options), plan::context_overheads(profile), placement);
-}
+using test::GpuLogits;
+using test::identifier;
+using test::machine_with_gpus;
+using test::Settings;
 
 std::unique_ptr<Engine> load(const fs::path& file, std::size_t tokens, const Division& division,
                              const Settings& settings, const Engine::Options& hooks = test::not_alone()) {
-  gguf::Model model = gguf::open_model(file);
-  model::Program program = model::build_program(model);
-  plan::Plan plan = divided_plan(model, program, file, division, tokens, settings);
-  return test::load(std::move(model), std::move(program), std::move(plan), hooks);
+  const auto device_of = [&](std::size_t group) { return division.devices.at(group); };
+  return test::load_divided(file, tokens, {device_of, division.kv_on_cpu, division.through}, settings, hooks);
 }
 
 std::vector<float> logits(const fs::path& file, const std::vector<std::int32_t>& tokens, const Division& division,
@@ -116,19 +80,6 @@ std::vector<float> logits(const fs::path& file, const std::vector<std::int32_t>&
     EXPECT_GT(engine->executor().busy_seconds(kGpu), 0);
   }
   return all;
-}
-
-class GpuLogits : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!vulkan::test::no_gpu().empty()) GTEST_SKIP() << vulkan::test::no_gpu();
-    ::setenv("LOADLINE_VULKAN_VALIDATION", "1", 1);
-  }
-};
-
-std::string identifier(std::string name) {
-  std::ranges::replace(name, '-', '_');
-  return name;
 }
 
 class WholeModels : public GpuLogits, public testing::WithParamInterface<Golden> {};

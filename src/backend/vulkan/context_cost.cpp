@@ -27,7 +27,7 @@ void record_all(Operations& operations, CommandList& list) {
     for (const std::uint32_t most : kPasses) operations.product(list, format, product, most);
     operations.embed(list, format, embed, 1);
   }
-  operations.rms_norm(list, {}, 1);
+  operations.norm(list, {}, 1, 1);
   SelectArguments select;
   select.columns = 1;
   operations.select_rows(list, select);

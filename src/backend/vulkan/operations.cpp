@@ -103,8 +103,52 @@ void Operations::embed(CommandList& list, quant::TensorType format, const EmbedA
   dispatch(list, key, arguments, {divide_up(divide_up(arguments.columns, 8), kThreads), most});
 }
 
-void Operations::rms_norm(CommandList& list, const NormArguments& arguments, std::uint32_t most) {
-  dispatch(list, {Shader::RmsNorm, std::nullopt, {kNormThreads}}, arguments, {most});
+void Operations::norm(CommandList& list, const NormArguments& arguments, std::uint32_t parts, std::uint32_t most) {
+  // A head at a time needs few threads.
+  const std::uint32_t threads = arguments.part > kThreads * 4 ? kNormThreads : kThreads;
+  dispatch(list, {Shader::Norm, std::nullopt, {std::max(threads, context_.limits().lanes)}}, arguments, {parts, most});
+}
+
+void Operations::rope(CommandList& list, const RopeArguments& arguments, std::uint32_t most) {
+  dispatch(list, {Shader::Rope, std::nullopt, {}}, arguments,
+           {divide_up(arguments.heads * arguments.pairs, kThreads), most});
+}
+
+void Operations::map(CommandList& list, const MapArguments& arguments, std::uint32_t most) {
+  dispatch(list, {Shader::Map, std::nullopt, {}}, arguments, {divide_up(arguments.columns, kThreads), most});
+}
+
+void Operations::split(CommandList& list, const SplitArguments& arguments, std::uint32_t most) {
+  dispatch(list, {Shader::Split, std::nullopt, {}}, arguments,
+           {divide_up(arguments.repeats * arguments.width, kThreads), most});
+}
+
+void Operations::route(CommandList& list, const RouteArguments& arguments, std::uint32_t most) {
+  dispatch(list, {Shader::Route, std::nullopt, {}}, arguments, {most});
+}
+
+void Operations::experts(CommandList& list, quant::TensorType format, const ExpertArguments& given,
+                         std::uint32_t most) {
+  ExpertArguments arguments = given;
+  arguments.codebooks = codebooks_of(format);
+  const PipelineKey key{
+      Shader::Experts, format, {context_.limits().lanes * kSubgroups, ragged(arguments.columns), kVectorRows}};
+  const std::uint32_t rows = arguments.end_row - arguments.first_row;
+  const bool out = (arguments.flags & kOutOfExperts) != 0;
+  dispatch(list, key, arguments, {divide_up(rows, kVectorRows * kSubgroups), out ? most : most * arguments.used});
+}
+
+void Operations::head_linear(CommandList& list, quant::TensorType format, bool transposed,
+                             const HeadLinearArguments& given, std::uint32_t most) {
+  HeadLinearArguments arguments = given;
+  arguments.codebooks = codebooks_of(format);
+  const std::uint32_t threads = context_.limits().lanes * kSubgroups;
+  // Eight columns a thread at least.
+  arguments.tiles = transposed ? divide_up(divide_up(arguments.outputs, 8), threads)
+                               : divide_up(arguments.outputs, kVectorRows * kSubgroups);
+  const std::uint32_t columns = transposed ? arguments.outputs : arguments.inputs;
+  const PipelineKey key{Shader::HeadLinear, format, {threads, ragged(columns), kVectorRows, transposed ? 1U : 0U}};
+  dispatch(list, key, arguments, {arguments.tiles * arguments.heads, most});
 }
 
 void Operations::select_rows(CommandList& list, const SelectArguments& arguments) {
@@ -117,7 +161,7 @@ void Operations::heads(CommandList& list, const AttentionShape& shape, const Hea
                         std::nullopt,
                         {0, shape.head_dim_k, shape.head_dim_v, kv_code(shape.k_type), kv_code(shape.v_type),
                          shape.rotary, shape.neox ? 1U : 0U}};
-  dispatch(list, key, arguments, {shape.heads + 2 * shape.kv_heads, most});
+  dispatch(list, key, arguments, {shape.heads + arguments.k_heads + arguments.v_heads, most});
 }
 
 AttentionTile Operations::attention_tile(const AttentionShape& shape, std::uint32_t most) const {
@@ -147,10 +191,11 @@ AttentionTile Operations::attention_tile(const AttentionShape& shape, std::uint3
 
 void Operations::attention(CommandList& list, const AttentionShape& shape, AttentionTile tile, std::uint32_t splits,
                            const AttentionArguments& arguments, std::uint32_t most_tiles) {
-  const PipelineKey key{Shader::Attention,
-                        std::nullopt,
-                        {0, shape.head_dim_k, shape.head_dim_v, kv_code(shape.k_type), kv_code(shape.v_type),
-                         tile.tokens, tile.heads, tile.cells, splits}};
+  const PipelineKey key{
+      Shader::Attention,
+      std::nullopt,
+      {0, shape.head_dim_k, shape.head_dim_v, kv_code(shape.k_type), kv_code(shape.v_type), tile.tokens, tile.heads,
+       tile.cells, splits, shape.value_row != 0 ? shape.value_row : shape.head_dim_v}};
   dispatch(list, key, arguments, {most_tiles, shape.heads / tile.heads, splits});
 }
 

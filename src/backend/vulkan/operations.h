@@ -28,6 +28,7 @@ struct AttentionShape {
   quant::TensorType v_type = quant::TensorType::F16;
   std::uint32_t rotary = 0;
   bool neox = false;
+  std::uint32_t value_row = 0;  // values in a row of the cache that values lie in; 0: head_dim_v
 };
 
 // The query rows a workgroup of attention.comp takes, and the cells it reads at a time.
@@ -51,7 +52,15 @@ class Operations {
   void product(CommandList& list, quant::TensorType format, const ProductArguments& arguments, std::uint32_t most,
                Arithmetic arithmetic = Arithmetic::Best);
   void embed(CommandList& list, quant::TensorType format, const EmbedArguments& arguments, std::uint32_t most);
-  void rms_norm(CommandList& list, const NormArguments& arguments, std::uint32_t most);
+  void norm(CommandList& list, const NormArguments& arguments, std::uint32_t parts, std::uint32_t most);
+  void rope(CommandList& list, const RopeArguments& arguments, std::uint32_t most);
+  void map(CommandList& list, const MapArguments& arguments, std::uint32_t most);
+  void split(CommandList& list, const SplitArguments& arguments, std::uint32_t most);
+  void route(CommandList& list, const RouteArguments& arguments, std::uint32_t most);
+  void experts(CommandList& list, quant::TensorType format, const ExpertArguments& arguments, std::uint32_t most);
+  // `transposed`: the matrix has a row for each input.
+  void head_linear(CommandList& list, quant::TensorType format, bool transposed, const HeadLinearArguments& arguments,
+                   std::uint32_t most);
   void select_rows(CommandList& list, const SelectArguments& arguments);
   void heads(CommandList& list, const AttentionShape& shape, const HeadsArguments& arguments, std::uint32_t most);
   // `splits` > 1 leaves partial results, which `merge_attention` puts together.

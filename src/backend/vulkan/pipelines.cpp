@@ -96,7 +96,8 @@ VkPipeline Pipelines::create(const PipelineKey& key) {
   info.stage.pSpecializationInfo = &special;
   info.layout = layout_;
   // Those that sum over a subgroup share their work by the number of lanes, which must be what they were told.
-  const bool counts_lanes = key.shader == Shader::Matvec || key.shader == Shader::RmsNorm ||
+  const bool counts_lanes = key.shader == Shader::Matvec || key.shader == Shader::Experts ||
+                            key.shader == Shader::HeadLinear || key.shader == Shader::Norm ||
                             key.shader == Shader::MatmulUnits || key.shader == Shader::MatmulEmulated;
   if (counts_lanes && context_.limits().fixed_lanes) {
     info.stage.pNext = &lanes;

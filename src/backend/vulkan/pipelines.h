@@ -16,7 +16,7 @@ namespace loadline::vulkan {
 struct PipelineKey {
   Shader shader;
   std::optional<quant::TensorType> format;
-  std::array<std::uint32_t, 9> constants{};
+  std::array<std::uint32_t, 10> constants{};
 
   auto operator<=>(const PipelineKey&) const = default;
 };

@@ -1,38 +1,10 @@
 #include "backend/vulkan/recorder.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <utility>
-
-#include "backend/vulkan/slices.h"
-#include "backend/vulkan/staging.h"
-#include "base/error.h"
-#include "model/support.h"
+#include "backend/vulkan/lower.h"
+#include "backend/vulkan/stage_recorder.h"
 #include "plan/crossing.h"
 
 namespace loadline::vulkan {
-namespace {
-
-using model::Op;
-using model::OpKind;
-using model::TensorIndex;
-using model::ValueId;
-namespace ops = model::ops;
-
-const model::Support kKnown[] = {
-    {OpKind::Embed, {}}, {OpKind::Norm, {"parts"}}, {OpKind::Linear, {"add", "bias"}}, {OpKind::GatedLinear, {}},
-    {OpKind::Rope, {}},  {OpKind::Attention, {}},   {OpKind::SelectOutputs, {}},
-};
-
-// How long a command list may become, so that a stop between two of them comes in time: about 30 ms on the slowest
-// device of the kind, where one step can be cut that small. Counted in multiply-adds; a laptop's card does a million
-// million of them a second. llvmpipe does a thousand million on two cores, and takes 16 times that for a weight's
-// decoding.
-struct WorkLimit {
-  std::uint64_t most;    // multiply-adds of a list
-  std::uint64_t decode;  // multiply-adds that decoding one weight costs
-};
 
 WorkLimit work_limit(const Context& context) {
   switch (context.info().kind) {
@@ -42,153 +14,21 @@ WorkLimit work_limit(const Context& context) {
   }
 }
 
-class Recorder {
- public:
-  Recorder(Context& context, Pipelines& pipelines, const StageSource& source, std::uint32_t most)
-      : context_(context),
-        operations_(context, pipelines, source.codebooks),
-        source_(source),
-        config_(source.program.config),
-        shape_(attention_shape(source.program, source.plan.shape)),
-        scratch_(source.plan.scratch[source.device]),
-        table_(pass_table(source.plan.shape)),
-        staging_(
-            host_staging({source.model, source.program, source.plan.shape}, device_task(source.plan, source.device))),
-        table_address_(source.place(region_of(scratch_, Staging::Table)).address),
-        most_(most),
-        limit_(work_limit(context)) {
-    open_list();
-  }
-
-  void begin_stage(const plan::Stage& stage);
-  void record(const Op& op);
-  // A group whose weights pass through the ring.
-  void record_through(const model::Group& group, std::span<const Op> ops);
-  void end_stage(const plan::Stage& stage);
-  StageRecording take() { return std::move(recording_); }
-
- private:
-  // An operation that is known, but not between these neighbours.
-  [[noreturn]] void misplaced(const Op& op) const {
-    throw bad_input(fmt::format("models of the family \"{}\" cannot run on a GPU yet: nothing takes the result of {}",
-                                config_.architecture, model::name_of(op.kind)));
-  }
-  void pend(const Op*& pending, const Op& op) const {
-    if (pending != nullptr) misplaced(*pending);
-    pending = &op;
-  }
-  void norm(const Op& op) {
-    if (op.as<ops::Norm>().parts == 1 && op.inputs[0] != op.outputs[0]) return pend(pending_norm_, op);
-    head_norms_.push_back(&op);
-  }
-  const ops::Norm* take_head_norm(ValueId value) {
-    const auto found = std::ranges::find_if(head_norms_, [&](const Op* op) { return op->outputs[0] == value; });
-    if (found == head_norms_.end()) return nullptr;
-    const ops::Norm& norm = (*found)->as<ops::Norm>();
-    head_norms_.erase(found);
-    return &norm;
-  }
-  [[nodiscard]] CommandList& list() { return recording_.lists.back().list; }
-  void open_list() {
-    recording_.lists.push_back({CommandList(context_)});
-    list().begin(true);
-    work_ = 0;
-  }
-  // The list for a step of this much work, after everything before it or beside it.
-  CommandList& step(std::uint64_t work, bool beside = false) {
-    if (work_ > 0 && work_ + work > limit_.most) {
-      list().end();
-      open_list();
-      beside = false;
-    }
-    work_ += work;
-    if (!beside) list().barrier();
-    return list();
-  }
-  static Place moved(Place place, Bytes offset) {
-    place.offset += offset.value;
-    place.address += offset.value;
-    if (place.data != nullptr) place.data += offset.value;
-    return place;
-  }
-
-  [[nodiscard]] const gguf::TensorInfo& info(TensorIndex tensor) const {
-    return source_.model.tensors[static_cast<std::size_t>(tensor)];
-  }
-  [[nodiscard]] Address region(plan::RegionIndex index) const { return source_.place(index).address; }
-  [[nodiscard]] Address tensor(TensorIndex index) const {
-    if (index == model::kNoTensor) return 0;
-    for (const auto& [passing, address] : passing_) {
-      if (passing == index) return address;
-    }
-    return region(source_.plan.weights[static_cast<std::size_t>(index)]);
-  }
-  [[nodiscard]] bool is_passing(TensorIndex index) const {
-    return std::ranges::any_of(passing_, [&](const auto& one) { return one.first == index; });
-  }
-  // The rows of the operation's matrices that are there now.
-  void set_rows(ProductArguments& arguments, const gguf::TensorInfo& matrix) const {
-    arguments.first_row = slice_ == nullptr ? 0 : static_cast<std::uint32_t>(slice_->first_row);
-    arguments.end_row =
-        static_cast<std::uint32_t>(slice_ == nullptr ? matrix.rows() : slice_->first_row + slice_->rows);
-  }
-  [[nodiscard]] Address value(ValueId id) const { return region(scratch_.values[id]); }
-  [[nodiscard]] std::uint32_t width(ValueId id) const { return source_.program.values[id].width; }
-  [[nodiscard]] Address table(Bytes offset) const { return table_address_ + offset.value; }
-  // Rows an operation has at most.
-  [[nodiscard]] std::uint32_t rows(bool after_select) const {
-    return after_select ? std::min(most_, source_.plan.shape.outputs) : most_;
-  }
-
-  // Where a value lies on its way from or to another device.
-  [[nodiscard]] Place staged(ValueId id) const {
-    return moved(source_.place(region_of(scratch_, Staging::Host)),
-                 staging_.crossing + staged_offset(source_.program, source_.plan.shape, id));
-  }
-  [[nodiscard]] Bytes crossing_bytes(ValueId id, bool after_select) const {
-    return Bytes(std::uint64_t{rows(after_select)} * width(id) * sizeof(float));
-  }
-
-  void embed(const Op& op);
-  void products(const Op& op);
-  void gated(const Op& op);
-  // The input of a product, with the norm that waits: left to the product where that can do it, else done here.
-  void prepare(const Op& op, ProductArguments& arguments);
-  void product(const ProductArguments& arguments, quant::TensorType format, std::uint32_t most, bool beside);
-  void attention(const Op& op);
-  void bring(const WeightSlice& slice);
-
-  Context& context_;
-  Operations operations_;
-  const StageSource& source_;
-  const model::ModelConfig& config_;
-  AttentionShape shape_;
-  const plan::DeviceScratch& scratch_;
-  PassTable table_;
-  HostStaging staging_;
-  Address table_address_;
-  std::uint32_t most_;
-  WorkLimit limit_;
-  std::uint64_t work_ = 0;  // of the list that is open
-  StageRecording recording_;
-  const WeightSlice* slice_ = nullptr;                    // in the ring, where a group's weights pass through it
-  std::vector<std::pair<TensorIndex, Address>> passing_;  // its tensors: where their row 0 would lie
-  const Op* pending_norm_ = nullptr;                      // recorded with the product that follows
-  const Op* pending_rope_ = nullptr;                      // recorded with the attention that follows
-  std::vector<const Op*> head_norms_;                     // likewise, of q and k
-};
-
 // The parameters of the pass, and the hidden state that came from another device, from host memory to the device.
 void Recorder::begin_stage(const plan::Stage& stage) {
   const Place base = source_.place(region_of(scratch_, Staging::Host));
-  CommandList& list = step(0);
+  CommandList& list = next(0);
   list.copy(moved(base, staging_.table), source_.place(region_of(scratch_, Staging::Table)), table_.total);
   if (region_of(scratch_, Own::Rope) != plan::kNoRegion) {
-    const std::uint64_t half = std::uint64_t{source_.plan.shape.batch} * (shape_.rotary / 2) * sizeof(float);
-    const Bytes used(std::uint64_t{most_} * (shape_.rotary / 2) * sizeof(float));
     const Place rope = source_.place(region_of(scratch_, Own::Rope));
-    list.copy(moved(base, staging_.angles), rope, used);
-    list.copy(moved(base, staging_.angles + Bytes(half)), moved(rope, Bytes(half)), used);
+    for (model::RopeIndex table = 0; table < source_.program.ropes.size(); ++table) {
+      const Angles of = angles(table);
+      if (of.pairs == 0) continue;
+      const Bytes used(std::uint64_t{most_} * of.pairs * sizeof(float));
+      for (const Bytes offset : {of.cosines, of.sines}) {
+        list.copy(moved(base, staging_.angles + offset), moved(rope, offset), used);
+      }
+    }
   }
   if (stage.first_group == 0) return;
   const model::Group& group = source_.program.groups[stage.first_group];
@@ -200,12 +40,9 @@ void Recorder::begin_stage(const plan::Stage& stage) {
 
 // What the next device or the host wants of it.
 void Recorder::end_stage(const plan::Stage& stage) {
-  if (pending_norm_ != nullptr) misplaced(*pending_norm_);
-  if (pending_rope_ != nullptr) misplaced(*pending_rope_);
-  if (!head_norms_.empty()) misplaced(*head_norms_.front());
   const std::uint32_t end = stage.first_group + stage.group_count;
   const Place base = source_.place(region_of(scratch_, Staging::Host));
-  CommandList& list = step(0);
+  CommandList& list = next(0);
   if (end == source_.plan.groups.size() && stage.end_op == plan::kAllOps) {
     const ValueId logits = source_.program.logits;
     list.copy(source_.place(scratch_.values[logits]), moved(base, staging_.logits),
@@ -249,69 +86,52 @@ void Recorder::bring(const WeightSlice& slice) {
   }
 }
 
-// `ops`: those of the group that this stage runs.
-void Recorder::record_through(const model::Group& group, std::span<const Op> ops) {
+void Recorder::record_through(const model::Group& group, std::span<const Step> steps) {
   const std::vector<WeightSlice> slices = weight_slices(source_.model, group, source_.plan.prompt.slice);
-  const auto first = static_cast<std::uint32_t>(ops.data() - group.ops.data());
-  std::uint32_t next = first;  // operation
+  std::size_t done = 0;  // steps; the last of them may go on with another slice
   for (const WeightSlice& slice : slices) {
-    if (slice.op < first || slice.op >= first + ops.size()) continue;
+    if (steps.empty() || slice.op < steps.front().op || slice.op > steps.back().op) continue;
     bring(slice);
-    for (; next < slice.op; ++next) record(group.ops[next]);  // the norm before it, which came with its first slice
-    next = slice.op + 1;
-    record(group.ops[slice.op]);
+    for (; done < steps.size() && steps[done].op < slice.op; ++done) record(steps[done]);
+    again_ = done > 0 && steps[done - 1].op == slice.op;
+    if (!again_) ++done;
+    record(steps[done - 1]);
+    again_ = false;
   }
   slice_ = nullptr;
   passing_.clear();
 }
 
-void Recorder::record(const Op& op) {
-  switch (op.kind) {
-    case OpKind::Embed: return embed(op);
-    case OpKind::Norm: return norm(op);
-    case OpKind::Linear: return products(op);
-    case OpKind::GatedLinear: return gated(op);
-    case OpKind::Rope: return pend(pending_rope_, op);
-    case OpKind::Attention: return attention(op);
-    case OpKind::SelectOutputs: {
-      const SelectArguments arguments{value(op.inputs[0]), table(table_.outputs), table_address_, width(op.inputs[0])};
-      operations_.select_rows(step(0), arguments);
-      return;
-    }
-    default: misplaced(op);
-  }
+void Recorder::record(const Step& step) {
+  after_select_ = step.after_select;
+  std::visit([&](const auto& what) { record(what); }, step.what);
 }
 
-void Recorder::embed(const Op& op) {
-  const plan::RegionIndex own = source_.plan.embedding_copy;
-  const TensorIndex rows = op.as<ops::Embed>().table;
-  const gguf::TensorInfo& t = info(rows);
-  const EmbedArguments arguments{own != plan::kNoRegion ? region(own) : tensor(rows),
-                                 table(table_.ids),
-                                 value(op.outputs[0]),
-                                 table_address_,
-                                 static_cast<std::uint32_t>(t.columns()),
-                                 static_cast<std::uint32_t>(quant::size_of(t.type, t.columns()).value)};
-  operations_.embed(step(0), t.type, arguments, most_);
+ProductArguments Recorder::input_of(ValueId x, const recipe::FusedNorm& norm) {
+  ProductArguments arguments;
+  arguments.x = value(x);
+  arguments.table = table_address_;
+  if (!norm) return arguments;
+  if (rows() == 1) {
+    arguments.x = value(norm->x);
+    arguments.norm = tensor(norm->attributes.weight);
+    arguments.epsilon = norm->attributes.epsilon;
+  } else if (!again_) {
+    record(*norm);
+  }
+  return arguments;
 }
 
-void Recorder::prepare(const Op& op, ProductArguments& arguments) {
-  arguments.x = value(op.inputs[0]);
-  if (pending_norm_ == nullptr) return;
-  const Op& norm = *pending_norm_;
-  if (norm.outputs[0] != op.inputs[0]) misplaced(norm);
-  pending_norm_ = nullptr;
-  const auto& [kind, epsilon, part, parts, offset, weight, bias, per_part] = norm.as<ops::Norm>();
-  arguments.epsilon = epsilon;
-  if (rows(op.after_select) == 1) {
-    arguments.x = value(norm.inputs[0]);
-    arguments.norm = tensor(weight);
-    return;
-  }
-  const NormArguments separate{
-      value(norm.inputs[0]),     tensor(weight), value(norm.outputs[0]), table_address_, width(norm.inputs[0]),
-      op.after_select ? 1U : 0U, epsilon};
-  operations_.rms_norm(step(0), separate, rows(op.after_select));
+void Recorder::set_matrix(ProductArguments& arguments, const ops::LinearPart& part) const {
+  const gguf::TensorInfo& t = info(part.tensor);
+  arguments.columns = static_cast<std::uint32_t>(t.columns());
+  arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(t.type, t.columns()).value);
+  arguments.weights = tensor(part.tensor) + part.first_row * arguments.row_bytes;
+  arguments.bias = part.bias == model::kNoTensor ? 0 : tensor(part.bias) + part.first_row * sizeof(float);
+  arguments.scale = tensor(part.scale);
+  // The rows that are there now.
+  arguments.first_row = slice_ == nullptr ? 0 : static_cast<std::uint32_t>(slice_->first_row);
+  arguments.end_row = static_cast<std::uint32_t>(slice_ == nullptr ? part.rows : slice_->first_row + slice_->rows);
 }
 
 // In ranges of rows, and of tokens where that is not enough, so that the device does not go without looking up for
@@ -338,105 +158,114 @@ void Recorder::product(const ProductArguments& whole, quant::TensorType format, 
       part.first_token = token;
       const std::uint32_t tokens = std::min(tokens_each, most - token);
       const std::uint64_t work = columns * (tokens + limit_.decode) * (part.end_row - row);
-      operations_.product(step(work, beside || !first), format, part, tokens);
+      operations_.product(next(work, beside || !first), format, part, tokens);
       first = false;
     }
   }
 }
 
-void Recorder::products(const Op& op) {
-  ProductArguments arguments;
-  prepare(op, arguments);
-  arguments.table = table_address_;
-  const auto& [parts, add] = op.as<ops::Linear>();
-  arguments.flags = (add ? kAccumulate : 0) | (op.after_select ? kSelected : 0);
+void Recorder::record(const recipe::Linear& linear) {
+  ProductArguments arguments = input_of(linear.x, linear.norm);
+  arguments.flags = (linear.accumulate ? kAccumulate : 0) | (after_select_ ? kSelected : 0);
   bool beside = false;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (slice_ != nullptr && !is_passing(parts[i].tensor)) continue;  // its turn comes with another slice
-    const gguf::TensorInfo& t = info(parts[i].tensor);
-    arguments.weights = tensor(parts[i].tensor);
-    arguments.bias = tensor(parts[i].bias);
-    arguments.result = value(op.outputs[i]);
-    arguments.result_stride = width(op.outputs[i]);
-    arguments.columns = static_cast<std::uint32_t>(t.columns());
-    arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(t.type, t.columns()).value);
-    set_rows(arguments, t);
-    product(arguments, t.type, rows(op.after_select), std::exchange(beside, true));
+  for (std::size_t i = 0; i < linear.parts.size(); ++i) {
+    const ops::LinearPart& part = linear.parts[i];
+    if (slice_ != nullptr && !is_passing(part.tensor)) continue;  // its turn comes with another slice
+    set_matrix(arguments, part);
+    arguments.result = value(linear.outs[i]);
+    arguments.result_stride = width(linear.outs[i]);
+    product(arguments, info(part.tensor).type, rows(), std::exchange(beside, true));
   }
 }
 
-void Recorder::gated(const Op& op) {
-  const auto& parts = op.as<ops::GatedLinear>().parts;
-  const gguf::TensorInfo& gate = info(parts[0].tensor);
-  const gguf::TensorInfo& up = info(parts[1].tensor);
-  ProductArguments arguments;
-  prepare(op, arguments);
-  arguments.table = table_address_;
-  arguments.result = value(op.outputs[0]);
-  arguments.result_stride = width(op.outputs[0]);
-  arguments.columns = static_cast<std::uint32_t>(gate.columns());
-  set_rows(arguments, gate);
-  arguments.weights = tensor(parts[0].tensor);
-  arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(gate.type, gate.columns()).value);
-  const std::uint32_t selected = op.after_select ? kSelected : 0;
-  if (gate.type == up.type) {
-    arguments.second = tensor(parts[1].tensor);
-    arguments.flags = kGated | selected;
-    return product(arguments, gate.type, rows(op.after_select), false);
+void Recorder::record(const recipe::Gated& gated) {
+  const quant::TensorType format = info(gated.gate.tensor).type;
+  const auto plain = [](const ops::LinearPart& part) {
+    return part.bias == model::kNoTensor && part.scale == model::kNoTensor;
+  };
+  ProductArguments arguments = input_of(gated.x, gated.norm);
+  arguments.result = value(gated.out);
+  arguments.result_stride = width(gated.out);
+  const std::uint32_t shared = after_select_ ? kSelected : 0;
+  set_matrix(arguments, gated.up);
+  const Address up = arguments.weights;
+  set_matrix(arguments, gated.gate);
+  if (format == info(gated.up.tensor).type && plain(gated.gate) && plain(gated.up)) {
+    arguments.second = up;
+    arguments.flags = kGated | shared | function_flag(gated.activation);
+    return product(arguments, format, rows(), false);
   }
-  arguments.flags = selected;
-  product(arguments, gate.type, rows(op.after_select), false);
-  arguments.weights = tensor(parts[1].tensor);
-  arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(up.type, up.columns()).value);
-  arguments.flags = kActivatePrior | selected;
-  product(arguments, up.type, rows(op.after_select), false);
+  arguments.flags = shared;
+  product(arguments, format, rows(), false);
+  set_matrix(arguments, gated.up);
+  arguments.flags = kActivatePrior | shared | function_flag(gated.activation);
+  product(arguments, info(gated.up.tensor).type, rows(), false);
 }
 
-void Recorder::attention(const Op& op) {
-  const auto& attributes = op.as<ops::Attention>();
+void Recorder::record(const recipe::Attention& attention) {
+  const AttentionShape shape =
+      attention_shape(source_.program, source_.plan.shape, attention.attributes, attention.rope);
+  heads(attention, shape);
+  attend(attention, shape);
+}
+
+void Recorder::heads(const recipe::Attention& attention, const AttentionShape& shape) {
+  const auto& attributes = attention.attributes;
   const plan::KvRegions& cache = source_.plan.kv[attributes.cache];
-  const plan::Shape& shape = source_.plan.shape;
   HeadsArguments heads;
-  heads.q = value(op.inputs[0]);
-  heads.k = value(op.inputs[1]);
-  heads.v = value(op.inputs[2]);
-  const ops::Norm* q_norm = take_head_norm(op.inputs[0]);
-  const ops::Norm* k_norm = take_head_norm(op.inputs[1]);
-  const bool even = q_norm == nullptr || (k_norm != nullptr && q_norm->part == attributes.head_dim_k &&
-                                          k_norm->part == q_norm->part && k_norm->epsilon == q_norm->epsilon);
-  if ((q_norm == nullptr) != (k_norm == nullptr) || !even) misplaced(op);
-  if (pending_rope_ == nullptr || pending_rope_->inputs != std::vector{op.inputs[0], op.inputs[1]}) misplaced(op);
-  pending_rope_ = nullptr;
-  heads.q_norm = q_norm == nullptr ? 0 : tensor(q_norm->weight);
-  heads.k_norm = k_norm == nullptr ? 0 : tensor(k_norm->weight);
+  heads.q = value(attention.q);
+  heads.k = attention.k ? value(*attention.k) : 0;
+  heads.v = attention.v ? value(*attention.v) : 0;
+  heads.q_norm = tensor(attention.q_norm);
+  heads.k_norm = tensor(attention.k_norm);
   heads.k_cache = region(cache.k);
-  heads.v_cache = region(cache.v);
-  heads.angles = region(region_of(scratch_, Own::Rope));
+  heads.v_cache = attributes.values_in_keys ? 0 : region(cache.v);
+  if (attention.rope) {
+    const Angles of = angles(*attention.rope);
+    heads.angles = region(region_of(scratch_, Own::Rope)) + of.cosines.value;
+    heads.sine_offset = static_cast<std::uint32_t>((of.sines - of.cosines).value / sizeof(float));
+  }
   heads.tokens = table(table_.tokens);
   heads.pages = table(table_.pages);
   heads.table = table_address_;
-  heads.sine_offset = shape.batch * (shape_.rotary / 2);
   heads.heads = attributes.heads;
   heads.kv_heads = attributes.kv_heads;
-  heads.epsilon = q_norm == nullptr ? 0.0F : q_norm->epsilon;
-  operations_.heads(step(0), shape_, heads, most_);
+  heads.epsilon = attention.epsilon;
+  heads.k_heads = attention.k ? attributes.kv_heads : 0;
+  heads.v_heads = attention.v ? attributes.kv_heads : 0;
+  const bool nothing = heads.k_heads == 0 && heads.v_heads == 0 && heads.q_norm == 0 && !attention.rope;
+  if (!nothing) operations_.heads(next(0), shape, heads, most_);
+}
 
+void Recorder::attend(const recipe::Attention& attention, const AttentionShape& of_heads) {
+  const auto& attributes = attention.attributes;
+  const plan::KvRegions& cache = source_.plan.kv[attributes.cache];
+  const plan::Shape& shape = source_.plan.shape;
   const bool few = most_ <= kMostVectorRows;
   const std::uint32_t splits = few ? attention_splits(shape) : 1;
-  const AttentionTile tile = operations_.attention_tile(shape_, most_);
+  AttentionTile tile = operations_.attention_tile(of_heads, most_);
+  tile.tokens = tile_tokens(operations_, source_.program, shape, most_);
   AttentionArguments arguments;
-  arguments.q = heads.q;
-  arguments.result = value(op.outputs[0]);
-  arguments.k_cache = heads.k_cache;
-  arguments.v_cache = heads.v_cache;
+  arguments.q = value(attention.q);
+  arguments.result = value(attention.out);
+  arguments.k_cache = region(cache.k);
+  arguments.v_cache = attributes.values_in_keys ? arguments.k_cache : region(cache.v);
   arguments.tiles = table(table_.tiles);
-  arguments.tokens = heads.tokens;
-  arguments.pages = heads.pages;
+  arguments.tokens = table(table_.tokens);
+  arguments.pages = table(table_.pages);
   arguments.workspace = splits > 1 ? region(region_of(scratch_, Own::Attention)) : 0;
   arguments.table = table_address_;
+  arguments.sinks = tensor(attributes.sinks);
   arguments.heads = attributes.heads;
   arguments.kv_heads = attributes.kv_heads;
   arguments.scale = attributes.scale;
+  arguments.softcap = attributes.softcap;
+  arguments.window = attributes.window;
+  arguments.chunk = attributes.chunk;
+  arguments.alibi = attributes.alibi;
+  arguments.temperature = attributes.temperature.scale;
+  arguments.temperature_length = attributes.temperature.length;
+  arguments.temperature_ahead = attributes.temperature.ahead;
   const std::uint32_t most_tiles = (most_ + tile.tokens - 1) / tile.tokens + std::min(shape.sequences, most_);
   // At worst every token sees all of the context.
   const std::uint64_t tile_work =
@@ -445,39 +274,57 @@ void Recorder::attention(const Op& op) {
   for (std::uint32_t first = 0; first < most_tiles; first += tiles_each) {
     arguments.first_tile = first;
     const std::uint32_t tiles = std::min(tiles_each, most_tiles - first);
-    operations_.attention(step(tile_work * tiles, first > 0), shape_, tile, splits, arguments, tiles);
+    operations_.attention(next(tile_work * tiles, first > 0), of_heads, tile, splits, arguments, tiles);
   }
   if (splits == 1) return;
-  const MergeArguments merge{arguments.workspace, arguments.result,      table_address_,
+  const MergeArguments merge{arguments.workspace, arguments.result,      table_address_, arguments.sinks,
                              attributes.heads,    attributes.head_dim_v, splits};
-  operations_.merge_attention(step(0), merge, most_);
+  operations_.merge_attention(next(0), merge, most_);
 }
 
-}  // namespace
-
-void require_supported(const model::Program& program) {
-  model::require_supported(program, kKnown, "a GPU");
-  model::require_uniform(program, "a GPU");
+AttentionShape attention_shape(const model::Program& program, const plan::Shape& shape,
+                               const model::ops::Attention& attention, std::optional<model::RopeIndex> rope) {
+  AttentionShape result{attention.heads,      attention.kv_heads,
+                        attention.head_dim_k, attention.head_dim_v,
+                        shape.k_type,         attention.values_in_keys ? shape.k_type : shape.v_type};
+  if (rope) {
+    result.rotary = program.ropes[*rope].config.dimensions;
+    result.neox = program.ropes[*rope].config.neox;
+  }
+  result.value_row = attention.values_in_keys ? attention.head_dim_k : attention.head_dim_v;
+  return result;
 }
 
-AttentionShape attention_shape(const model::Program& program, const plan::Shape& shape) {
-  const model::ModelConfig& config = program.config;
-  const model::RopeConfig& rope = program.ropes.front().config;
-  return {config.heads, config.kv_heads, config.head_dim_k, config.head_dim_v,
-          shape.k_type, shape.v_type,    rope.dimensions,   rope.neox};
+std::uint32_t tile_tokens(const Operations& operations, const model::Program& program, const plan::Shape& shape,
+                          std::uint32_t most) {
+  std::uint32_t fewest = most;
+  for (const model::Group& group : program.groups) {
+    for (const model::Op& op : group.ops) {
+      if (op.kind != model::OpKind::Attention) continue;
+      const AttentionShape of = attention_shape(program, shape, op.as<ops::Attention>(), std::nullopt);
+      fewest = std::min(fewest, operations.attention_tile(of, most).tokens);
+    }
+  }
+  return fewest;
 }
 
 StageRecording record_stage(Context& context, Pipelines& pipelines, const StageSource& source, const plan::Stage& stage,
                             std::uint32_t most) {
   Recorder recorder(context, pipelines, source, most);
   recorder.begin_stage(stage);
+  const plan::LoweringTask task{source.model, source.program, source.plan.shape};
   for (std::uint32_t i = stage.first_group; i < stage.first_group + stage.group_count; ++i) {
-    const std::span<const Op> ops = plan::stage_ops(source.program, stage, i);
+    const model::Group& group = source.program.groups[i];
+    const std::span<const model::Op> ops = plan::stage_ops(source.program, stage, i);
+    plan::Part part{i};
+    part.first_op = static_cast<std::uint32_t>(ops.data() - group.ops.data());
+    part.end_op = part.first_op + static_cast<std::uint32_t>(ops.size());
+    const Recipe recipe = lower(task, part);
     if (source.plan.groups[i].device != source.device) {
-      recorder.record_through(source.program.groups[i], ops);
+      recorder.record_through(group, recipe.steps);
       continue;
     }
-    for (const Op& op : ops) recorder.record(op);
+    for (const Step& step : recipe.steps) recorder.record(step);
   }
   recorder.end_stage(stage);
   return recorder.take();

@@ -72,6 +72,15 @@ class Slicer {
 
 bool can_pass_through(const model::Group& group) {
   if (std::ranges::any_of(group.ops, &model::Op::after_select)) return false;
+  // Nothing that a slice does not bring, or that is not all the rows of a matrix.
+  const auto plain = [](const model::Op& op) {
+    if (op.kind == OpKind::Rope || op.kind == OpKind::Attention) return true;
+    return std::ranges::all_of(op.used_attributes(), [&](std::string_view attribute) {
+      if (op.kind == OpKind::Norm) return attribute == "parts";
+      return op.kind == OpKind::Linear && (attribute == "add" || attribute == "bias");
+    });
+  };
+  if (!std::ranges::all_of(group.ops, plain)) return false;
   const auto are = [&](std::initializer_list<OpKind> kinds) {
     return std::ranges::all_of(group.ops,
                                [&](const model::Op& op) { return std::ranges::find(kinds, op.kind) != kinds.end(); });

@@ -88,6 +88,23 @@ PassTable pass_table(const Shape& shape) {
   return table;
 }
 
+Angles angles_of(const model::Program& program, const Shape& shape, model::RopeIndex table) {
+  Angles angles;
+  for (model::RopeIndex i = 0; i <= table; ++i) {
+    angles.pairs = program.ropes[i].config.dimensions / 2;
+    const Bytes size(std::uint64_t{shape.batch} * angles.pairs * sizeof(float));
+    angles.cosines = i == 0 ? Bytes(0) : angles.sines + (angles.sines - angles.cosines);
+    angles.sines = angles.cosines + size;
+  }
+  return angles;
+}
+
+Bytes angle_bytes(const model::Program& program, const Shape& shape) {
+  std::uint64_t values = 0;
+  for (const model::RopeTable& table : program.ropes) values += table.config.dimensions;
+  return Bytes(std::uint64_t{shape.batch} * values * sizeof(float));
+}
+
 plan::DeviceTask device_task(const plan::Plan& plan, plan::DeviceIndex device) {
   const bool prompts = plan.prompt.tokens > 0 && plan.prompt.device == device;
   return {plan.groups.back().device == device, prompts ? &plan.prompt : nullptr};
@@ -96,14 +113,13 @@ plan::DeviceTask device_task(const plan::Plan& plan, plan::DeviceIndex device) {
 HostStaging host_staging(const plan::LoweringTask& task, const plan::DeviceTask& device) {
   const Shape& shape = task.shape;
   const model::Program& program = task.program;
-  const std::uint64_t batch = shape.batch;
   Ranges ranges;
   HostStaging staging;
   staging.crossing = ranges.take(crossing_bytes(task, device).value);
   staging.logits =
       ranges.take(device.makes_logits ? std::uint64_t{shape.outputs} * program.config.vocabulary * sizeof(float) : 0);
   staging.table = ranges.take(pass_table(shape).total.value);
-  staging.angles = ranges.take(batch * program.ropes.front().config.dimensions * sizeof(float));
+  staging.angles = ranges.take(angle_bytes(program, shape).value);
   staging.slots = ranges.take(ring_bytes(task, device).value);
   staging.total = std::max(ranges.end(), kUpload);
   return staging;

@@ -17,7 +17,8 @@ enum class Staging : std::uint8_t { Table, Codebooks, Ring, Host };
 // Buffers of our own, of DeviceScratch::own.
 enum class Own : std::uint8_t {
   Attention,  // partial results of a cache that is read in several parts
-  Rope,       // cosines, then sines, each float [batch][rope.dimensions / 2]
+  Rope,       // of every rope table, see Angles
+  Experts,    // [rows][used][values between an expert's two products] floats
 };
 inline plan::RegionIndex region_of(const plan::DeviceScratch& scratch, Staging staging) {
   return scratch.staging[static_cast<std::size_t>(staging)];
@@ -39,13 +40,23 @@ struct PassTable {
 };
 PassTable pass_table(const plan::Shape& shape);
 
+// Where the cosines of a rope table lie among those of all, then its sines, each float [batch][pairs].
+struct Angles {
+  Bytes cosines;
+  Bytes sines;
+  std::uint32_t pairs = 0;
+};
+Angles angles_of(const model::Program& program, const plan::Shape& shape, model::RopeIndex table);
+// Of all tables.
+Bytes angle_bytes(const model::Program& program, const plan::Shape& shape);
+
 // The region Staging::Host: system memory that the device reads and writes. While loading, weights pass through all of
 // it.
 struct HostStaging {
   Bytes crossing;  // values on their way into the device's stages and out of them: see staged_offset
   Bytes logits;    // [outputs][vocabulary] floats, on the device that makes them
   Bytes table;     // a PassTable
-  Bytes angles;    // cosines, then sines, each [batch][rope.dimensions / 2] floats
+  Bytes angles;    // as in Own::Rope
   Bytes slots;     // as many bytes as Staging::Ring has, on their way there
   Bytes total;
 };

@@ -25,6 +25,7 @@ constexpr std::uint32_t kClasses[] = {1, kMostVectorRows, 64};
 constexpr std::uint64_t kUploadSlots = 4;
 
 constexpr const char* kRunning = "computing";
+constexpr const char* kCopying = "copying a page of its cache";
 constexpr const char* kUploading = "taking weights";
 
 }  // namespace
@@ -40,7 +41,6 @@ VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& progr
       context_(options),
       pipelines_(context_),
       timeline_(context_) {
-  require_supported(program);
   check_free_memory();
   allocate();
   slot_bytes_ = Bytes(staging_.total.value / kUploadSlots / 256 * 256);
@@ -191,11 +191,10 @@ void VulkanDevice::prepare() {
   sizes.push_back(plan_.shape.batch);
   const PlaceOf place_of = [this](plan::RegionIndex region) { return place(region); };
   const StageSource source{model_, program_, plan_, index_, place_of, codebooks()};
-  const AttentionShape shape = attention_shape(program_, plan_.shape);
   const Operations operations(context_, pipelines_);
   std::uint32_t least = 1;  // tokens of the class
   for (const std::uint32_t most : sizes) {
-    PassClass pass_class{most, operations.attention_tile(shape, most).tokens, {}};
+    PassClass pass_class{most, tile_tokens(operations, program_, plan_.shape, most), {}};
     pass_class.stages.resize(plan_.stages.size());
     const std::uint32_t first_stage = plan::stages_for(plan_, least).first;
     const std::uint32_t end_stage = plan::stages_for(plan_, most).end;
@@ -206,6 +205,7 @@ void VulkanDevice::prepare() {
     classes_.push_back(std::move(pass_class));
     least = most + 1;
   }
+  page_copy_.emplace(context_);
   pipelines_.save();
   context_.check_messages();
 }
@@ -238,10 +238,13 @@ void VulkanDevice::write_table(const PassClass& pass_class, const backend::Batch
   counts[2] = tile_count;
   std::memcpy(words(table_.ids), batch.tokens.data(), batch.tokens.size_bytes());
   std::memcpy(words(table_.outputs), batch.outputs.data(), batch.outputs.size_bytes());
-  const std::size_t half = program_.ropes.front().config.dimensions / 2;
-  auto* angles = reinterpret_cast<float*>(host + staging_.angles.value);
-  std::memcpy(angles, batch.ropes.front().cosines, batch.tokens.size() * half * sizeof(float));
-  std::memcpy(angles + plan_.shape.batch * half, batch.ropes.front().sines, batch.tokens.size() * half * sizeof(float));
+  std::byte* const all_angles = host + staging_.angles.value;
+  for (model::RopeIndex table = 0; table < program_.ropes.size(); ++table) {
+    const Angles angles = angles_of(program_, plan_.shape, table);
+    const std::size_t bytes = batch.tokens.size() * angles.pairs * sizeof(float);
+    std::memcpy(all_angles + angles.cosines.value, batch.ropes[table].cosines, bytes);
+    std::memcpy(all_angles + angles.sines.value, batch.ropes[table].sines, bytes);
+  }
 }
 
 bool VulkanDevice::run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) {
@@ -312,6 +315,31 @@ Peaks VulkanDevice::measure() {
 float* VulkanDevice::crossing(model::ValueId value) {
   const Bytes offset = staging_.crossing + staged_offset(program_, plan_.shape, value);
   return reinterpret_cast<float*>(place(region_of(plan_.scratch[index_], Staging::Host)).data + offset.value);
+}
+
+// A page's K, or V, of all heads lies together. Caches of windows have the pages of all others here.
+bool VulkanDevice::copy_page(std::uint32_t from, std::uint32_t to) {
+  if (!page_copy_) return false;
+  page_copy_->begin(false);
+  page_copy_->barrier();
+  for (const plan::KvRegions& kv : plan_.kv) {
+    for (const plan::RegionIndex index : {kv.k, kv.v}) {
+      if (index == plan::kNoRegion) continue;
+      const plan::Region& region = plan_.regions[index];
+      if (plan::holder_of(plan_, region.arena) != index_) continue;
+      if (from >= kv.pages || to >= kv.pages) throw Error(ErrorCode::Internal, "a GPU's cache has no such page");
+      const Bytes page(region.size.value / kv.pages);
+      const auto at = [&](std::uint32_t number) {
+        Place place = arenas_[region.arena].place(region.offset);
+        place.offset += page.value * number;
+        return place;
+      };
+      page_copy_->copy(at(from), at(to), page);
+    }
+  }
+  page_copy_->end();
+  timeline_.wait(timeline_.submit(*page_copy_, kCopying), kCopying);
+  return true;
 }
 
 const float* VulkanDevice::logits() {

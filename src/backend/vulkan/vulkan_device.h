@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,7 @@ class VulkanDevice final : public backend::Device {
   // Throws Error(DeviceFailure) where the device fails or is lost; it can then only be destroyed.
   bool run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) override;
   float* crossing(model::ValueId value) override;
+  bool copy_page(std::uint32_t from, std::uint32_t to) override;
   const float* logits() override;
   [[nodiscard]] Bytes allocated() const override;
 
@@ -93,7 +95,8 @@ class VulkanDevice final : public backend::Device {
   std::vector<UploadSlot> slots_;  // while loading
   bool upload_failed_ = false;
   Bytes slot_bytes_;
-  Timeline timeline_;  // goes first: it waits for what was submitted
+  std::optional<CommandList> page_copy_;  // what copy_page records; made by prepare
+  Timeline timeline_;                     // goes first: it waits for what was submitted
 };
 
 }  // namespace loadline::vulkan

@@ -192,7 +192,9 @@ void Cache::pass(const std::vector<Run>& runs, std::uint32_t most, std::uint32_t
                        most * half,
                        s.heads,
                        s.kv_heads,
-                       1e-5F};
+                       1e-5F,
+                       s.kv_heads,
+                       s.kv_heads};
   AttentionArguments arguments{q_buffer.address(),
                                out.address(),
                                k_cache_.address(),
@@ -202,6 +204,7 @@ void Cache::pass(const std::vector<Run>& runs, std::uint32_t most, std::uint32_t
                                page_buffer.address(),
                                workspace.address(),
                                table.address(),
+                               0,
                                s.heads,
                                s.kv_heads,
                                0,
@@ -216,7 +219,7 @@ void Cache::pass(const std::vector<Run>& runs, std::uint32_t most, std::uint32_t
     gpu_.operations.attention(list, s, tile, splits, arguments, most + 2 - half_tiles);
     list.barrier();
     if (splits > 1) {
-      const MergeArguments merge{workspace.address(), out.address(), table.address(), s.heads, s.head_dim_v, splits};
+      const MergeArguments merge{workspace.address(), out.address(), table.address(), 0, s.heads, s.head_dim_v, splits};
       gpu_.operations.merge_attention(list, merge, most);
     }
   });
@@ -282,8 +285,8 @@ TEST_F(SmallShaders, NormaliseEachRow) {
     const Buffer out = gpu().buffer(std::vector<float>(6 * columns, kUntouched));
     const Buffer table = gpu().buffer(std::vector<std::uint32_t>{9, 5});
     const NormArguments arguments{
-        x_buffer.address(), weight_buffer.address(), out.address(), table.address(), columns, 1, 1e-5F};
-    gpu().run([&](CommandList& list) { gpu().operations.rms_norm(list, arguments, 6); });
+        x_buffer.address(), weight_buffer.address(), 0, out.address(), table.address(), columns, columns, 0, 1, 1e-5F};
+    gpu().run([&](CommandList& list) { gpu().operations.norm(list, arguments, 1, 6); });
     for (std::uint32_t t = 0; t < 5; ++t) {
       double squares = 0;
       for (std::uint32_t i = 0; i < columns; ++i) squares += double{x[t * columns + i]} * x[t * columns + i];

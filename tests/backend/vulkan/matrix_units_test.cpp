@@ -128,7 +128,7 @@ TEST_P(UnitProducts, AddBiasAndGateOneProductWithAnother) {
   added.prior = 2.5F;
   const Result sums = run(units(), added);
   expect_untouched(sums, added);
-  const Request gated{gate, &up, x, 20, 64, kGated};
+  const Request gated{gate, &up, x, 20, 64, kGated | function_flag(model::Activation::Silu)};
   const Result products = run(units(), gated);
   expect_untouched(products, gated);
   for (std::uint32_t t = 0; t < 20; ++t) {

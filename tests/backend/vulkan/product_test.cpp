@@ -116,10 +116,10 @@ TEST_P(Products, GateOneProductWithAnother) {
   const TestMatrix up(GetParam(), 45, 256, Style::Normal, random);
   for (const Pass pass : kPasses) {
     const std::vector<float> x = cpu::test::random_activations(pass.tokens, 256, Style::Normal, random);
-    const Request together{gate, &up, x, pass.tokens, pass.most, kGated};
+    const Request together{gate, &up, x, pass.tokens, pass.most, kGated | function_flag(model::Activation::Silu)};
     const Result result = run(gpu(), together);
     expect_untouched(result, together);
-    Request apart{up, nullptr, x, pass.tokens, pass.most, kActivatePrior};
+    Request apart{up, nullptr, x, pass.tokens, pass.most, kActivatePrior | function_flag(model::Activation::Silu)};
     apart.prior = 0.75F;
     const Result second = run(gpu(), apart);
     for (std::uint32_t t = 0; t < pass.tokens; ++t) {

@@ -9,6 +9,7 @@
 #include "pass.glsl"
 #include "kv.glsl"
 #include "attention.glsl"
+#include "activation.glsl"
 
 layout(local_size_x = 128) in;
 layout(constant_id = 1) const uint kHeadK = 128u;
@@ -19,6 +20,7 @@ layout(constant_id = 5) const uint kTileTokens = 1u;
 layout(constant_id = 6) const uint kTileHeads = 4u;
 layout(constant_id = 7) const uint kCells = 32u;  // of a block; divides the page
 layout(constant_id = 8) const uint kSplits = 1u;
+layout(constant_id = 9) const uint kValueRow = 128u;  // values in a cell that a value is the first kHeadV of
 
 layout(push_constant, std430) uniform AttentionArguments {
   uint64_t q;          // [tokens][heads * kHeadK] floats, rotated
@@ -29,10 +31,18 @@ layout(push_constant, std430) uniform AttentionArguments {
   uint64_t pages;      // page numbers
   uint64_t workspace;  // with kSplits > 1
   uint64_t table;      // the pass
+  uint64_t sinks;      // [heads] floats, or 0: one more logit for each head, whose weight is dropped
   uint heads;
   uint kv_heads;
   uint first_tile;     // of this dispatch
   float scale;
+  float softcap;       // c tanh(score / c); 0: none
+  uint window;         // cells that a token sees at most; 0: all
+  uint chunk;          // of cells: a token sees those of its own; 0: all
+  float alibi;         // exponent of the largest slope; 0: none
+  float temperature;   // queries times 1 + temperature ln(floor((position + ahead) / length) + 1)
+  uint temperature_length;
+  uint temperature_ahead;
 } arguments;
 
 const uint kThreads = 128u;
@@ -48,11 +58,34 @@ shared float highest[kRows];
 shared float total[kRows];
 shared float correction[kRows];
 
-void load_block(uint64_t cache, uint type, uint width, uint stride, uint page, uint head, uint first_cell, uint cells) {
-  const uint64_t part = kv_page_head(cache, type, width, arguments.kv_heads, page, head);
+// The first `width` values of cells of `row` values.
+void load_block(uint64_t cache, uint type, uint row, uint width, uint stride, uint page, uint head, uint first_cell,
+                uint cells) {
+  const uint64_t part = kv_page_head(cache, type, row, arguments.kv_heads, page, head);
   for (uint i = gl_LocalInvocationID.x; i < cells * width; i += kThreads) {
-    block_values[i / width * stride + i % width] = kv_load(part, type, width, first_cell + i / width, i % width);
+    block_values[i / width * stride + i % width] = kv_load(part, type, row, first_cell + i / width, i % width);
   }
+}
+
+// The first cell that a token sees.
+uint first_seen(uint position) {
+  uint first = 0u;
+  if (arguments.window != 0u && position + 1u > arguments.window) first = position + 1u - arguments.window;
+  if (arguments.chunk != 0u) first = max(first, position / arguments.chunk * arguments.chunk);
+  return first;
+}
+
+float query_scale(uint position) {
+  if (arguments.temperature == 0.0) return arguments.scale;
+  const uint passed = (position + arguments.temperature_ahead) / arguments.temperature_length;
+  return arguments.scale * (1.0 + arguments.temperature * log(float(passed) + 1.0));
+}
+
+// What ALiBi takes off for each position of distance.
+float slope(uint head) {
+  const uint whole = 1u << findMSB(arguments.heads);
+  const float place = head < whole ? float(head + 1u) : (2.0 * float(head - whole) + 1.0) / 2.0;
+  return exp2(-arguments.alibi * place / float(whole));
 }
 
 void main() {
@@ -70,7 +103,8 @@ void main() {
   for (uint i = gl_LocalInvocationID.x; i < kRows * kHeadK; i += kThreads) {
     const uint token = first_token + min(i / kHeadK / kTileHeads, tile_tokens - 1u);
     const uint head = first_head + i / kHeadK % kTileHeads;
-    queries[i] = Floats(arguments.q).v[(token * arguments.heads + head) * kHeadK + i % kHeadK] * arguments.scale;
+    queries[i] = Floats(arguments.q).v[(token * arguments.heads + head) * kHeadK + i % kHeadK] *
+                 query_scale(first_position + token - first_token);
   }
   for (uint row = gl_LocalInvocationID.x; row < kRows; row += kThreads) {
     highest[row] = -3.0e38;
@@ -81,27 +115,32 @@ void main() {
   barrier();
 
   const uint blocks = (visible + kCells - 1u) / kCells;
-  const uint blocks_each = (blocks + kSplits - 1u) / kSplits;
-  const uint end_block = min(blocks, (gl_WorkGroupID.z + 1u) * blocks_each);
-  for (uint block = gl_WorkGroupID.z * blocks_each; block < end_block; ++block) {
+  const uint unseen = first_seen(first_position) / kCells;  // blocks before what the tile's first token sees
+  const uint blocks_each = (blocks - unseen + kSplits - 1u) / kSplits;
+  const uint end_block = min(blocks, unseen + (gl_WorkGroupID.z + 1u) * blocks_each);
+  for (uint block = unseen + gl_WorkGroupID.z * blocks_each; block < end_block; ++block) {
     const uint first_cell = block * kCells;
     const uint cells = min(kCells, visible - first_cell);
     const uint page = Words(arguments.pages).v[first_page + first_cell / kPageCells];
-    load_block(arguments.k_cache, kKType, kHeadK, kKeyStride, page, kv_head, first_cell % kPageCells, cells);
+    load_block(arguments.k_cache, kKType, kHeadK, kHeadK, kKeyStride, page, kv_head, first_cell % kPageCells, cells);
     barrier();
     for (uint i = gl_LocalInvocationID.x; i < kRows * kCells; i += kThreads) {
       const uint row = i / kCells;
       const uint cell = i % kCells;
       const uint position = first_position + row / kTileHeads;
       float score = -3.0e38;
-      if (cell < cells && first_cell + cell <= position) {
+      if (cell < cells && first_cell + cell <= position && first_cell + cell >= first_seen(position)) {
         score = 0.0;
         for (uint d = 0u; d < kHeadK; ++d) score += queries[row * kHeadK + d] * block_values[cell * kKeyStride + d];
+        if (arguments.softcap != 0.0) score = arguments.softcap * bounded_tanh(score / arguments.softcap);
+        if (arguments.alibi != 0.0) {
+          score -= slope(first_head + row % kTileHeads) * float(position - first_cell - cell);
+        }
       }
       weights[i] = score;
     }
     barrier();
-    load_block(arguments.v_cache, kVType, kHeadV, kHeadV, page, kv_head, first_cell % kPageCells, cells);
+    load_block(arguments.v_cache, kVType, kValueRow, kHeadV, kHeadV, page, kv_head, first_cell % kPageCells, cells);
     for (uint row = gl_LocalInvocationID.x; row < kRows; row += kThreads) {
       float most = highest[row];
       for (uint cell = 0u; cell < cells; ++cell) most = max(most, weights[row * kCells + cell]);
@@ -138,7 +177,15 @@ void main() {
     const uint token = first_token + row / kTileHeads;
     const uint head = first_head + row % kTileHeads;
     if (kSplits == 1u) {
-      Floats(arguments.result).v[(token * arguments.heads + head) * kHeadV + at % kHeadV] = sums[i] / total[row];
+      float divisor = total[row];
+      float factor = 1.0;
+      if (arguments.sinks != 0ul) {
+        const float sink = Floats(arguments.sinks).v[head];
+        const float most = max(highest[row], sink);
+        factor = exp(highest[row] - most);
+        divisor = divisor * factor + exp(sink - most);
+      }
+      Floats(arguments.result).v[(token * arguments.heads + head) * kHeadV + at % kHeadV] = sums[i] * factor / divisor;
     } else {
       const uint64_t partial =
           partial_result(arguments.workspace, kHeadV, arguments.heads, kSplits, token, head, gl_WorkGroupID.z);

@@ -15,6 +15,8 @@ layout(push_constant, std430) uniform EmbedArguments {
   uint columns;
   uint row_bytes;
   uint64_t codebooks;
+  uint id_stride;    // words from one id to the next
+  uint add;          // to what is there
 } arguments;
 
 uint64_t codebooks() { return arguments.codebooks; }
@@ -24,13 +26,15 @@ void main() {
   const uint unit = gl_GlobalInvocationID.x;
   const uint columns = arguments.columns;
   if (token >= pass_rows(arguments.table, false) || unit >= row_units(columns)) return;
-  const uint64_t row = arguments.weights + uint64_t(Words(arguments.ids).v[token]) * arguments.row_bytes;
+  const uint64_t row = arguments.weights + uint64_t(Words(arguments.ids).v[token * arguments.id_stride]) * arguments.row_bytes;
   vec4 values[kUnitVectors];
   dequant_row(row, unit, columns, values);
   [[unroll]] for (uint i = 0u; i < kUnitVectors; ++i) {
     const uint at = row_offset(unit, i);
     [[unroll]] for (uint e = 0u; e < 4u; ++e) {
-      if (!kRagged || at + e < columns) Floats(arguments.result + uint64_t(token) * columns * 4u).v[at + e] = values[i][e];
+      if (kRagged && at + e >= columns) continue;
+      Floats row_of_result = Floats(arguments.result + uint64_t(token) * columns * 4u);
+      row_of_result.v[at + e] = values[i][e] + (arguments.add != 0u ? row_of_result.v[at + e] : 0.0);
     }
   }
 }

@@ -27,6 +27,8 @@ layout(push_constant, std430) uniform HeadsArguments {
   uint heads;
   uint kv_heads;
   float epsilon;
+  uint k_heads;             // that come: kv_heads, or none
+  uint v_heads;
 } arguments;
 
 const uint kWidest = kHeadK > kHeadV ? kHeadK : kHeadV;
@@ -95,8 +97,8 @@ void main() {
   if (token >= pass_rows(arguments.table, false)) return;
   const uint index = gl_WorkGroupID.x;  // the heads of q, then of k, then of v
   const bool is_q = index < arguments.heads;
-  const bool is_v = index >= arguments.heads + arguments.kv_heads;
-  const uint head = is_q ? index : (index - arguments.heads) % arguments.kv_heads;
+  const bool is_v = index >= arguments.heads + arguments.k_heads;
+  const uint head = is_q ? index : is_v ? index - arguments.heads - arguments.k_heads : index - arguments.heads;
   const uint width = is_v ? kHeadV : kHeadK;
   const uint row_heads = is_q ? arguments.heads : arguments.kv_heads;
   const uint64_t source = (is_q ? arguments.q : is_v ? arguments.v : arguments.k) +

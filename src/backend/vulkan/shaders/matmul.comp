@@ -102,7 +102,7 @@ void main() {
     const uint token = first_token + i / kTileRows;
     if (i % kTileRows >= stored || row >= arguments.end_row || token >= tokens) continue;
     float sum = tiles[i / 4u][i % 4u];
-    if (flag(kGated)) sum = silu(sum) * tiles[i / 4u + kTileRows / 8u][i % 4u];
+    if (flag(kGated)) sum = gated(sum, tiles[i / 4u + kTileRows / 8u][i % 4u]);
     store_result(row, token, sum);
   }
 }

@@ -182,7 +182,7 @@ void main() {
     if (i % kTileRows >= stored || row >= arguments.end_row || token >= tokens) continue;
     const float scale = ldexp(1.0, exponents[i / kTileRows]);
     float sum = results[i] * scale;
-    if (flag(kGated)) sum = silu(sum) * (results[i + kTileRows / 2u] * scale);
+    if (flag(kGated)) sum = gated(sum, results[i + kTileRows / 2u] * scale);
     store_result(row, token, sum);
   }
 }

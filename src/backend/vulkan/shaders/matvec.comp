@@ -54,7 +54,7 @@ void main() {
   }
   if (flag(kGated)) {
     [[unroll]] for (uint t = 0u; t < kTokens; ++t) {
-      [[unroll]] for (uint r = 0u; r < kRows / 2u; ++r) sums[r][t] = silu(sums[r][t]) * sums[r + kRows / 2u][t];
+      [[unroll]] for (uint r = 0u; r < kRows / 2u; ++r) sums[r][t] = gated(sums[r][t], sums[r + kRows / 2u][t]);
     }
   }
   // Each lane stores one of the results, or every gl_SubgroupSize-th.

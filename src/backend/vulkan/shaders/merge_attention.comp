@@ -11,6 +11,7 @@ layout(push_constant, std430) uniform MergeArguments {
   uint64_t workspace;
   uint64_t result;  // [tokens][heads * width] floats
   uint64_t table;   // the pass
+  uint64_t sinks;   // see attention.comp
   uint heads;
   uint width;
   uint splits;
@@ -23,11 +24,12 @@ void main() {
   if (token >= pass_rows(arguments.table, false)) return;
   const uint64_t first =
       partial_result(arguments.workspace, width, arguments.heads, arguments.splits, token, head, 0u);
-  float highest = -3.0e38;
+  const float sink = arguments.sinks != 0ul ? Floats(arguments.sinks).v[head] : -3.0e38;
+  float highest = sink;
   for (uint s = 0u; s < arguments.splits; ++s) {
     highest = max(highest, Floats(first).v[s * (width + 2u) + width]);
   }
-  float total = 0.0;
+  float total = arguments.sinks != 0ul ? exp(sink - highest) : 0.0;
   for (uint s = 0u; s < arguments.splits; ++s) {
     total += Floats(first).v[s * (width + 2u) + width + 1u] * exp(Floats(first).v[s * (width + 2u) + width] - highest);
   }

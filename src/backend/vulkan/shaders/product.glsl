@@ -1,5 +1,7 @@
 // What matvec.comp and matmul.comp share: their arguments, which weight rows a tile has, and what becomes of a sum.
 // ProductArguments in arguments.h is the same structure.
+#include "activation.glsl"
+
 layout(push_constant, std430) uniform ProductArguments {
   uint64_t weights;  // [rows][columns], as in the file
   uint64_t second;   // of a gated product: the matrix that is not activated
@@ -17,14 +19,18 @@ layout(push_constant, std430) uniform ProductArguments {
   float epsilon;
   uint first_token;  // this dispatch computes rows of x from here on (matmul only)
   uint64_t codebooks;
+  uint64_t scale;    // a float, or 0: of the products
 } arguments;
 
 uint64_t codebooks() { return arguments.codebooks; }
 
 const uint kAccumulate = 1u;    // add to what is there
-const uint kGated = 2u;         // silu(weights . x) * (second . x)
-const uint kActivatePrior = 4u; // silu(what is there) * (weights . x): a gated product whose matrices differ in format
+const uint kGated = 2u;         // function(weights . x) * (second . x)
+const uint kActivatePrior = 4u; // function(what is there) * (weights . x): a gated product in two
 const uint kSelected = 8u;      // rows are the outputs of the pass, not its tokens
+
+// Above these, the function.
+float gated(float gate, float up) { return activated_gate(arguments.flags >> 8, gate, up); }
 
 bool flag(uint bit) { return (arguments.flags & bit) != 0u; }
 
@@ -40,12 +46,11 @@ uint64_t row_address(uint tile, uint size, uint local) {
   return matrix + uint64_t(min(tile_row(tile, size, local), arguments.end_row - 1u)) * arguments.row_bytes;
 }
 
-float silu(float x) { return x / (1.0 + exp(-x)); }
-
 void store_result(uint row, uint token, float sum) {
   const uint at = token * arguments.result_stride + row;
+  if (arguments.scale != 0ul) sum *= Floats(arguments.scale).v[0];
   if (arguments.bias != 0ul) sum += Floats(arguments.bias).v[row];
   if (flag(kAccumulate)) sum += Floats(arguments.result).v[at];
-  if (flag(kActivatePrior)) sum *= silu(Floats(arguments.result).v[at]);
+  if (flag(kActivatePrior)) sum = gated(Floats(arguments.result).v[at], sum);
   Floats(arguments.result).v[at] = sum;
 }
