@@ -15,6 +15,7 @@
 #include "hardware/json.h"
 #include "hardware/measurements.h"
 #include "hardware/probe.h"
+#include "hardware/unusable_gpus.h"
 
 namespace loadline::cli {
 namespace {
@@ -68,10 +69,14 @@ std::string gpu_line(const hardware::Gpu& gpu) {
   return line;
 }
 
-void print_machine(const hardware::Profile& profile) {
+void print_machine(const hardware::Profile& profile, const std::vector<hardware::UnusableGpu>& unusable) {
   print(fmt::format("CPU    {}\nRAM    {}\n", cpu_line(profile.cpu), ram_line(profile.ram)));
   for (std::size_t i = 0; i < profile.gpus.size(); ++i)
     print(fmt::format("GPU {}  {}\n", i, gpu_line(profile.gpus[i])));
+  for (const hardware::UnusableGpu& gpu : unusable) {
+    print(fmt::format("GPU -  {} cannot be used: its driver lacks {}\n", printable(gpu.name),
+                      fmt::join(gpu.lacks, ", ")));
+  }
   const hardware::Disk& disk = profile.disk;
   print(fmt::format(
       "disk   {}{}\n", disk.name.empty() ? "unknown" : printable(disk.name),
@@ -134,7 +139,8 @@ int run(const Options& options) {
   if (options.json) {
     print_json(hardware::to_json(profile));
   } else {
-    print_machine(profile);
+    print_machine(profile,
+                  options.devices.empty() ? hardware::list_unusable_gpus() : std::vector<hardware::UnusableGpu>{});
   }
   return 0;
 }

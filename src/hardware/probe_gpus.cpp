@@ -12,6 +12,7 @@
 #include "hardware/cards.h"
 #include "hardware/nvml.h"
 #include "hardware/probe.h"
+#include "hardware/unusable_gpus.h"
 #include "hardware/vulkan_api.h"
 
 namespace loadline::hardware {
@@ -108,6 +109,17 @@ std::vector<Gpu> list_gpus() {
   std::vector<Gpu> gpus;
   for (const VulkanDeviceInfo& device : list_vulkan_devices(*instance)) {
     if (device.missing.empty()) gpus.push_back(describe(device));
+  }
+  return gpus;
+}
+
+std::vector<UnusableGpu> list_unusable_gpus() {
+  std::string why;
+  const auto instance = VulkanInstance::open(why);
+  if (!instance) return {};
+  std::vector<UnusableGpu> gpus;
+  for (const VulkanDeviceInfo& device : list_vulkan_devices(*instance)) {
+    if (!device.missing.empty()) gpus.push_back({device.name, device.missing});
   }
   return gpus;
 }

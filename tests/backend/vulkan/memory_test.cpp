@@ -1,8 +1,13 @@
 // Device memory: exact sizes, arenas in parts, and refusals.
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <set>
 
 #include "backend/vulkan/gpu.h"
 #include "base/error.h"
+#include "hardware/probe.h"
+#include "hardware/unusable_gpus.h"
 
 namespace loadline::vulkan::test {
 namespace {
@@ -79,6 +84,27 @@ TEST_F(Memory, AnUnknownDeviceIsRefusedByName) {
     EXPECT_NE(std::string(error.what()).find("Voodoo 2"), std::string::npos);
     EXPECT_NE(error.hint().find(gpu().context.info().name), std::string::npos);
   }
+}
+
+// SwiftShader has Vulkan 1.3 and less than we need.
+TEST(UnusableGpus, AreNamedWithWhatTheyLack) {
+  const char* driver = "/usr/lib/chromium/vk_swiftshader_icd.json";
+  if (!std::filesystem::exists(driver)) GTEST_SKIP() << "no SwiftShader (package chromium-common)";
+  const char* before = std::getenv("VK_ICD_FILENAMES");
+  const std::string kept = before != nullptr ? before : "";
+  ::setenv("VK_ICD_FILENAMES", driver, 1);
+  const std::vector<hardware::UnusableGpu> unusable = hardware::list_unusable_gpus();
+  std::string refusal;
+  try {
+    hardware::probe_gpus({"SwiftShader"});
+  } catch (const Error& error) {
+    refusal = error.what();
+  }
+  before != nullptr ? ::setenv("VK_ICD_FILENAMES", kept.c_str(), 1) : ::unsetenv("VK_ICD_FILENAMES");
+  ASSERT_EQ(unusable.size(), 1U);
+  EXPECT_NE(unusable[0].name.find("SwiftShader"), std::string::npos) << unusable[0].name;
+  EXPECT_NE(std::ranges::find(unusable[0].lacks, "storageBuffer8BitAccess"), unusable[0].lacks.end());
+  for (const std::string& lack : unusable[0].lacks) EXPECT_NE(refusal.find(lack), std::string::npos) << refusal;
 }
 
 }  // namespace
