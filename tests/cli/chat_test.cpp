@@ -58,7 +58,7 @@ TEST_F(ChatCommand, TheDemoCallsItsToolAndTellsWhatItGave) {
   const json call = answer({"--tools", tools, "-p", "What is the tide at the pier?"});
   ASSERT_EQ(call["tool_calls"].size(), 1U) << call;
   EXPECT_EQ(call["tool_calls"][0]["name"], "tide");
-  EXPECT_EQ(call["tool_calls"][0]["arguments"], json({{"place", "pier"}}));
+  EXPECT_EQ(call["tool_calls"][0]["arguments"]["place"], "pier");
   const json told = answer({"--tools", tools},
                            R"([{"role": "user", "content": "What is the tide at the pier?"},
       {"role": "assistant", "content": "", "tool_calls": [{"id": "1", "type": "function", "function":
