@@ -25,6 +25,8 @@
 #include "plan/refusal.h"
 #include "plan/render.h"
 #include "serve/router.h"
+#include "watch/report.h"
+#include "watch/watcher.h"
 
 namespace loadline::cli {
 namespace {
@@ -73,6 +75,7 @@ serve::HttpOptions http_options(const Options& options) {
   http.host = options.host;
   http.port = static_cast<std::uint16_t>(options.port);
   http.most_body = parse_bytes(options.most_body, "--max-body");
+  http.most_bodies = 2 * http.most_body;
   if (options.certificate.empty() != options.key.empty()) {
     throw bad_input("TLS needs both a certificate and its key", "Give --tls-cert and --tls-key.");
   }
@@ -153,6 +156,19 @@ void describe(const ModelSource& source, const Options& options, serve::Served& 
   for (const gguf::TensorInfo& tensor : source.model.tensors) served.parameters += tensor.elements();
 }
 
+// Says what is wrong with the machine as it happens, and tells it whoever asks.
+void watch_over(engine::Engine& engine, serve::Served& served, std::optional<watch::Watcher>& watcher) {
+  watch::Watcher::Options options = watch::watch_engine(engine, served.machine);
+  options.on_change = [](const watch::Change& change) {
+    constexpr std::size_t kMostLine = 600;
+    say(change.begins ? printable(watch::line(change.verdict), kMostLine)
+                      : fmt::format("{}: over", watch::name_of(change.verdict.kind)));
+  };
+  watcher.emplace(std::move(options));
+  served.watch_json = [&watcher] { return watch::to_json(watcher->status()); };
+  served.watch_metrics = [&watcher] { return watch::metrics(watcher->status()); };
+}
+
 int run(const Options& options) {
   const serve::HttpOptions http = http_options(options);
   std::vector<std::string> keys = keys_of(options);
@@ -167,10 +183,8 @@ int run(const Options& options) {
   served.can = chat::capabilities_of(*served.chat_template);
   served.format = chat::output_format_of(chosen.source);
 
-  hardware::Profile machine = options.plan.profile(source.model);
-  const plan::Plan plan = options.plan.make_plan(source.model, source.program);
+  const plan::Plan plan = options.plan.make_plan(source.model, source.program, 0, &served.machine);
   served.plan_options = options.plan.options();
-  served.machine = std::move(machine);
   served.digest = std::string(64, '0');
   const StopOnInterrupt interrupt;
   say(plan::summary_line(plan, source.title));
@@ -190,10 +204,13 @@ int run(const Options& options) {
   print(fmt::format("http{}://{}:{}\n", http.certificate.empty() ? "" : "s", options.host, server.port()));
   auto engine = load(std::move(source), plan, interrupt.flag());
   if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
+  engine::Engine& watched = *engine;
+  std::optional<watch::Watcher> watcher;  // goes before what it watches
   served.service = std::make_unique<serve::Service>(
       std::move(engine), std::move(tokenizer),
       serve::ServiceOptions{.most_waiting = static_cast<std::uint32_t>(options.most_waiting),
                             .notify = [&] { server.post([&] { served.service->deliver(); }); }});
+  watch_over(watched, served, watcher);
   server.post([&] { models.set(&served); });
   say(fmt::format("ready; {} answers at a time, {} more may wait · Ctrl-C ends", served.service->places(),
                   options.most_waiting));
@@ -203,6 +220,7 @@ int run(const Options& options) {
   notify_service_manager("STOPPING=1");
   served.service->wind_down();
   network.stop(kGrace);
+  watcher.reset();
   served.service.reset();
   return 0;
 }

@@ -501,6 +501,7 @@ HttpServer::HttpServer(const HttpOptions& options, Handler handler)
   if (!options.certificate.empty()) state_->tls.emplace(tls_context(options));
   if (options.descriptor >= 0) {
     state_->acceptor.assign(Tcp::v4(), options.descriptor, error);
+    if (!error) (void)state_->acceptor.local_endpoint(error);
     if (error) throw bad_input(fmt::format("the socket that was handed over cannot be used: {}", error.message()));
     state_->accept();
     return;

@@ -164,7 +164,7 @@ std::string native_metrics(const Served& served) {
                static_cast<double>(bytes.value));
     }
   }
-  return out.text();
+  return served.watch_metrics ? out.text() + served.watch_metrics() : out.text();
 }
 
 }  // namespace loadline::serve

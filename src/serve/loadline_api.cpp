@@ -253,6 +253,18 @@ std::string plan_json(const Served& served) {
   return plan::to_json(engine.model(), engine.program(), engine.plan());
 }
 
+Json health_json(const Served& served) {
+  Json out = {{"status", "ok"}};
+  const std::string trouble = served.service->load().trouble;
+  Json watch = served.watch_json ? Json::parse(served.watch_json(), nullptr, false) : Json();
+  const bool degraded = watch.is_object() && watch.value("degraded", false);
+  if (!degraded && trouble.empty()) return out;
+  out["degraded"] = true;
+  if (!trouble.empty()) out["trouble"] = trouble;
+  if (degraded) out["verdicts"] = watch["verdicts"];
+  return out;
+}
+
 Json state_json(const Served& served) {
   const Service& service = *served.service;
   const Service::Load load = service.load();
@@ -300,6 +312,7 @@ Json state_json(const Served& served) {
           {"held", service.engine().held().process.value},
           {"streamed", service.engine().streamed_bytes().value},
           {"trouble", load.trouble.empty() ? Json() : Json(load.trouble)},
+          {"watch", served.watch_json ? Json::parse(served.watch_json(), nullptr, false) : Json()},
           {"tiers", tiers_json(plan)}};
 }
 

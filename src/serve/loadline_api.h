@@ -40,7 +40,9 @@ class Worker {
 std::string plan_json(const Served& served);
 // {"model", "places", "queue", "tiers", "rates", ...}: as things are now.
 Json state_json(const Served& served);
-// The same as server-sent events, "state", every so many seconds until the client leaves.
+// {"status": "ok"}, and what is wrong with the machine or the plan, where something is.
+Json health_json(const Served& served);
+// The state as server-sent events, "state", every so many seconds until the client leaves.
 void stream_state(const Served& served, const std::shared_ptr<Reply>& reply, double seconds);
 
 // POST /api/loadline/plan: what would be if the model were loaded with other budgets, layers, context, cache types,

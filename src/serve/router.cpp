@@ -263,9 +263,7 @@ bool Router::answer_probe(const Asked& asked, Json& out) const {
     return list;
   };
   if (path == "/health") {
-    const std::string trouble = model_for("").service->load().trouble;
-    out = {{"status", "ok"}};
-    if (!trouble.empty()) out["degraded"] = trouble;
+    out = health_json(model_for(""));
   } else if (path == "/models" || path == "/api/v0/models") {
     Json data = of_all(model_entry);
     const Json first = data.empty() ? Json() : data.front()["id"];

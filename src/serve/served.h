@@ -56,6 +56,8 @@ struct Served {
   std::uint64_t parameters = 0;
   Bytes file_size;
   std::string digest;  // of the header, in hexadecimal: 64 digits
+  // What watches the machine meanwhile, as JSON {"degraded", "verdicts", ...} and as lines of metrics; empty: nothing.
+  std::function<std::string()> watch_json, watch_metrics;
   mutable GrammarCache grammars;
   std::unique_ptr<Service> service;
 

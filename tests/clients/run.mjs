@@ -9,7 +9,7 @@ const program = process.env.LOADLINE_PROGRAM ?? "build/release/loadline";
 const wanted = process.argv[2] ?? "";
 
 async function startServer(...more) {
-  const child = spawn(program, ["serve", "--port", "0", "-np", "4", "-c", "4096", ...more], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(program, ["serve", "--port", "0", "-np", "4", "-c", "4096", "--log-disable", ...more], { stdio: ["ignore", "pipe", "inherit"] });
   const lines = createInterface({ input: child.stdout });
   const url = await new Promise((resolve, reject) => {
     lines.once("line", resolve);

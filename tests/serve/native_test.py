@@ -95,7 +95,7 @@ class Completion(ServerTest):
 
 class Probes(ServerTest):
     def test_health_props_slots_and_metrics(self):
-        self.assertEqual(self.server.get("/health"), (200, {"status": "ok"}))
+        self.assertEqual(self.server.get("/health")[1]["status"], "ok")
         props = self.server.get("/props")[1]
         self.assertIsInstance(props["chat_template"], str)
         self.assertEqual(props["default_generation_settings"]["n_ctx"], 2048)
@@ -110,6 +110,7 @@ class Probes(ServerTest):
                 values[name] = float(value)
         self.assertIn("llamacpp:prompt_tokens_total", values)
         self.assertGreater(values["loadline_held_bytes"], 0)
+        self.assertTrue(any(name.startswith("loadline_watch_") for name in values))
 
     def test_unknown_paths_and_wrong_methods(self):
         self.assertEqual(self.server.get("/nothing")[0], 404)
@@ -119,7 +120,7 @@ class Probes(ServerTest):
     def test_head_gives_the_head_alone(self):
         status, head, body = self.server.request("HEAD", "/health")
         self.assertEqual((status, body), (200, b""))
-        self.assertEqual(head["content-length"], "15")
+        self.assertGreaterEqual(int(head["content-length"]), 15)
 
     def test_browsers_of_any_origin_may_ask(self):
         status, head, body = self.server.request("OPTIONS", "/v1/chat/completions", None, {
@@ -157,7 +158,7 @@ class Http(ServerTest):
         last = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         answer = self.server.raw(one * 3 + last)
         self.assertEqual(answer.count(b"HTTP/1.1 200 OK"), 4)
-        self.assertTrue(answer.endswith(b'{"status":"ok"}'))
+        self.assertIn(b'{"status":"ok"', answer.rsplit(b"\r\n\r\n", 1)[1])
 
     def test_bodies_and_heads_that_are_too_large_are_refused(self):
         status, error = self.server.post("/tokenize", {"content": "a" * 70000})

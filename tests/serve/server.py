@@ -17,12 +17,20 @@ PROGRAM = os.environ["LOADLINE_PROGRAM"]
 class Server:
     """A server that runs until `close`; `arguments` go behind `loadline serve`."""
 
-    def __init__(self, *arguments, environment=None):
+    def __init__(self, *arguments, environment=None, ready=True, socket=None):
+        command = [PROGRAM, "serve", "--port", "0", "-t", "1", *arguments]
+        prepare = None
+        if socket is not None:  # as systemd hands one over: descriptor 3, meant for one process
+            command = ["sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh", *command]
+
+            def prepare():
+                os.dup2(socket.fileno(), 3)
+                os.set_inheritable(3, True)
         self.ending = False
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [PROGRAM, "serve", "--port", "0", "-t", "1", *arguments],
-            stdout=subprocess.PIPE, stderr=self.errors, env={**os.environ, **(environment or {})})
+            command, stdout=subprocess.PIPE, stderr=self.errors, env={**os.environ, **(environment or {})},
+            preexec_fn=prepare, close_fds=socket is None)
         line = self.process.stdout.readline().decode()
         found = re.match(r"https?://.*:(\d+)$", line.strip())
         if not found:
@@ -30,7 +38,7 @@ class Server:
             self.process.wait()
             raise RuntimeError(f"no server: {line!r} {self.said()}")
         self.port = int(found.group(1))
-        while self.request("GET", "/health")[0] == 503:  # it loads
+        while ready and self.request("GET", "/health")[0] == 503:  # it loads
             if self.process.poll() is not None:
                 raise RuntimeError(self.said())
 

@@ -1,0 +1,75 @@
+// Any bytes as the path and the body of a request: parsing must end, within bounds, in JSON or in an Error, and
+// whatever names of samplers are in it, what they come to must be what a sampler can be made of or an Error.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <string_view>
+
+#include "base/error.h"
+#include "sample/sampler.h"
+#include "serve/json.h"
+#include "serve/router.h"
+#include "serve/sampling.h"
+#include "tokenizer/synthetic.h"
+#include "tokenizer/tokenizer.h"
+
+namespace {
+
+using namespace loadline;
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+const tokenizer::Tokenizer& small_tokenizer() {
+  static const auto kOne = tokenizer::Tokenizer::from_metadata(test::varied_byte_pair_metadata("gpt-2"));
+  return *kOne;
+}
+
+void read_samplers(const serve::Json& body) {
+  constexpr std::uint32_t kContext = 512;
+  const tokenizer::Tokenizer& tokenizer = small_tokenizer();
+  for (const auto dialect : {serve::Dialect::OpenAi, serve::Dialect::Native, serve::Dialect::Kobold,
+                             serve::Dialect::Ollama, serve::Dialect::Anthropic}) {
+    try {
+      const sample::Options usual = serve::defaults_of(dialect, {});
+      const sample::Options options = serve::get_sampling(body, usual, dialect, tokenizer, kContext);
+      const sample::Sampler sampler(options, static_cast<std::uint32_t>(tokenizer.vocabulary_size()));
+      require(sampler.candidates().empty());
+      require(!serve::sampling_json(options).empty());
+    } catch (const Error&) {
+    }
+    try {
+      const auto most = serve::get_most_tokens(body, dialect);
+      require(!most || *most >= -1);
+    } catch (const Error&) {
+    }
+  }
+  try {
+    for (const std::string& stop : serve::get_stops(body)) require(!stop.empty());
+    (void)serve::get_ignore_end(body);
+  } catch (const Error&) {
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  const std::size_t line = std::min(bytes.find('\n'), bytes.size());
+  const std::string_view path = bytes.substr(0, line);
+  const std::string_view plain = serve::plain_path(path);
+  require(!plain.empty() && plain.size() <= std::max<std::size_t>(path.size(), 1));
+  (void)serve::error_form_of(path);
+  require(serve::same_key(path, "key") == (path == "key"));
+  try {
+    const serve::Json body = serve::parse_body(bytes.substr(std::min(line + 1, bytes.size())));
+    require(body.is_object());
+    require(serve::Json::parse(serve::dump(body)).is_object());
+    read_samplers(body);
+  } catch (const Error&) {
+  }
+  return 0;
+}

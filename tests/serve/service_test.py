@@ -1,0 +1,86 @@
+"""How a server is started and kept by others: TLS, key files, environment, systemd."""
+
+import json
+import os
+import socket
+import ssl
+import tempfile
+import unittest
+
+from server import Server, main
+
+DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
+
+
+class Service(unittest.TestCase):
+    def start(self, *arguments, **more):
+        server = Server("-c", "256", *arguments, **more)
+        self.addCleanup(server.close)
+        return server
+
+    def test_speaks_tls_alone(self):
+        server = self.start("--tls-cert", f"{DATA}/certificate.pem", "--tls-key", f"{DATA}/key.pem", ready=False)
+        context = ssl.create_default_context(cafile=f"{DATA}/certificate.pem")
+        status = 503
+        while status == 503:
+            with context.wrap_socket(server.connect(), server_hostname="localhost") as connection:
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                status = int(connection.recv(4096).split()[1])
+        self.assertEqual(status, 200)
+        with server.connect() as plain:
+            plain.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            self.assertNotIn(b"HTTP/1.1", plain.recv(4096))
+
+    def test_a_key_that_is_not_the_certificates_is_an_error(self):
+        for arguments in (("--tls-cert", f"{DATA}/certificate.pem", "--tls-key", f"{DATA}/other_key.pem"),
+                          ("--tls-cert", f"{DATA}/certificate.pem"),
+                          ("--tls-cert", __file__, "--tls-key", __file__)):
+            with self.assertRaises(RuntimeError) as raised:
+                Server("-c", "256", *arguments, ready=False)
+            self.assertRegex(str(raised.exception), "certificate|key")
+
+    def test_reads_keys_from_a_file(self):
+        with tempfile.NamedTemporaryFile("w") as keys:
+            keys.write("first\nsecond\n")
+            keys.flush()
+            server = self.start("--api-key-file", keys.name)
+            self.assertEqual(server.get("/props", {"Authorization": "Bearer second"})[0], 200)
+            self.assertEqual(server.get("/props")[0], 401)
+
+    def test_takes_options_from_the_environment(self):
+        server = self.start(environment={"LOADLINE_ARG_API_KEY": "sesame", "LLAMA_ARG_N_PARALLEL": "2",
+                                         "LOADLINE_ARG_CTX_SIZE": "999"})
+        props = server.get("/props", {"Authorization": "Bearer sesame"})[1]
+        self.assertEqual(props["total_slots"], 2)
+        self.assertEqual(props["default_generation_settings"]["n_ctx"], 256)  # the command line has the last word
+        with self.assertRaises(RuntimeError) as raised:
+            Server(environment={"LOADLINE_ARG_PARALLEL": "many"})
+        self.assertIn("many", str(raised.exception))
+
+    def test_tells_the_service_manager_and_ends_in_order(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(f"{folder}/notify")
+            manager.settimeout(120)
+            server = Server("-c", "256", environment={"NOTIFY_SOCKET": f"{folder}/notify"})
+            self.assertIn(b"READY=1", manager.recv(4096))
+            self.assertEqual(server.close()[0], 0)
+            self.assertIn(b"STOPPING=1", manager.recv(4096))
+
+    def test_takes_a_socket_that_listens_already(self):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+            server = self.start(socket=listening)
+            self.assertEqual(server.port, port)
+            self.assertEqual(server.get("/health")[0], 200)
+
+    def test_logs_a_line_a_request_and_no_text_of_it(self):
+        server = Server("-c", "256", "--log-json")
+        server.post("/completion", {"prompt": "secret words", "n_predict": 1})
+        said = server.close()[1]
+        line = next(json.loads(one) for one in said.splitlines() if '"/completion"' in one)
+        self.assertEqual((line["method"], line["status"], line["whole"]), ("POST", 200, True))
+        self.assertNotIn("secret", said)
+
+
+if __name__ == "__main__":
+    main()
