@@ -11,7 +11,9 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "engine/backends.h"
 #include "engine/measure_gpu.h"
+#include "engine/measure_kernels.h"
 #include "hardware/json.h"
 #include "hardware/measurements.h"
 #include "hardware/probe.h"
@@ -69,8 +71,22 @@ std::string gpu_line(const hardware::Gpu& gpu) {
   return line;
 }
 
+// Of formats that people use.
+void print_kernels(const hardware::Cpu& cpu) {
+  const auto kernels = hardware::recall_kernels(hardware::kernel_rates_path(), cpu, engine::wanted_kernels());
+  if (!kernels) return;
+  std::string line;
+  for (const hardware::KernelRates::Product& product : kernels->products) {
+    if (product.format != "Q4_K" && product.format != "Q8_0" && product.format != "F16") continue;
+    line += fmt::format("{} {} and {:.2f} Tops · ", product.format, rate(product.bandwidth), product.ops / 1e12);
+  }
+  print(fmt::format("       kernels: {}attention {} · loading {}\n", line, rate(kernels->cache_bandwidth),
+                    rate(kernels->loading)));
+}
+
 void print_machine(const hardware::Profile& profile, const std::vector<hardware::UnusableGpu>& unusable) {
   print(fmt::format("CPU    {}\nRAM    {}\n", cpu_line(profile.cpu), ram_line(profile.ram)));
+  print_kernels(profile.cpu);
   for (std::size_t i = 0; i < profile.gpus.size(); ++i)
     print(fmt::format("GPU {}  {}\n", i, gpu_line(profile.gpus[i])));
   for (const hardware::UnusableGpu& gpu : unusable) {
@@ -107,7 +123,8 @@ void measure(hardware::Profile& profile, const Options& options, const std::file
   }
   ProgressBar bar("measuring");
   const double share =
-      1.0 / (3.0 + static_cast<double>(gpus.size()));  // of a GPU; all the rest takes about three times as long
+      1.0 /
+      (6.0 + static_cast<double>(gpus.size()));  // of a GPU; limits and kernels take about three times as long each
   const bool known = !profile.measured.empty();
   const hardware::MeasuredHow how = hardware::measure(
       profile, place, [&](std::string_view what, double done) { bar.update(done * 3 * share, what); });
@@ -118,10 +135,21 @@ void measure(hardware::Profile& profile, const Options& options, const std::file
                           : std::string("nothing of processor and RAM is remembered")));
     say("Measure again when the machine is idle.");
   }
-  hardware::remember(profile, file);
+  const engine::MeasuredKernels kernels = engine::measure_kernels(
+      profile, [&](std::string_view what, double done) { bar.update((3 + done * 3) * share, what); });
+  hardware::remember(profile, file);  // the read limit may have risen
+  if (kernels.whole) {
+    engine::remember_kernels(profile, kernels.rates);
+  } else if (how.undisturbed) {
+    say(
+        fmt::format("other programs had the processors: the kernels got {:.0f} % of them, so what they reach is not "
+                    "remembered",
+                    kernels.share * 100));
+    say("Measure again when the machine is idle.");
+  }
   for (std::size_t i = 0; i < gpus.size(); ++i) {
     engine::measure_gpu(*gpus[i], [&](std::string_view what, double done) {
-      bar.update((3.0 + static_cast<double>(i) + done) * share, fmt::format("{}: {}", printable(gpus[i]->name), what));
+      bar.update((6.0 + static_cast<double>(i) + done) * share, fmt::format("{}: {}", printable(gpus[i]->name), what));
     });
     hardware::remember(profile, file);
   }

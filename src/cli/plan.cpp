@@ -12,6 +12,7 @@
 #include "cli/speculate_options.h"
 #include "cli/terminal.h"
 #include "engine/backends.h"
+#include "plan/explain.h"
 #include "plan/json.h"
 #include "plan/planner.h"
 #include "plan/refusal.h"
@@ -26,6 +27,7 @@ struct Options {
   std::string out;
   bool json = false;
   bool verbose = false;
+  bool explain = false;
   PlanOptions plan;
   SpeculateOptions speculation;
 };
@@ -60,6 +62,11 @@ int run(const Options& options) {
   if (stored) return 0;  // what it was made with is not known
   const auto faster =
       plan::suggest_faster(source.model, source.program, profile, wanted, engine::backends(), attempt.plan);
+  if (options.explain) {
+    const auto nearest =
+        plan::nearest_alternatives(source.model, source.program, profile, wanted, engine::backends(), attempt.plan);
+    print("\nwhy this: the nearest alternatives, as predicted\n" + plan::explanation_lines(attempt.plan, nearest));
+  }
   if (!faster.empty()) print("\nfaster alternatives\n" + plan::suggestion_lines(faster));
   return 0;
 }
@@ -72,6 +79,7 @@ void add_plan(Program& program) {
   options->model.add_to(command, "model");
   command.option("-o,--out", &options->out, "Store the plan in a file, for `loadline run --plan`");
   command.flag("--json", options->json, "Print the plan as JSON");
+  command.flag("--explain", options->explain, "Print the nearest alternatives and what they are predicted to reach");
   command.flag("-v,--verbose", options->verbose, "Print every region");
   options->plan.add_to(command);
   options->speculation.add_to(command);

@@ -19,6 +19,7 @@
 #include "engine/engine.h"
 #include "hardware/measurements.h"
 #include "hardware/probe.h"
+#include "hardware/system_files.h"
 #include "plan/planner.h"
 #include "plan/predict.h"
 #include "plan/refusal.h"
@@ -161,6 +162,29 @@ void remember_disk(const engine::Engine& engine, const Figures& figures) {
   }
 }
 
+// Bytes that this process has had read from disks so far; 0 where the system does not say.
+std::uint64_t read_from_disk() {
+  return hardware::find_number(hardware::read_system_file("/proc/self/io"), "read_bytes").value_or(0);
+}
+
+// A load that came from the disk, and faster than the disk was known to be, says what it can do.
+void remember_load(const engine::Engine& engine, hardware::Profile machine, double seconds, std::uint64_t read) {
+  constexpr std::uint64_t kLeast = std::uint64_t{1} << 30;  // less is not past a disk's own caches
+  constexpr double kFaster = 1.1;
+  Bytes loaded;
+  for (const plan::Region& region : engine.plan().regions) {
+    if (region.purpose == plan::Purpose::Weights) loaded += region.size;
+  }
+  if (read < kLeast || read < loaded.value / 10 * 9 || seconds <= 0) return;
+  const double rate = static_cast<double>(read) / seconds;
+  if (machine.disk.read_bandwidth <= 0 || rate < kFaster * machine.disk.read_bandwidth) return;
+  machine.disk.read_bandwidth = rate;
+  try {
+    hardware::remember(machine, hardware::measurements_path());
+  } catch (const Error&) {  // nowhere to remember it, which takes nothing from this run
+  }
+}
+
 std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, Bytes of_prompt,
                                      const std::atomic<bool>& stop) {
   ProgressBar bar("loading");
@@ -274,12 +298,14 @@ int run(const Options& options, bool prompt_given) {
   const auto start = std::chrono::steady_clock::now();
   Bytes of_prompt(4 * prompt.size() + 16 * tokens.size());
   if (constraint) of_prompt += constraint->memory();
+  const std::uint64_t read_before = read_from_disk();
   const auto engine = load(std::move(source), plan, of_prompt, interrupt.flag());
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (engine == nullptr) {
     if (!options.quiet) say(fmt::format("stopped after {:.2f} s of loading", load_seconds));
     return static_cast<int>(ErrorCode::Interrupted);
   }
+  remember_load(*engine, machine, load_seconds, read_from_disk() - read_before);
   if (!options.quiet) {
     for (const std::string& remark : engine->remarks()) say(printable(remark, 200));
   }

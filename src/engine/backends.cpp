@@ -1,12 +1,39 @@
 #include "engine/backends.h"
 
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
 #include "backend/cpu/lower.h"
 #include "backend/vulkan/lower.h"
+#include "hardware/kernel_rates.h"
 
 namespace loadline::engine {
+namespace {
+
+// What was measured of machines with such a processor, read once each.
+const hardware::KernelRates* known_kernels(const hardware::Cpu& cpu) {
+  static std::mutex mutex;
+  static std::map<std::string, std::optional<hardware::KernelRates>> known;
+  const std::string key = cpu.model + "/" + std::to_string(cpu.cores);
+  const std::lock_guard lock(mutex);
+  auto found = known.find(key);
+  if (found == known.end()) {
+    auto rates = hardware::recall_kernels(hardware::kernel_rates_path(), cpu, wanted_kernels());
+    found = known.emplace(key, std::move(rates)).first;
+  }
+  return found->second ? &*found->second : nullptr;
+}
+
+}  // namespace
+
+std::string wanted_kernels() {
+  const char* set = std::getenv("LOADLINE_ISA");
+  return set == nullptr ? std::string() : std::string(set);
+}
 
 const plan::Backends& backends() {
-  static const cpu::CpuLowering kCpuBackend;
+  static const cpu::CpuLowering kCpuBackend(known_kernels);
   static const vulkan::VulkanLowering kGpuBackend;
   static const plan::Backends kBackends({&kCpuBackend, &kGpuBackend});
   return kBackends;

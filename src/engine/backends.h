@@ -1,11 +1,17 @@
 // The backends that plans are made for and run with, by name. Light: no kernels, no devices.
 #pragma once
 
+#include <string>
+
 #include "plan/lowering.h"
 
 namespace loadline::engine {
 
-// The CPU's, and Vulkan's for every GPU.
+// The CPU's, and Vulkan's for every GPU. What the CPU's kernels reach is what was measured on such a machine, where it
+// was (measure_kernels.h); it is looked up once in a process.
 const plan::Backends& backends();
+
+// The instruction set that the environment names for the CPU's kernels; empty: none, the best is meant.
+std::string wanted_kernels();
 
 }  // namespace loadline::engine

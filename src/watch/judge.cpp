@@ -208,8 +208,9 @@ void Judge::settle(Kind kind, const std::optional<Finding>& finding, const Windo
   verdict.device = finding->device;
   verdict.since = state.verdict ? state.verdict->since : time;
   const double device = finding->device != plan::kCpu ? recent.device_slowdown[finding->device] : 0;
-  verdict.slowdown =
-      kind == Kind::Mispredicted ? recent.raw.value_or(1) : std::max(device, recent.slowdown.value_or(1));
+  verdict.slowdown = std::max(device, recent.slowdown.value_or(1));
+  if (kind == Kind::Mispredicted) verdict.slowdown = recent.raw.value_or(1);
+  if (kind == Kind::Squeezed) verdict.slowdown = 1;  // what is slow now may have another cause
   verdict.evidence = finding->evidence;
   verdict.remedy = finding->remedy;
   verdict.figures = finding->figures;

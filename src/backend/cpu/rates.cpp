@@ -113,12 +113,23 @@ DeviceRates CpuLowering::rates(const hardware::Profile& profile, plan::DeviceInd
   }
   if (float_ops <= 0) float_ops = assumed_float_ops(profile.cpu) * cores;
   const double peak = profile.cpu.matrix_ops > 0 ? profile.cpu.matrix_ops * share : kAssumedMatrixOps * cores;
+  // Of figures that were measured with all cores, fewer threads reach their share: of what RAM gives, as it was
+  // measured for so many.
+  const hardware::KernelRates* known = known_ && !measured.empty() ? known_(profile.cpu) : nullptr;
+  const double reading_share = known == nullptr || measured.back() <= 0 ? 1 : rates.bandwidth / measured.back();
   for (const quant::Format& format : quant::all_formats()) {
     const auto row = std::ranges::find(kShares, format.type, &ShareRow::type);
     const FormatShare reached = row == kShares.end() ? kOther : row->share;
     const bool floats = quant::activation_kind(format.type) != quant::ActivationKind::Int8;
     ProductRates product{format.type, rates.bandwidth * reached.generation,
                          (floats ? float_ops : int8_ops) * reached.prompt};
+    if (known != nullptr) {
+      const auto found = std::ranges::find(known->products, format.name, &hardware::KernelRates::Product::format);
+      if (found != known->products.end()) {
+        product.bandwidth = found->bandwidth * reading_share;
+        if (!shape.matrix_unit) product.ops = found->ops * share;
+      }
+    }
     if (shape.matrix_unit) {
       product.tiles_from = quant::kMatrixTokens;
       product.tile_ops = peak * kMatrixShare / parts_of(format.type);
@@ -129,6 +140,10 @@ DeviceRates CpuLowering::rates(const hardware::Profile& profile, plan::DeviceInd
   }
   rates.cache_bandwidth = rates.bandwidth * kCacheShare;
   rates.attention_ops = float_ops * kAttentionShare;
+  if (known != nullptr) {
+    rates.cache_bandwidth = known->cache_bandwidth * reading_share;
+    rates.attention_ops = known->attention_ops * share;
+  }
   rates.operation_seconds = kCpuOperation;
   return rates;
 }

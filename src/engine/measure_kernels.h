@@ -1,0 +1,21 @@
+// Measures the CPU backend's kernels on this machine, and remembers what they reach for the plans to come.
+#pragma once
+
+#include "hardware/kernel_rates.h"
+#include "hardware/measurements.h"
+
+namespace loadline::engine {
+
+struct MeasuredKernels {
+  hardware::KernelRates rates;
+  double share = 1;   // of the processors, that they got while the worst of the figures was taken
+  bool whole = true;  // false: others had the processors, and the figures are of no use
+};
+
+// With the instruction set that runs here, on all cores: some seconds. The profile's read limit rises where a kernel
+// read faster: the limit is the most that any way of reading reaches.
+MeasuredKernels measure_kernels(hardware::Profile& profile, const hardware::MeasureProgress& progress);
+// By the name under which plans look for it.
+void remember_kernels(const hardware::Profile& profile, const hardware::KernelRates& rates);
+
+}  // namespace loadline::engine
