@@ -32,7 +32,7 @@ FILE_NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*\.(cpp|h|inc)")
 INCLUDE = re.compile(r'^\s*#\s*include "([^"]+)"', re.MULTILINE)
 NAMESPACE = re.compile(r"^namespace ([\w:]+) \{", re.MULTILINE)
 # Bytes of sources in one go: more saves less and less, and leaves less to do at the same time.
-MOST_TOGETHER = 100_000
+MOST_TOGETHER = 250_000
 
 
 class Source:
