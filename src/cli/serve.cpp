@@ -231,6 +231,7 @@ void add_serve(Program& program) {
   auto options = std::make_shared<Options>();
   Command& command =
       program.add_command("serve", "Answer HTTP clients in OpenAI's API and others (without -m: the demo model)");
+  options->model.set_demo("demo-chat.gguf");
   options->model.add_to(command);
   command.option("-a,--alias", &options->alias, "What clients call the model");
   command.option("--host", &options->host, "Address to listen at; 0.0.0.0: all", {.show_default = true});

@@ -32,11 +32,13 @@ class Messages(ServerTest):
 
     def test_calls_have_objects_as_input(self):
         tools = [{"name": "dive", "description": "d", "input_schema": SCHEMA}, {"type": "web_search_1", "name": "web"}]
-        for choice in ({"type": "any"}, {"type": "tool", "name": "dive"}):
-            answer = self.ask(tools=tools, tool_choice=choice, max_tokens=60)[1]
+        alone = {"disable_parallel_tool_use": True}
+        for choice in ({"type": "any", **alone}, {"type": "tool", "name": "dive", **alone}):
+            answer = self.ask(tools=tools, tool_choice=choice, max_tokens=100)[1]
             self.assertEqual(answer["stop_reason"], "tool_use")
             self.assertIsInstance(answer["content"][-1]["input"]["deep"], bool)
-        body = {"max_tokens": 60, "messages": USER, "tools": tools, "tool_choice": {"type": "any"}, "stream": True}
+        body = {"max_tokens": 100, "messages": USER, "tools": tools, "tool_choice": {"type": "any", **alone},
+                "stream": True}
         chain = named_events(self.server.stream("/v1/messages", body)[2])
         block = next(data for name, data in chain if name == "content_block_start")["content_block"]
         self.assertEqual((block["type"], block["input"]), ("tool_use", {}))
@@ -104,7 +106,8 @@ class Responses(ServerTest):
     def test_calls_functions_and_skips_other_tools(self):
         tools = [{"type": "function", "name": "dive", "parameters": SCHEMA, "strict": False}, {"type": "web_search"},
                  {"type": "namespace", "name": "n", "tools": []}]
-        body = {"input": USER, "tools": tools, "tool_choice": "required", "max_output_tokens": 60, "stream": True}
+        body = {"input": USER, "tools": tools, "tool_choice": "required", "parallel_tool_calls": False,
+                "max_output_tokens": 100, "stream": True}
         chain = named_events(self.server.stream("/v1/responses", body)[2])
         names = [name for name, _ in chain]
         self.assertEqual(names[2:6], ["response.output_item.added", "response.function_call_arguments.delta",

@@ -168,7 +168,8 @@ class Tools(ServerTest):
         for name in ("swim", "dive")]
 
     def ask(self, **fields):
-        return self.server.post("/v1/chat/completions", {"messages": USER, "tools": self.TOOLS, "max_tokens": 60,
+        return self.server.post("/v1/chat/completions", {"messages": USER, "tools": self.TOOLS, "max_tokens": 100,
+                                                             "parallel_tool_calls": False,
                                                          "seed": 3, **fields})
 
     def test_a_required_call_comes_whole_with_its_arguments_as_a_string(self):
@@ -183,7 +184,8 @@ class Tools(ServerTest):
                 self.assertEqual(call["function"]["name"], "dive")
 
     def test_streams_a_call(self):
-        body = {"messages": USER, "tools": self.TOOLS, "tool_choice": "required", "max_tokens": 60, "stream": True}
+        body = {"messages": USER, "tools": self.TOOLS, "tool_choice": "required",
+                "parallel_tool_calls": False, "max_tokens": 100, "stream": True}
         chunks = events(self.server.stream("/v1/chat/completions", body)[2])
         deltas = [call for one in chunks[:-1] for call in one["choices"][0]["delta"].get("tool_calls", [])]
         self.assertTrue(all(one["index"] == 0 for one in deltas))
