@@ -24,12 +24,17 @@ std::string unescape(std::string_view text) {
 }  // namespace
 
 std::string read_system_file(const std::filesystem::path& path) {
-  constexpr std::streamsize kMost = 1 << 20;
+  constexpr std::size_t kMost = 1 << 20;
+  constexpr std::size_t kPiece = 4096;  // most such files are smaller, and what is not read is not touched
   std::ifstream file(path);
   if (!file) return {};
-  std::string text(static_cast<std::size_t>(kMost), '\0');
-  file.read(text.data(), kMost);
-  text.resize(static_cast<std::size_t>(file.gcount()));
+  std::string text;
+  while (file && text.size() < kMost) {
+    const std::size_t read = text.size();
+    text.resize(read + kPiece);
+    file.read(text.data() + read, static_cast<std::streamsize>(kPiece));
+    text.resize(read + static_cast<std::size_t>(file.gcount()));
+  }
   while (!text.empty() && (text.back() == '\n' || text.back() == '\0')) text.pop_back();
   return text;
 }

@@ -30,6 +30,8 @@ double steady_now() {
 }  // namespace
 
 Watcher::Watcher(Options options) : options_(std::move(options)), judge_(options_.promise) {
+  // Here and not in the thread: whatever is needed for the first time is touched before the caller's first pass.
+  take_sample();
   thread_ = std::thread([this] {
     ::pthread_setname_np(::pthread_self(), "watch");
     try {
@@ -51,11 +53,13 @@ Watcher::~Watcher() {
 void Watcher::run() {
   auto next = std::chrono::steady_clock::now();
   while (true) {
-    take_sample();
     // After a pause no samples are made up for.
     next = std::max(next + options_.period, std::chrono::steady_clock::now());
-    std::unique_lock lock(mutex_);
-    if (changed_.wait_until(lock, next, [this] { return ends_; })) return;
+    {
+      std::unique_lock lock(mutex_);
+      if (changed_.wait_until(lock, next, [this] { return ends_; })) return;
+    }
+    take_sample();
   }
 }
 
