@@ -1,5 +1,5 @@
-// The codebooks of the IQ formats as codes instead of bytes, for devices that have them in memory and take entries apart
-// themselves: 16 bits an entry, each value's code from the lowest bits on, as codebooks.inc has them.
+// The codebooks of the IQ formats as codes instead of bytes, for devices that have them in memory and take entries
+// apart themselves: 16 bits an entry, each value's code from the lowest bits on, as codebooks.inc has them.
 #pragma once
 
 #include <cstdint>

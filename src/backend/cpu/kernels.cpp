@@ -33,12 +33,12 @@ namespace {
 std::vector<const KernelTable*> find_available() {
   std::vector<const KernelTable*> tables;
 #define LOADLINE_MEMBER(name) .name = of_set::name,
-#define LOADLINE_SET(set, unit, runs)                                                                           \
-  if (runs) {                                                                                                   \
-    namespace of_set = cpu::set;                                                                                \
-    static constexpr KernelTable kTable = {                                                                     \
+#define LOADLINE_SET(set, unit, runs)                                                                            \
+  if (runs) {                                                                                                    \
+    namespace of_set = cpu::set;                                                                                 \
+    static constexpr KernelTable kTable = {                                                                      \
         .name = #set, .matrix_unit = unit, .vectors = &of_set::kVectors, LOADLINE_EACH_KERNEL(LOADLINE_MEMBER)}; \
-    tables.push_back(&kTable);                                                                                  \
+    tables.push_back(&kTable);                                                                                   \
   }
 #include "backend/cpu/kernels.inc"
 #undef LOADLINE_MEMBER
