@@ -110,6 +110,10 @@ TEST_F(GpuRun, IsMeasuredWhenItIsNamedAndRememberedForPlans) {
   own_cache.variables = {{"XDG_CACHE_HOME", cache.path().string()}};
   const ProcessResult unnamed = run_loadline({"devices", "--measure"}, own_cache);
   ASSERT_EQ(unnamed.exit_code, 0) << unnamed.err;
+  if (unnamed.err.contains("other programs had the processors")) {
+    EXPECT_THAT(unnamed.out, HasSubstr("not measured yet"));
+    GTEST_SKIP() << "the machine is busy, so that nothing is remembered: " << unnamed.err;
+  }
   EXPECT_THAT(unnamed.out, HasSubstr("measured 20"));
   EXPECT_THAT(unnamed.out, Not(HasSubstr("from RAM")));
   const std::vector<std::string> plan = {"plan", "-m", model(), "-dev", "llvmpipe"};
