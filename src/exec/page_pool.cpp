@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "base/error.h"
+#include "exec/same_beginning.h"
 
 namespace loadline::exec {
 namespace {
@@ -14,12 +15,6 @@ using quant::kKvPageCells;
 
 [[noreturn]] void misuse(const char* what, PageIndex page) {
   throw Error(ErrorCode::Internal, fmt::format("page {} of the cache {}", page, what));
-}
-
-std::uint32_t same_beginning(std::span<const Token> one, std::span<const Token> other) {
-  const std::size_t most = std::min(one.size(), other.size());
-  return static_cast<std::uint32_t>(
-      std::mismatch(one.begin(), one.begin() + static_cast<std::ptrdiff_t>(most), other.begin()).first - one.begin());
 }
 
 }  // namespace
@@ -111,7 +106,7 @@ PagePool::Found PagePool::find(TextName before, std::span<const Token> tokens) c
   if (tokens.empty()) return best;
   for (PageIndex page = chains_[chain_of(before, tokens.front())]; page != kNoPage; page = pages_[page].chained) {
     if (pages_[page].before != before) continue;
-    const std::uint32_t cells = same_beginning(this->tokens(page), tokens);
+    const auto cells = static_cast<std::uint32_t>(same_beginning(this->tokens(page), tokens));
     if (cells > best.cells) best = {page, cells};
   }
   return best;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "exec/same_beginning.h"
 #include "plan/runtime.h"
 
 namespace loadline::exec {
@@ -14,11 +15,6 @@ namespace {
 
 double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-std::size_t same_beginning(std::span<const Token> one, std::span<const Token> other) {
-  const auto most = static_cast<std::ptrdiff_t>(std::min(one.size(), other.size()));
-  return static_cast<std::size_t>(std::mismatch(one.begin(), one.begin() + most, other.begin()).first - one.begin());
 }
 
 std::size_t rows_of(std::span<const Token> tokens, Want want) {
