@@ -14,8 +14,8 @@ namespace {
 constexpr std::size_t kMost = 64 * 1024;
 
 char* buffer() {
-  thread_local const std::unique_ptr<char[]> text(new char[kMost]);
-  return text.get();
+  thread_local const std::unique_ptr<char[]> kText(new char[kMost]);
+  return kText.get();
 }
 
 }  // namespace
