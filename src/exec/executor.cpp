@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "plan/cache_pages.h"
 #include "plan/crossing.h"
@@ -266,7 +267,7 @@ bool Executor::run_pass(bool halves, const StopFlag& stop, Rounding rounding) {
 
 PassRecord Executor::describe(std::span<const Input> inputs) const {
   PassRecord pass;
-  pass.began = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  pass.began = steady_seconds();
   for (const Input& input : inputs) {
     if (input.tokens.empty()) continue;
     ++pass.sequences;
@@ -282,8 +283,7 @@ PassRecord Executor::describe(std::span<const Input> inputs) const {
 
 // `describe` left what there was before in what was taken.
 void Executor::complete(PassRecord& pass) const {
-  pass.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count() - pass.began;
+  pass.seconds = steady_seconds() - pass.began;
   pass.waited = gate_ != nullptr ? gate_->waited_seconds() - pass.waited : 0;
   const std::size_t devices = std::min(busy_seconds_.size(), kLoggedDevices);
   for (std::size_t i = 0; i < devices; ++i) pass.busy[i] = busy_seconds_[i] - pass.busy[i];

@@ -6,16 +6,13 @@
 #include <limits>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "exec/same_beginning.h"
 #include "plan/runtime.h"
 
 namespace loadline::exec {
 namespace {
-
-double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::size_t rows_of(std::span<const Token> tokens, Want want) {
   return want == Want::All ? tokens.size() : want == Want::Last ? 1 : 0;

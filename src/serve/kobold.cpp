@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
@@ -201,7 +201,7 @@ void kobold_detokenize(const Call& call) {
 Json kobold_perf(const Served& served) {
   const Known& all = known();
   const Service::Load load = served.service->load();
-  const double now = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  const double now = steady_seconds();
   const auto rate = [](std::size_t tokens, double seconds) {
     return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
   };

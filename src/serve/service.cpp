@@ -7,18 +7,11 @@
 #include <chrono>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "serve/running.h"
 
 namespace loadline::serve {
-namespace {
-
-double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-}  // namespace
-
 Service::Service(std::unique_ptr<engine::Engine> engine, std::unique_ptr<tokenizer::Tokenizer> tokenizer,
                  ServiceOptions options)
     : engine_(std::move(engine)),

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "base/clock.h"
 #include "engine/backends.h"
 #include "plan/costs.h"
 #include "plan/predict.h"
@@ -21,10 +22,6 @@ double seconds_of(clockid_t clock) {
   timespec time{};
   ::clock_gettime(clock, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-double steady_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace
@@ -66,7 +63,7 @@ void Watcher::run() {
 void Watcher::take_sample() {
   const double began = seconds_of(CLOCK_THREAD_CPUTIME_ID);
   sample_ = {};
-  sample_.time = steady_now();
+  sample_.time = steady_seconds();
   sample_.wall_time = seconds_of(CLOCK_BOOTTIME);
   for (const auto& source : options_.sources) source->read(sample_);
   const std::vector<Change>& changes = judge_.take(sample_);
@@ -151,7 +148,7 @@ Watcher::Options watch_engine(engine::Engine& engine, const hardware::Profile& p
   options.sources = system_sources(sources);
   options.promise = promise_of(engine, rates);
   const auto predict = [&plan, costs](const plan::PassLoad& load) { return plan::pass_seconds(plan, *costs, load); };
-  options.sources.push_back(pass_source(engine.executor().log(), predict, steady_now));
+  options.sources.push_back(pass_source(engine.executor().log(), predict, steady_seconds));
   return options;
 }
 
