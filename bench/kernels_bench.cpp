@@ -9,7 +9,6 @@
 //   attend K/V        512 tokens' attention after 1536 cells: operations per second, share of the float peak
 // Each figure is the median of at least five runs.
 #include <fmt/core.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
@@ -26,7 +25,7 @@
 #include "backend/cpu/layout.h"
 #include "backend/cpu/run_shares.h"
 #include "backend/cpu/tile.h"
-#include "base/error.h"
+#include "base/huge_memory.h"
 #include "base/thread_pool.h"
 #include "hardware/measure_cpu.h"
 #include "quant/attention_workspace.h"
@@ -47,28 +46,8 @@ struct Options {
   unsigned threads = std::max(1U, std::thread::hardware_concurrency());
 };
 
-// Memory in huge pages where the system gives them, as the arenas have it.
-class Region {
- public:
-  explicit Region(std::size_t size) : size_(align_up(size, 2 << 20)) {
-    void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-      throw Error(ErrorCode::DoesNotFit, "no " + to_string(Bytes(size_)) + " of memory are free");
-    ::madvise(memory, size_, MADV_HUGEPAGE);
-    data_ = static_cast<std::byte*>(memory);
-  }
-  ~Region() { ::munmap(data_, size_); }
-  Region(const Region&) = delete;
-  Region& operator=(const Region&) = delete;
-  [[nodiscard]] std::byte* data() const { return data_; }
-  template <class T>
-  [[nodiscard]] T* as() const {
-    return reinterpret_cast<T*>(data_);
-  }
-
- private:
-  std::byte* data_;
-  std::size_t size_;
+struct Region : HugeMemory {
+  explicit Region(std::size_t size) : HugeMemory(size, "to measure with") {}
 };
 
 // Random weights: of the float formats, numbers of ordinary size (arithmetic on denormals is slow); else random bits

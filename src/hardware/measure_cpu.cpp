@@ -1,6 +1,5 @@
 #include "hardware/measure_cpu.h"
 
-#include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/huge_memory.h"
 #include "base/matrix_unit.h"
 
 #if defined(__x86_64__)
@@ -81,26 +81,8 @@ void tell(double* share, const Pass& pass) {
   if (share != nullptr) *share = pass.share;
 }
 
-// Memory of the system, in huge pages where it gives them, written once so that it is really there.
-class Region {
- public:
-  explicit Region(std::size_t size) : size_(size) {
-    void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-      throw Error(ErrorCode::DoesNotFit,
-                  "no " + to_string(Bytes(size)) + " of memory are free to measure its speed with");
-    }
-    data_ = static_cast<std::byte*>(memory);
-    ::madvise(memory, size, MADV_HUGEPAGE);
-  }
-  ~Region() { ::munmap(data_, size_); }
-  Region(const Region&) = delete;
-  Region& operator=(const Region&) = delete;
-  [[nodiscard]] std::byte* data() const { return data_; }
-
- private:
-  std::byte* data_;
-  std::size_t size_;
+struct Region : HugeMemory {
+  explicit Region(std::size_t size) : HugeMemory(size, "to measure its speed with") {}
 };
 
 // Reads a multiple of 512 bytes.

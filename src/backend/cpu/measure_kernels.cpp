@@ -1,6 +1,5 @@
 #include "backend/cpu/measure_kernels.h"
 
-#include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
@@ -11,7 +10,7 @@
 
 #include "backend/cpu/layout.h"
 #include "backend/cpu/run_shares.h"
-#include "base/error.h"
+#include "base/huge_memory.h"
 #include "base/thread_pool.h"
 #include "quant/attention_workspace.h"
 #include "quant/matrix_workspace.h"
@@ -25,26 +24,8 @@ constexpr std::uint64_t kSide = 4096;         // of a matrix
 constexpr std::size_t kMemory = 128U << 20U;  // weights, well beyond the caches
 constexpr int kAttempts = 2;
 
-// Memory of the system, in huge pages where it gives them, as arenas have it.
-class Region {
- public:
-  explicit Region(std::size_t size) : size_(align_up(size, 2U << 20U)) {
-    void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-      throw Error(ErrorCode::DoesNotFit, "no " + to_string(Bytes(size_)) + " of memory are free to measure kernels in");
-    }
-    ::madvise(memory, size_, MADV_HUGEPAGE);
-    data_ = static_cast<std::byte*>(memory);
-  }
-  ~Region() { ::munmap(data_, size_); }
-  Region(const Region&) = delete;
-  Region& operator=(const Region&) = delete;
-  [[nodiscard]] std::byte* data() const { return data_; }
-  [[nodiscard]] float* floats() const { return reinterpret_cast<float*>(data_); }
-
- private:
-  std::byte* data_;
-  std::size_t size_;
+struct Region : HugeMemory {
+  explicit Region(std::size_t size) : HugeMemory(size, "to measure kernels in") {}
 };
 
 // Random bits without a half that reads as infinity or NaN: weights of every format that has blocks.
@@ -112,7 +93,7 @@ class Meter {
           MatmulTask task{{type, weights_.data() + i * bytes, kSide, kSide},
                           x.prepared.data(),
                           1,
-                          out.floats(),
+                          out.as<float>(),
                           kSide,
                           nullptr,
                           false};
@@ -134,7 +115,7 @@ class Meter {
     const Input x(table_, type, kTokens);
     const Region out(kRows * kTokens * sizeof(float));
     const MatmulTask task{
-        {type, weights_.data(), kRows, kSide}, x.prepared.data(), kTokens, out.floats(), kRows, nullptr, false};
+        {type, weights_.data(), kRows, kSide}, x.prepared.data(), kTokens, out.as<float>(), kRows, nullptr, false};
     const std::size_t workspace = quant::matrix_workspace(kTokens).value;
     const double seconds = best([&] {
       split(kRows / kTileRows, table_.matrix_unit ? quant::kMatrixRows / kTileRows : 4,
