@@ -3,6 +3,7 @@
 option(LOADLINE_TESTS "Build the tests" ON)
 option(LOADLINE_BENCHMARKS "Offer the benchmarks in bench/ as target `benchmarks`" ON)
 option(LOADLINE_FUZZERS "Build the libFuzzer targets (needs clang)" OFF)
+option(LOADLINE_TOGETHER "Compile the sources of a module together: much sooner built from nothing, later after a change" ON)
 set(LOADLINE_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
 
 set(CMAKE_CXX_STANDARD 23)
@@ -37,17 +38,28 @@ if(LOADLINE_FUZZERS)  # the library code too must count its branches, or the fuz
   target_compile_options(loadline_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# loadline_module(NAME SOURCES ... [DEPENDS ...] [TOGETHER]): one static library per folder of src/. DEPENDS names the
-# modules (and outside libraries) it may use; a module that is not named cannot be linked, which keeps the arrows
-# downwards. TOGETHER: builds with sanitizers, which are made for one run of the tests, compile the sources as one, in a
-# fraction of the time; names that two sources define for themselves must differ then.
+# loadline_module(NAME SOURCES ... [DEPENDS ...] [APART source...]): one static library per folder of src/. DEPENDS names
+# the modules (and outside libraries) it may use; a module that is not named cannot be linked, which keeps the arrows
+# downwards. Sources are compiled together, a dozen at a time: most of a source's time is its headers. Names that two
+# sources of a module define for themselves must therefore differ. APART: compiled alone.
 function(loadline_module name)
-  cmake_parse_arguments(ARG "TOGETHER" "" "SOURCES;DEPENDS" ${ARGN})
-  add_library(loadline_${name} STATIC ${ARG_SOURCES})
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;APART" ${ARGN})
+  add_library(loadline_${name} STATIC ${ARG_SOURCES} ${ARG_APART})
   target_include_directories(loadline_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(loadline_${name} PUBLIC loadline_flags ${ARG_DEPENDS})
-  if(ARG_TOGETHER AND LOADLINE_SANITIZE AND NOT LOADLINE_FUZZERS)
-    set_target_properties(loadline_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
+  loadline_together(loadline_${name})
+  set_source_files_properties(${ARG_APART} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
+
+# Compiles a target's sources together. Not where lint looks at each (the preset of the fuzzers). Builds with sanitizers
+# take all of a target at once: they are made for one run of the tests.
+function(loadline_together target)
+  if(LOADLINE_TOGETHER AND NOT LOADLINE_FUZZERS)
+    set(batch 12)
+    if(LOADLINE_SANITIZE)
+      set(batch 0)
+    endif()
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${batch})
   endif()
 endfunction()
 

@@ -17,7 +17,7 @@ namespace loadline::authoring {
 namespace {
 
 // Values decoded and encoded at a time: enough for every thread to be busy, little enough to hold three times.
-constexpr std::uint64_t kPiece = 1U << 22;
+constexpr std::uint64_t kPieceValues = 1U << 22;
 // Rows are handed to the threads in runs of about this many values.
 constexpr std::uint64_t kRun = 1U << 14;
 
@@ -118,7 +118,7 @@ Requantized requantize(const gguf::Model& source, const model::FormatMix& mix, i
     const quant::TensorType new_type = writer.tensors()[t].type;
     const bool same = old.type == new_type;
     result.was_quantised |= !same && quant::format_of(old.type).block_elements > 1;
-    const std::uint64_t piece_rows = std::max<std::uint64_t>(1, kPiece / old.columns());
+    const std::uint64_t piece_rows = std::max<std::uint64_t>(1, kPieceValues / old.columns());
     for (std::uint64_t row = 0; row < old.rows(); row += piece_rows) {
       const std::uint64_t rows = std::min(piece_rows, old.rows() - row);
       const std::uint64_t values = rows * old.columns();

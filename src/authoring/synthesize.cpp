@@ -13,7 +13,7 @@
 namespace loadline::authoring {
 namespace {
 
-constexpr std::uint64_t kPiece = 1U << 20;  // bytes made at a time, roughly
+constexpr std::uint64_t kPieceBytes = 1U << 20;  // bytes made at a time, roughly
 
 // What Llama 3.1 divides its rope frequencies by (config.json, rope_scaling "llama3"): the long wavelengths by the
 // whole factor, the short ones by 1, those between by an interpolation in the number of turns over the old context.
@@ -73,7 +73,7 @@ class Synthesizer {
         tensor.name == "output.weight" || (shape_.tied_embeddings && tensor.name == "token_embd.weight");
     const float deviation = (output ? 3.0F : 1.0F) / std::sqrt(static_cast<float>(tensor.columns()));
     const std::uint64_t block = quant::format_of(tensor.type).block_bytes;
-    buffer_.resize(std::min(kPiece / block * block, tensor.size.value));
+    buffer_.resize(std::min(kPieceBytes / block * block, tensor.size.value));
     for (Bytes left = tensor.size; left.value > 0;) {
       const auto piece = std::span(buffer_).first(std::min<std::uint64_t>(buffer_.size(), left.value));
       fill_random_blocks(tensor.type, deviation, words, piece);

@@ -9,7 +9,7 @@
 namespace loadline::chat {
 namespace {
 
-constexpr int kMostNesting = 100;
+constexpr int kMostPythonNesting = 100;
 
 bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
@@ -58,7 +58,7 @@ class PythonReader {
   Scan value(std::string& json, int depth = 0) {
     at_ = skip_json_blanks(text_, at_);
     if (at_ >= text_.size()) return Scan::Unfinished;
-    if (depth > kMostNesting) return Scan::Invalid;
+    if (depth > kMostPythonNesting) return Scan::Invalid;
     const char c = text_[at_];
     if (c == '"' || c == '\'') return string(json);
     if (c == '[') return list(json, ']', depth);
@@ -236,7 +236,7 @@ class GemmaReader {
   Scan value(std::string& json, int depth = 0) {
     at_ = skip_json_blanks(text_, at_);
     if (at_ >= text_.size()) return Scan::Unfinished;
-    if (depth > kMostNesting) return Scan::Invalid;
+    if (depth > kMostPythonNesting) return Scan::Invalid;
     const std::string_view rest = text_.substr(at_);
     if (rest.starts_with(kQuote)) return string(json);
     if (!final_ && kQuote.starts_with(rest)) return Scan::Unfinished;

@@ -20,7 +20,7 @@
 namespace loadline::cli {
 namespace {
 
-struct Options {
+struct BenchOptions {
   ModelOptions model;
   engine::BenchmarkOptions test;
   std::uint32_t sessions = 0;  // beside each other, in place of the tests
@@ -137,7 +137,7 @@ void print_table(const std::vector<Result>& results) {
   }
 }
 
-void print_json(const std::vector<Result>& results, const std::vector<Limits>& overall, const plan::Plan& plan) {
+void print_results(const std::vector<Result>& results, const std::vector<Limits>& overall, const plan::Plan& plan) {
   nlohmann::ordered_json result;
   result["model"] = plan.model_name;
   result["threads"] = plan.shape.threads;
@@ -172,7 +172,7 @@ void print_json(const std::vector<Result>& results, const std::vector<Limits>& o
                                                    {"share", own.share}});
     }
   }
-  cli::print_json(result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  print_json(result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 void print_sessions(const engine::SessionBenchmarkResult& r, const engine::SessionBenchmarkOptions& options,
@@ -184,7 +184,7 @@ void print_sessions(const engine::SessionBenchmarkResult& r, const engine::Sessi
                                      {"prompt_tokens", r.prompt_tokens}, {"computed_tokens", r.computed_tokens},
                                      {"gap_alone", r.gap_alone},         {"gap_beside", r.gap_beside},
                                      {"tokens_beside", r.tokens_beside}, {"longest_shared_pass", bound}};
-    cli::print_json(result.dump(2) + "\n");
+    print_json(result.dump(2) + "\n");
     return;
   }
   print(fmt::format("one session       {:.2f} tok/s\n", r.alone_rate));
@@ -200,7 +200,7 @@ void print_sessions(const engine::SessionBenchmarkResult& r, const engine::Sessi
       r.tokens_beside));
 }
 
-int run_sessions(const Options& options) {
+int run_sessions(const BenchOptions& options) {
   ModelSource source = options.model.open(options.plan.most_header());
   engine::SessionBenchmarkOptions test = options.beside;
   test.sessions = options.sessions;
@@ -220,7 +220,7 @@ int run_sessions(const Options& options) {
   return 0;
 }
 
-int run(const Options& options) {
+int run(const BenchOptions& options) {
   if (options.sessions > 0) return run_sessions(options);
   ModelSource source = options.model.open(options.plan.most_header());
   const hardware::Profile machine = options.plan.profile(source.model);
@@ -254,14 +254,14 @@ int run(const Options& options) {
   };
   std::vector<Result> results;
   for (std::size_t i = 0; i < rows.size(); ++i) results.push_back({rows[i], with_gpus(of_test[i])});
-  options.json ? print_json(results, with_gpus(all), plan) : print_table(results);
+  options.json ? print_results(results, with_gpus(all), plan) : print_table(results);
   return interrupt.flag().load() ? static_cast<int>(ErrorCode::Interrupted) : 0;
 }
 
 }  // namespace
 
 void add_bench(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchOptions>();
   Command& command =
       program.add_command("bench", "Measure prompt and generation speed (without -m: of the demo model)");
   engine::BenchmarkOptions& test = options->test;

@@ -30,7 +30,7 @@ namespace {
 constexpr Bytes kMostText{std::uint64_t{64} << 20};
 constexpr std::uint32_t kForcedRows = 9;  // logits of a pass where a grammar knows what comes next
 
-struct Options {
+struct ChatOptions {
   ModelOptions model;
   std::string prompt;
   std::string system;
@@ -141,7 +141,7 @@ void print_answer(const talk::Answer& answer, const talk::Dialogue& dialogue) {
 }
 
 // One answer to what is in the transcript.
-int answer_once(talk::Dialogue& dialogue, const Options& options, speculate::Drafter* drafter) {
+int answer_once(talk::Dialogue& dialogue, const ChatOptions& options, speculate::Drafter* drafter) {
   const bool open = dialogue.transcript.last_role() == "assistant";
   const StopOnInterrupt interrupt;
   AnswerPrinter printer(true);
@@ -164,7 +164,7 @@ int answer_once(talk::Dialogue& dialogue, const Options& options, speculate::Dra
 }
 
 // The question of a script: -p, or standard input, as messages in JSON or as text. False: there is none.
-bool read_question(const Options& options, bool prompt_given, chat::Transcript& transcript) {
+bool read_question(const ChatOptions& options, bool prompt_given, chat::Transcript& transcript) {
   if (prompt_given) {
     transcript.add("user", options.prompt);
     return true;
@@ -196,7 +196,7 @@ void introduce(const talk::ChatModel& model, const plan::Plan& plan, const std::
                   can.empty() ? "" : fmt::format(" ({})", can)));
 }
 
-talk::DialogueSettings settings_of(const Options& options, const gguf::Metadata& metadata,
+talk::DialogueSettings settings_of(const ChatOptions& options, const gguf::Metadata& metadata,
                                    const tokenizer::Tokenizer& tokenizer, std::vector<std::string>& notes) {
   talk::DialogueSettings settings;
   settings.sampling = sampling_of(metadata, options.sampling, tokenizer, notes);
@@ -222,7 +222,7 @@ talk::DialogueSettings settings_of(const Options& options, const gguf::Metadata&
   return settings;
 }
 
-int run(const Options& options, bool prompt_given) {
+int run(const ChatOptions& options, bool prompt_given) {
   chat::Transcript transcript;
   const bool script = read_question(options, prompt_given, transcript);
   std::string system = options.system;
@@ -271,7 +271,7 @@ int run(const Options& options, bool prompt_given) {
 }  // namespace
 
 void add_chat(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ChatOptions>();
   Command& command = program.add_command("chat", "Talk with a model (without -m: the demo model)");
   options->model.set_demo("demo-chat.gguf");
   options->model.add_to(command);

@@ -22,7 +22,7 @@
 namespace loadline::cli {
 namespace {
 
-struct Options {
+struct DevicesOptions {
   std::string model;
   std::vector<std::string> devices;
   bool json = false;
@@ -106,7 +106,7 @@ void print_machine(const hardware::Profile& profile, const std::vector<hardware:
 }
 
 // Where the disk is looked at: the model, else the current folder, or the cache's where that cannot be written to.
-std::filesystem::path place_on_disk(const Options& options) {
+std::filesystem::path place_on_disk(const DevicesOptions& options) {
   if (!options.model.empty()) return options.model;
   const std::filesystem::path cache = hardware::measurements_path().parent_path();
   std::error_code ignored;
@@ -115,7 +115,7 @@ std::filesystem::path place_on_disk(const Options& options) {
 }
 
 // The processor's figures first, remembered before a driver can fail.
-void measure(hardware::Profile& profile, const Options& options, const std::filesystem::path& place) {
+void measure(hardware::Profile& profile, const DevicesOptions& options, const std::filesystem::path& place) {
   const std::filesystem::path file = hardware::measurements_path();
   std::vector<hardware::Gpu*> gpus;
   for (hardware::Gpu& gpu : profile.gpus) {
@@ -155,7 +155,7 @@ void measure(hardware::Profile& profile, const Options& options, const std::file
   }
 }
 
-int run(const Options& options) {
+int run(const DevicesOptions& options) {
   const std::filesystem::path place = place_on_disk(options);
   if (!options.model.empty() && !std::filesystem::exists(place)) {
     throw bad_input(fmt::format("{}: no such file", options.model));
@@ -176,7 +176,7 @@ int run(const Options& options) {
 }  // namespace
 
 void add_devices(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DevicesOptions>();
   Command& command = program.add_command("devices", "Show what this machine has, and measure how fast it is");
   command.option("model,-m,--model", &options->model,
                  "The disk that holds this file is the one shown and measured (default: the current folder's)");

@@ -20,9 +20,9 @@
 namespace loadline::cli {
 namespace {
 
-constexpr Bytes kLongestText = Bytes(64) * (std::uint64_t{1} << 20);
+constexpr Bytes kLongestTryout = Bytes(64) * (std::uint64_t{1} << 20);
 
-struct Options {
+struct GrammarCommandOptions {
   std::string grammar;
   std::string schema;
   std::string regex;
@@ -33,10 +33,10 @@ struct Options {
 };
 
 std::string read_input(const std::string& path) {
-  return path == "-" ? read_standard_input(kLongestText) : read_text_file(path, kLongestText);
+  return path == "-" ? read_standard_input(kLongestTryout) : read_text_file(path, kLongestTryout);
 }
 
-grammar::Grammar compile(const Options& options, const tokenizer::Tokenizer* tokenizer) {
+grammar::Grammar compile(const GrammarCommandOptions& options, const tokenizer::Tokenizer* tokenizer) {
   const int given =
       (options.grammar.empty() ? 0 : 1) + (options.schema.empty() ? 0 : 1) + (options.regex_given ? 1 : 0);
   if (given != 1) {
@@ -70,7 +70,7 @@ nlohmann::ordered_json mask_of(grammar::Session& session, bool is_prefix) {
           {"allowed_first_50", first}};
 }
 
-int run(const Options& options) {
+int run(const GrammarCommandOptions& options) {
   if (options.mask && options.model.empty()) {
     throw bad_input("--mask needs a model", "Name one with -m; a file with a vocabulary and no weights will do.");
   }
@@ -96,7 +96,7 @@ int run(const Options& options) {
 }  // namespace
 
 void add_grammar(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GrammarCommandOptions>();
   Command& command =
       program.add_command("grammar", "Check a text against a grammar, or list the tokens that may follow it");
   const Option& grammar = command.option("--grammar", &options->grammar, "GBNF in a file (-: standard input)");

@@ -12,9 +12,9 @@
 namespace loadline::cli {
 namespace {
 
-constexpr Bytes kLongestText = Bytes(16) * (std::uint64_t{1} << 20);
+constexpr Bytes kLongestGrammar = Bytes(16) * (std::uint64_t{1} << 20);
 
-std::string read(const std::string& path) { return read_text_file(path, kLongestText); }
+std::string read(const std::string& path) { return read_text_file(path, kLongestGrammar); }
 
 // Both the text itself and the name of a file are usual.
 std::string text_or_file(const std::string& value, bool is_text) {

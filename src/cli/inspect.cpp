@@ -20,7 +20,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
+struct InspectOptions {
   std::string model;
   bool as_json = false;
   bool tensors = false;
@@ -195,7 +195,7 @@ json model_json(const gguf::Model& model, bool full) {
           {"tensors", std::move(tensors)}};
 }
 
-int inspect(const Options& options) {
+int inspect(const InspectOptions& options) {
   const gguf::Model model = gguf::open_model(options.model);
   if (options.as_json) {
     // Text in a model may be in any encoding; what is not UTF-8 becomes U+FFFD.
@@ -211,7 +211,7 @@ int inspect(const Options& options) {
 }  // namespace
 
 void add_inspect(Program& program) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<InspectOptions>();
   Command& command = program.add_command("inspect", "Shows what a model file holds, without reading its weights");
   command.option("MODEL,-m,--model", &options->model, "A GGUF file, or the first of a split model's",
                  {.required = true});

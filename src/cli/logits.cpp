@@ -19,7 +19,7 @@
 namespace loadline::cli {
 namespace {
 
-struct Options {
+struct LogitsOptions {
   ModelOptions model;
   std::string tokens;
   std::string out;
@@ -66,7 +66,7 @@ class Collector final : public exec::SessionClient {
   exec::SessionResult result_;
 };
 
-int run(const Options& options) {
+int run(const LogitsOptions& options) {
   const std::vector<std::int32_t> ids = parse_ids(options.tokens);
   ModelSource source = options.model.open(options.plan.most_header());
   OutputFile out(options.out, options.plan.inputs(source.model));
@@ -106,7 +106,7 @@ int run(const Options& options) {
 }  // namespace
 
 void add_logits(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<LogitsOptions>();
   Command& command = program.add_command("logits", "Write the logits of a list of tokens to a file");
   options->model.add_to(command, "model", true);
   command.option("--tokens", &options->tokens, "Token ids, separated by commas", {.required = true});

@@ -8,14 +8,10 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/number.h"
 
 namespace loadline::cli {
 namespace {
-
-bool is_number(std::string_view text, auto& value) {
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return problem == std::errc() && end == text.data() + text.size();
-}
 
 Error refusal(std::string_view text) {
   return bad_input(fmt::format("--override-kv: \"{}\" is not KEY=TYPE:VALUE", printable(text)),

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/number.h"
 
 namespace loadline::cli {
 namespace {
@@ -15,11 +16,6 @@ template <typename T>
 constexpr bool kIsList = false;
 template <typename T>
 constexpr bool kIsList<std::vector<T>> = true;
-
-bool is_number(std::string_view text, auto& value) {
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return problem == std::errc() && end == text.data() + text.size();
-}
 
 template <typename T>
 T whole_number(std::string_view flag, std::string_view text, const Traits& traits) {

@@ -22,7 +22,7 @@
 namespace loadline::cli {
 namespace {
 
-struct Options {
+struct PlanCommandOptions {
   ModelOptions model;
   std::string out;
   bool json = false;
@@ -32,7 +32,7 @@ struct Options {
   SpeculateOptions speculation;
 };
 
-int run(const Options& options) {
+int run(const PlanCommandOptions& options) {
   const ModelSource source = options.model.open(options.plan.most_header());
   std::optional<OutputFile> out;
   if (!options.out.empty()) out.emplace(options.out, options.plan.inputs(source.model));
@@ -74,7 +74,7 @@ int run(const Options& options) {
 }  // namespace
 
 void add_plan(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PlanCommandOptions>();
   Command& command = program.add_command("plan", "Show where every byte would go, and how fast it would run");
   options->model.add_to(command, "model");
   command.option("-o,--out", &options->out, "Store the plan in a file, for `loadline run --plan`");

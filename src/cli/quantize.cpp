@@ -15,14 +15,14 @@
 namespace loadline::cli {
 namespace {
 
-struct Options {
+struct QuantizeOptions {
   std::string in;
   std::string out;
   std::string type;
   int threads = 0;
 };
 
-int quantize(const Options& options) {
+int quantize(const QuantizeOptions& options) {
   const model::FormatMix* mix = model::find_mix(options.type);
   if (mix == nullptr) {
     std::string names;
@@ -50,7 +50,7 @@ int quantize(const Options& options) {
 }  // namespace
 
 void add_quantize(Program& program) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<QuantizeOptions>();
   Command& command = program.add_command("quantize", "Write a model's weights in other formats");
   command.option("IN", &options->in, "The model, best in F16, BF16 or F32 (the first file of a split one)",
                  {.required = true});

@@ -33,7 +33,7 @@ namespace {
 constexpr std::string_view kDemoPrompt = "Once upon a time";
 constexpr Bytes kMostPrompt{std::uint64_t{64} << 20};
 
-struct Options {
+struct RunOptions {
   ModelOptions model;
   std::string prompt;
   std::string file;
@@ -50,7 +50,7 @@ struct Options {
   GrammarOptions grammar;
 };
 
-std::string read_prompt(const Options& options, bool prompt_given, bool demo) {
+std::string read_prompt(const RunOptions& options, bool prompt_given, bool demo) {
   if (prompt_given) return options.escape ? with_escapes(options.prompt) : options.prompt;
   if (!options.file.empty() && options.file != "-") return file_text(read_text_file(options.file, kMostPrompt));
   if (options.file == "-" || input_is_piped()) {
@@ -115,8 +115,8 @@ void print_figures(const Figures& figures, double load_seconds, double predicted
                   rate(1, predicted > 0 ? 1 / predicted : 0), disk, load_seconds));
 }
 
-void print_json(const std::string& text, const Figures& figures, double load_seconds, const plan::Plan& plan,
-                const std::string& watched) {
+void print_run(const std::string& text, const Figures& figures, double load_seconds, const plan::Plan& plan,
+               const std::string& watched) {
   nlohmann::ordered_json result;
   result["text"] = text;
   result["prompt"] = {{"tokens", figures.prompt_tokens}, {"seconds", figures.prompt_seconds}};
@@ -129,7 +129,7 @@ void print_json(const std::string& text, const Figures& figures, double load_sec
   result["load_seconds"] = load_seconds;
   result["streamed_bytes"] = figures.streamed.value;
   result["watch"] = nlohmann::ordered_json::parse(watched);
-  cli::print_json(result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  print_json(result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 // Where there is a GPU: what each device holds, and how much of the time it was the one at work.
@@ -202,7 +202,7 @@ std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, Bytes 
 // The one session of a run: draws with the sampler and writes what it draws.
 class Writer final : public exec::SessionClient {
  public:
-  Writer(const Options& options, const tokenizer::Tokenizer& tokenizer, std::span<const std::int32_t> prompt,
+  Writer(const RunOptions& options, const tokenizer::Tokenizer& tokenizer, std::span<const std::int32_t> prompt,
          sample::Sampler& sampler, Constraint* constraint, Output& output)
       : options_(options),
         tokenizer_(tokenizer),
@@ -252,7 +252,7 @@ class Writer final : public exec::SessionClient {
   }
 
  private:
-  const Options& options_;
+  const RunOptions& options_;
   const tokenizer::Tokenizer& tokenizer_;
   sample::Sampler& sampler_;
   Constraint* constraint_;  // null: anything may be written
@@ -262,7 +262,7 @@ class Writer final : public exec::SessionClient {
   exec::SessionResult result_;
 };
 
-int run(const Options& options, bool prompt_given) {
+int run(const RunOptions& options, bool prompt_given) {
   const std::string prompt = read_prompt(options, prompt_given, options.model.demo());
   require_utf8(prompt);
   ModelSource source = options.model.open(options.plan.most_header());
@@ -324,7 +324,7 @@ int run(const Options& options, bool prompt_given) {
   engine->scheduler().join(session, writer);
   engine->run(interrupt.flag());
   const Figures figures{writer.finish(), engine->streamed_bytes()};
-  if (options.json) print_json(output.text(), figures, load_seconds, plan, watching.json());
+  if (options.json) print_run(output.text(), figures, load_seconds, plan, watching.json());
   if (!options.quiet) {
     print_figures(figures, load_seconds, plan.prediction.generation_rate);
     print_devices(*engine);
@@ -337,7 +337,7 @@ int run(const Options& options, bool prompt_given) {
 }  // namespace
 
 void add_run(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunOptions>();
   Command& command = program.add_command("run", "Continue a text with a model (without -m: the demo model)");
   options->model.add_to(command);
   const Option& prompt =

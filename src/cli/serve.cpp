@@ -31,7 +31,7 @@
 namespace loadline::cli {
 namespace {
 
-struct Options {
+struct ServeOptions {
   ModelOptions model;
   std::string alias;
   std::string host = "127.0.0.1";
@@ -49,7 +49,7 @@ struct Options {
 };
 
 // Those given, which may be several with commas between them, and the lines of the file.
-std::vector<std::string> keys_of(const Options& options) {
+std::vector<std::string> keys_of(const ServeOptions& options) {
   std::vector<std::string> keys;
   const auto add_all = [&](std::string_view text, std::string_view separators) {
     while (!text.empty()) {
@@ -70,7 +70,7 @@ std::vector<std::string> keys_of(const Options& options) {
   return keys;
 }
 
-serve::HttpOptions http_options(const Options& options) {
+serve::HttpOptions http_options(const ServeOptions& options) {
   serve::HttpOptions http;
   http.host = options.host;
   http.port = static_cast<std::uint16_t>(options.port);
@@ -139,7 +139,7 @@ std::string usual_name(const ModelSource& source) {
   return name;
 }
 
-void describe(const ModelSource& source, const Options& options, serve::Served& served) {
+void describe(const ModelSource& source, const ServeOptions& options, serve::Served& served) {
   const gguf::Metadata& metadata = source.model.metadata;
   const auto text = [&](const char* key) {
     const std::string* found = metadata.get_string(key);
@@ -169,7 +169,7 @@ void watch_over(engine::Engine& engine, serve::Served& served, std::optional<wat
   served.watch_metrics = [&watcher] { return watch::metrics(watcher->status()); };
 }
 
-int run(const Options& options) {
+int run(const ServeOptions& options) {
   const serve::HttpOptions http = http_options(options);
   std::vector<std::string> keys = keys_of(options);
   ModelSource source = options.model.open(options.plan.most_header());
@@ -228,7 +228,7 @@ int run(const Options& options) {
 }  // namespace
 
 void add_serve(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ServeOptions>();
   Command& command =
       program.add_command("serve", "Answer HTTP clients in OpenAI's API and others (without -m: the demo model)");
   options->model.set_demo("demo-chat.gguf");
@@ -250,7 +250,7 @@ void add_serve(Program& program) {
   options->plan.add_to(command);
   options->sampling.add_to(command);
   command.set_footer(
-      "Options may also be given by environment: LOADLINE_ARG_CTX_SIZE is --ctx-size, and so on; llama.cpp's "
+      "ServeOptions may also be given by environment: LOADLINE_ARG_CTX_SIZE is --ctx-size, and so on; llama.cpp's "
       "variables\n"
       "that mean the same are taken too. No text of a request is ever logged.");
   command.set_action([options, &command] {

@@ -14,7 +14,7 @@
 namespace loadline::cli {
 namespace {
 
-struct Options {
+struct SynthCommandOptions {
   std::string shape;
   std::string type = "Q4_K_M";
   std::string out;
@@ -53,7 +53,7 @@ int list_shapes(const std::string& type, const model::FormatMix& mix) {
   return 0;
 }
 
-int synth(const Options& options) {
+int synth(const SynthCommandOptions& options) {
   const model::FormatMix* mix = model::find_mix(options.type);
   if (mix == nullptr) {
     throw bad_input(fmt::format("--type {}: there is no such type", options.type),
@@ -79,7 +79,7 @@ int synth(const Options& options) {
 }  // namespace
 
 void add_synth(Program& program) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<SynthCommandOptions>();
   Command& command = program.add_command("synth", "Write a model of a known shape with random weights");
   command.set_footer(
       "The file has the true tensor shapes, format mix, metadata and vocabulary size of the model it is named after,\n"

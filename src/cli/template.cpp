@@ -25,7 +25,7 @@ namespace {
 
 constexpr Bytes kLongestInput{std::uint64_t{64} << 20};
 
-struct Options {
+struct TemplateCommandOptions {
   std::string model;
   TemplateOptions chat;
   std::string input;
@@ -51,7 +51,7 @@ auto named(const std::string& title, const Work& work) {
 
 // ---- --input ----
 
-int render(const Options& options, const std::optional<gguf::Model>& model) {
+int render(const TemplateCommandOptions& options, const std::optional<gguf::Model>& model) {
   const chat::ModelTemplate chosen = options.chat.choose(model ? &model->metadata : nullptr);
   if (chosen.assumed) say(fmt::format("the model has no chat template; {} is used", chosen.name));
   const bool is_model = chosen.name == "the model's own";
@@ -86,7 +86,7 @@ int render(const Options& options, const std::optional<gguf::Model>& model) {
 // ---- --parse ----
 
 // What --parse is given.
-struct Output {
+struct ModelOutput {
   std::string text;
   std::string prompt_end;
   std::string tools = "[]";
@@ -94,10 +94,10 @@ struct Output {
   bool partial = false;
 };
 
-Output read_output(const std::string& path) {
+ModelOutput read_output(const std::string& path) {
   const std::string text = read_input(path);
   chat::jinja::Heap heap = chat::make_heap({});
-  Output out;
+  ModelOutput out;
   try {
     const chat::jinja::Value record = chat::jinja::parse_json(heap, text);
     if (!record.is(chat::jinja::Kind::Dict)) throw bad_input("the output is no JSON object");
@@ -119,9 +119,9 @@ Output read_output(const std::string& path) {
   return out;
 }
 
-int parse_output(const Options& options, const std::optional<gguf::Model>& model) {
-  const Output output = named(options.parse == "-" ? std::string("standard input") : printable(options.parse, 200),
-                              [&] { return read_output(options.parse); });
+int parse_output(const TemplateCommandOptions& options, const std::optional<gguf::Model>& model) {
+  const ModelOutput output = named(options.parse == "-" ? std::string("standard input") : printable(options.parse, 200),
+                                   [&] { return read_output(options.parse); });
   const bool by_template = output.format.empty();
   const chat::OutputFormat format =
       by_template ? chat::output_format_of(options.chat.choose(model ? &model->metadata : nullptr).source)
@@ -152,7 +152,7 @@ int parse_output(const Options& options, const std::optional<gguf::Model>& model
   return 0;
 }
 
-int run(const Options& options) {
+int run(const TemplateCommandOptions& options) {
   std::optional<gguf::Model> model;
   if (!options.model.empty()) model = gguf::open_model(options.model);
   if (options.parse.empty() == options.input.empty()) {
@@ -166,7 +166,7 @@ int run(const Options& options) {
 }  // namespace
 
 void add_template(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TemplateCommandOptions>();
   Command& command =
       program.add_command("template", "Show the prompt that a chat template makes, or take a model's answer apart");
   command.option("-m,--model", &options->model, "GGUF file, of which only the header is read");

@@ -26,7 +26,7 @@ using tokenizer::Tokenizer;
 
 constexpr Bytes kLongestText = kGiB;
 
-struct Options {
+struct TokenizeOptions {
   std::string model;
   ModelOptions overrides;
   std::string text;
@@ -40,7 +40,7 @@ struct Options {
   bool as_json = false;
 };
 
-std::string text_of(const Options& options) {
+std::string text_of(const TokenizeOptions& options) {
   if (options.text_given) return options.text;
   if (!options.file.empty() && options.file != "-") return read_text_file(options.file, kLongestText);
   return read_standard_input(kLongestText);
@@ -69,7 +69,7 @@ std::vector<Token> parse_ids(std::string_view list) {
 // JSON is UTF-8, a token's bytes need not be.
 std::string dumped(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
 
-std::string list_of_tokens(const Tokenizer& tokenizer, const std::vector<Token>& ids, const Options& options) {
+std::string list_of_tokens(const Tokenizer& tokenizer, const std::vector<Token>& ids, const TokenizeOptions& options) {
   if (options.as_json) {
     json tokens = json::array();
     for (const Token id : ids) {
@@ -87,14 +87,14 @@ std::string list_of_tokens(const Tokenizer& tokenizer, const std::vector<Token>&
   return lines;
 }
 
-void print_decoded(const Tokenizer& tokenizer, const Options& options) {
+void print_decoded(const Tokenizer& tokenizer, const TokenizeOptions& options) {
   std::string text = tokenizer.decode(parse_ids(options.decode), options.special);
   if (options.as_json) return print_json(dumped({{"text", text}}));
   if (stdout_is_terminal() && !text.ends_with('\n')) text.push_back('\n');  // a prompt of its own for the shell
   print_text(text);
 }
 
-int run(const Options& options) {
+int run(const TokenizeOptions& options) {
   const auto tokenizer = Tokenizer::from_metadata(options.overrides.open_header(options.model).metadata);
   for (const std::string& remark : tokenizer->remarks()) say(remark);
   if (options.decode_given) {
@@ -111,7 +111,7 @@ int run(const Options& options) {
 }  // namespace
 
 void add_tokenize(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TokenizeOptions>();
   Command& command = program.add_command("tokenize", "Show how a model cuts a text into tokens, or what tokens say");
   command.option("model,-m,--model", &options->model, "GGUF file, or the first file of a split model",
                  {.required = true});

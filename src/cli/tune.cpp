@@ -26,7 +26,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct Options {
+struct TuneOptions {
   ModelOptions model;
   std::uint32_t seconds = 120;
   bool json = false;
@@ -57,7 +57,7 @@ std::uint32_t layers_on_gpus(const model::Program& program, const plan::Plan& pl
 // Loads the model anew for each setting, within the budget.
 class Bench {
  public:
-  Bench(const Options& options, const ModelSource& source, const hardware::Profile& machine)
+  Bench(const TuneOptions& options, const ModelSource& source, const hardware::Profile& machine)
       : options_(options), source_(source), machine_(machine) {}
 
   [[nodiscard]] plan::Attempt plan_for(const watch::Setting* setting) const {
@@ -105,7 +105,7 @@ class Bench {
   }
 
  private:
-  const Options& options_;
+  const TuneOptions& options_;
   const ModelSource& source_;
   const hardware::Profile& machine_;
 };
@@ -119,7 +119,7 @@ void print_trial(const watch::Trial& trial) {
                     rate(trial.measured->prompt), trial.best ? "   *" : ""));
 }
 
-void print_json(const watch::TuneResult& result, double seconds) {
+void print_attempts(const watch::TuneResult& result, double seconds) {
   nlohmann::ordered_json trials = nlohmann::ordered_json::array();
   const auto json_of = [](const watch::Setting& setting) {
     nlohmann::ordered_json json = {{"threads", setting.threads}, {"batch", setting.batch}};
@@ -140,10 +140,10 @@ void print_json(const watch::TuneResult& result, double seconds) {
                                 {"finished", result.finished},
                                 {"seconds", seconds},
                                 {"trials", std::move(trials)}};
-  cli::print_json(all.dump(2) + "\n");
+  print_json(all.dump(2) + "\n");
 }
 
-int run(const Options& options) {
+int run(const TuneOptions& options) {
   const ModelSource source = options.model.open(options.plan.most_header());
   const hardware::Profile machine = options.plan.profile(source.model);
   const Bench bench(options, source, machine);
@@ -184,7 +184,7 @@ int run(const Options& options) {
       watch::tuned_path(), machine, plan.model_fingerprint,
       {result.setting, result.measured, fmt::format("{:%Y-%m-%d}", fmt::localtime(std::time(nullptr)))});
   if (options.json) {
-    print_json(result, seconds);
+    print_attempts(result, seconds);
     return 0;
   }
   const double better = result.measured.generation / result.trials.front().measured->generation - 1;
@@ -198,7 +198,7 @@ int run(const Options& options) {
 }  // namespace
 
 void add_tune(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TuneOptions>();
   Command& command = program.add_command("tune", "Find the fastest setting by measuring, and remember it");
   options->model.add_to(command, "model");
   command.option("--seconds", &options->seconds, "Stop looking after so long",

@@ -9,7 +9,7 @@
 namespace loadline::grammar {
 namespace {
 
-constexpr std::uint32_t kNone = 0xFFFFFFFF;
+constexpr std::uint32_t kNoState = 0xFFFFFFFF;
 
 Error too_large() {
   return bad_input("the conditions on a text need too many states together",
@@ -167,12 +167,12 @@ CharDfa pruned(const CharDfa& dfa) {
   }
   CharDfa result;
   if (count == 0 || !useful[0]) return result;
-  std::vector<std::uint32_t> id(count, kNone);
+  std::vector<std::uint32_t> id(count, kNoState);
   std::vector<std::uint32_t> order{0};
   id[0] = 0;
   for (std::size_t i = 0; i < order.size(); ++i) {
     for (const CharDfa::Edge& edge : dfa.states[order[i]].edges) {
-      if (!useful[edge.to] || id[edge.to] != kNone) continue;
+      if (!useful[edge.to] || id[edge.to] != kNoState) continue;
       id[edge.to] = static_cast<std::uint32_t>(order.size());
       order.push_back(edge.to);
     }

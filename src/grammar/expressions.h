@@ -13,6 +13,9 @@
 
 namespace loadline::grammar {
 
+// Of one thing in GBNF or a regular expression, by a number in braces.
+inline constexpr std::uint32_t kMostRepetitions = 100'000;
+
 using Token = std::int32_t;
 using NodeId = std::uint32_t;
 using RuleId = std::uint32_t;

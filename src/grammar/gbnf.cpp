@@ -19,7 +19,6 @@ namespace {
 
 constexpr std::size_t kLongestText = std::size_t{4} << 20;
 constexpr int kDeepestGroup = 200;
-constexpr std::uint32_t kMostRepetitions = 100'000;
 
 bool is_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-'; }
 

@@ -10,12 +10,12 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "grammar/expressions.h"
 
 namespace loadline::grammar {
 namespace {
 
 constexpr int kDeepest = 200;
-constexpr std::uint32_t kMostRepetitions = 100'000;
 constexpr std::size_t kLongestPattern = 65536;
 
 const CodePointSet& digits() {
@@ -283,9 +283,9 @@ class Parser {
 };
 
 // Follows all ways through a pattern together. An anchor is a way on that takes nothing, open at one end of the text.
-class Determiniser {
+class PatternDeterminiser {
  public:
-  Determiniser(const std::vector<Regex::Part>& parts, std::uint32_t root, bool anywhere) : parts_(parts) {
+  PatternDeterminiser(const std::vector<Regex::Part>& parts, std::uint32_t root, bool anywhere) : parts_(parts) {
     const std::uint32_t start = add_state();
     const std::uint32_t end = write(root, start);
     accepting_ = end;
@@ -474,7 +474,7 @@ Regex::Regex(std::string_view pattern) {
   root_ = Parser(pattern, parts_).parse();
 }
 
-CharDfa Regex::compile(bool anywhere) const { return Determiniser(parts_, root_, anywhere).run(); }
+CharDfa Regex::compile(bool anywhere) const { return PatternDeterminiser(parts_, root_, anywhere).run(); }
 
 NodeId Regex::write(Expressions& out, std::uint32_t id) const {
   const Part& part = parts_[id];

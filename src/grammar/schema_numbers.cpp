@@ -11,17 +11,17 @@
 namespace loadline::grammar {
 namespace {
 
-constexpr std::uint32_t kNone = 0xFFFFFFFF;
+constexpr std::uint32_t kNowhere = 0xFFFFFFFF;
 
 // An automaton that is written transition by transition, over the characters of numbers.
-class Writer {
+class DigitWriter {
  public:
   std::uint32_t add(bool accepting) {
     dfa_.states.push_back({{}, accepting});
     return static_cast<std::uint32_t>(dfa_.states.size() - 1);
   }
   void edge(std::uint32_t from, char32_t first, char32_t last, std::uint32_t to) {
-    if (first > last || to == kNone) return;
+    if (first > last || to == kNowhere) return;
     auto& edges = dfa_.states[from].edges;
     edges.insert(std::ranges::upper_bound(edges, first, {}, [](const auto& e) { return e.on.first; }),
                  {{first, last}, to});
@@ -49,7 +49,7 @@ struct Wanted {
 
 // Numbers without exponent that compare with `bound`, which is not negative, as wanted.
 CharDfa plain(const Decimal& bound, Wanted wanted, bool integers) {
-  Writer out;
+  DigitWriter out;
   const auto digits = static_cast<std::uint32_t>(bound.whole.size());
   const std::string& fraction = bound.fraction;
   // Behind so many digits of a whole part, and how they compare with as many of the bound's.
@@ -79,7 +79,7 @@ CharDfa plain(const Decimal& bound, Wanted wanted, bool integers) {
     }
     return at->second;
   };
-  std::uint32_t equal_dot = kNone;
+  std::uint32_t equal_dot = kNowhere;
   if (!integers) {
     for (std::size_t i = 0; i <= fraction.size(); ++i) {
       equal.push_back(out.add(i == fraction.size() ? wanted.equal : wanted.less));
@@ -89,7 +89,7 @@ CharDfa plain(const Decimal& bound, Wanted wanted, bool integers) {
       if (i < fraction.size()) {
         out.digits(from, fraction[i], decided_state(-1), equal[i + 1], decided_state(1));
       } else {
-        out.digits(from, '0', kNone, equal[fraction.size()], decided_state(1));
+        out.digits(from, '0', kNowhere, equal[fraction.size()], decided_state(1));
       }
     };
     on_digit(equal_dot, 0);

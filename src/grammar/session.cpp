@@ -11,10 +11,6 @@ namespace {
 // A mask that took a walk over so many nodes is kept.
 constexpr std::uint64_t kLongWalk = 1500;
 
-void set_bit(std::span<std::uint64_t> set, Token token) {
-  set[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (token & 63);
-}
-
 void clear_bit(std::span<std::uint64_t> set, Token token) {
   set[static_cast<std::size_t>(token) / 64] &= ~(std::uint64_t{1} << (token & 63));
 }

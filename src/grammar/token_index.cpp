@@ -11,10 +11,6 @@ namespace {
 
 constexpr std::size_t kLongestToken = 60000;  // depths have 16 bits
 
-void set_bit(std::span<std::uint64_t> set, Token token) {
-  set[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (token & 63);
-}
-
 }  // namespace
 
 TokenIndex TokenIndex::of(const tokenizer::Tokenizer& tokenizer, const std::function<bool(std::string_view)>& is_mark) {

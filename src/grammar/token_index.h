@@ -20,6 +20,10 @@ namespace loadline::grammar {
 // A set of tokens, a bit each.
 using TokenSet = std::span<std::uint64_t>;
 
+inline void set_bit(TokenSet set, Token token) {
+  set[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (token & 63);
+}
+
 // Immutable and thread-safe after construction.
 class TokenIndex {
  public:

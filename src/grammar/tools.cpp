@@ -35,9 +35,9 @@ CharDfa text_until(std::u32string_view end) {
   return dfa;
 }
 
-class Writer {
+class CallWriter {
  public:
-  Writer(const ToolCallForm& form, Source& source) : form_(form), source_(source), out_(source.expressions) {}
+  CallWriter(const ToolCallForm& form, Source& source) : form_(form), source_(source), out_(source.expressions) {}
 
   NodeId call(const Tool& tool) {
     try {
@@ -113,7 +113,7 @@ std::optional<ToolGrammar> tool_grammar(const ToolRequest& request, const ToolCa
   Source source;
   Expressions& out = source.expressions;
   source.root = out.add_rule("tool calls");
-  Writer writer(form, source);
+  CallWriter writer(form, source);
   std::vector<NodeId> calls;
   for (const Tool& tool : request.tools) {
     if (!named || tool.name == request.name) calls.push_back(writer.call(tool));

@@ -9,27 +9,16 @@
 #include "base/file.h"
 #include "base/output_file.h"
 #include "hardware/measurements.h"
+#include "hardware/parse_json.h"
 
 namespace loadline::hardware {
 namespace {
 
 using nlohmann::json;
 
-constexpr Bytes kMostJson = 4 * kMiB;
 constexpr std::size_t kMostFormats = 256;
 
 std::string key_of(const Cpu& cpu) { return fmt::format("{}, {} cores", cpu.model, cpu.cores); }
-
-json read_all(const std::filesystem::path& file) {
-  std::error_code ignored;
-  if (file.empty() || !std::filesystem::is_regular_file(file, ignored)) return json::object();
-  try {
-    json document = json::parse(read_text_file(file, kMostJson));
-    return document.is_object() ? document : json::object();
-  } catch (const std::exception&) {
-    return json::object();
-  }
-}
 
 bool read_rate(const json& object, const char* key, double& rate) {
   const auto found = object.find(key);
@@ -66,7 +55,7 @@ std::filesystem::path kernel_rates_path() {
 }
 
 std::optional<KernelRates> recall_kernels(const std::filesystem::path& file, const Cpu& cpu, const std::string& set) {
-  const json document = read_all(file);
+  const json document = read_remembered(file);
   const auto machine = document.find(key_of(cpu));
   if (machine == document.end() || !machine->is_object()) return std::nullopt;
   const auto entry = machine->find(set);
@@ -79,7 +68,7 @@ void remember_kernels(const std::filesystem::path& file, const Cpu& cpu, const s
   if (file.empty()) {
     throw bad_input("there is no folder to remember measurements in", "Set XDG_CACHE_HOME or HOME.");
   }
-  json document = read_all(file);
+  json document = read_remembered(file);
   json& machine = document[key_of(cpu)];
   if (!machine.is_object()) machine = json::object();
   json products = json::array();

@@ -151,8 +151,8 @@ __attribute__((target("avx2"))) void read_avx2(const std::byte* data, std::size_
 // server processors two streams fetched at two distances: one distance reads a sixth less, as near the core there is
 // room for few lines under way, and further away the hardware stops at the end of a page. On AMD's Zen 3 one distance
 // further away, as the kernels have it, or leaving it to the processor.
-using Reader = void (*)(const std::byte* data, std::size_t size);
-std::vector<Reader> readers() {
+using WayOfReading = void (*)(const std::byte* data, std::size_t size);
+std::vector<WayOfReading> readers() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f")) {
     return {read_avx512<2, 1024, 2048>, read_avx512<2, 1792, 3328>, read_avx512<2, 3328, 0>, read_avx512<1, 0, 0>};
@@ -388,7 +388,8 @@ double measure_peak(Peak peak, unsigned threads, double* share) {
 }
 
 // Passes in which the threads read `each` bytes each, one after the other in memory.
-std::vector<Pass> read_passes(Reader read, unsigned threads, const std::byte* data, std::uint64_t each, int passes) {
+std::vector<Pass> read_passes(WayOfReading read, unsigned threads, const std::byte* data, std::uint64_t each,
+                              int passes) {
   return timed_passes(threads, passes, [&](unsigned thread) { read(data + thread * each, each); });
 }
 
@@ -400,10 +401,10 @@ double measure_read_bandwidth(unsigned threads, Bytes size, double* share) {
   const Region region(each * threads);
   const Pass fill = fastest_pass(
       threads, 1, [&](unsigned thread) { std::fill_n(region.data() + thread * each, each, std::byte{1}); });
-  const std::vector<Reader> ways = readers();
+  const std::vector<WayOfReading> ways = readers();
   const int passes = std::clamp(static_cast<int>(0.4 / fill.seconds / static_cast<double>(ways.size())), 2, 20);
   std::vector<Pass> all;
-  for (const Reader read : ways) {
+  for (const WayOfReading read : ways) {
     const std::vector<Pass> some = read_passes(read, threads, region.data(), each, passes);
     all.insert(all.end(), some.begin(), some.end());
   }
@@ -418,9 +419,9 @@ double measure_read_bandwidth(unsigned threads, std::span<const std::byte> memor
   if (each == 0) return 0;
   const std::uint64_t all = each * threads;
   // Of each way two passes say which one it is.
-  Reader best = nullptr;
+  WayOfReading best = nullptr;
   double least = 0;
-  for (const Reader read : readers()) {
+  for (const WayOfReading read : readers()) {
     const double seconds =
         std::ranges::min(read_passes(read, threads, memory.data(), each, 2), {}, &Pass::seconds).seconds;
     if (best == nullptr || seconds < least) {

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/output_file.h"
 #include "hardware/measure_cpu.h"
+#include "hardware/parse_json.h"
 
 namespace loadline::hardware {
 namespace {
@@ -21,23 +22,10 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr Bytes kMostJson = 4 * kMiB;
-
 // Machines differ where these do. RAM in whole GiB: kernels reserve a little more or less.
 std::string machine_key(const Profile& profile) {
   return fmt::format("{}, {} cores, {} GiB", profile.cpu.model, profile.cpu.cores,
                      (profile.ram.total.value + kGiB.value / 2) / kGiB.value);
-}
-
-json read_all(const fs::path& file) {
-  std::error_code ignored;
-  if (file.empty() || !fs::is_regular_file(file, ignored)) return json::object();
-  try {
-    json document = json::parse(read_text_file(file, kMostJson));
-    return document.is_object() ? document : json::object();
-  } catch (const std::exception&) {
-    return json::object();  // measuring again replaces it
-  }
 }
 
 // A rate that can be believed; 0 otherwise.
@@ -181,7 +169,7 @@ fs::path measurements_path() {
 }
 
 void recall(Profile& profile, const fs::path& file) {
-  const json document = read_all(file);
+  const json document = read_remembered(file);
   const auto found = document.find(machine_key(profile));
   if (found == document.end() || !found->is_object()) return;
   const json& entry = *found;
@@ -212,7 +200,7 @@ void remember(const Profile& profile, const fs::path& file) {
   if (file.empty()) {
     throw bad_input("there is no folder to remember measurements in", "Set XDG_CACHE_HOME or HOME.");
   }
-  json document = read_all(file);
+  json document = read_remembered(file);
   json& entry = document[machine_key(profile)];
   if (!entry.is_object()) entry = json::object();
   entry["read_bandwidth"] = profile.ram.read_bandwidth;

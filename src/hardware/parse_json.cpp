@@ -3,8 +3,14 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace loadline::hardware {
+namespace {
+
+constexpr Bytes kMostRemembered = 4 * kMiB;
+
+}  // namespace
 
 nlohmann::json parse_json(std::string_view text, std::string_view source) {
   using nlohmann::json;
@@ -14,6 +20,18 @@ nlohmann::json parse_json(std::string_view text, std::string_view source) {
     throw bad_input(fmt::format("{} is not JSON (byte {})", source, problem.byte));
   } catch (const json::out_of_range&) {  // 1e999
     throw bad_input(fmt::format("{}: a number in it is too large for any machine", source));
+  }
+}
+
+nlohmann::json read_remembered(const std::filesystem::path& file) {
+  using nlohmann::json;
+  std::error_code ignored;
+  if (file.empty() || !std::filesystem::is_regular_file(file, ignored)) return json::object();
+  try {
+    json document = json::parse(read_text_file(file, kMostRemembered));
+    return document.is_object() ? document : json::object();
+  } catch (const std::exception&) {
+    return json::object();
   }
 }
 

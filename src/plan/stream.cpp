@@ -5,7 +5,6 @@
 namespace loadline::plan {
 namespace {
 
-constexpr Bytes kAlignment(64);
 constexpr Bytes kPage(4096);
 
 bool overlap(const StreamRing& ring, const std::vector<Bytes>& sizes, std::size_t a, std::size_t b) {
@@ -17,7 +16,7 @@ bool overlap(const StreamRing& ring, const std::vector<Bytes>& sizes, std::size_
 Bytes slot_bytes(const gguf::Model& model, const StreamSlot& slot) {
   Bytes total;
   for (const model::TensorIndex index : slot.tensors) {
-    total += align_up(model.tensors[static_cast<std::size_t>(index)].size, kAlignment);
+    total += align_up(model.tensors[static_cast<std::size_t>(index)].size, kSlotAlignment);
   }
   return total;
 }

@@ -9,6 +9,9 @@
 
 namespace loadline::plan {
 
+// Of every tensor within its slot.
+inline constexpr Bytes kSlotAlignment(64);
+
 // A ring in which the turns lie alternately at the bottom and at the top, so that a turn can be read while the one
 // before it is computed.
 struct StreamRing {

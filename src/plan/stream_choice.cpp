@@ -8,8 +8,6 @@
 namespace loadline::plan {
 namespace {
 
-constexpr Bytes kAlignment(64);
-
 // One group on the CPU whose matrices may be streamed.
 struct Candidate {
   std::size_t group;
@@ -62,7 +60,7 @@ class StreamChoice {
   using Choice = std::vector<std::uint32_t>;  // per candidate: which of its tensors are streamed, as bits
 
   [[nodiscard]] Bytes size(model::TensorIndex index) const {
-    return align_up(task_.model.tensors[static_cast<std::size_t>(index)].size, kAlignment);
+    return align_up(task_.model.tensors[static_cast<std::size_t>(index)].size, kSlotAlignment);
   }
 
   // The output matrix is the embedding too, and on the CPU: Embed finds its rows there unless it is streamed.

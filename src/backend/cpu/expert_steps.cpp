@@ -13,21 +13,12 @@ namespace {
 using quant::ActivationKind;
 
 // Tiles of many tokens that are claimed at once, at least: a register block's worth.
-constexpr std::uint64_t kLeastTiles = 4;
+constexpr std::uint64_t kLeastExpertTiles = 4;
 
 // Of one row among several, which lie together.
 std::size_t row_bytes_of(ActivationKind kind, std::uint64_t columns) {
   if (kind == ActivationKind::Float32) return align_up(columns, 16) * sizeof(float);
   return align_up(columns, quant::kActivationBlock) / quant::kActivationBlock * sizeof(quant::Int8Block);
-}
-
-template <class Function>
-void claim_all(WorkQueue& queue, const Pass& pass, std::uint64_t total, std::uint64_t least, Function&& f) {
-  while (!pass.ending()) {
-    const auto [begin, end] = queue.claim(total, pass.threads, least);
-    if (begin == end) return;
-    f(begin, end);
-  }
 }
 
 // Tiles [begin, end) of several matrices, one after the other, `tiles` of each: f(which, begin, end) for the parts.
@@ -53,7 +44,7 @@ void multiply_all(const Pass& pass, WorkQueue& queue, int use, int thread, bool 
       if (from < to) pass.kernels->matmul(task, from, to, pass.stop);
     });
   };
-  if (!few) return claim_all(queue, pass, count * tiles, kLeastTiles, one);
+  if (!few) return claim_all(queue, pass, count * tiles, kLeastExpertTiles, one);
   run_shares(
       *pass.shares, use, count * tiles, pass.threads, thread, [&] { return !pass.ending(); },
       [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {

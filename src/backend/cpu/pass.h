@@ -9,6 +9,7 @@
 #include "backend/batch.h"
 #include "backend/cpu/kernels.h"
 #include "backend/device.h"
+#include "base/thread_pool.h"
 #include "base/work_shares.h"
 #include "quant/activation.h"
 
@@ -39,5 +40,15 @@ struct Pass {
     return static_cast<std::uint32_t>(after_select ? batch->outputs.size() : batch->tokens.size());
   }
 };
+
+// Calls f(begin, end) for ranges of [0, total), of at least `least`, that the calling thread claims.
+template <class Function>
+void claim_all(WorkQueue& queue, const Pass& pass, std::uint64_t total, std::uint64_t least, Function&& f) {
+  while (!pass.ending()) {
+    const auto [begin, end] = queue.claim(total, pass.threads, least);
+    if (begin == end) return;
+    f(begin, end);
+  }
+}
 
 }  // namespace loadline::cpu

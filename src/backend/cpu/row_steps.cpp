@@ -11,16 +11,6 @@ namespace {
 // Values that a thread takes at once, at least: less is not worth the claim.
 constexpr std::uint64_t kLeastValues = 2048;
 
-// Calls f(begin, end) for ranges of [0, total) that the threads claim.
-template <class Function>
-void claim_all(WorkQueue& queue, const Pass& pass, std::uint64_t total, std::uint64_t least, Function&& f) {
-  while (!pass.ending()) {
-    const auto [begin, end] = queue.claim(total, pass.threads, least);
-    if (begin == end) return;
-    f(begin, end);
-  }
-}
-
 // Of `rows` rows, this thread's: some columns of each where they are few, else some rows.
 template <class Function>
 void share_rows(WorkQueue& queue, const Pass& pass, std::uint32_t rows, std::uint64_t width, int thread, Function&& f) {

@@ -247,7 +247,7 @@ Value random(Interpreter& interpreter, const Value& subject, Arguments& argument
   return interpreter.get_item(subject, Value::integer(static_cast<Integer>(device() % size)));
 }
 
-constexpr FilterEntry kFilters[] = {
+constexpr FilterEntry kListFilters[] = {
     {"batch", batch}, {"count", length}, {"dictsort", dictsort}, {"first", first},     {"groupby", groupby},
     {"items", items}, {"join", join},    {"last", last},         {"length", length},   {"list", to_list},
     {"max", maximum}, {"min", minimum},  {"random", random},     {"reverse", reverse}, {"slice", slice},
@@ -256,7 +256,7 @@ constexpr FilterEntry kFilters[] = {
 
 }  // namespace
 
-Filters list_filters() { return kFilters; }
+Filters list_filters() { return kListFilters; }
 
 // ---- paths of attributes ----
 

@@ -62,12 +62,12 @@ Value reject(Interpreter& i, const Value& s, Arguments& a) { return selected(i, 
 Value selectattr(Interpreter& i, const Value& s, Arguments& a) { return selected(i, s, a, true, true); }
 Value rejectattr(Interpreter& i, const Value& s, Arguments& a) { return selected(i, s, a, false, true); }
 
-constexpr FilterEntry kFilters[] = {
+constexpr FilterEntry kSelectionFilters[] = {
     {"map", map}, {"reject", reject}, {"rejectattr", rejectattr}, {"select", select}, {"selectattr", selectattr},
 };
 
 }  // namespace
 
-Filters selection_filters() { return kFilters; }
+Filters selection_filters() { return kSelectionFilters; }
 
 }  // namespace loadline::chat::jinja

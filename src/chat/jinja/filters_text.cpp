@@ -534,7 +534,7 @@ Value round(Interpreter& interpreter, const Value& subject, Arguments& arguments
   return Value::real((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / unit);
 }
 
-constexpr FilterEntry kFilters[] = {
+constexpr FilterEntry kTextFilters[] = {
     {"abs", absolute},
     {"attr", attribute},
     {"capitalize", capitalize},
@@ -571,6 +571,6 @@ constexpr FilterEntry kFilters[] = {
 
 }  // namespace
 
-Filters text_filters() { return kFilters; }
+Filters text_filters() { return kTextFilters; }
 
 }  // namespace loadline::chat::jinja
