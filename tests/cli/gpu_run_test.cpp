@@ -103,28 +103,33 @@ TEST_F(GpuRun, BenchHasARowForEachDeviceAtWork) {
   EXPECT_THAT(result.out, HasSubstr("\n  GPU 0 "));
 }
 
-// A software device is measured only where it is named; plans then know it.
+// A software device is measured only where it is named; plans then know it. (What others leave of the processors
+// decides how much is remembered, so that a busy machine ends this test.)
 TEST_F(GpuRun, IsMeasuredWhenItIsNamedAndRememberedForPlans) {
   const TemporaryFolder cache;
   ProcessOptions own_cache;
   own_cache.variables = {{"XDG_CACHE_HOME", cache.path().string()}};
+  const auto busy = [](const ProcessResult& result) {
+    return result.err.contains("other programs had the processors");
+  };
   const ProcessResult unnamed = run_loadline({"devices", "--measure"}, own_cache);
   ASSERT_EQ(unnamed.exit_code, 0) << unnamed.err;
-  if (unnamed.err.contains("other programs had the processors")) {
-    EXPECT_THAT(unnamed.out, HasSubstr("not measured yet"));
-    GTEST_SKIP() << "the machine is busy, so that nothing is remembered: " << unnamed.err;
-  }
-  EXPECT_THAT(unnamed.out, HasSubstr("measured 20"));
   EXPECT_THAT(unnamed.out, Not(HasSubstr("from RAM")));
+  if (busy(unnamed)) GTEST_SKIP() << "the machine is busy, so that not all is remembered: " << unnamed.err;
+  EXPECT_THAT(unnamed.out, HasSubstr("measured 20"));
   const std::vector<std::string> plan = {"plan", "-m", model(), "-dev", "llvmpipe"};
   EXPECT_THAT(run_loadline(plan, own_cache).out, HasSubstr("assumed: llvmpipe"));
   const ProcessResult named = run_loadline({"devices", "--measure", "-dev", "llvmpipe"}, own_cache);
   ASSERT_EQ(named.exit_code, 0) << named.err;
+  if (busy(named)) GTEST_SKIP() << "the machine is busy, so that not all is remembered: " << named.err;
   EXPECT_THAT(named.out, ContainsRegex("llvmpipe.* read .* from RAM .* float32"));
   const ProcessResult later = run_loadline({"devices"}, own_cache);
   EXPECT_THAT(later.out, ContainsRegex("llvmpipe.* read .* from RAM .* float32"));
   EXPECT_THAT(run_loadline(plan, own_cache).out, Not(HasSubstr("assumed")));
-  EXPECT_EQ(run_loadline({"devices", "-dev", "Voodoo 2"}, own_cache).exit_code, 2);
+}
+
+TEST_F(GpuRun, ADeviceThatIsNotThereIsRefused) {
+  EXPECT_EQ(run_loadline({"devices", "-dev", "Voodoo 2"}).exit_code, 2);
 }
 
 }  // namespace
