@@ -64,6 +64,8 @@ function(loadline_together target)
 endfunction()
 
 # loadline_test(NAME SOURCES ... [DEPENDS ...] [LABELS ...]): one GoogleTest program, registered with CTest under NAME.
+# Tests are compiled unoptimised, with the headers they have in common compiled once (tests/support/headers.h): what takes
+# time in them is the library's code. But for the folders that compute much themselves to compare with.
 # The label `slow` keeps a test out of `./dev test --fast`, `asan` and `tsan` take it into the run under these; the name
 # of its folder is a label of every test.
 function(loadline_test name)
@@ -71,12 +73,14 @@ function(loadline_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${ARG_DEPENDS} loadline_test_support)
-  if(LOADLINE_SANITIZE)
-    # What is watched is the library. Compiling the tests to be watched as closely took most of the time of these builds.
-    target_compile_options(${name} PRIVATE -O0 -fno-sanitize=undefined)
+  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
+  if(LOADLINE_SANITIZE OR NOT folder IN_LIST LOADLINE_OPTIMISED_TESTS)
+    loadline_unoptimised(${name})
+    if(TARGET loadline_test_headers)
+      target_precompile_headers(${name} REUSE_FROM loadline_test_headers)
+    endif()
   endif()
   add_test(NAME ${name} COMMAND ${name})
-  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
   set(labels ${folder} ${ARG_LABELS})
   foreach(sanitizer asan tsan)
     if(folder IN_LIST LOADLINE_FOLDERS_UNDER_${sanitizer} OR sanitizer IN_LIST ARG_LABELS)
@@ -86,6 +90,14 @@ function(loadline_test name)
   endforeach()
   set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT 600
     ENVIRONMENT "LOADLINE_PROGRAM=$<TARGET_FILE_DIR:loadline>/loadline;LOADLINE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+endfunction()
+
+# With sanitizers it is the library that is watched. Compiling the tests to be watched as closely took most of the time.
+function(loadline_unoptimised target)
+  target_compile_options(${target} PRIVATE -O0)
+  if(LOADLINE_SANITIZE)
+    target_compile_options(${target} PRIVATE -fno-sanitize=undefined)
+  endif()
 endfunction()
 
 # loadline_benchmark(NAME_bench SOURCES ... [DEPENDS ...]): one google-benchmark program in build/PRESET/bench, run by
