@@ -124,8 +124,10 @@ void damage_strings(std::vector<std::string>& items, Choices& choices) {
 Value edited(Value value, Choices& choices, const gguf::Metadata& metadata) {
   auto* array = std::get_if<Array>(&value.data);
   if (array == nullptr || choices.next() % 4 == 0) return some_value(choices, metadata);
-  if (auto* strings = std::get_if<std::vector<std::string>>(&array->items)) {
-    damage_strings(*strings, choices);
+  if (auto* strings = std::get_if<gguf::Strings>(&array->items)) {
+    std::vector<std::string> texts = strings->to_vector();
+    damage_strings(texts, choices);
+    *strings = texts;
   } else if (auto* numbers = std::get_if<std::vector<std::int32_t>>(&array->items); numbers && !numbers->empty()) {
     (*numbers)[choices.below(numbers->size())] = static_cast<std::int8_t>(choices.next());
   } else if (auto* floats = std::get_if<std::vector<float>>(&array->items); floats && !floats->empty()) {

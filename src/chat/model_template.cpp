@@ -142,7 +142,7 @@ bool has_token(const gguf::Metadata& metadata, std::string_view text) {
 std::string token_text(const gguf::Metadata& metadata, std::string_view id_key) {
   const auto* tokens = metadata.get_strings("tokenizer.ggml.tokens");
   const auto id = metadata.get_unsigned(id_key);
-  return tokens != nullptr && id && *id < tokens->size() ? (*tokens)[*id] : std::string();
+  return tokens != nullptr && id && *id < tokens->size() ? std::string((*tokens)[*id]) : std::string();
 }
 
 // By the marks that the vocabulary has.

@@ -45,6 +45,25 @@ void Cursor::bytes(std::span<std::byte> out) {
   }
 }
 
+void Cursor::skip(std::uint64_t length) {
+  require(length);
+  if (length <= filled_ - used_) {
+    used_ += length;
+    return;
+  }
+  buffer_start_ = position() + length;
+  used_ = filled_ = 0;
+}
+
+void Cursor::go_back(std::uint64_t position) {
+  if (position >= buffer_start_) {
+    used_ = position - buffer_start_;
+    return;
+  }
+  buffer_start_ = position;
+  used_ = filled_ = 0;
+}
+
 std::string Cursor::text(std::uint64_t length) {
   std::string value(length, '\0');
   bytes(std::as_writable_bytes(std::span(value)));

@@ -50,6 +50,10 @@ class Cursor {
   std::uint64_t text_length() { return count(1, "characters"); }
   std::string text(std::uint64_t length);
 
+  // Goes on behind so many bytes; or back to a position that was passed.
+  void skip(std::uint64_t length);
+  void go_back(std::uint64_t position);
+
   // A count in 8 bytes, of things that take at least `least` bytes each; throws where there cannot be so many.
   std::uint64_t count(std::uint64_t least, std::string_view things);
 

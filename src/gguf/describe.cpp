@@ -38,7 +38,7 @@ std::string format_name(const Model& model) {
 
 template <typename T>
 std::string item_text(const T& item, std::size_t max_items, std::size_t max_bytes) {
-  if constexpr (std::is_same_v<T, std::string>) {
+  if constexpr (std::is_convertible_v<T, std::string_view>) {
     return fmt::format("\"{}\"", printable(item, max_bytes));
   } else if constexpr (std::is_same_v<T, Array>) {
     const std::size_t below = max_items == kNoLimit ? kNoLimit : max_items / 2;

@@ -38,7 +38,7 @@ class Encoder {
  private:
   template <typename T>
   void item(std::string_view key, const T& stored, int depth) {
-    if constexpr (std::is_same_v<T, std::string>) {
+    if constexpr (std::is_convertible_v<T, std::string_view>) {
       text(stored);
     } else if constexpr (std::is_same_v<T, Array>) {
       array(key, stored, depth);

@@ -25,6 +25,9 @@ constexpr std::uint64_t kSmallestTensor = 8 + 1 + 4 + 8 + 4 + 8;
 // libstdc++ keeps as many characters inside a std::string; glibc adds as much to a piece of the heap, and its rounding.
 constexpr std::uint64_t kInsideString = 15;
 constexpr std::uint64_t kHeapOverhead = 1 + 8 + 15;
+// Of memory for each byte of the metadata in the file, and beside that: keys and arrays within arrays take more.
+constexpr std::uint64_t kMostOfStored = 2;
+constexpr std::uint64_t kSpare = 1 << 20;
 // A key's entry, and the node of the map that finds it, which holds the key again.
 constexpr std::uint64_t kKeyOverhead =
     sizeof(std::pair<std::string, Value>) + sizeof(std::pair<std::string, std::size_t>) + 32 + kHeapOverhead;
@@ -64,8 +67,10 @@ class HeaderReader {
   ValueType read_value_type();
   bool read_bool();
   std::string read_text();
-  // Before `count` things of `each` bytes are taken: refuses where that is more than there may be.
-  void charge(std::uint64_t count, std::uint64_t each);
+  // Before `count` things of `each` bytes are taken, which have at least `stored` bytes each in what follows: refuses
+  // where that is more than there may be.
+  void charge(std::uint64_t count, std::uint64_t each, std::uint64_t stored);
+  Strings read_strings(std::uint64_t count);
   template <typename T>
   std::vector<T> read_elements(std::uint64_t count, int depth);
 
@@ -78,22 +83,28 @@ class HeaderReader {
   Header header_;
   std::uint64_t tensor_count_ = 0;
   std::uint64_t key_count_ = 0;
+  bool in_metadata_ = false;
   std::string key_;  // being read
 };
 
-void HeaderReader::charge(std::uint64_t count, std::uint64_t each) {
+void HeaderReader::charge(std::uint64_t count, std::uint64_t each, std::uint64_t stored) {
+  constexpr std::string_view kHint = "The file is damaged, or made to fill the memory.";
   if (count > left_.value / each) {
     throw cursor_.refusal(
         fmt::format("has a header that takes more than {} of memory, more than any model's", to_string(most_)),
-        "The file is damaged, or made to fill the memory.");
+        std::string(kHint));
   }
   left_ -= Bytes(count * each);
+  if (in_metadata_ && (most_ - left_).value > kMostOfStored * (cursor_.position() + count * stored) + kSpare) {
+    throw cursor_.refusal("has metadata that take more than twice their bytes of memory, as no model's do",
+                          std::string(kHint));
+  }
 }
 
 // A text that does not fit into its std::string takes a piece of the heap.
 std::string HeaderReader::read_text() {
   const std::uint64_t length = cursor_.text_length();
-  if (length > kInsideString) charge(1, length + kHeapOverhead);
+  if (length > kInsideString) charge(1, length + kHeapOverhead, length);
   return cursor_.text(length);
 }
 
@@ -128,11 +139,12 @@ void HeaderReader::read_start() {
 }
 
 void HeaderReader::read_metadata() {
-  charge(key_count_, 1);  // at least; each is counted as it is read
+  in_metadata_ = true;
+  charge(key_count_, 1, kSmallestKey);  // at least; each is counted as it is read
   header_.metadata.reserve(std::min<std::uint64_t>(key_count_, 1024));
   for (std::uint64_t i = 0; i < key_count_; ++i) {
     cursor_.enter({"metadata key", i + 1, key_count_});
-    charge(1, kKeyOverhead);
+    charge(1, kKeyOverhead, kSmallestKey);
     key_ = read_text();
     naming(file_, [&] { check_key(key_); });
     Value value = read_value();
@@ -140,6 +152,7 @@ void HeaderReader::read_metadata() {
       throw damaged(fmt::format("metadata key {} is there twice", printable(key_)));
     }
   }
+  in_metadata_ = false;
 }
 
 ValueType HeaderReader::read_value_type() {
@@ -177,9 +190,37 @@ Value HeaderReader::read_value() {
   std::unreachable();
 }
 
+// Twice over the file: what is allocated is known before it is taken.
+Strings HeaderReader::read_strings(std::uint64_t count) {
+  charge(count, sizeof(std::uint32_t), stored_size(ValueType::String));
+  const std::uint64_t begin = cursor_.position();
+  std::uint64_t characters = 0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t length = cursor_.text_length();
+    characters += length;
+    cursor_.skip(length);
+  }
+  if (characters > Strings::kMostText) {
+    throw damaged(fmt::format("metadata key {} holds {} of text; at most 4 GiB are possible", printable(key_),
+                              to_string(Bytes(characters))));
+  }
+  cursor_.go_back(begin);
+  charge(characters, 1, 1);
+  Strings strings;
+  strings.reserve(count, characters);
+  std::string text;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    text.resize(cursor_.text_length());
+    cursor_.bytes(std::as_writable_bytes(std::span(text)));
+    strings.push_back(text);
+  }
+  return strings;
+}
+
 template <typename T>
 std::vector<T> HeaderReader::read_elements(std::uint64_t count, int depth) {
-  charge(count, std::is_same_v<T, bool> ? 1 : sizeof(T));
+  constexpr bool kIsArray = std::is_same_v<T, Array>;
+  charge(count, std::is_same_v<T, bool> ? 1 : sizeof(T), kIsArray ? stored_size(ValueType::Array) : sizeof(T));
   std::vector<T> elements;
   if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
     elements.resize(count);
@@ -189,8 +230,6 @@ std::vector<T> HeaderReader::read_elements(std::uint64_t count, int depth) {
     for (std::uint64_t i = 0; i < count; ++i) {
       if constexpr (std::is_same_v<T, bool>) {
         elements.push_back(read_bool());
-      } else if constexpr (std::is_same_v<T, std::string>) {
-        elements.push_back(read_text());
       } else {
         elements.push_back(read_array(depth + 1));
       }
@@ -216,7 +255,7 @@ Array HeaderReader::read_array(int depth) {
     case ValueType::Int32: return Array::of(read_elements<std::int32_t>(count, depth));
     case ValueType::Float32: return Array::of(read_elements<float>(count, depth));
     case ValueType::Bool: return Array::of(read_elements<bool>(count, depth));
-    case ValueType::String: return Array::of(read_elements<std::string>(count, depth));
+    case ValueType::String: return {ValueType::String, read_strings(count)};
     case ValueType::Array: return Array::of(read_elements<Array>(count, depth));
     case ValueType::Uint64: return Array::of(read_elements<std::uint64_t>(count, depth));
     case ValueType::Int64: return Array::of(read_elements<std::int64_t>(count, depth));
@@ -258,7 +297,7 @@ void HeaderReader::read_tensors() {
   // Checked again, for the metadata took their share of the file since the count was read.
   cursor_.enter({"the list of tensors"});
   cursor_.require(tensor_count_ * kSmallestTensor);
-  charge(tensor_count_, sizeof(TensorInfo));
+  charge(tensor_count_, sizeof(TensorInfo), kSmallestTensor);
   header_.tensors.reserve(tensor_count_);
   for (std::uint64_t i = 0; i < tensor_count_; ++i) {
     cursor_.enter({"tensor entry", i + 1, tensor_count_});

@@ -138,11 +138,11 @@ const Array* Metadata::get_array(std::string_view key) const {
   throw wrong_type(key, *value, "an array");
 }
 
-const std::vector<std::string>* Metadata::get_strings(std::string_view key) const {
+const Strings* Metadata::get_strings(std::string_view key) const {
   const Value* value = find(key);
   if (value == nullptr) return nullptr;
   if (const auto* array = std::get_if<Array>(&value->data)) {
-    if (const auto* strings = std::get_if<std::vector<std::string>>(&array->items)) return strings;
+    if (const auto* strings = std::get_if<Strings>(&array->items)) return strings;
   }
   throw wrong_type(key, *value, "an array of strings");
 }

@@ -31,7 +31,7 @@ class Metadata {
   [[nodiscard]] std::optional<bool> get_bool(std::string_view key) const;
   [[nodiscard]] const std::string* get_string(std::string_view key) const;
   [[nodiscard]] const Array* get_array(std::string_view key) const;
-  [[nodiscard]] const std::vector<std::string>* get_strings(std::string_view key) const;
+  [[nodiscard]] const Strings* get_strings(std::string_view key) const;
   // Arrays of any float or integer width, converted; nullopt when missing.
   [[nodiscard]] std::optional<std::vector<float>> get_floats(std::string_view key) const;
   // Arrays of any integer width; a value above the largest int64 is out of range.

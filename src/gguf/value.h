@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include "gguf/strings.h"
+
 namespace loadline::gguf {
 
 // The type ids of metadata values, as stored (GGUF specification, "gguf_metadata_value_type").
@@ -40,13 +42,13 @@ std::uint64_t stored_size(ValueType type);
 // How many arrays may lie inside one another. Known models use one level; the limit keeps recursion shallow.
 inline constexpr int kMaxNesting = 8;
 
-// A homogeneous array. Numbers keep their width; strings and nested arrays are their own vectors.
+// A homogeneous array. Numbers keep their width; strings and nested arrays have places of their own.
 struct Array {
   ValueType element_type = ValueType::Uint8;  // always the index of the alternative in `items`
   std::variant<std::vector<std::uint8_t>, std::vector<std::int8_t>, std::vector<std::uint16_t>,
                std::vector<std::int16_t>, std::vector<std::uint32_t>, std::vector<std::int32_t>, std::vector<float>,
-               std::vector<bool>, std::vector<std::string>, std::vector<Array>, std::vector<std::uint64_t>,
-               std::vector<std::int64_t>, std::vector<double>>
+               std::vector<bool>, Strings, std::vector<Array>, std::vector<std::uint64_t>, std::vector<std::int64_t>,
+               std::vector<double>>
       items;
 
   // An array of these elements, whose type follows from T.

@@ -15,26 +15,15 @@ constexpr Bytes kCode = 6 * kMiB;
 constexpr Bytes kThread = 192 * kKiB;
 // Free memory that the allocator holds between its blocks, buffers of streams, the plan itself.
 constexpr Bytes kSlack = 2 * kMiB;
-// A string of the heap: its header and the rounding of the allocator.
-constexpr std::uint64_t kStringOverhead = sizeof(std::string) + 16;
 
 Bytes bytes_of(const gguf::Array& array);
-
-Bytes bytes_of_strings(const std::vector<std::string>& strings) {
-  constexpr std::size_t kInside = 15;  // libstdc++ keeps as many characters without the heap
-  std::uint64_t bytes = 0;
-  for (const std::string& text : strings) {
-    bytes += text.size() <= kInside ? sizeof(std::string) : kStringOverhead + text.size();
-  }
-  return Bytes(bytes);
-}
 
 Bytes bytes_of(const gguf::Array& array) {
   return std::visit(
       [](const auto& items) {
         using Items = std::decay_t<decltype(items)>;
-        if constexpr (std::is_same_v<Items, std::vector<std::string>>) {
-          return bytes_of_strings(items);
+        if constexpr (std::is_same_v<Items, gguf::Strings>) {
+          return Bytes(items.heap_bytes());
         } else if constexpr (std::is_same_v<Items, std::vector<gguf::Array>>) {
           Bytes total;
           for (const gguf::Array& inner : items) total += Bytes(sizeof(gguf::Array)) + bytes_of(inner);
@@ -70,13 +59,13 @@ Bytes vocabulary_bytes(const gguf::Metadata& metadata) {
   const auto strings = [&](const char* key) {
     const gguf::Value* value = metadata.find(key);
     const auto* array = value == nullptr ? nullptr : std::get_if<gguf::Array>(&value->data);
-    return array == nullptr ? nullptr : std::get_if<std::vector<std::string>>(&array->items);
+    return array == nullptr ? nullptr : std::get_if<gguf::Strings>(&array->items);
   };
-  const std::vector<std::string>* tokens = strings("tokenizer.ggml.tokens");
+  const gguf::Strings* tokens = strings("tokenizer.ggml.tokens");
   if (tokens == nullptr) return Bytes(0);
   std::uint64_t bytes = tokens->size() * kToken + std::bit_ceil(tokens->size() * 2) * kTokenSlot;
-  for (const std::string& text : *tokens) bytes += text.size();
-  const std::vector<std::string>* merges = strings("tokenizer.ggml.merges");
+  for (const std::string_view text : *tokens) bytes += text.size();
+  const gguf::Strings* merges = strings("tokenizer.ggml.merges");
   if (merges != nullptr && !merges->empty()) bytes += std::bit_ceil(merges->size() * 2 + 1) * kMergeSlot;
   return Bytes(bytes) + kOthers;
 }

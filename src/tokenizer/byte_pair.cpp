@@ -52,7 +52,7 @@ bool may_lack_merges(std::string_view pre) { return pre == "kimi-k2"; }
 
 MergeTable::MergeTable(const gguf::Metadata& metadata, const Vocabulary& vocabulary, TokenSpelling spelling)
     : seed_(hash_seed()) {
-  const std::vector<std::string>* merges = metadata.get_strings(kMergesKey);
+  const gguf::Strings* merges = metadata.get_strings(kMergesKey);
   if (merges == nullptr) throw bad_input(fmt::format("{} is missing", kMergesKey));
   if (merges->size() >= Merge::kNone) {
     throw bad_input(fmt::format("{} has {} entries, more than can be ranked", kMergesKey, merges->size()));

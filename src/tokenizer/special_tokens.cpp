@@ -133,7 +133,7 @@ void sort_unique(std::vector<Token>& tokens) {
 struct ByText {
   std::array<Token, kKnown.size()> tokens;  // per row of kKnown; -1: not there
 
-  explicit ByText(const std::vector<std::string>& texts) {
+  explicit ByText(const gguf::Strings& texts) {
     tokens.fill(-1);
     std::unordered_map<std::string_view, std::size_t> rows;
     for (std::size_t row = 0; row < kKnown.size(); ++row) rows.emplace(kKnown[row].text, row);
@@ -167,7 +167,7 @@ void leave_out_what_only_looks_like_an_end(ByText& known, Token eos) {
 
 }  // namespace
 
-SpecialTokens read_special_tokens(const gguf::Metadata& metadata, const std::vector<std::string>& tokens,
+SpecialTokens read_special_tokens(const gguf::Metadata& metadata, const gguf::Strings& tokens,
                                   const SpecialTokens& defaults) {
   SpecialTokens special;
   const Reader reader(metadata, tokens.size(), special.remarks);

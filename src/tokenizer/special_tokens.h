@@ -36,7 +36,7 @@ struct SpecialTokens {
 // `defaults` holds the ids and flags of a file that does not say; ids that are not below `tokens.size()` count as none.
 // An id of the file that is not in the vocabulary counts as none too, and so does the wish for a BOS or EOS that there
 // is not: `remarks` says so.
-SpecialTokens read_special_tokens(const gguf::Metadata& metadata, const std::vector<std::string>& tokens,
+SpecialTokens read_special_tokens(const gguf::Metadata& metadata, const gguf::Strings& tokens,
                                   const SpecialTokens& defaults);
 
 // White space beside a special token in a text that belongs to it: it is dropped with the token's own text.

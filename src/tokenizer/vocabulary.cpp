@@ -19,8 +19,8 @@ namespace {
 constexpr std::string_view kTokensKey = "tokenizer.ggml.tokens";
 constexpr std::string_view kTypesKey = "tokenizer.ggml.token_type";
 
-const std::vector<std::string>& read_tokens(const gguf::Metadata& metadata) {
-  const std::vector<std::string>* tokens = metadata.get_strings(kTokensKey);
+const gguf::Strings& read_tokens(const gguf::Metadata& metadata) {
+  const gguf::Strings* tokens = metadata.get_strings(kTokensKey);
   if (tokens == nullptr) throw bad_input(fmt::format("{} is missing: the file has no vocabulary", kTokensKey));
   if (tokens->empty()) throw bad_input(fmt::format("{} is empty", kTokensKey));
   if (tokens->size() > std::numeric_limits<Token>::max()) {
@@ -90,11 +90,11 @@ std::string normal_bytes(std::string_view text, TokenSpelling spelling) {
 
 Vocabulary::Vocabulary(const gguf::Metadata& metadata, TokenSpelling spelling, const SpecialTokens& defaults)
     : byte_tokens_(256, -1), seed_(hash_seed()) {
-  const std::vector<std::string>& tokens = read_tokens(metadata);
+  const gguf::Strings& tokens = read_tokens(metadata);
   kinds_ = read_kinds(metadata, tokens.size());
   special_ = read_special_tokens(metadata, tokens, defaults);
   for (std::size_t i = 0; i < tokens.size(); ++i) {  // places kept free for later tokens
-    if (kinds_[i] == TokenKind::Control && tokens[i].find("unused") != std::string::npos) kinds_[i] = TokenKind::Unused;
+    if (kinds_[i] == TokenKind::Control && tokens[i].contains("unused")) kinds_[i] = TokenKind::Unused;
   }
   for (const Token token : special_.control_by_text) kinds_[token] = TokenKind::Control;
 

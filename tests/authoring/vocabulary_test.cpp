@@ -63,7 +63,7 @@ TEST_P(Vocabulary, JoinsOnlyTokensThatExistIntoTokensThatExist) {
   }
   const auto& list = *metadata_.get_strings("tokenizer.ggml.tokens");
   const std::set<std::string> tokens(list.begin(), list.end());
-  for (const std::string& merge : *merges) {
+  for (const std::string& merge : merges->to_vector()) {
     const std::size_t space = merge.find(' ');
     ASSERT_NE(space, std::string::npos) << merge;
     const std::string left = merge.substr(0, space);

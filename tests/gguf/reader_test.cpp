@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "gguf/gguf.h"
+#include "gguf/limits.h"
+#include "support/refusal.h"
 #include "support/small_models.h"
 #include "support/test_data.h"
 
@@ -161,6 +163,35 @@ TEST(Reader, ReadsLongArraysWhole) {
   metadata.set("one", {std::string(300'000, 'x')});
   test::write_model(path, metadata, {});
   EXPECT_EQ(open_model(path).metadata, metadata);
+}
+
+// What a vocabulary takes while it is decoded, by the heap's own account: less than it takes in the file.
+TEST(Reader, StringsTakeNoMoreMemoryThanInTheFile) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "many.gguf";
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < 200'000; ++i) texts.emplace_back(i % 9, 'x');
+  Metadata metadata;
+  metadata.set("texts", {Array::of(texts)});
+  test::write_model(path, metadata, {});
+  const std::uint64_t in_file = std::filesystem::file_size(path);
+  const Model model = open_model(path, Bytes(in_file));
+  EXPECT_EQ(model.metadata.get_strings("texts")->to_vector(), texts);
+  EXPECT_LE(model.metadata.get_strings("texts")->heap_bytes(), in_file);
+}
+
+// Keys and arrays within arrays take more memory than bytes in the file: whoever has too many of them means no model.
+TEST(Reader, RefusesWhatTakesMoreThanTwiceItsBytes) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "greedy.gguf";
+  Metadata arrays;
+  arrays.set("empty", {Array::of(std::vector<Array>(200'000, Array::of(std::vector<std::uint8_t>{})))});
+  test::write_model(path, arrays, {});
+  test::expect_refused([&] { return open_model(path, kGiB); }, "more than twice");
+  Metadata keys;
+  for (int i = 0; i < 60'000; ++i) keys.add(std::to_string(i), {std::uint8_t{1}});
+  test::write_model(path, keys, {});
+  test::expect_refused([&] { return open_model(path, kGiB); }, "more than twice");
 }
 
 TEST(Reader, FindsTensorsByName) {

@@ -72,7 +72,7 @@ TEST(BytePair, OfTokensWithOneTextTheFirstCounts) {
 TEST(BytePair, ASpecialTokenSpelledLikeANormalOnesBytesDoesNotHideIt) {
   // The control token is written as it stands, the normal one in the byte alphabet; both are C3 A9.
   auto metadata = byte_pair_metadata("gpt-2", {"\u00C3 \u00A9"});
-  auto tokens = *metadata.get_strings("tokenizer.ggml.tokens");
+  auto tokens = metadata.get_strings("tokenizer.ggml.tokens")->to_vector();
   auto types = *metadata.get_integers("tokenizer.ggml.token_type");
   tokens.insert(tokens.begin(), "\u00E9");
   types.insert(types.begin(), 3);

@@ -156,7 +156,7 @@ RC_GTEST_PROP(SentencePiece, CuttingTheTextBeforeBlanksChangesNothing, ()) {
   const std::string text = std::accumulate(parts.begin(), parts.end(), std::string());
   auto cut = test::varied_sentence_piece_metadata();
   auto whole = cut;
-  auto tokens = *cut.get_strings("tokenizer.ggml.tokens");
+  auto tokens = cut.get_strings("tokenizer.ggml.tokens")->to_vector();
   tokens.back() = "z\u2581z";
   auto types = *cut.get_integers("tokenizer.ggml.token_type");
   types.back() = 1;

@@ -127,7 +127,7 @@ gguf::Metadata varied_sentence_piece_metadata() {
 
 tokenizer::Token token_of(const gguf::Metadata& metadata, const std::string& text) {
   const auto& tokens = *metadata.get_strings("tokenizer.ggml.tokens");
-  const auto found = std::ranges::find(tokens, text);
+  const auto found = std::ranges::find(tokens, std::string_view(text));
   if (found == tokens.end()) throw std::runtime_error("the test's vocabulary has no " + text);
   return static_cast<tokenizer::Token>(found - tokens.begin());
 }
