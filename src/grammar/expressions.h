@@ -32,8 +32,9 @@ struct Node {
     AnyButToken,
     JsonString,  // `least` to `most` code points as a JSON string has them, and the closing quote
     JsonText,    // the same, of the texts that a CharDfa accepts
-    CommaList,  // children one after the other with commas between; `text` says of each: required, optional, any number
-    PlainText,  // the texts that a CharDfa accepts, as they are
+    CommaList,   // children one after the other with commas, and a blank or none, between; `text` says of each:
+                 // required, optional, any number
+    PlainText,   // the texts that a CharDfa accepts, as they are
   };
   Kind kind = Kind::Literal;
   std::uint32_t index = 0;  // of the rule, text, set or automaton; or the token

@@ -271,7 +271,12 @@ std::uint32_t NfaBuilder::emit_comma_list(const Node& node, std::uint32_t from) 
       const bool shared = row == 0 && rows == 1 && node.most == kUnbounded;
       const std::uint32_t begin = new_state();
       if (row == 0) epsilon(none, begin);
-      if (row > 0 || shared) byte_to(before[shared ? 0 : row - 1], ',', ',', begin);
+      if (row > 0 || shared) {  // a comma, and a blank or none
+        const std::uint32_t behind = new_state();
+        byte_to(before[shared ? 0 : row - 1], ',', ',', behind);
+        byte_to(behind, ' ', ' ', begin);
+        epsilon(behind, begin);
+      }
       epsilon(emit(items[i], begin), some[std::min(row, rows - 1)]);
       if (shared) break;
     }

@@ -278,6 +278,10 @@ Schemas SchemaCompiler::item_at(const Alternative& all, std::size_t place) {
   return result;
 }
 
+// Models write JSON with a blank behind ":" and ",", or without: whoever is held to the other way answers worse. One at
+// most, since a model that may write blanks without end sometimes does.
+NodeId SchemaCompiler::blank() { return out_.optional(out_.literal(" ")); }
+
 NodeId SchemaCompiler::write_array(const Alternative& all) {
   Lengths limits = lengths(all, "minItems", "maxItems");
   if (limits.impossible()) return out_.choice({});
@@ -287,7 +291,8 @@ NodeId SchemaCompiler::write_array(const Alternative& all) {
   std::vector<NodeId> items;
   for (std::size_t i = 0; i < prefix; ++i) items.push_back(out_.call(rule_for(item_at(all, i))));
   const auto add_rest = [&](std::uint32_t least, std::uint32_t most) {
-    return out_.repeat(out_.sequence({out_.literal(","), out_.call(rule_for(item_at(all, prefix)))}), least, most);
+    return out_.repeat(out_.sequence({out_.literal(","), blank(), out_.call(rule_for(item_at(all, prefix)))}), least,
+                       most);
   };
   const auto behind = [&](std::size_t used, std::uint32_t limit, bool unbounded) {
     return unbounded ? kUnbounded : limit > used ? limit - static_cast<std::uint32_t>(used) : 0;
@@ -308,7 +313,7 @@ NodeId SchemaCompiler::write_array(const Alternative& all) {
                                  behind(prefix, limits.most, unbounded))
                       : out_.literal("");
     for (std::size_t i = prefix; i-- > 1;) {
-      rest = out_.sequence({out_.literal(","), items[i], rest});
+      rest = out_.sequence({out_.literal(","), blank(), items[i], rest});
       if (limits.least <= i) rest = out_.optional(rest);
     }
     rest = out_.sequence({items[0], rest});
@@ -469,13 +474,14 @@ NodeId SchemaCompiler::write_object(const Alternative& all) {
         std::ranges::any_of(property.schemas, [](const Json* s) { return s->is_boolean() && !s->get<bool>(); });
     if (never && !property.required) continue;
     const NodeId value = never ? out_.choice({}) : out_.call(rule_for(property.schemas));
-    items.push_back(out_.sequence({out_.literal(dumped(property.name) + ":"), value}));
+    items.push_back(out_.sequence({out_.literal(dumped(property.name) + ":"), blank(), value}));
     flags.push_back(property.required ? 'r' : 'o');
   }
   std::vector<NodeId> others;
   for (OtherProperties& other : others_of(all, known)) {
     const NodeId name = other.any_name ? out_.json_string() : out_.json_text(std::move(other.names));
-    others.push_back(out_.sequence({out_.literal("\""), name, out_.literal(":"), out_.call(rule_for(other.schemas))}));
+    others.push_back(
+        out_.sequence({out_.literal("\""), name, out_.literal(":"), blank(), out_.call(rule_for(other.schemas))}));
   }
   if (!others.empty()) {
     items.push_back(out_.choice(others));

@@ -99,6 +99,7 @@ class SchemaCompiler {
   NodeId write(const Alternative& all);
   NodeId write_number(const Alternative& all, bool integers);
   NodeId write_string(const Alternative& all);
+  NodeId blank();
   NodeId write_array(const Alternative& all);
   NodeId write_object(const Alternative& all);
 

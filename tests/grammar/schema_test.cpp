@@ -16,6 +16,31 @@ Grammar compiled(const Json& schema) {
   return Grammar::compile(source.expressions, source.root);
 }
 
+// The text with a blank behind every ":" and "," outside strings, as most models write JSON.
+std::string spaced(const std::string& json) {
+  std::string text;
+  bool inside = false;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    text.push_back(json[i]);
+    if (inside && json[i] == '\\') {
+      text.push_back(json[++i]);
+    } else if (json[i] == '"') {
+      inside = !inside;
+    } else if (!inside && (json[i] == ':' || json[i] == ',')) {
+      text.push_back(' ');
+    }
+  }
+  return text;
+}
+
+TEST(JsonSchema, ABlankMayFollowColonsAndCommas) {
+  const Grammar grammar = compiled(Json::parse(
+      R"({"type":"object","properties":{"a":{"type":"array","items":{"type":"integer"}},"b":{}},"required":["a"]})"));
+  EXPECT_TRUE(test::check_text(grammar, R"({"a": [1, 2,3], "b": {"c":1, "d": 2}})").accepted);
+  EXPECT_FALSE(test::check_text(grammar, R"({"a":  [1]})").accepted);
+  EXPECT_FALSE(test::check_text(grammar, R"({ "a": [1]})").accepted);
+}
+
 TEST(JsonSchema, AgreesWithTheVectors) {
   LOADLINE_REQUIRE_SHARED(path, "grammar/jsonschema.jsonl");
   std::ifstream in(path);
@@ -43,6 +68,10 @@ TEST(JsonSchema, AgreesWithTheVectors) {
         EXPECT_FALSE(accepted) << text << "  " << instance.at("about");
       } else if (!instance.contains("may_reject")) {
         EXPECT_TRUE(accepted) << text << "  " << instance.at("about");
+        // (What enum and const name is written as it stands.)
+        const std::string schema = one.at("schema").dump();
+        const bool fixed = schema.contains("\"const\"") || schema.contains("\"enum\"");
+        if (!fixed) EXPECT_TRUE(test::check_text(*grammar, spaced(text)).accepted) << spaced(text);
       }
     }
   }
