@@ -571,6 +571,25 @@ TEST(Scheduler, GuessesThatArePendingAtTheEndOfTheContextEndItWhereItEndsWithout
   }
 }
 
+// Fewer than the cache has, and no whole pages: only their number stops the guesses.
+TEST(Scheduler, GuessesStopAtTheCellsThatASessionMayHave) {
+  for (std::size_t length = 20; length < 40; ++length) {
+    FakeModel fake({.context = 8 * kPage, .sequences = 1, .batch = 64, .outputs = 9});
+    FakeClient client(some_text(length, 1));
+    Oracle oracle(100);
+    SessionOptions options = client.options();
+    options.drafter = &oracle;
+    options.most_cells = 50;
+    fake.scheduler->join(options, client);
+    run_all(*fake.scheduler);
+    EXPECT_EQ(client.result.ending, Ending::ContextFull);
+    expect_text(client, 50 - length + 1);
+    for (const auto& pass : fake.device().passes) {
+      for (const auto& run : pass.runs) EXPECT_LE(run.position + run.count, 50U);
+    }
+  }
+}
+
 TEST(Scheduler, GuessesEndAtTheLimitAtAnEndTokenAndWhenTheClientHasEnough) {
   for (std::size_t at = 1; at < 20; ++at) {
     FakeModel fake({.sequences = 1, .outputs = 9});
