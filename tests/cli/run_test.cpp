@@ -9,6 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "authoring/shapes.h"
+#include "authoring/synthesize.h"
+#include "model/format_mix.h"
 #include "support/process.h"
 #include "support/small_models.h"
 #include "support/test_data.h"
@@ -236,6 +239,28 @@ TEST_F(RunCommand, HelpShowsFlagsAsTheyAreTypedInLinesThatFit) {
                               HasSubstr("(default 0.8)"), Not(HasSubstr("--ctk")), Not(HasSubstr("INT"))));
   std::istringstream lines(help.out);
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100U) << line;
+}
+
+// What a penalty turns into a reward is a word of the prompt, before any was generated.
+TEST_F(RunCommand, PenaltiesSeeThePrompt) {
+  const std::vector<std::string> one = {"-p", "Once there was a ship and Tom", "--temp", "0", "-n", "1"};
+  EXPECT_THAT(run(one).out, Not(EndsWith("Tom a\n")));
+  std::vector<std::string> rewarded = one;
+  rewarded.insert(rewarded.end(), {"--presence-penalty", "-100"});
+  EXPECT_EQ(run(rewarded).out, "Once there was a ship and Tom a\n");
+}
+
+// SentencePiece's first token of a text loses its blank, the first one after a prompt does not.
+TEST_F(RunCommand, TheBlankBehindThePromptStays) {
+  const authoring::Shape shape{
+      "tiny", "Tiny", "llama", authoring::VocabularyKind::SentencePiece, 1, 64, 64, 2, 2, 32, 512, 256, 1e4F,
+      1e-5F,  false,  0};
+  const std::string model = in_folder("tiny.gguf");
+  authoring::synthesize(shape, *model::find_mix("Q8_0"), {.seed = 1}, model, [](Bytes, Bytes) {});
+  const ProcessResult result = run(
+      {"-m", model, "-p", "tea", "-n", "8", "--temp", "0", "--grammar-file", write("one.gbnf", "root ::= \" at\"")});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "tea at\n");
 }
 
 }  // namespace

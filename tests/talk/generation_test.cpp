@@ -85,6 +85,13 @@ TEST_F(GenerationTest, StopStringsEndItAndAreNotShown) {
   EXPECT_EQ(generation_->outcome().stop, "STOP");
 }
 
+TEST_F(GenerationTest, PenaltiesSeeThePrompt) {
+  options_.sampling.repeat_penalty = 1000;
+  begin();
+  ASSERT_TRUE(step("QZ"));  // the prompt is "Q"
+  EXPECT_EQ(shown_, "Z");
+}
+
 TEST_F(GenerationTest, ABannedPhraseIsTakenBackAndAnotherWayTaken) {
   options_.banned = {"fish"};
   options_.log_probabilities = LogProbabilityOptions{};
