@@ -192,6 +192,19 @@ TEST_F(PlanCommand, BadInputIsOneSentenceAndTwo) {
   }
 }
 
+// Made for a machine of 256 TiB: before anything is allocated it is held against what is free here.
+TEST_F(PlanCommand, AStoredPlanThatTakesMoreThanIsFreeIsRefusedBeforeLoading) {
+  std::ofstream(path("huge.json")) << R"({"cpu": {"model": "Test CPU", "cores": 8, "instruction_sets": ["avx2"]},
+    "ram": {"total": 281474976710656, "available": 281474976710656}, "gpus": []})";
+  const std::string file = path("huge-plan.json");
+  const ProcessResult made = run_loadline(
+      {"plan", "-m", model("llama-3-8b"), "--hardware", path("huge.json"), "-c", "67108864", "--out", file});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const ProcessResult refused = run_loadline({"run", "-m", model("llama-3-8b"), "--plan", file, "-p", "x", "-n", "1"});
+  EXPECT_EQ(refused.exit_code, 3);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("the plan takes"), HasSubstr("are free now")));
+}
+
 TEST_F(PlanCommand, AStoredPlanIsShownAndRefusedForAnotherModelOrWhenEdited) {
   const std::string file = path("plan.json");
   ASSERT_EQ(plan({"-c", "512", "--out", file}, "tiny-llama3").exit_code, 0);
