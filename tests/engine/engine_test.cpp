@@ -219,5 +219,35 @@ TEST(Benchmark, GivesTheCallerATurnBeforeTheCountedRunsOfATestAndAfterEach) {
   EXPECT_THAT(turns, testing::ElementsAre(0, 0, 0, 0, 1, 1, 1, 1));
 }
 
+// Whatever command made it: after loading, and after the last pass, whose memory came in between.
+TEST(Engine, HoldsNoMoreThanThePlanSaysAfterLoadingAndAfterTheLastPass) {
+  const std::filesystem::path file = test::source_dir() / "models/demo.gguf";
+  Bytes held;
+  const auto load_alone = [&](std::function<Bytes(Bytes planned)> holds) {
+    gguf::Model model = gguf::open_model(file);
+    model::Program program = model::build_program(model);
+    plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), small(128), backends());
+    held = holds(plan::tier_total(plan, plan::kCpu));
+    Engine::Options options;
+    options.held_memory = [&held] { return held; };
+    return Engine::load(std::move(model), std::move(program), std::move(plan), {}, kNeverStop, std::move(options));
+  };
+  const auto refusal = [](auto&& f) -> std::string {
+    try {
+      f();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::Internal);
+      return error.what();
+    }
+    return "";
+  };
+  const auto engine = load_alone([](Bytes planned) { return planned; });
+  EXPECT_EQ(generate(*engine, {1, 2, 3}, 2).size(), 2U);
+  held += Bytes(1);
+  EXPECT_THAT(refusal([&] { generate(*engine, {1, 2, 3}, 2); }), testing::HasSubstr("the process holds"));
+  EXPECT_THAT(refusal([&] { load_alone([](Bytes planned) { return planned + Bytes(1); }); }),
+              testing::HasSubstr("where the plan says"));
+}
+
 }  // namespace
 }  // namespace loadline::engine
