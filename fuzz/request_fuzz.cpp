@@ -1,4 +1,4 @@
-// Any bytes as the path and the body of a request: parsing must end, within bounds, in JSON or in an Error, and
+// Any bytes as a server's answer, an address or a duration, and as the path and the body of a request: parsing must end, within bounds, in JSON or in an Error, and
 // whatever names of samplers are in it, what they come to must be what a sampler can be made of or an Error.
 #include <algorithm>
 #include <cstddef>
@@ -9,7 +9,9 @@
 
 #include "base/error.h"
 #include "sample/sampler.h"
+#include "serve/http_client.h"
 #include "serve/json.h"
+#include "serve/models.h"
 #include "serve/router.h"
 #include "serve/sampling.h"
 #include "tokenizer/synthetic.h"
@@ -64,6 +66,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   require(!plain.empty() && plain.size() <= std::max<std::size_t>(path.size(), 1));
   (void)serve::error_form_of(path);
   require(serve::same_key(path, "key") == (path == "key"));
+  for (const auto parse : {+[](std::string_view text) { (void)serve::parse_answer(text); },
+                           +[](std::string_view text) { (void)serve::parse_address(text); },
+                           +[](std::string_view text) {
+                             const auto seconds = serve::parse_keep_alive(text);
+                             require(!seconds || *seconds >= 0);
+                           }}) {
+    try {
+      parse(bytes);
+    } catch (const Error&) {
+    }
+  }
   try {
     const serve::Json body = serve::parse_body(bytes.substr(std::min(line + 1, bytes.size())));
     require(body.is_object());

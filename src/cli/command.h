@@ -7,6 +7,7 @@ namespace loadline::cli {
 
 // One line a command; the definition is in the file of the same name.
 void add_bench(Program& program);
+void add_budget(Program& program);
 void add_chat(Program& program);
 void add_devices(Program& program);
 void add_grammar(Program& program);
@@ -19,6 +20,8 @@ void add_serve(Program& program);
 void add_synth(Program& program);
 void add_template(Program& program);
 void add_tokenize(Program& program);
+void add_top(Program& program);
 void add_tune(Program& program);
+void add_ui(Program& program);
 
 }  // namespace loadline::cli

@@ -24,6 +24,9 @@ cli::Program all_commands() {
   cli::add_run(program);
   cli::add_chat(program);
   cli::add_serve(program);
+  cli::add_budget(program);
+  cli::add_top(program);
+  cli::add_ui(program);
   cli::add_plan(program);
   cli::add_devices(program);
   cli::add_bench(program);

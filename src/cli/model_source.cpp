@@ -103,9 +103,15 @@ std::vector<MetadataOverride> ModelOptions::overrides(const gguf::Metadata& meta
 }
 
 ModelSource ModelOptions::open(Bytes most) const {
+  if (!demo()) return open_file(path_, most);
+  ModelSource source = open_file(find_demo(demo_), most);
+  source.demo = true;
+  source.title = "demo model";
+  return source;
+}
+
+ModelSource ModelOptions::open_file(const fs::path& file, Bytes most) const {
   ModelSource source;
-  source.demo = demo();
-  const fs::path file = source.demo ? find_demo(demo_) : fs::path(path_);
   source.model = gguf::open_model(file, most);
   const std::vector<MetadataOverride> changes = overrides(source.model.metadata);
   for (const MetadataOverride& change : changes) {
@@ -122,7 +128,7 @@ ModelSource ModelOptions::open(Bytes most) const {
   }
   source.remarks.insert(source.remarks.end(), source.program.remarks.begin(), source.program.remarks.end());
   const std::string& name = source.program.config.name;
-  source.title = source.demo ? "demo model" : name.empty() ? file.filename().string() : name;
+  source.title = name.empty() ? file.filename().string() : name;
   return source;
 }
 

@@ -41,6 +41,8 @@ class ModelOptions {
   // file's name, and for an override that nothing reads.
   // `most`: of memory for what the headers hold.
   [[nodiscard]] ModelSource open(Bytes most = gguf::kMostDecodedHeader) const;
+  // The same of another file.
+  [[nodiscard]] ModelSource open_file(const std::filesystem::path& file, Bytes most = gguf::kMostDecodedHeader) const;
   // The metadata alone: no program is made of them, and overrides of what only a program reads are let pass.
   [[nodiscard]] gguf::Model open_header(const std::filesystem::path& path) const;
 

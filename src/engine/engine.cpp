@@ -1,7 +1,12 @@
 #include "engine/engine.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
+#include <algorithm>
+#include <utility>
+
+#include "base/clock.h"
 #include "base/error.h"
 #include "hardware/probe.h"
 #include "plan/stream.h"
@@ -25,17 +30,64 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
                                      const LoadProgress& progress, const StopFlag& stop, Options options) {
   std::unique_ptr<Engine> engine(new Engine(std::move(model), std::move(program), std::move(plan), std::move(options)));
   Engine& e = *engine;
-  e.devices_ = make_devices(e.model_, e.program_, e.plan_, *e.pool_, stop, e.drivers_held_);
-  if (!e.load_weights(progress, stop)) return nullptr;
-  prepare_devices(e.devices_, e.drivers_held_);
-  e.open_stream();
-  std::vector<backend::Device*> devices;
-  for (const auto& device : e.devices_) devices.push_back(device.get());
-  e.executor_ = std::make_unique<exec::Executor>(e.program_, e.plan_, std::move(devices), e.rope_factors(),
-                                                 e.stream_.get(), e.options_.overlap_from.value_or(exec::kOverlapFrom));
+  if (!e.open(progress, stop)) return nullptr;
   e.scheduler_ = std::make_unique<exec::Scheduler>(*e.executor_, e.options_.scheduler);
   e.verify();
   return engine;
+}
+
+// False if stopped.
+bool Engine::open(const LoadProgress& progress, const StopFlag& stop) {
+  load_figures_ = {};
+  for (std::uint32_t tier = 0; tier < plan_.scratch.size(); ++tier) {
+    load_figures_.weights += plan::tier_total(plan_, tier, plan::Purpose::Weights);
+  }
+  const double begin = steady_seconds();
+  devices_ = make_devices(model_, program_, plan_, *pool_, stop, drivers_held_);
+  const double made = steady_seconds();
+  if (!load_weights(progress, stop)) return false;
+  const double read = steady_seconds();
+  prepare_devices(devices_, drivers_held_);
+  open_stream();
+  std::vector<backend::Device*> devices;
+  for (const auto& device : devices_) devices.push_back(device.get());
+  executor_ = std::make_unique<exec::Executor>(program_, plan_, std::move(devices), rope_factors(), stream_.get(),
+                                               options_.overlap_from.value_or(exec::kOverlapFrom));
+  load_figures_.reading = read - made;
+  load_figures_.opening = steady_seconds() - begin - load_figures_.reading;
+  return true;
+}
+
+void Engine::give_up() {
+  executor_.reset();
+  stream_.reset();
+  devices_.clear();
+  malloc_trim(0);  // what was allocated for it beside the arenas
+}
+
+bool Engine::replan(plan::Plan plan, const LoadProgress& progress, const StopFlag& stop) {
+  if (executor_ != nullptr) tokens_again_ = scheduler_->put_down();
+  give_up();
+  if (plan.shape.threads != plan_.shape.threads) {
+    pool_ = std::make_unique<ThreadPool>(static_cast<int>(plan.shape.threads));
+  }
+  plan_ = std::move(plan);
+  // What drivers took stays with the process though they are opened again.
+  const Bytes held_before = std::exchange(drivers_held_, Bytes());
+  try {
+    if (!open(progress, stop)) {
+      give_up();
+      drivers_held_ = held_before;
+      return false;
+    }
+  } catch (...) {
+    give_up();
+    drivers_held_ = held_before;
+    throw;
+  }
+  drivers_held_ = std::max(drivers_held_, held_before);
+  scheduler_->take_up(*executor_);
+  return true;
 }
 
 // False if stopped.

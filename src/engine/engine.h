@@ -54,6 +54,22 @@ class Engine {
     return load(std::move(model), std::move(program), std::move(plan), progress, stop, Options{});
   }
   ~Engine();
+
+  // Gives up all that the present plan holds and loads by another one of the same model, for as many sequences, under
+  // the sessions that there are: their texts are kept and computed again. Between steps, by the thread that makes them.
+  // At no time is more held than the larger of the two plans says, on any tier. False where it was stopped; where that
+  // happens, and where it throws what loading throws, nothing is loaded: another `replan` may follow, or
+  // Scheduler::abandon.
+  bool replan(plan::Plan plan, const LoadProgress& progress, const StopFlag& stop);
+  // What the last loading took.
+  struct LoadFigures {
+    Bytes weights;
+    double opening = 0;  // s: devices and what they record
+    double reading = 0;  // s: weights
+  };
+  [[nodiscard]] const LoadFigures& load_figures() const { return load_figures_; }
+  // Tokens that the last `replan` has computed again, or has still to.
+  [[nodiscard]] std::uint64_t tokens_again() const { return tokens_again_; }
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
@@ -88,6 +104,8 @@ class Engine {
 
  private:
   Engine(gguf::Model model, model::Program program, plan::Plan plan, Options options);
+  bool open(const LoadProgress& progress, const StopFlag& stop);
+  void give_up();
   bool load_weights(const LoadProgress& progress, const StopFlag& stop);
   void open_stream();
   [[nodiscard]] std::vector<std::vector<float>> rope_factors() const;
@@ -99,6 +117,8 @@ class Engine {
   Options options_;
   std::unique_ptr<ThreadPool> pool_;
   Devices devices_;
+  LoadFigures load_figures_;
+  std::uint64_t tokens_again_ = 0;
   Bytes drivers_held_;                    // of RAM, by opening GPUs and making their shaders
   std::unique_ptr<WeightStream> stream_;  // null where nothing is streamed; goes before the devices
   std::unique_ptr<exec::Executor> executor_;

@@ -160,7 +160,13 @@ void Executor::hand_over(std::uint32_t stage, const Pass& pass) {
 bool Executor::run_stage(std::uint32_t stage, const Pass& pass, const StopFlag& stop, Rounding rounding) {
   const backend::Batch batch{pass.tokens, pass.runs, pass.outputs, pass.angles.views(), rounding, pass.window_runs};
   const auto start = std::chrono::steady_clock::now();
-  const bool done = device_of(stage).run(stage, batch, stop);
+  bool done = false;
+  try {
+    done = device_of(stage).run(stage, batch, stop);
+  } catch (...) {
+    failed_device_ = plan_.stages[stage].device;
+    throw;
+  }
   busy_seconds_[plan_.stages[stage].device] +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return done;

@@ -7,6 +7,7 @@
 // time.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <optional>
@@ -58,6 +59,11 @@ class Executor final : public PageCopier {
   // Row `index` of the logits of the last pass, in the order of the inputs. Throws Error(Internal) where there is none.
   [[nodiscard]] std::span<const float> logits(std::size_t index) const;
   [[nodiscard]] std::size_t logits_rows() const { return rows_; }
+  // Whose stage threw last, if one did.
+  [[nodiscard]] std::optional<plan::DeviceIndex> failed_device() const {
+    const plan::DeviceIndex device = failed_device_;
+    return device == kNoDevice ? std::nullopt : std::optional(device);
+  }
   // Passes that went as two halves.
   [[nodiscard]] std::size_t overlapped_passes() const { return overlapped_passes_; }
 
@@ -128,6 +134,8 @@ class Executor final : public PageCopier {
   std::vector<Pass> passes_;           // one, and where passes may be halved a second
   std::optional<ThreadPool> two_;      // the thread that calls and one more, where passes may be halved
   std::size_t overlapped_passes_ = 0;
+  static constexpr plan::DeviceIndex kNoDevice = 0xFFFFFFFFU;
+  std::atomic<plan::DeviceIndex> failed_device_{kNoDevice};  // the halves of a pass may both write it
   PassLog log_;
 };
 

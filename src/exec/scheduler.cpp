@@ -18,6 +18,21 @@ std::size_t rows_of(std::span<const Token> tokens, Want want) {
   return want == Want::All ? tokens.size() : want == Want::Last ? 1 : 0;
 }
 
+// Pages that a session's history takes behind those of its prompt, with the token that follows it.
+std::uint32_t pages_of_history(std::size_t prompt, std::size_t history) {
+  return history == 0 ? 0 : pages_for(prompt + history + 1) - pages_for(prompt);
+}
+
+bool is_device_failure(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& one) {
+    return one.code() == ErrorCode::DeviceFailure;
+  } catch (...) {
+    return false;
+  }
+}
+
 // Of what it begins with a session may share all but the last token of its prompt, whose logits it needs.
 std::uint32_t most_shared(const SessionOptions& options) {
   if (options.prompt_rows) return 0;
@@ -29,10 +44,12 @@ std::uint32_t most_shared(const SessionOptions& options) {
 static_assert(PagePool::bytes_per_page() <= plan::kPageEntry.value);
 
 Scheduler::Scheduler(Executor& executor, SchedulerOptions options)
-    : executor_(executor),
+    : executor_(&executor),
       options_(std::move(options)),
       pace_(executor.plan().prediction),
-      sessions_(executor.plan().shape.sequences) {
+      sessions_(executor.plan().shape.sequences),
+      most_cells_(executor.cache().most_cells()),
+      vocabulary_(executor.vocabulary()) {
   static_assert(sizeof(Session) + 3 * sizeof(Member) + 2 * sizeof(Input) + 64 <= plan::kSession.value);
   if (!options_.clock) options_.clock = steady_seconds;
   turns_.reserve(sessions_.size());
@@ -49,15 +66,15 @@ SessionId Scheduler::id_of(std::uint32_t index) const {
 
 void Scheduler::require_prompt(const SessionOptions& options) const {
   if (options.prompt.empty()) throw bad_input("the prompt is empty");
-  const std::size_t most = std::min(options.most_cells, executor_.cache().most_cells());
+  const std::size_t most = std::min(options.most_cells, most_cells_.load());
   if (options.prompt.size() > most) {
     throw bad_input(
         fmt::format("the prompt has {} tokens, but the context has room for {}", options.prompt.size(), most),
         "Give more context, or a shorter prompt.");
   }
   for (const Token token : options.prompt) {
-    if (token < 0 || static_cast<std::uint32_t>(token) >= executor_.vocabulary()) {
-      throw bad_input(fmt::format("token {} is outside the model's vocabulary of {}", token, executor_.vocabulary()));
+    if (token < 0 || static_cast<std::uint32_t>(token) >= vocabulary_) {
+      throw bad_input(fmt::format("token {} is outside the model's vocabulary of {}", token, vocabulary_));
     }
   }
 }
@@ -65,6 +82,7 @@ void Scheduler::require_prompt(const SessionOptions& options) const {
 std::optional<SessionId> Scheduler::join(const SessionOptions& options, SessionClient& client) {
   require_prompt(options);
   const std::lock_guard lock(mutex_);
+  if (!abandoned_.empty()) throw Error(ErrorCode::DeviceFailure, abandoned_);
   const auto place = std::ranges::find(sessions_, State::Free, &Session::state);
   if (place == sessions_.end()) return std::nullopt;
   Session fresh;
@@ -138,6 +156,7 @@ Scheduler::Activity Scheduler::activity() const {
 }
 
 bool Scheduler::step(const StopFlag* stop) {
+  if (executor_ == nullptr) throw Error(ErrorCode::Internal, "a pass was asked for where nothing is loaded");
   receive();
   end_cancelled();
   begin_prompts();
@@ -149,7 +168,7 @@ bool Scheduler::step(const StopFlag* stop) {
     end_one_of_the_stuck();
   }
   const std::lock_guard lock(mutex_);
-  const KvCache& cache = executor_.cache();
+  const KvCache& cache = executor_->cache();
   activity_.held_pages = cache.pool().pages() - cache.available_pages();
   return std::ranges::any_of(sessions_, [](const Session& s) { return s.state != State::Free; });
 }
@@ -166,7 +185,7 @@ void Scheduler::receive() {
   std::ranges::sort(turns_, {}, [&](std::uint32_t i) { return sessions_[i].order; });
   for (const std::uint32_t index : turns_) {
     if (sessions_[index].state != State::Arriving) continue;
-    find_leader(index);
+    if (executor_ != nullptr) find_leader(index);
     set_state(index, State::Waiting);
   }
 }
@@ -185,10 +204,10 @@ void Scheduler::end_cancelled() {
 // The session before it whose prompt, which is not read yet, has the longest beginning in common with this one's: at
 // least a page more than what is in the cache already.
 void Scheduler::find_leader(std::uint32_t index) {
-  if (!executor_.cache().cuts_anywhere()) return;  // what they have in common has a state nowhere
+  if (!executor_->cache().cuts_anywhere()) return;  // what they have in common has a state nowhere
   Session& session = sessions_[index];
   const std::uint32_t most = most_shared(session.options);
-  const std::uint32_t there = executor_.cache().shared_cells(session.options.prompt, most);
+  const std::uint32_t there = executor_->cache().shared_cells(session.options.prompt, most);
   session.led = there + quant::kKvPageCells - 1;
   for (const std::uint32_t other : turns_) {
     const Session& o = sessions_[other];
@@ -212,26 +231,30 @@ bool Scheduler::is_led(const Session& session) const {
 // generates waits for a page.
 void Scheduler::begin_prompts() {
   if (std::exchange(stuck_, false)) return;
-  KvCache& cache = executor_.cache();
+  KvCache& cache = executor_->cache();
   std::uint32_t promised = 0;  // pages, to prompts that are being read
   for (const std::uint32_t index : turns_) {
     const Session& session = sessions_[index];
     if (session.state != State::Reading) continue;
-    promised += cache.pages_needed(index, static_cast<std::uint32_t>(session.options.prompt.size() - session.read));
+    promised += cache.pages_needed(index, static_cast<std::uint32_t>(session.options.prompt.size() - session.read)) +
+                pages_of_history(session.options.prompt.size(), session.history.size());
   }
   for (const std::uint32_t index : turns_) {
     Session& session = sessions_[index];
     if (session.state != State::Waiting || is_led(session)) continue;
     const std::span<const Token> prompt = session.options.prompt;
     const std::uint32_t most = most_shared(session.options);
-    const std::uint32_t needed = cache.pages_taken_by(prompt, most);
+    const std::uint32_t needed =
+        cache.pages_taken_by(prompt, most) + pages_of_history(session.options.prompt.size(), session.history.size());
     if (needed + promised > cache.available_pages()) break;
     const std::uint32_t shared = cache.adopt(index, prompt, most);
-    promised += cache.pages_needed(index, static_cast<std::uint32_t>(prompt.size()) - shared);
+    promised += cache.pages_needed(index, static_cast<std::uint32_t>(prompt.size()) - shared) +
+                pages_of_history(session.options.prompt.size(), session.history.size());
     session.read = shared;
+    set_state(index, State::Reading);
+    if (session.begun_before) continue;  // its client, and its figures, know of it
     session.result.prompt_tokens = session.result.shared_tokens = shared;
     session.begun = now();
-    set_state(index, State::Reading);
     {
       const std::lock_guard lock(mutex_);
       activity_.shared_tokens += shared;
@@ -262,8 +285,8 @@ void Scheduler::compose() {
 // The token drawn last of every session that generates, and then guesses at what comes after it. Where a pass has fewer
 // rows than there are sessions they take turns, and prompts are left one.
 void Scheduler::add_generating(std::uint32_t readers) {
-  const plan::Shape& shape = executor_.plan().shape;
-  const KvCache& cache = executor_.cache();
+  const plan::Shape& shape = executor_->plan().shape;
+  const KvCache& cache = executor_->cache();
   Left left;
   left.pages = cache.available_pages();
   for (const std::uint32_t index : turns_) {
@@ -289,9 +312,10 @@ void Scheduler::add_generating(std::uint32_t readers) {
 
 void Scheduler::add_one_generating(std::uint32_t index, Left& left) {
   Session& session = sessions_[index];
-  const KvCache& cache = executor_.cache();
+  const KvCache& cache = executor_->cache();
   --left.sessions;
   session.drafts = {};
+  if (!session.history.empty()) return add_history(index, left);
   if (cache.pages_needed(index, session.again_count + 1) > left.pages) {
     stuck_ = true;
     return;
@@ -327,7 +351,7 @@ void Scheduler::add_one_generating(std::uint32_t index, Left& left) {
 
 // Tokens of prompts that the pass takes. One alone has all of it.
 std::uint32_t Scheduler::prompt_tokens_now(std::uint32_t readers) const {
-  const std::uint32_t batch = executor_.plan().shape.batch;
+  const std::uint32_t batch = executor_->plan().shape.batch;
   const auto taken = static_cast<std::uint32_t>(tokens_.size());
   if (taken == 0 && readers == 1) return batch;
   const std::uint32_t within = pace_.tokens_within(options_.longest_shared_pass, batch);
@@ -352,7 +376,7 @@ void Scheduler::share_among_prompts(std::uint32_t tokens, std::uint32_t readers)
 void Scheduler::add_prompts(std::uint32_t readers) {
   if (readers == 0) return;
   share_among_prompts(prompt_tokens_now(readers), readers);
-  const std::uint32_t outputs = executor_.plan().shape.outputs;
+  const std::uint32_t outputs = executor_->plan().shape.outputs;
   for (Member& member : prompts_) {
     const Session& session = sessions_[member.session];
     const bool last = session.read + member.tokens.size() == session.options.prompt.size();
@@ -402,7 +426,7 @@ bool Scheduler::run(const StopFlag* stop) {
   bool done = false;
   std::exception_ptr error;
   try {
-    done = executor_.forward(inputs_, stop != nullptr ? *stop : pass_stop_, rounding);
+    done = executor_->forward(inputs_, stop != nullptr ? *stop : pass_stop_, rounding);
   } catch (...) {
     error = std::current_exception();
   }
@@ -413,6 +437,7 @@ bool Scheduler::run(const StopFlag* stop) {
     if (done) ++activity_.passes;
   }
   if (error) {
+    if (options_.outlive_devices && is_device_failure(error)) std::rethrow_exception(error);
     for (const Member& member : members_) end(member.session, Ending::Failed, error);
     std::rethrow_exception(error);
   }
@@ -429,6 +454,8 @@ void Scheduler::finish_pass() {
       guarded(index, [&] {
         Session& session = sessions_[index];
         if (session.state == State::Reading) return finish_prompt_part(member, row);
+        if (!session.history.empty() && !replay(member)) return;
+        session.resumes = false;
         ++session.result.passes;
         session.result.drafted_tokens += session.drafts.size();
         session.result.generation_seconds = now() - session.prompt_done;
@@ -443,6 +470,11 @@ void Scheduler::finish_prompt_part(const Member& member, std::size_t row) {
   Session& session = sessions_[member.session];
   const std::size_t all = session.options.prompt.size();
   const std::size_t first = std::exchange(session.read, session.read + member.tokens.size());
+  if (session.resumes) {
+    executor_->cache().keep_state(member.session);
+    if (session.read == all) set_state(member.session, State::Generating);
+    return;
+  }
   session.result.prompt_tokens = session.read;
   session.prompt_done = now();
   session.result.prompt_seconds = session.prompt_done - session.begun;
@@ -452,10 +484,12 @@ void Scheduler::finish_prompt_part(const Member& member, std::size_t row) {
   }
   if (session.options.prompt_rows) {
     for (std::size_t i = 0; i < member.tokens.size(); ++i) {
-      session.client->prompt_row(first + i, executor_.logits(row + i));
+      if (first + i < session.told_rows) continue;
+      session.told_rows = first + i + 1;
+      session.client->prompt_row(first + i, executor_->logits(row + i));
     }
   }
-  executor_.cache().keep_state(member.session);
+  executor_->cache().keep_state(member.session);
   session.client->prompt_read(session.read, all);
   if (session.read < all) return;
   if (session.options.most_tokens == 0) return end(member.session, Ending::Length);
@@ -467,14 +501,14 @@ void Scheduler::finish_prompt_part(const Member& member, std::size_t row) {
 // Draws from the rows of the pass as long as its guesses prove right. What is left of the guesses is cut off.
 void Scheduler::draw_rows(std::uint32_t index, std::size_t row) {
   Session& session = sessions_[index];
-  const KvCache& cache = executor_.cache();
+  const KvCache& cache = executor_->cache();
   session.again_count = 0;
   const std::uint32_t begin = cache.length(index) - static_cast<std::uint32_t>(session.drafts.size());
   for (std::uint32_t right = 0;; ++right) {
-    const Token token = session.client->draw(executor_.logits(row + right));
-    if (token < 0 || static_cast<std::uint32_t>(token) >= executor_.vocabulary()) {
+    const Token token = session.client->draw(executor_->logits(row + right));
+    if (token < 0 || static_cast<std::uint32_t>(token) >= executor_->vocabulary()) {
       throw bad_input(
-          fmt::format("token {} was drawn, outside the model's vocabulary of {}", token, executor_.vocabulary()));
+          fmt::format("token {} was drawn, outside the model's vocabulary of {}", token, executor_->vocabulary()));
     }
     const bool ends = session.client->is_end(token);
     bool goes_on = !ends;
@@ -506,7 +540,7 @@ void Scheduler::draw_rows(std::uint32_t index, std::size_t row) {
 // further than that (KvCache::can_cut), to the beginning of the pass, what was right is computed once more.
 void Scheduler::take_off(std::uint32_t index, std::uint32_t begin, std::uint32_t right) {
   Session& session = sessions_[index];
-  KvCache& cache = executor_.cache();
+  KvCache& cache = executor_->cache();
   const std::span<const Token> drafts = std::exchange(session.drafts, {});
   cache.cut(index, begin + right);
   const std::uint32_t missing = begin + right - cache.length(index);
@@ -536,8 +570,10 @@ void Scheduler::set_state(std::uint32_t index, State state) {
 
 void Scheduler::end(std::uint32_t index, Ending ending, std::exception_ptr error) {
   Session& session = sessions_[index];
-  executor_.cache().cut(index, 0);
+  if (executor_ != nullptr) executor_->cache().cut(index, 0);
   std::erase(turns_, index);
+  session.history = {};
+  session.resumes = false;
   SessionResult result = session.result;
   result.ending = ending;
   result.error = std::move(error);

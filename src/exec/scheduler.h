@@ -18,6 +18,11 @@
 // CPU computes a token that is generated as if it were alone (Rounding::AsAlone) in every pass that has nothing else
 // than such tokens. A pass that also reads a prompt, or a beginning that was computed in other parts than it would have
 // been alone, may change the last bits of logits, and so which of two almost equally likely tokens is drawn.
+//
+// The executor may be replaced under the sessions (`put_down`, `take_up`), as by another plan. Their texts are kept and
+// computed again, the prompts as prompts and what was generated as tokens that are generated, so that the same follows;
+// no client is asked
+// for a token twice.
 #pragma once
 
 #include <array>
@@ -28,6 +33,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "exec/executor.h"
@@ -39,12 +45,15 @@ namespace loadline::exec {
 struct SchedulerOptions {
   double longest_shared_pass = 0.5;  // s, by prediction
   bool learn = true;                 // correct predictions by what passes take
+  // Sessions outlive a device that fails: `step` throws, and they stay as they were before the pass, for whoever puts
+  // the scheduler down and gives it another executor.
+  bool outlive_devices = false;
   // For tests; else the system's steady clock, in seconds.
   std::function<double()> clock = {};
 };
 
-// One thread calls `step`; every other function may be called from any thread, also while a step runs. Allocates only
-// when constructed.
+// One thread calls `step`, `put_down` and `take_up`; every other function may be called from any thread, also while a
+// step runs. Allocates only when constructed, and when it is put down.
 class Scheduler {
  public:
   // `executor` outlives it, and is used by nobody else while there are sessions.
@@ -66,6 +75,22 @@ class Scheduler {
   // as it was (in its place, `cancel` takes effect when the pass ends). Throws what a device throws: the sessions of
   // that pass have then failed, and all others are as they were.
   bool step(const StopFlag* stop = nullptr);
+
+  // Gives up the executor, which may then go; to be called between steps, and followed by `take_up` of one with as many
+  // sequences, or by `abandon`. What sessions have so far is kept, as tokens. How many of these have to be computed
+  // again.
+  std::uint64_t put_down();
+  // How many that would be now.
+  [[nodiscard]] std::uint64_t tokens_held() const;
+  // Sessions that the new one's context cannot hold end: their context is full. Where there are none, it may be for
+  // another number of them.
+  void take_up(Executor& executor);
+  // There will be none: all sessions fail, for this reason, and so does whoever joins.
+  void abandon(const std::string& reason);
+  // After a `step` that threw under `outlive_devices`: those of that pass fail.
+  void fail_pass(const std::exception_ptr& error);
+  // Sessions that were put down and do not generate yet what they would have.
+  [[nodiscard]] std::uint32_t catching_up() const;
 
   // Blocks until there is a session, or `wake` is called, which may be before.
   void wait_for_work();
@@ -106,6 +131,11 @@ class Scheduler {
     std::span<const Token> drafts;        // of the pass that runs
     std::array<Token, kMostAgain> again;  // tokens before `next` that have to be computed once more
     std::uint32_t again_count = 0;
+    std::vector<Token> history;  // generated before it was put down, in front of `next`; empty once it is computed ...
+    std::size_t replayed = 0;    // ... of which so many are
+    bool resumes = false;        // it was put down while it generated, and has not caught up
+    bool begun_before = false;   // its prompt was begun before it was put down ...
+    std::size_t told_rows = 0;   // ... and its client has so many rows of it
     std::uint32_t leader = kNoSession;  // the session whose prompt begins alike ...
     SessionId leader_id = 0;            // ... if it still is that one ...
     std::size_t led = 0;                // ... and how many tokens are alike
@@ -143,6 +173,7 @@ class Scheduler {
   };
   void add_generating(std::uint32_t readers);
   void add_one_generating(std::uint32_t index, Left& left);
+  void add_history(std::uint32_t index, Left& left);
   void add_prompts(std::uint32_t readers);
   [[nodiscard]] std::uint32_t prompt_tokens_now(std::uint32_t readers) const;
   void share_among_prompts(std::uint32_t tokens, std::uint32_t readers);
@@ -152,6 +183,9 @@ class Scheduler {
   void finish_prompt_part(const Member& member, std::size_t row);
   void draw_rows(std::uint32_t index, std::size_t row);
   void take_off(std::uint32_t index, std::uint32_t begin, std::uint32_t right);
+  void resize(std::uint32_t sequences);
+  void keep_history(std::uint32_t index);
+  [[nodiscard]] bool replay(const Member& member);
   [[nodiscard]] std::uint64_t tokens_left(const Session& session) const;
   [[nodiscard]] bool is_cancelled(const Session& session) const;
   void set_state(std::uint32_t index, State state);
@@ -159,20 +193,23 @@ class Scheduler {
   template <class Function>
   bool guarded(std::uint32_t index, Function&& function);
 
-  Executor& executor_;
+  Executor* executor_;  // null: it was put down
   SchedulerOptions options_;
   Pace pace_;
-  std::vector<Session> sessions_;     // per sequence of the plan
-  std::vector<std::uint32_t> turns_;  // live sessions in the order in which they joined
-  std::vector<Member> prompts_;       // of the pass
-  std::vector<Member> generating_;    // of the pass
-  std::vector<Member> members_;       // both, in the order of the pass
-  std::vector<Input> inputs_;         // the same for the executor
-  std::vector<Token> tokens_;         // what sessions that generate have in the pass
-  std::uint32_t rows_ = 0;            // of logits, taken of the pass
-  std::uint64_t last_served_ = 0;     // order of the session that was the last to get a row, where not all did
-  bool stuck_ = false;                // the last pass left out a session that found no page
-  Activity activity_;                 // guarded by the mutex
+  std::vector<Session> sessions_;          // per sequence of the plan
+  std::vector<std::uint32_t> turns_;       // live sessions in the order in which they joined
+  std::vector<Member> prompts_;            // of the pass
+  std::vector<Member> generating_;         // of the pass
+  std::vector<Member> members_;            // both, in the order of the pass
+  std::vector<Input> inputs_;              // the same for the executor
+  std::vector<Token> tokens_;              // what sessions that generate have in the pass
+  std::uint32_t rows_ = 0;                 // of logits, taken of the pass
+  std::uint64_t last_served_ = 0;          // order of the session that was the last to get a row, where not all did
+  std::atomic<std::uint32_t> most_cells_;  // the executor's
+  const std::uint32_t vocabulary_;
+  std::string abandoned_;  // why; guarded by the mutex
+  bool stuck_ = false;     // the last pass left out a session that found no page
+  Activity activity_;      // guarded by the mutex
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

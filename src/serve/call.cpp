@@ -64,12 +64,15 @@ Refusal refusal_of(const std::exception& error) {
   }
   if (dynamic_cast<const Busy*>(&error) != nullptr) return {503, "unavailable_error", error.what()};
   if (dynamic_cast<const NotFound*>(&error) != nullptr) return {404, "not_found_error", error.what()};
+  if (dynamic_cast<const Forbidden*>(&error) != nullptr) return {403, "permission_error", error.what()};
   if (dynamic_cast<const NotOffered*>(&error) != nullptr) return {501, "not_supported_error", error.what()};
   if (const auto* ours = dynamic_cast<const Error*>(&error)) {
     const std::string text =
         ours->hint().empty() ? std::string(ours->what()) : fmt::format("{} ({})", ours->what(), ours->hint());
     if (ours->code() == ErrorCode::BadInput) return {400, "invalid_request_error", text};
-    if (ours->code() == ErrorCode::DoesNotFit) return {400, "invalid_request_error", text};
+    if (ours->code() == ErrorCode::DoesNotFit) {
+      return {400, "does_not_fit", text, {{"hint", ours->hint()}}};
+    }
     return {500, "server_error", text};
   }
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return {503, "unavailable_error", "out of memory"};
@@ -96,6 +99,7 @@ std::vector<Service::Id> start(const Call& call, std::vector<Job> jobs) {
         throw TooLong(job.generation.prompt.size(), service.context());
       }
       job.generation.key = call.key;
+      job.generation.keeps = call.served;
       const auto id = service.submit(std::move(job.generation), std::move(job.listener));
       if (!id) throw Busy("the server is busy: its queue is full");
       ids.push_back(*id);
@@ -104,8 +108,8 @@ std::vector<Service::Id> start(const Call& call, std::vector<Job> jobs) {
     take_back();
     throw;
   }
-  call.reply->when_gone([&service, ids] {
-    for (const Service::Id id : ids) service.cancel(id);
+  call.reply->when_gone([served = call.served, ids] {
+    for (const Service::Id id : ids) served->service->cancel(id);
   });
   return ids;
 }

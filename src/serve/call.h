@@ -42,6 +42,11 @@ class NotFound : public Error {
  public:
   explicit NotFound(const std::string& sentence) : Error(ErrorCode::BadInput, sentence) {}
 };
+// A page that is not this server's.
+class Forbidden : public Error {
+ public:
+  explicit Forbidden(const std::string& sentence) : Error(ErrorCode::BadInput, sentence) {}
+};
 // Something that this server, or this model, does not have.
 class NotOffered : public Error {
  public:
@@ -55,7 +60,7 @@ void refuse(Reply& reply, ErrorForm form, const Refusal& refusal);
 
 // A request on its way to an answer.
 struct Call {
-  const Served* served = nullptr;  // outlives every generation of it
+  std::shared_ptr<const Served> served;
   Json body;
   std::shared_ptr<Reply> reply;
   ErrorForm form = ErrorForm::OpenAi;

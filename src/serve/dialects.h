@@ -1,12 +1,14 @@
 // The APIs that clients speak: each turns its requests into generations and what comes back into its own words.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "serve/call.h"
 #include "serve/json.h"
+#include "serve/models.h"
 #include "serve/served.h"
 
 namespace loadline::serve {
@@ -18,6 +20,7 @@ void openai_completion(const Call& call);
 std::vector<std::vector<Token>> read_prompts(const Served& served, const Json& body);
 // One model as GET /v1/models lists it, with what other servers tell of theirs.
 Json model_entry(const Served& served);
+Json model_entry(const Listed& listed);
 
 // POST responses; the tokens that a request would have; embeddings.
 void openai_responses(const Call& call);
@@ -44,10 +47,18 @@ void anthropic_count(const Call& call);
 void ollama_chat(const Call& call);
 void ollama_generate(const Call& call);
 void ollama_show(const Call& call);
+void ollama_show(const Call& call, const Listed& listed);
 void ollama_pull(const Call& call);
 void ollama_embed(const Call& call);
 Json ollama_tag(const Served& served);
-Json ollama_process(const Served& served);
+Json ollama_tag(const Listed& listed);
+// `left`: seconds for which it stays; nullopt: for ever.
+Json ollama_process(const Served& served, std::optional<double> left);
+// How long a request wants its model kept; nullopt: for ever.
+std::optional<double> ollama_keep_alive(const Json& body);
+// It has nothing to answer and wants its model gone, which it is.
+bool ollama_unloads(const Json& body);
+void ollama_is_unloaded(const Call& call);
 
 // KoboldCpp: POST /api/v1/generate and what is below /api/extra.
 void kobold_generate(const Call& call);

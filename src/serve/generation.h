@@ -33,12 +33,13 @@ struct Generation {
   std::string reasoning_from;
   std::int64_t reasoning_budget = -1;
 
-  bool tell_tokens = false;         // Piece::tokens
-  bool tell_probabilities = false;  // with their log-probabilities ...
-  std::uint32_t likeliest = 0;      // ... and those of so many others
-  std::string forced;               // is written before anything is drawn: marks that the grammar does not know
-  bool reuse = true;                // what the cache holds of the prompt is not computed again
-  std::string key;                  // who asks: places are shared fairly between keys
+  bool tell_tokens = false;           // Piece::tokens
+  bool tell_probabilities = false;    // with their log-probabilities ...
+  std::uint32_t likeliest = 0;        // ... and those of so many others
+  std::string forced;                 // is written before anything is drawn: marks that the grammar does not know
+  bool reuse = true;                  // what the cache holds of the prompt is not computed again
+  std::string key;                    // who asks: places are shared fairly between keys
+  std::shared_ptr<const void> keeps;  // what the listener looks at
 };
 
 struct TokenReport {

@@ -38,6 +38,29 @@ Json model_entry(const Served& served) {
           {"loaded_context_length", served.context()}};
 }
 
+Json model_entry(const Listed& listed) {
+  const Json meta = {{"n_ctx_train", listed.trained_context},
+                     {"n_params", listed.parameters},
+                     {"size", listed.size.value},
+                     {"ftype", listed.file_type}};
+  const std::string_view state = name_of(listed.state);
+  return {{"id", listed.name},
+          {"object", "model"},
+          {"created", listed.modified},
+          {"owned_by", "loadline"},
+          {"type", "model"},
+          {"display_name", listed.name},
+          {"created_at", "2026-01-01T00:00:00Z"},
+          {"aliases", listed.aliases},
+          {"tags", Json::array()},
+          {"meta", meta},
+          {"status", {{"value", state}}},
+          {"state", listed.state == Listed::State::Loaded ? "loaded" : "not-loaded"},
+          {"arch", listed.architecture},
+          {"quantization", listed.file_type},
+          {"max_context_length", listed.trained_context}};
+}
+
 Json native_props(const Served& served) {
   Json params = sampling_json(served.sampling);
   params["n_predict"] = -1;
@@ -121,7 +144,8 @@ std::string escaped(std::string_view text) {
 std::string native_metrics(const Served& served) {
   const Service::Load load = served.service->load();
   const exec::Scheduler::Activity& did = load.activity;
-  const plan::Plan& plan = served.service->engine().plan();
+  const auto held = served.service->plan();
+  const plan::Plan& plan = *held;
   const auto rate = [](double count, double seconds) { return seconds > 0 ? count / seconds : 0.0; };
   Metrics out;
   const auto counter = [&](std::string_view name, std::string_view help, double value) {
@@ -150,7 +174,10 @@ std::string native_metrics(const Served& served) {
   gauge("loadline_predicted_generation_rate", "Generated tokens per second, as planned.",
         plan.prediction.generation_rate);
   gauge("loadline_held_bytes", "Bytes of RAM that the process holds.",
-        static_cast<double>(served.service->engine().held().process.value));
+        static_cast<double>(served.service->held().value));
+  counter("loadline_plan_changes_total", "Changes of the plan while it served.", static_cast<double>(load.changes));
+  gauge("loadline_last_interruption_seconds", "Without tokens, at the last change.", load.interrupted_seconds);
+  gauge("loadline_last_interruption_predicted_seconds", "As it was predicted.", load.last_change.predicted.seconds);
   gauge("loadline_alarms", "Whether the last comparison with the plan found something.", load.trouble.empty() ? 0 : 1);
   out.head("gauge", "loadline_planned_bytes", "Bytes planned by tier and purpose.");
   for (std::uint32_t tier = 0; tier < plan.tiers.size(); ++tier) {

@@ -13,6 +13,7 @@
 #include "plan/refusal.h"
 #include "plan/suggest.h"
 #include "quant/kv_page.h"
+#include "serve/guard.h"
 
 namespace loadline::serve {
 
@@ -115,13 +116,10 @@ plan::GpuLayers gpu_layers(const Json& body, plan::GpuLayers usual) {
   return {Kind::Count, static_cast<std::uint32_t>(*get_integer(body, "gpu_layers", 0, 100000))};
 }
 
-struct Question {
-  plan::Options options;
-  hardware::Profile machine;
-};
+using Question = Basis;
 
-Question read_question(const Served& served, const Json& body) {
-  Question question{served.plan_options, served.machine};
+Question read_question(const Question& base, const Json& body) {
+  Question question = base;
   plan::Options& options = question.options;
   const Json* context = find(body, "context");
   if (context != nullptr) {
@@ -154,7 +152,7 @@ Question read_question(const Served& served, const Json& body) {
   const std::vector<std::string> cards = get_strings(body, "gpus");
   if (cards.size() > 16) throw bad_input("\"gpus\" must be at most 16 cards");
   std::optional<Bytes> ram;
-  if (const Json* given = find(body, "ram")) ram = get_bytes(*given, "ram");
+  if (const Json* given = find(body, "ram"); given != nullptr && *given != "auto") ram = get_bytes(*given, "ram");
   if (!cards.empty()) {  // another machine: its RAM is what it has, not a budget
     question.machine = hardware::what_if(question.machine, cards, ram);
     options.ram_budget.reset();
@@ -163,6 +161,7 @@ Question read_question(const Served& served, const Json& body) {
   } else if (ram) {
     options.ram_budget = ram;
   }
+  if (const Json* given = find(body, "ram"); given != nullptr && *given == "auto") options.ram_budget.reset();
   if (const Json* headroom = find(body, "headroom")) options.headroom = get_bytes(*headroom, "headroom");
   if (const Json* vram = find(body, "vram")) {
     options.gpu_budget.reset();
@@ -176,7 +175,7 @@ Question read_question(const Served& served, const Json& body) {
         }
         options.gpu_budgets[index] = get_bytes(value, "vram");
       }
-    } else {
+    } else if (*vram != "auto") {
       options.gpu_budget = get_bytes(*vram, "vram");
     }
   }
@@ -222,8 +221,8 @@ Json answer_question(const Served& served, const Question& question, bool faster
 
 class StateStream : public std::enable_shared_from_this<StateStream> {
  public:
-  StateStream(const Served& served, std::shared_ptr<Reply> reply, double seconds)
-      : served_(served), reply_(std::move(reply)), seconds_(seconds) {}
+  StateStream(std::function<std::shared_ptr<const Served>()> served, std::shared_ptr<Reply> reply, double seconds)
+      : served_(std::move(served)), reply_(std::move(reply)), seconds_(seconds) {}
   void start() {
     reply_->set_endless();
     reply_->begin(200, kEventStream);
@@ -236,11 +235,13 @@ class StateStream : public std::enable_shared_from_this<StateStream> {
  private:
   void tick() {
     if (gone_) return;
-    reply_->write(fmt::format("event: state\ndata: {}\n\n", dump(state_json(served_))));
+    const auto served = served_();
+    const Json state = served != nullptr ? state_json(*served) : empty_state_json();
+    reply_->write(fmt::format("event: state\ndata: {}\n\n", dump(state)));
     reply_->after(seconds_, [self = shared_from_this()] { self->tick(); });
   }
 
-  const Served& served_;
+  std::function<std::shared_ptr<const Served>()> served_;
   std::shared_ptr<Reply> reply_;
   double seconds_;
   bool gone_ = false;
@@ -250,7 +251,7 @@ class StateStream : public std::enable_shared_from_this<StateStream> {
 
 std::string plan_json(const Served& served) {
   const engine::Engine& engine = served.service->engine();
-  return plan::to_json(engine.model(), engine.program(), engine.plan());
+  return plan::to_json(engine.model(), engine.program(), *served.service->plan());
 }
 
 Json health_json(const Served& served) {
@@ -265,10 +266,31 @@ Json health_json(const Served& served) {
   return out;
 }
 
+// The change of plan that is under way, or the last one; null where there was none.
+Json change_json(const Service::Load& load) {
+  if (load.changing) {
+    return {{"state", "loading"}, {"loaded", load.loaded.value}, {"of", load.to_load.value}};
+  }
+  if (load.changes == 0) return {};
+  const Changed& last = load.last_change;
+  return {{"state", last.error.empty() ? "done"
+                    : last.cancelled   ? "cancelled"
+                                       : "failed"},
+          {"number", load.changes},
+          {"why", last.why},
+          {"error", last.error.empty() ? Json() : Json(last.error)},
+          {"weights", last.predicted.weights.value},
+          {"tokens", last.predicted.tokens},
+          {"predicted_seconds", last.predicted.seconds},
+          {"load_seconds", last.load_seconds},
+          {"seconds", load.interrupted_seconds}};
+}
+
 Json state_json(const Served& served) {
   const Service& service = *served.service;
   const Service::Load load = service.load();
-  const plan::Plan& plan = service.engine().plan();
+  const auto held = service.plan();
+  const plan::Plan& plan = *held;
   Json places = Json::array();
   for (const Service::Place& place : service.what_runs()) {
     if (place.id == 0) {
@@ -309,19 +331,54 @@ Json state_json(const Served& served) {
             {"generation", plan.prediction.generation_rate},
             {"prompt_bound", plan.prediction.prompt_bound},
             {"generation_bound", plan.prediction.generation_bound}}},
-          {"held", service.engine().held().process.value},
-          {"streamed", service.engine().streamed_bytes().value},
+          {"held", service.held().value},
+          {"streamed", service.streamed().value},
           {"trouble", load.trouble.empty() ? Json() : Json(load.trouble)},
+          {"change", change_json(load)},
           {"watch", served.watch_json ? Json::parse(served.watch_json(), nullptr, false) : Json()},
           {"tiers", tiers_json(plan)}};
 }
 
-void stream_state(const Served& served, const std::shared_ptr<Reply>& reply, double seconds) {
-  std::make_shared<StateStream>(served, reply, seconds)->start();
+Json empty_state_json() {
+  return {{"model", nullptr},        {"context", 0}, {"uptime", 0},
+          {"places", Json::array()}, {"waiting", 0}, {"tiers", Json::array()}};
+}
+
+Json models_json(const Models& models) {
+  Json list = Json::array();
+  for (const Listed& one : models.list()) {
+    Json fit;
+    if (one.planned) {
+      fit = {{"fits", one.fits},
+             {"why_not", one.why_not},
+             {"prompt_rate", one.prompt_rate},
+             {"generation_rate", one.generation_rate},
+             {"ram", one.ram.value},
+             {"vram", one.vram.value}};
+    }
+    list.push_back({{"name", one.name},
+                    {"aliases", one.aliases},
+                    {"size", one.size.value},
+                    {"architecture", one.architecture},
+                    {"quantization", one.file_type},
+                    {"parameters", one.parameters},
+                    {"trained_context", one.trained_context},
+                    {"state", name_of(one.state)},
+                    {"unusable", one.unusable.empty() ? Json() : Json(one.unusable)},
+                    {"loaded", one.loaded.value},
+                    {"to_load", one.to_load.value},
+                    {"fit", std::move(fit)}});
+  }
+  return {{"folder", models.is_folder()}, {"models", std::move(list)}};
+}
+
+void stream_state(std::function<std::shared_ptr<const Served>()> served, const std::shared_ptr<Reply>& reply,
+                  double seconds) {
+  std::make_shared<StateStream>(std::move(served), reply, seconds)->start();
 }
 
 void what_if(const Call& call, Worker& worker) {
-  const Question question = read_question(*call.served, call.body);
+  const Question question = read_question(*call.served->service->basis(), call.body);
   const bool faster = get_bool(call.body, "suggest").value_or(false);
   const bool taken = worker.add([served = call.served, reply = call.reply, question, faster] {
     try {
@@ -331,6 +388,96 @@ void what_if(const Call& call, Worker& worker) {
     }
   });
   if (!taken) throw Busy("other plans are being made");
+}
+
+namespace {
+
+// What a change begins with: the machine as it is now, and the shape that clients know.
+Basis present_basis(const Served& served) { return basis_now(*served.service, *served.service->basis()); }
+
+Json interruption_json(const Changed& changed) {
+  return {{"weights", changed.predicted.weights.value},
+          {"tokens", changed.predicted.tokens},
+          {"predicted_seconds", changed.predicted.seconds},
+          {"load_seconds", changed.load_seconds}};
+}
+
+// The same, less what other models hold.
+Basis beside_others(const Served& served, Basis basis) {
+  if (served.leave_to_others) served.leave_to_others(basis);
+  return basis;
+}
+
+// What does not fit, with what would.
+Refusal does_not_fit(const Served& served, const Basis& basis, const plan::Plan& plan) {
+  const engine::Engine& engine = served.service->engine();
+  const plan::Backends& backends = engine::backends();
+  const Error error = plan::refusal(engine.model(), engine.program(), basis.machine, basis.options, backends, plan);
+  Refusal refusal{400, "does_not_fit", error.what(), {}};
+  refusal.more["hint"] = error.hint();
+  refusal.more["suggestions"] =
+      suggestions_json(plan::suggest_fitting(engine.model(), engine.program(), basis.machine, basis.options, backends));
+  return refusal;
+}
+
+void answer_change(const std::shared_ptr<const Served>& served, const std::shared_ptr<Reply>& reply, Basis basis) {
+  const engine::Engine& engine = served->service->engine();
+  const Basis left = beside_others(*served, basis);
+  plan::Attempt attempt =
+      plan::try_plan(engine.model(), engine.program(), left.machine, left.options, engine::backends());
+  if (!attempt.fits) return refuse(*reply, ErrorForm::OpenAi, does_not_fit(*served, left, attempt.plan));
+  Json answer = {{"changed", true},
+                 {"prompt_rate", attempt.plan.prediction.prompt_rate},
+                 {"generation_rate", attempt.plan.prediction.generation_rate},
+                 {"tiers", tiers_json(attempt.plan)}};
+  auto done = [reply, answer = std::move(answer)](const Changed& changed) {
+    if (!changed.error.empty()) {
+      Refusal refusal{
+          changed.cancelled ? 409 : 500, "server_error", fmt::format("the old plan goes on: {}", changed.error), {}};
+      return refuse(*reply, ErrorForm::OpenAi, refusal);
+    }
+    Json out = answer;
+    out["interruption"] = interruption_json(changed);
+    reply->send(200, "application/json", dump(out));
+  };
+  Proposal to{std::move(attempt.plan), std::make_shared<const Basis>(std::move(basis))};
+  if (!served->service->change({std::move(to), "budgets were asked for", std::move(done)})) {
+    throw Busy("another change of plan is under way");
+  }
+}
+
+}  // namespace
+
+void change_budget(const Call& call, Worker& worker) {
+  Basis basis = read_question(present_basis(*call.served), call.body);
+  if (!get_strings(call.body, "gpus").empty()) throw bad_input("other cards can be planned for, not used");
+  const bool taken = worker.add([served = call.served, reply = call.reply, basis = std::move(basis)]() mutable {
+    try {
+      answer_change(served, reply, std::move(basis));
+    } catch (const std::exception& error) {
+      refuse(*reply, ErrorForm::OpenAi, refusal_of(error));
+    }
+  });
+  if (!taken) throw Busy("other plans are being made");
+}
+
+void cancel_change(const Call& call, Worker& /*worker*/) {
+  call.served->service->cancel_change();
+  call.send({{"cancelled", true}});
+}
+
+std::optional<Proposal> plan_without(const Served& served, plan::DeviceIndex device) {
+  Basis basis = present_basis(served);
+  const auto plan = served.service->plan();
+  std::erase_if(basis.machine.gpus, [&](const hardware::Gpu& gpu) { return gpu.id == plan->tiers.at(device).device; });
+  basis.options.gpu_budgets.clear();  // they are by number, and the numbers change
+  if (basis.machine.gpus.empty()) basis.options.gpu_layers = {};
+  const engine::Engine& engine = served.service->engine();
+  const Basis left = beside_others(served, basis);
+  plan::Attempt attempt =
+      plan::try_plan(engine.model(), engine.program(), left.machine, left.options, engine::backends());
+  if (!attempt.fits) return std::nullopt;
+  return Proposal{std::move(attempt.plan), std::make_shared<const Basis>(std::move(basis))};
 }
 
 }  // namespace loadline::serve

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "serve/call.h"
+#include "serve/models.h"
 #include "serve/served.h"
 
 namespace loadline::serve {
@@ -40,13 +41,28 @@ class Worker {
 std::string plan_json(const Served& served);
 // {"model", "places", "queue", "tiers", "rates", ...}: as things are now.
 Json state_json(const Served& served);
+// What there is where no model is loaded.
+Json empty_state_json();
+// {"models": [...]}: every one that there is, what it would be here, and how far loading is.
+Json models_json(const Models& models);
 // {"status": "ok"}, and what is wrong with the machine or the plan, where something is.
 Json health_json(const Served& served);
-// The state as server-sent events, "state", every so many seconds until the client leaves.
-void stream_state(const Served& served, const std::shared_ptr<Reply>& reply, double seconds);
+// The state as server-sent events, "state", every so many seconds until the client leaves. `served` is asked for the
+// model each time, and may give none.
+void stream_state(std::function<std::shared_ptr<const Served>()> served, const std::shared_ptr<Reply>& reply,
+                  double seconds);
 
 // POST /api/loadline/plan: what would be if the model were loaded with other budgets, layers, context, cache types,
 // sequences or cards. {"fits": true, "plan": ...}, or {"fits": false, "error", "hint", "suggestions", "plan"}.
 void what_if(const Call& call, Worker& worker);
+
+// POST /api/loadline/budget: the same fields, and the model goes on by such a plan, under its generations. Answers when
+// that is loaded: {"changed", "interruption": {"predicted_seconds", ...}, "tiers", ...}. What does not fit is refused
+// with what would, and the present plan goes on.
+void change_budget(const Call& call, Worker& worker);
+// POST /api/loadline/cancel: the change under way is given up.
+void cancel_change(const Call& call, Worker& worker);
+// Another plan for a model, as things are now, without one of its GPUs. nullopt: there is none.
+std::optional<Proposal> plan_without(const Served& served, plan::DeviceIndex device);
 
 }  // namespace loadline::serve

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <ctime>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -124,31 +126,25 @@ class OllamaAnswer final : public ChatListener {
   Json calls_ = Json::array(), probabilities_ = Json::array();
 };
 
-// Nothing to answer: the model is loaded, or, with a keep_alive of 0, may go.
-void answer_nothing(const Call& call, bool chat) {
-  const Json* keep = find(call.body, "keep_alive");
-  const bool unload = keep != nullptr && (*keep == 0 || *keep == "0" || *keep == "0s");
-  Json out = {{"model", get_string(call.body, "model").value_or(call.served->name)}, {"created_at", time_text()}};
+bool keeps_nothing(const Json& body) {
+  const auto seconds = ollama_keep_alive(body);
+  return seconds && *seconds == 0;
+}
+
+// Nothing to answer: the model is loaded, or, with a keep_alive of 0, goes.
+Json nothing(const Call& call, const std::string& name, bool chat) {
+  Json out = {{"model", get_string(call.body, "model").value_or(name)}, {"created_at", time_text()}};
   if (chat) {
     out["message"] = {{"role", "assistant"}, {"content", ""}};
   } else {
     out["response"] = "";
   }
   out["done"] = true;
-  out["done_reason"] = unload ? "unload" : "load";
-  call.send(out);
+  out["done_reason"] = keeps_nothing(call.body) ? "unload" : "load";
+  return out;
 }
 
-void check_keep_alive(const Json& body) {
-  const Json* keep = find(body, "keep_alive");
-  if (keep == nullptr || keep->is_number()) return;
-  static constexpr std::string_view kParts = "0123456789.-+hmsunµ";
-  if (keep->is_string() && !keep->get_ref<const std::string&>().empty() &&
-      keep->get_ref<const std::string&>().find_first_not_of(kParts) == std::string::npos) {
-    return;
-  }
-  throw bad_input("\"keep_alive\" must be seconds or a duration such as \"5m\"");
-}
+void answer_nothing(const Call& call, bool chat) { call.send(nothing(call, call.served->name, chat)); }
 
 // The samplers' fields lie in "options"; the rest of a request is OpenAI's but for names.
 Json ollama_body(const Call& call) {
@@ -182,7 +178,9 @@ void set_probabilities(const Json& body, Generation& generation, OllamaAnswer& a
   answer.tell_probabilities();
 }
 
-Json details(const Served& served) {
+// Of a model that is loaded, or of one that is listed.
+template <class Model>
+Json details(const Model& served) {
   const double billions = static_cast<double>(served.parameters) / 1e9;
   return {{"parent_model", ""},
           {"format", "gguf"},
@@ -200,8 +198,7 @@ Json capabilities(const Served& served) {
   return out;
 }
 
-std::string modified(const Served& served) {
-  const std::time_t time = served.since;
+std::string date_text(std::time_t time) {
   std::tm utc{};
   gmtime_r(&time, &utc);
   return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.000000+00:00", utc.tm_year + 1900, utc.tm_mon + 1,
@@ -211,7 +208,7 @@ std::string modified(const Served& served) {
 }  // namespace
 
 void ollama_chat(const Call& call) {
-  check_keep_alive(call.body);
+  (void)ollama_keep_alive(call.body);
   const Json* messages = find(call.body, "messages");
   if (messages == nullptr || (messages->is_array() && messages->empty())) return answer_nothing(call, true);
   if (!messages->is_array()) throw bad_input("\"messages\" must be an array");
@@ -232,7 +229,7 @@ void ollama_chat(const Call& call) {
 }
 
 void ollama_generate(const Call& call) {
-  check_keep_alive(call.body);
+  (void)ollama_keep_alive(call.body);
   const Served& served = *call.served;
   const std::string prompt = get_string(call.body, "prompt").value_or("");
   const std::string suffix = get_string(call.body, "suffix").value_or("");
@@ -295,13 +292,46 @@ void ollama_generate(const Call& call) {
 }
 
 Json ollama_tag(const Served& served) {
-  return {{"name", with_tag(served.name)},       {"model", with_tag(served.name)}, {"modified_at", modified(served)},
-          {"size", served.file_size.value},      {"digest", served.digest},        {"details", details(served)},
-          {"capabilities", capabilities(served)}};
+  return {
+      {"name", with_tag(served.name)},       {"model", with_tag(served.name)}, {"modified_at", date_text(served.since)},
+      {"size", served.file_size.value},      {"digest", served.digest},        {"details", details(served)},
+      {"capabilities", capabilities(served)}};
 }
 
-Json ollama_process(const Served& served) {
-  const plan::Plan& plan = served.service->engine().plan();
+Json ollama_tag(const Listed& listed) {
+  return {{"name", with_tag(listed.name)},
+          {"model", with_tag(listed.name)},
+          {"modified_at", date_text(listed.modified)},
+          {"size", listed.size.value},
+          {"digest", std::string(64, '0')},
+          {"details", details(listed)},
+          {"capabilities", Json::array({"completion"})}};
+}
+
+std::optional<double> ollama_keep_alive(const Json& body) {
+  constexpr double kUsual = 300;  // s
+  const Json* given = find(body, "keep_alive");
+  if (given == nullptr) return kUsual;
+  if (given->is_number()) return parse_keep_alive(fmt::format("{:.3f}", std::clamp(given->get<double>(), -1.0, 1e12)));
+  if (given->is_string()) return parse_keep_alive(given->get_ref<const std::string&>());
+  return parse_keep_alive("");  // which says what it must be
+}
+
+bool ollama_unloads(const Json& body) {
+  const Json* messages = find(body, "messages");
+  const bool asks = (messages != nullptr && !(messages->is_array() && messages->empty())) ||
+                    !get_string(body, "prompt").value_or("").empty() ||
+                    !get_string(body, "suffix").value_or("").empty() || find(body, "input") != nullptr;
+  return !asks && keeps_nothing(body);
+}
+
+void ollama_is_unloaded(const Call& call) {
+  call.send(nothing(call, get_string(call.body, "name").value_or(""), find(call.body, "messages") != nullptr));
+}
+
+Json ollama_process(const Served& served, std::optional<double> left) {
+  const auto held = served.service->plan();
+  const plan::Plan& plan = *held;
   Bytes all;
   Bytes graphics;
   for (std::uint32_t tier = 0; tier < plan.tiers.size(); ++tier) {
@@ -309,14 +339,16 @@ Json ollama_process(const Served& served) {
     all += plan::tier_total(plan, tier);
     if (plan.tiers[tier].kind == plan::TierKind::Gpu) graphics += plan::tier_total(plan, tier);
   }
-  return {{"name", with_tag(served.name)},
-          {"model", with_tag(served.name)},
-          {"size", all.value},
-          {"size_vram", graphics.value},
-          {"digest", served.digest},
-          {"details", details(served)},
-          {"expires_at", "2318-01-01T00:00:00.000000+00:00"},
-          {"context_length", served.context()}};
+  return {
+      {"name", with_tag(served.name)},
+      {"model", with_tag(served.name)},
+      {"size", all.value},
+      {"size_vram", graphics.value},
+      {"digest", served.digest},
+      {"details", details(served)},
+      {"expires_at", left ? date_text(std::time(nullptr) + static_cast<std::time_t>(std::ceil(std::min(*left, 1e9))))
+                          : "2318-01-01T00:00:00.000000+00:00"},
+      {"context_length", served.context()}};
 }
 
 void ollama_show(const Call& call) {
@@ -341,7 +373,23 @@ void ollama_show(const Call& call) {
                {kind + ".context_length", served.context()},
                {kind + ".embedding_length", config.embedding}}},
              {"capabilities", capabilities(served)},
-             {"modified_at", modified(served)}});
+             {"modified_at", date_text(served.since)}});
+}
+
+void ollama_show(const Call& call, const Listed& listed) {
+  const std::string& kind = listed.architecture;
+  call.send({{"license", ""},
+             {"modelfile", "# planned by loadline"},
+             {"parameters", ""},
+             {"template", "{{ .Messages }}"},
+             {"details", details(listed)},
+             {"model_info",
+              {{"general.architecture", kind},
+               {"general.basename", listed.name},
+               {"general.parameter_count", listed.parameters},
+               {kind + ".context_length", listed.trained_context}}},
+             {"capabilities", Json::array({"completion"})},
+             {"modified_at", date_text(listed.modified)}});
 }
 
 void ollama_pull(const Call& call) {  // of a model that is there

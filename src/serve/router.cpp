@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <functional>
 
 #include "base/error.h"
@@ -85,9 +86,9 @@ constexpr std::array kPosts = {
     Post{"/api/extra/tokenize", kobold_count},
     Post{"/api/extra/detokenize", kobold_detokenize},
 };
-constexpr std::array kGets =
-    std::to_array<std::string_view>({"/", "/health", "/models", "/props", "/slots", "/metrics", "/api/version",
-                                     "/api/tags", "/api/ps", "/api/loadline/state", "/api/loadline/events"});
+constexpr std::array kGets = std::to_array<std::string_view>(
+    {"/", "/health", "/models", "/props", "/slots", "/metrics", "/api/version", "/api/tags", "/api/ps",
+     "/api/loadline/state", "/api/loadline/events", "/api/loadline/models"});
 
 void send_page(const PageFile& file, Reply& reply) {
   reply.set_header("Content-Security-Policy", std::string(page_policy()));
@@ -96,6 +97,46 @@ void send_page(const PageFile& file, Reply& reply) {
   reply.set_header("Cache-Control", "no-cache");
   if (file.gzip) reply.set_header("Content-Encoding", "gzip");
   reply.send(200, file.type, std::string(file.bytes));
+}
+
+// The page that asks, where one does, must be this server's.
+bool is_own_origin(const Request& request) {
+  const std::string_view site = request.header("sec-fetch-site");
+  if (!site.empty() && site != "same-origin" && site != "none") return false;
+  std::string_view origin = request.header("origin");
+  if (origin.empty()) return true;
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (origin.starts_with(scheme)) return origin.substr(scheme.size()) == request.header("host");
+  }
+  return false;
+}
+
+void require_own_origin(const Request& request) {
+  if (!is_own_origin(request)) throw Forbidden("pages of other origins may not change what this server holds");
+}
+
+// Of "a=b&c=d", with %XX and + taken apart.
+std::string query_value(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const std::size_t end = std::min(query.find('&'), query.size());
+    const std::string_view part = query.substr(0, end);
+    query.remove_prefix(std::min(end + 1, query.size()));
+    const std::size_t equals = part.find('=');
+    if (part.substr(0, equals) != name || equals == std::string_view::npos) continue;
+    std::string out;
+    for (std::size_t i = equals + 1; i < part.size(); ++i) {
+      unsigned byte = 0;
+      const char* hex = part.data() + i + 1;
+      if (part[i] == '%' && i + 2 < part.size() && std::from_chars(hex, hex + 2, byte, 16).ptr == hex + 2) {
+        out += static_cast<char>(byte);
+        i += 2;
+      } else {
+        out += part[i] == '+' ? ' ' : part[i];
+      }
+    }
+    return out;
+  }
+  return {};
 }
 
 const Post* find_post(std::string_view path) {
@@ -140,7 +181,7 @@ ErrorForm error_form_of(std::string_view path) {
   return ErrorForm::OpenAi;
 }
 
-Router::Router(const Models& models, RouterOptions options) : models_(models), options_(std::move(options)) {}
+Router::Router(Models& models, RouterOptions options) : models_(models), options_(std::move(options)) {}
 
 bool Router::find_key(const Request& request, std::string& key) const {
   std::string_view given = request.header("authorization");
@@ -166,13 +207,31 @@ bool Router::is_known_host(const Request& request) const {
          host.ends_with(".internal");
 }
 
-const Served& Router::model_for(std::string_view name) const {
-  const Served* served = models_.find(name);
+std::shared_ptr<const Served> Router::served_for(std::string_view name) const {
+  auto served = models_.find(name);
+  if (served == nullptr && name.empty() && models_.is_folder()) throw Busy("no model is loaded");
   if (served == nullptr) throw NotFound(fmt::format("model '{}' not found", printable(name)));
-  return *served;
+  return served;
 }
 
-void Router::handle(const Request& request, const std::shared_ptr<Reply>& reply) const {
+// Changes of what is loaded: only for pages of this server's own, and for programs, which name no origin.
+bool Router::answer_change(const Asked& asked) const {
+  using Function = void (*)(const Call&, Worker&);
+  static constexpr std::array<std::pair<std::string_view, Function>, 2> kChanges = {{
+      {"/api/loadline/budget", change_budget},
+      {"/api/loadline/cancel", cancel_change},
+  }};
+  const auto found = std::ranges::find(kChanges, asked.path, &std::pair<std::string_view, Function>::first);
+  if (found == kChanges.end() || asked.request.method != "POST" || options_.worker == nullptr) return false;
+  require_own_origin(asked.request);
+  if (asked.path == "/api/loadline/cancel") models_.cancel();
+  found->second(call_of_loaded(asked), *options_.worker);
+  return true;
+}
+
+void Router::handle(Request given, const std::shared_ptr<Reply>& reply) const {
+  const auto kept = std::make_shared<const Request>(std::move(given));
+  const Request& request = *kept;
   const ErrorForm form = error_form_of(request.path);
   try {
     allow_origins(request, *reply);
@@ -180,7 +239,7 @@ void Router::handle(const Request& request, const std::shared_ptr<Reply>& reply)
       return refuse(*reply, form, {403, "permission_error", "this server answers to its own addresses only", {}});
     }
     if (request.method == "OPTIONS") return reply->send(204, "", "");
-    Asked asked{request, plain_path(request.path), reply, form, {}};
+    Asked asked{kept, request, plain_path(request.path), reply, form, {}};
     const bool open = asked.path == "/health" || asked.path == "/models" || asked.path == "/" ||
                       (request.method != "POST" && form == ErrorForm::Kobold) ||
                       (request.method != "POST" && find_page_file(asked.path) != nullptr);
@@ -202,15 +261,18 @@ void Router::answer(const Asked& asked) const {
     return refuse(*asked.reply, asked.form, {503, "unavailable_error", why, {}});
   }
   const Post* post = find_post(asked.path);
-  if (method == "POST" && post != nullptr) return answer_post(asked, post->function);
+  if (answer_models(asked)) return;
+  if (method == "POST" && post != nullptr) return answer_with_model(asked, post->function);
   if (asked.path == "/api/loadline/plan" && method == "POST" && options_.worker != nullptr) {
-    return what_if(make_call(asked), *options_.worker);
+    return what_if(call_of_loaded(asked), *options_.worker);
   }
+  if (answer_change(asked)) return;
   if (reads && answer_get(asked)) return;
   if (asked.path == "/api/delete" || asked.path.starts_with("/api/blobs/")) {
     throw NotOffered("this server does not change the models that there are");
   }
-  const bool known = post != nullptr || std::ranges::find(kGets, asked.path) != kGets.end();
+  const bool known = post != nullptr || std::ranges::find(kGets, asked.path) != kGets.end() ||
+                     asked.path == "/api/loadline/budget" || asked.path == "/api/loadline/cancel";
   if (known) {
     return refuse(*asked.reply, asked.form, {405, "invalid_request_error", "this path does not take this method", {}});
   }
@@ -232,7 +294,7 @@ bool Router::answer_get(const Asked& asked) const {
     return true;
   }
   if (asked.path == "/api/extra/generate/check") {
-    kobold_check(make_call(asked));
+    kobold_check(call_of_loaded(asked));
     return true;
   }
   if (answer_loadline(asked)) return true;
@@ -243,12 +305,15 @@ bool Router::answer_get(const Asked& asked) const {
 }
 
 bool Router::answer_loadline(const Asked& asked) const {
-  if (asked.path == "/api/loadline/plan") {
+  if (asked.path == "/api/loadline/models") {
+    asked.reply->send(200, kJson, dump(models_json(models_)));
+  } else if (asked.path == "/api/loadline/plan") {
     asked.reply->send(200, kJson, plan_json(model_for("")));
   } else if (asked.path == "/api/loadline/state") {
-    asked.reply->send(200, kJson, dump(state_json(model_for(""))));
+    const auto served = models_.find("");
+    asked.reply->send(200, kJson, dump(served != nullptr ? state_json(*served) : empty_state_json()));
   } else if (asked.path == "/api/loadline/events") {
-    stream_state(model_for(""), asked.reply, 0.25);
+    stream_state([this] { return models_.find(""); }, asked.reply, 0.25);
   } else {
     return false;
   }
@@ -257,26 +322,24 @@ bool Router::answer_loadline(const Asked& asked) const {
 
 bool Router::answer_probe(const Asked& asked, Json& out) const {
   const std::string_view path = asked.path;
-  const auto of_all = [&](Json (*function)(const Served&)) {
-    Json list = Json::array();
-    for (const Served* one : models_.loaded()) list.push_back(function(*one));
-    return list;
-  };
+  // Those that know several models say which in the query.
+  const std::string wanted = models_.is_folder() ? query_value(asked.request.query, "model") : std::string();
   if (path == "/health") {
-    out = health_json(model_for(""));
+    const auto served = models_.find("");
+    out = served != nullptr ? health_json(*served) : Json{{"status", "ok"}};
   } else if (path == "/models" || path == "/api/v0/models") {
-    Json data = of_all(model_entry);
-    const Json first = data.empty() ? Json() : data.front()["id"];
-    const Json last = data.empty() ? Json() : data.back()["id"];
-    out = {{"object", "list"}, {"data", std::move(data)}, {"models", of_all(ollama_tag)}, {"has_more", false}};
-    out["first_id"] = first;
-    out["last_id"] = last;
+    out = list_of_models();
   } else if (path.starts_with("/models/")) {
-    out = model_entry(model_for(path.substr(8)));
+    const std::string name(path.substr(8));
+    const auto served = models_.find(name);
+    const std::vector<Listed> all = models_.list();
+    const auto listed = std::ranges::find_if(
+        all, [&](const Listed& one) { return plain_name(one.name) == plain_name(name) && one.unusable.empty(); });
+    out = served == nullptr && listed != all.end() ? model_entry(*listed) : model_entry(model_for(name));
   } else if (path == "/props") {
-    out = native_props(model_for(""));
+    out = native_props(model_for(wanted));
   } else if (path == "/slots") {
-    out = native_slots(model_for(""));
+    out = native_slots(model_for(wanted));
     const bool all_busy = std::ranges::all_of(out, [](const Json& one) { return one["is_processing"] == true; });
     if (asked.request.query.find("fail_on_no_slot=1") != std::string::npos && all_busy) {
       throw Busy("every place is taken");
@@ -284,9 +347,11 @@ bool Router::answer_probe(const Asked& asked, Json& out) const {
   } else if (path == "/api/version") {
     out = {{"version", "0.21.0"}};  // of Ollama, whose clients look for features by it
   } else if (path == "/api/tags") {
-    out = {{"models", of_all(ollama_tag)}};
+    out = {{"models", list_of_models()["models"]}};
   } else if (path == "/api/ps") {
-    out = {{"models", of_all(ollama_process)}};
+    Json list = Json::array();
+    for (const auto& one : models_.loaded()) list.push_back(ollama_process(*one, models_.left(*one)));
+    out = {{"models", std::move(list)}};
   } else if (path == "/internal/model/info") {
     out = {{"model_name", model_for("").name}, {"lora_names", Json::array()}};
   } else if (path == "/lora-adapters") {
@@ -297,17 +362,12 @@ bool Router::answer_probe(const Asked& asked, Json& out) const {
   return true;
 }
 
-Call Router::make_call(const Asked& asked) const {
+Call Router::make_call(const Asked& asked, std::string& wanted) const {
   Call call;
   call.body = parse_body(asked.request.body);
   const Json* name = find(call.body, "model");
   if (name == nullptr && asked.form == ErrorForm::Ollama) name = find(call.body, "name");
-  const std::string wanted = name != nullptr && name->is_string() ? name->get<std::string>() : std::string();
-  call.served = &model_for(wanted);
-  // Ollama's clients depend on being told that there is no such model; others make names up.
-  if (asked.form == ErrorForm::Ollama && !wanted.empty() && !call.served->is_called(wanted)) {
-    throw NotFound(fmt::format("model '{}' not found", printable(wanted)));
-  }
+  wanted = name != nullptr && name->is_string() ? name->get<std::string>() : query_value(asked.request.query, "model");
   call.reply = asked.reply;
   call.form = asked.form;
   call.key = asked.key;
@@ -315,6 +375,107 @@ Call Router::make_call(const Asked& asked) const {
   return call;
 }
 
-void Router::answer_post(const Asked& asked, void (*function)(const Call&)) const { function(make_call(asked)); }
+// For what looks at a model and loads none.
+Call Router::call_of_loaded(const Asked& asked) const {
+  std::string wanted;
+  Call call = make_call(asked, wanted);
+  call.served = served_for(wanted);
+  return call;
+}
+
+void Router::answer_with_model(const Asked& asked, const Function& function) const {
+  std::string wanted;
+  Call call = make_call(asked, wanted);
+  give_model(asked, std::move(call), wanted, function, 0);
+}
+
+void Router::give_model(const Asked& asked, Call call, const std::string& wanted, const Function& function,
+                        int tries) const {
+  call.served = models_.find(wanted);
+  if (call.served != nullptr) {
+    // Ollama's clients depend on being told that there is no such model; others make names up.
+    if (asked.form == ErrorForm::Ollama && !wanted.empty() && !call.served->is_called(wanted)) {
+      throw NotFound(fmt::format("model '{}' not found", printable(wanted)));
+    }
+    models_.use(*call.served);
+    if (asked.form == ErrorForm::Ollama) models_.keep(*call.served, ollama_keep_alive(call.body));
+    return function(call);
+  }
+  if (!models_.is_folder()) throw NotFound(fmt::format("model '{}' not found", printable(wanted)));
+  if (query_value(asked.request.query, "autoload") == "false") {
+    throw bad_input(fmt::format("model '{}' is not loaded", printable(wanted)));
+  }
+  if (asked.form == ErrorForm::Ollama && ollama_unloads(call.body)) return ollama_is_unloaded(call);
+  constexpr int kMostTries = 3;  // others may need its place before it has answered
+  if (tries >= kMostTries) throw Busy("the model's place was needed for others");
+  models_.load(wanted, [this, asked, call, wanted, function, tries](const std::exception* problem) {
+    try {
+      if (problem != nullptr) return refuse(*asked.reply, asked.form, refusal_of(*problem));
+      give_model(asked, call, wanted, function, tries + 1);
+    } catch (const std::exception& error) {
+      refuse(*asked.reply, asked.form, refusal_of(error));
+    }
+  });
+}
+
+Json Router::list_of_models() const {
+  Json data = Json::array();
+  Json tags = Json::array();
+  const auto all = models_.loaded();
+  for (const auto& one : all) {
+    data.push_back(model_entry(*one));
+    tags.push_back(ollama_tag(*one));
+  }
+  for (const Listed& one : models_.list()) {
+    const auto same = [&](const auto& served) { return served->is_called(one.name); };
+    if (!one.unusable.empty() || std::ranges::any_of(all, same)) continue;
+    data.push_back(model_entry(one));
+    tags.push_back(ollama_tag(one));
+  }
+  const Json first = data.empty() ? Json() : data.front()["id"];
+  const Json last = data.empty() ? Json() : data.back()["id"];
+  return {{"object", "list"},  {"data", std::move(data)}, {"models", std::move(tags)},
+          {"has_more", false}, {"first_id", first},       {"last_id", last}};
+}
+
+// llama.cpp's router: POST /models/load and /models/unload.
+void Router::load_or_unload(const Asked& asked) const {
+  const Json body = parse_body(asked.request.body);
+  const auto name = get_string(body, "model");
+  if (!name || name->empty()) throw wrong_field("model", "the name of a model");
+  if (!models_.is_folder()) throw NotOffered("this server has one model, which stays");
+  const auto then = [reply = asked.reply, form = asked.form](const std::exception* problem) {
+    if (problem != nullptr) return refuse(*reply, form, refusal_of(*problem));
+    reply->send(200, kJson, dump({{"success", true}}));
+  };
+  asked.path == "/models/load" ? models_.load(*name, then) : models_.unload(*name, then);
+}
+
+// What is about models and not about one that is loaded.
+bool Router::answer_models(const Asked& asked) const {
+  const std::string& method = asked.request.method;
+  if (method == "POST" && (asked.path == "/models/load" || asked.path == "/models/unload")) {
+    require_own_origin(asked.request);
+    load_or_unload(asked);
+    return true;
+  }
+  if (method == "DELETE" && asked.path == "/models") {
+    throw NotOffered("this server does not change the models that there are");
+  }
+  if (!models_.is_folder()) return false;
+  if (method == "POST" && (asked.path == "/api/show" || asked.path == "/api/pull")) {
+    std::string wanted;
+    const Call call = make_call(asked, wanted);
+    if (models_.find(wanted) != nullptr) return false;
+    for (const Listed& one : models_.list()) {
+      const auto same = [&](const std::string& name) { return plain_name(name) == plain_name(wanted); };
+      if (!same(one.name) && std::ranges::none_of(one.aliases, same)) continue;
+      asked.path == "/api/show" ? ollama_show(call, one) : ollama_pull(call);
+      return true;
+    }
+    throw NotFound(fmt::format("model '{}' not found", printable(wanted)));
+  }
+  return false;
+}
 
 }  // namespace loadline::serve

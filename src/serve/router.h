@@ -2,6 +2,7 @@
 // of the dialect that the path belongs to.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,34 +10,9 @@
 #include "serve/dialects.h"
 #include "serve/http.h"
 #include "serve/loadline_api.h"
+#include "serve/models.h"
 
 namespace loadline::serve {
-
-// The models there are. Calls come from the network's thread.
-class Models {
- public:
-  virtual ~Models() = default;
-  // All that are loaded, the one used last first.
-  [[nodiscard]] virtual std::vector<const Served*> loaded() const = 0;
-  // The one that a request by this name means; null where there is none. Empty: whichever.
-  [[nodiscard]] virtual const Served* find(std::string_view name) const = 0;
-  // Why nothing can be answered yet; empty where it can.
-  [[nodiscard]] virtual std::string loading() const { return {}; }
-};
-
-// One model, whatever it is asked for by: clients send names that they made up.
-class OneModel final : public Models {
- public:
-  void set(const Served* served) { served_ = served; }
-  [[nodiscard]] std::vector<const Served*> loaded() const override {
-    return served_ == nullptr ? std::vector<const Served*>() : std::vector<const Served*>{served_};
-  }
-  [[nodiscard]] const Served* find(std::string_view /*name*/) const override { return served_; }
-  [[nodiscard]] std::string loading() const override { return served_ == nullptr ? "Loading model" : ""; }
-
- private:
-  const Served* served_ = nullptr;
-};
 
 struct RouterOptions {
   Worker* worker = nullptr;       // for plans; null: none are made
@@ -46,12 +22,13 @@ struct RouterOptions {
 
 class Router {
  public:
-  Router(const Models& models, RouterOptions options);
+  Router(Models& models, RouterOptions options);
   // Answers now, or hands the reply to what will.
-  void handle(const Request& request, const std::shared_ptr<Reply>& reply) const;
+  void handle(Request request, const std::shared_ptr<Reply>& reply) const;
 
  private:
   struct Asked {
+    std::shared_ptr<const Request> kept;  // whose parts the others are
     const Request& request;
     std::string_view path;  // plain
     std::shared_ptr<Reply> reply;
@@ -63,13 +40,22 @@ class Router {
   bool answer_probe(const Asked& asked, Json& out) const;
   bool answer_loadline(const Asked& asked) const;
   void answer_root(const Asked& asked) const;
-  void answer_post(const Asked& asked, void (*function)(const Call&)) const;
-  [[nodiscard]] Call make_call(const Asked& asked) const;
+  // With the model that the call's body, or the query, names, once it is loaded.
+  using Function = std::function<void(const Call&)>;
+  void answer_with_model(const Asked& asked, const Function& function) const;
+  void give_model(const Asked& asked, Call call, const std::string& wanted, const Function& function, int tries) const;
+  [[nodiscard]] Call make_call(const Asked& asked, std::string& wanted) const;
+  [[nodiscard]] Call call_of_loaded(const Asked& asked) const;
+  bool answer_models(const Asked& asked) const;
+  void load_or_unload(const Asked& asked) const;
+  [[nodiscard]] Json list_of_models() const;
   [[nodiscard]] bool find_key(const Request& request, std::string& key) const;
   [[nodiscard]] bool is_known_host(const Request& request) const;
-  [[nodiscard]] const Served& model_for(std::string_view name) const;
+  [[nodiscard]] std::shared_ptr<const Served> served_for(std::string_view name) const;
+  [[nodiscard]] const Served& model_for(std::string_view name) const { return *served_for(name); }
+  [[nodiscard]] bool answer_change(const Asked& asked) const;
 
-  const Models& models_;
+  Models& models_;
   RouterOptions options_;
 };
 

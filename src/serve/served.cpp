@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cctype>
 
+#include "serve/guard.h"
 #include "tokenizer/special_tokens.h"
 
 namespace loadline::serve {
-namespace {
 
 std::string plain_name(std::string_view name) {
   constexpr std::string_view kLatest = ":latest";
@@ -16,8 +16,6 @@ std::string plain_name(std::string_view name) {
   if (out.ends_with(".gguf")) out.resize(out.size() - 5);
   return out;
 }
-
-}  // namespace
 
 GrammarCache::Compiled GrammarCache::get(const std::string& text, const std::function<grammar::Grammar()>& compile) {
   const std::lock_guard lock(mutex_);
@@ -30,6 +28,15 @@ GrammarCache::Compiled GrammarCache::get(const std::string& text, const std::fun
   Entry& oldest = *std::ranges::min_element(entries_, {}, &Entry::used);
   oldest = {text, std::make_shared<const grammar::Grammar>(compile()), clock_};
   return oldest.grammar;
+}
+
+Served::Served() = default;
+
+Served::~Served() { end(); }
+
+void Served::end() {
+  guard.reset();
+  service.reset();
 }
 
 bool Served::is_called(std::string_view wanted) const {

@@ -14,12 +14,15 @@
 #include "chat/conversation.h"
 #include "chat/output_format.h"
 #include "chat/template.h"
-#include "hardware/profile.h"
-#include "plan/options.h"
 #include "serve/json.h"
 #include "serve/service.h"
 
 namespace loadline::serve {
+
+// A name as models are compared by: in lower case, without ":latest" and ".gguf".
+std::string plain_name(std::string_view name);
+
+class Guard;
 
 // Grammars that were asked for lately: compiling one takes longer than using it.
 class GrammarCache {
@@ -49,17 +52,25 @@ struct Served {
   std::unique_ptr<const chat::Template> chat_template;
   chat::Capabilities can;  // the template
   chat::OutputFormat format = chat::OutputFormat::ReasoningOnly;
-  std::string bos, eos;        // their texts
-  plan::Options plan_options;  // what its plan was made from ...
-  hardware::Profile machine;   // ... and for, as it was before the model was loaded
+  std::string bos, eos;  // their texts
   std::string architecture, size_label, file_type;
   std::uint64_t parameters = 0;
   Bytes file_size;
   std::string digest;  // of the header, in hexadecimal: 64 digits
   // What watches the machine meanwhile, as JSON {"degraded", "verdicts", ...} and as lines of metrics; empty: nothing.
   std::function<std::string()> watch_json, watch_metrics;
+  // Takes from what a plan of it may have what other models hold; empty: there are none. From any thread.
+  std::function<void(Basis&)> leave_to_others;
   mutable GrammarCache grammars;
   std::unique_ptr<Service> service;
+  std::unique_ptr<Guard> guard;  // goes before the service
+
+  Served();
+  ~Served();
+  Served(const Served&) = delete;
+  Served& operator=(const Served&) = delete;
+  // Ends what runs.
+  void end();
 
   [[nodiscard]] const tokenizer::Tokenizer& tokenizer() const { return service->tokenizer(); }
   [[nodiscard]] std::uint32_t context() const { return service->context(); }

@@ -18,6 +18,7 @@ Service::Service(std::unique_ptr<engine::Engine> engine, std::unique_ptr<tokeniz
       tokenizer_(std::move(tokenizer)),
       index_(grammar::TokenIndex::of(*tokenizer_)),
       options_(std::move(options)) {
+  publish_plan(options_.basis);
   totals_.idle_since = steady_seconds();
   thread_ = std::thread([this] { run(); });
 }
@@ -28,6 +29,7 @@ Service::~Service() {
     stopping_ = true;
     options_.notify = nullptr;
   }
+  stop_change_ = true;
   engine_->scheduler().cancel_all();
   engine_->scheduler().wake();
   thread_.join();
@@ -113,6 +115,8 @@ Service::Load Service::load() const {
   const exec::Scheduler::Activity activity = engine_->scheduler().activity();
   const std::lock_guard lock(mutex_);
   Load load = totals_;
+  load.loaded = Bytes(loaded_.load());
+  load.to_load = Bytes(to_load_.load());
   load.activity = activity;
   load.running = static_cast<std::uint32_t>(running_.size());
   load.waiting = static_cast<std::uint32_t>(waiting_.size());
@@ -160,20 +164,23 @@ bool Service::admit() {
 }
 
 void Service::run() {
+  show_engine(true);
+  run_passes();
+  show_engine(false);
+}
+
+void Service::run_passes() {
   exec::Scheduler& scheduler = engine_->scheduler();
   bool was_busy = true;
   for (;;) {
+    carry_out_change();
     const bool goes_on = admit();
-    bool busy = false;
-    try {
-      busy = scheduler.step();
-    } catch (const std::exception&) {  // its sessions were told; the others go on
-      busy = true;
-    }
+    bool busy = step();
     done_.clear();
+    note_catching_up();
     {
       const std::lock_guard lock(mutex_);
-      busy = busy || (goes_on && !waiting_.empty());
+      busy = busy || (goes_on && !waiting_.empty()) || (goes_on && wanted_change_);
     }
     if (busy) {
       was_busy = true;

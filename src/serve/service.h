@@ -1,20 +1,26 @@
 // Service: one loaded model and the thread that runs it, answering generations that come from any thread. It admits as
-// many at once as the plan has sessions, and keeps a bounded queue of the others. It knows no dialect and no HTTP.
+// many at once as the plan has sessions, and keeps a bounded queue of the others. The plan can be replaced by another
+// one of the same model while generations run: they wait, and go on where they were. It knows no dialect and no HTTP.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <thread>
 #include <unordered_map>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/engine.h"
 #include "grammar/token_index.h"
+#include "hardware/profile.h"
+#include "plan/options.h"
 #include "serve/generation.h"
 #include "tokenizer/tokenizer.h"
 
@@ -22,10 +28,52 @@ namespace loadline::serve {
 
 class Running;
 
+// What a plan is made from.
+struct Basis {
+  plan::Options options;
+  hardware::Profile machine;  // as it was, or would be, without the model
+};
+// A plan, and what it was made from.
+struct Proposal {
+  plan::Plan plan;
+  std::shared_ptr<const Basis> basis;
+};
+
 struct ServiceOptions {
   std::uint32_t most_waiting = 64;
   // Called from the engine's thread where there is something to deliver: has `deliver` called soon.
   std::function<void()> notify;
+  // Called from the engine's thread, for whoever looks at the engine meanwhile: it is loaded; or, null, it goes now.
+  std::function<void(engine::Engine* engine, const Basis& basis)> on_engine;
+  // Called from the engine's thread where a device failed: another plan, without it. nullopt: there is none.
+  std::function<std::optional<Proposal>(plan::DeviceIndex device)> without_device;
+  // What the plan was made from. Not null.
+  std::shared_ptr<const Basis> basis;
+  // A line about a change of plan. From the engine's thread. Empty: none.
+  std::function<void(const std::string& line)> log;
+};
+
+// What it costs to go on by another plan: bytes of weights to load, tokens to compute again, and how long nobody gets a
+// token.
+struct Interruption {
+  Bytes weights;
+  std::uint64_t tokens = 0;
+  double seconds = 0;
+};
+
+// Another plan of the same model in the place of the present one.
+struct Change {
+  Proposal to;
+  std::string why;  // a clause
+  // Called from the engine's thread once the new plan is loaded, or the old one again.
+  std::function<void(const struct Changed&)> done;
+};
+struct Changed {
+  std::string why;
+  std::string error;  // a sentence where the old plan goes on; empty: the new one does
+  bool cancelled = false;
+  Interruption predicted;
+  double load_seconds = 0;  // without what is computed again
 };
 
 // `deliver` is one thread's; every other function may be called from any.
@@ -45,6 +93,12 @@ class Service {
   std::optional<Id> submit(Generation generation, std::shared_ptr<Listener> listener);
   // Ends it, if it has not ended: its listener is told Cancelled.
   void cancel(Id id);
+  // As soon as the running pass has ended, under the generations that there are. False where another change is under
+  // way, or the service ends.
+  bool change(Change change);
+  // The one that is under way: the old plan is loaded again.
+  void cancel_change();
+
   // Nothing new is admitted; what waits is cancelled, what runs goes on to its end.
   void wind_down();
   // Calls listeners with what has come.
@@ -52,10 +106,19 @@ class Service {
 
   [[nodiscard]] const tokenizer::Tokenizer& tokenizer() const { return *tokenizer_; }
   [[nodiscard]] const grammar::TokenIndex& token_index() const { return index_; }
+  // Its model and its program; all else of it is the engine's thread's.
   [[nodiscard]] const engine::Engine& engine() const { return *engine_; }
+  [[nodiscard]] std::shared_ptr<const plan::Plan> plan() const;
+  [[nodiscard]] std::shared_ptr<const Basis> basis() const;
   // Tokens that a session can have, its prompt's included.
-  [[nodiscard]] std::uint32_t context() const { return engine_->plan().shape.context; }
-  [[nodiscard]] std::uint32_t places() const { return engine_->plan().shape.sequences; }
+  [[nodiscard]] std::uint32_t context() const { return context_; }
+  [[nodiscard]] std::uint32_t places() const { return places_; }
+  // What the process holds of RAM.
+  [[nodiscard]] Bytes held() const;
+  // Bytes of weights read from disk for passes so far.
+  [[nodiscard]] Bytes streamed() const;
+  // Sets what the machine has free now, this model's own share included.
+  void look_at(hardware::Profile& machine) const;
 
   struct Load {
     std::uint32_t running = 0, waiting = 0;
@@ -66,6 +129,13 @@ class Service {
     std::uint64_t generations = 0;  // that ended
     std::string trouble;            // what the last check against the plan found; empty: nothing
     double idle_since = 0;          // s, by the steady clock; while nothing runs
+    std::string broken;             // why nothing is loaded any more; empty: something is
+    // Changes of the plan: how many, the last one, and how long tokens were missing then.
+    std::uint64_t changes = 0;
+    Changed last_change;
+    double interrupted_seconds = 0;
+    bool changing = false;
+    Bytes loaded, to_load;  // of the change under way
   };
   [[nodiscard]] Load load() const;
 
@@ -81,12 +151,24 @@ class Service {
   friend class Running;
 
   void run();
+  void run_passes();
   bool admit();
   std::deque<std::shared_ptr<Running>>::iterator next_waiting();
   void ended(Running& running, const exec::SessionResult& result);
   void has_news(Running& running);
   void announce(std::shared_ptr<Running> running);
   void check();
+  void carry_out_change();
+  bool load_plan(const plan::Plan& plan, std::string& error);
+  [[nodiscard]] std::string why_not(const plan::Plan& plan) const;
+  void tell_interruption();
+  void show_engine(bool there);
+  Changed replace(Change& change);
+  [[nodiscard]] Interruption predict(const plan::Plan& plan) const;
+  void note_catching_up();
+  bool step();
+  void leave_device(const Error& error);
+  void publish_plan(std::shared_ptr<const Basis> basis);
 
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
@@ -101,6 +183,15 @@ class Service {
   std::vector<std::shared_ptr<Running>> news_;  // to be delivered
   std::vector<std::shared_ptr<Running>> done_;  // ended within the present step; the engine's thread's
   Load totals_;
+  std::optional<Change> wanted_change_;
+  std::shared_ptr<const plan::Plan> plan_;
+  std::shared_ptr<const Basis> basis_;
+  std::atomic<std::uint32_t> context_, places_;
+  std::atomic<bool> stop_change_{false};
+  std::atomic<std::uint64_t> loaded_{0}, to_load_{0};
+  double change_began_ = 0;                 // the engine's thread's; 0: nobody waits for tokens since
+  mutable std::shared_mutex engine_mutex_;  // held alone while the plan is replaced
+  mutable Bytes streamed_;
   std::thread thread_;
 };
 

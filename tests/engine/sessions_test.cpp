@@ -20,7 +20,8 @@ struct Parts {
   plan::Plan plan;
 };
 
-Parts demo(std::uint32_t sequences = 1, std::uint32_t context = 256) {
+// `streamed`: most weights come from disk for every pass.
+Parts demo(std::uint32_t sequences = 1, std::uint32_t context = 256, bool streamed = false) {
   const std::filesystem::path file = test::source_dir() / "models/demo.gguf";
   plan::Options options;
   options.context = context;
@@ -28,6 +29,12 @@ Parts demo(std::uint32_t sequences = 1, std::uint32_t context = 256) {
   options.threads = 2;
   gguf::Model model = gguf::open_model(file);
   model::Program program = model::build_program(model);
+  if (streamed) {
+    const plan::Plan all = plan::make_plan(model, program, hardware::probe(file), options, engine::backends());
+    options.disk = true;
+    options.ram_budget =
+        plan::tier_total(all, plan::kCpu) - plan::tier_total(all, plan::kCpu, plan::Purpose::Weights) / 4;
+  }
   plan::Plan plan = plan::make_plan(model, program, hardware::probe(file), options, engine::backends());
   return {std::move(model), std::move(program), std::move(plan)};
 }
@@ -158,6 +165,55 @@ TEST(Sessions, TwoModelsInOneProcessDoNotKnowOfEachOther) {
     EXPECT_EQ(test::generate(*two, prompt, {.most = 10}).tokens, text);
   }
   EXPECT_EQ(test::generate(*one, prompt, {.most = 10}).tokens, text);
+}
+
+// On the CPU to the letter: the model goes on by a plan that reads most of its weights from disk, and back.
+TEST(Replan, TextsGoOnToTheLetterUnderAnotherPlan) {
+  const std::vector<Token> prompt = {1, 40, 41, 42, 43, 44, 90, 91, 200};
+  constexpr std::int64_t kMost = 60;
+  const auto alone = load(demo(), test::not_alone());
+  const std::vector<Token> expected = test::generate(*alone, prompt, {.most = kMost}).tokens;
+  ASSERT_EQ(expected.size(), static_cast<std::size_t>(kMost));
+
+  const auto engine = load(demo(), test::not_alone());
+  const Bytes resident = plan::tier_total(engine->plan(), plan::kCpu);
+  plan::Plan less = demo(1, 256, true).plan;
+  ASSERT_LT(plan::tier_total(less, plan::kCpu), resident);
+  Listener listener({.most = kMost});
+  exec::SessionOptions session;
+  session.prompt = prompt;
+  session.most_tokens = kMost;
+  ASSERT_TRUE(engine->scheduler().join(session, listener));
+  const auto until = [&](std::size_t tokens) {
+    while (listener.tokens.size() < tokens && engine->scheduler().step()) {
+    }
+  };
+  until(20);
+  ASSERT_TRUE(engine->replan(less, {}, test::kNeverStop));
+  EXPECT_EQ(plan::tier_total(engine->plan(), plan::kCpu), plan::tier_total(less, plan::kCpu));
+  EXPECT_EQ(engine->tokens_again(), prompt.size() + listener.tokens.size() - 1);
+  until(40);
+  ASSERT_TRUE(engine->replan(demo().plan, {}, test::kNeverStop));
+  EXPECT_EQ(plan::tier_total(engine->plan(), plan::kCpu), resident);
+  engine->run(test::kNeverStop);
+  EXPECT_EQ(listener.tokens, expected);
+}
+
+TEST(Replan, WhatIsStoppedOrCannotBeLoadedLeavesTheSessionsToAnother) {
+  const auto engine = load(demo(), test::not_alone());
+  const std::vector<Token> prompt = {1, 40, 41, 42};
+  Listener listener({.most = 10});
+  exec::SessionOptions session;
+  session.prompt = prompt;
+  session.most_tokens = 10;
+  ASSERT_TRUE(engine->scheduler().join(session, listener));
+  while (listener.tokens.size() < 4) engine->scheduler().step();
+  const std::atomic<bool> stop{true};
+  EXPECT_FALSE(engine->replan(demo().plan, {}, stop));
+  EXPECT_TRUE(engine->replan(demo().plan, {}, test::kNeverStop));
+  engine->run(test::kNeverStop);
+  const auto alone = load(demo(), test::not_alone());
+  EXPECT_EQ(listener.tokens, test::generate(*alone, prompt, {.most = 10}).tokens);
 }
 
 }  // namespace

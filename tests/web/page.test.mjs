@@ -3,8 +3,9 @@
 // program is $LOADLINE_PROGRAM. `node page.test.mjs --screenshots FOLDER` takes pictures instead.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import test, { after, before } from 'node:test';
 
 const kSkipped = 77; // ctest's word for it, see CMakeLists.txt
@@ -26,8 +27,8 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 
 // ---- the server ----
 
-async function serve(port = 0) {
-  const child = spawn(program, ['serve', '--port', String(port), '-t', '1', '-c', '16384', '--log-disable'], {
+async function serve(port = 0, ...more) {
+  const child = spawn(program, ['serve', '--port', String(port), '-t', '1', '-c', '16384', '--log-disable', ...more], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let said = '';
@@ -193,6 +194,81 @@ if (at > 0) {
     await page.getByText('bound by').first().waitFor();
     assert.equal(await page.locator('.whole.over').count(), 0);
     await page.context().close();
+  });
+
+  const answered = (page) => page.evaluate(() => document.querySelector('[aria-label=Answer]').innerText.length);
+  const grows = (page, from) =>
+    page.waitForFunction((least) => document.querySelector('[aria-label=Answer]').innerText.length > least + 20, from);
+
+  test('another plan is loaded under an answer, which goes on', async () => {
+    const chat = await visit();
+    await give(chat, endless('Once upon a time'));
+    await chat.getByRole('button', { name: 'Continue' }).click();
+    await grows(chat, 60);
+    const page = await visit();
+    await page.getByRole('link', { name: 'What if' }).click();
+    await page.getByText('bound by').first().waitFor();
+    const { tiers } = await (await fetch(`${server.url}/api/loadline/state`)).json();
+    const less = (tiers[0].planned - tiers[0].purposes.weights / 4) / 2 ** 20;
+    await page.getByLabel('RAM budget, as text').fill(`${less.toFixed(1)}MiB`);
+    await page.keyboard.press('Enter');
+    await page.getByText(/loadline serve .*--ram/).waitFor();
+    await page.waitForFunction(() => !document.querySelector('[aria-busy=true]'));
+    await page.getByRole('button', { name: 'Load this' }).click();
+    await page.getByText(/answers go on/, { exact: false }).last().waitFor();
+    for (;;) {
+      const { change } = await (await fetch(`${server.url}/api/loadline/state`)).json();
+      if (change?.state === 'done') break;
+    }
+    await grows(chat, await answered(chat));
+    await chat.getByRole('button', { name: 'Stop' }).click();
+    await page.context().close();
+    await chat.context().close();
+  });
+
+  test('another model is loaded while a chat goes on in another tab', async () => {
+    const folder = mkdtempSync(`${tmpdir()}/loadline-models-`);
+    const models = new URL('../../models/', import.meta.url).pathname;
+    symlinkSync(`${models}demo-chat.gguf`, `${folder}/alpha.gguf`);
+    symlinkSync(`${models}demo.gguf`, `${folder}/beta.gguf`);
+    writeFileSync(`${folder}/broken.gguf`, 'no model');
+    const usual = server;
+    server = await serve(0, '--models', folder);
+    try {
+      const open = async () => {
+        const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+        const page = await context.newPage();
+        page.setDefaultTimeout(30000);
+        page.on('pageerror', (error) => errors.push(error.message));
+        await page.goto(`${server.url}/#models`);
+        return page;
+      };
+      const chat = await open();
+      await chat.getByRole('cell', { name: /tok\/s/ }).first().waitFor();
+      await chat.getByText('broken', { exact: true }).waitFor();
+      await nothingSerious(chat, 'models');
+      await chat.getByRole('button', { name: 'Load alpha' }).click();
+      await chat.getByRole('button', { name: 'Unload alpha' }).waitFor();
+      await chat.getByRole('link', { name: 'Chat', exact: true }).click();
+      await chat.getByRole('heading', { name: 'alpha is loaded' }).waitFor();
+      await give(chat, endless('Once upon a time'));
+      await chat.getByRole('button', { name: 'Continue' }).click();
+      await grows(chat, 60);
+      const page = await open();
+      await page.getByRole('button', { name: 'Load beta' }).click();
+      await page.getByRole('button', { name: 'Unload beta' }).waitFor();
+      await page.getByRole('button', { name: 'Unload alpha' }).waitFor();
+      await grows(chat, await answered(chat));
+      await chat.getByRole('button', { name: 'Stop' }).click();
+      await page.getByRole('button', { name: 'Unload alpha' }).click();
+      await page.getByRole('button', { name: 'Load alpha' }).waitFor();
+      await page.context().close();
+      await chat.context().close();
+    } finally {
+      await server.close();
+      server = usual;
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test('memory shows each region by name, and opens by the keyboard', async () => {

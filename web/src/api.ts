@@ -22,19 +22,48 @@ export interface Place {
   most_tokens?: number;
 }
 
+// The change of plan that is under way, or the last one.
+export interface Change {
+  state: 'loading' | 'done' | 'failed' | 'cancelled';
+  number?: number;
+  why?: string;
+  error?: string | null;
+  loaded?: number;
+  of?: number;
+  seconds?: number;
+  predicted_seconds?: number;
+}
+
+// A model in the server's folder.
+export interface Listed {
+  name: string;
+  aliases: string[];
+  size: number;
+  architecture: string;
+  quantization: string;
+  parameters: number;
+  trained_context: number;
+  state: 'unloaded' | 'loading' | 'loaded' | 'unloading';
+  unusable: string | null;
+  loaded: number;
+  to_load: number;
+  fit: { fits: boolean; why_not: string; prompt_rate: number; generation_rate: number; ram: number; vram: number } | null;
+}
+
 export interface State {
-  model: string;
+  model: string | null;
   context: number;
   uptime: number;
   places: Place[];
   waiting: number;
-  activity: { passes: number; prompt_tokens: number; cached_tokens: number; generated_tokens: number; generations: number };
+  activity?: { passes: number; prompt_tokens: number; cached_tokens: number; generated_tokens: number; generations: number };
   cache: { pages: number; held_pages: number; page_cells: number };
   rates: { prompt: number; generation: number };
   predicted: { prompt: number; generation: number; prompt_bound: string; generation_bound: string };
   held: number;
   streamed: number;
   trouble: string | null;
+  change?: Change | null;
   watch?: { verdicts?: Verdict[] } | null;
   tiers: Tier[];
 }

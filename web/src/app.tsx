@@ -5,14 +5,15 @@ import { said, seen } from './announce';
 import { setKey, wantsKey } from './api';
 import { Chat } from './chat';
 import { bytes, rate } from './format';
-import { connection, held, modelName, samples, sampled, start, tiers } from './live';
+import { connection, held, modelName, samples, sampled, start, state, tiers } from './live';
 import { Alarms, Memory } from './memory';
+import { Models } from './models';
 import { Notebook } from './notebook';
 import { Speed } from './speed';
 import { showWhatIf, WhatIf } from './whatif';
 import { purposeKey, purposeName } from './pieces';
 
-const kViews = { chat: 'Chat', memory: 'Memory', whatif: 'What if', speed: 'Speed', notebook: 'Notebook' };
+const kViews = { chat: 'Chat', models: 'Models', memory: 'Memory', whatif: 'What if', speed: 'Speed', notebook: 'Notebook' };
 type View = keyof typeof kViews;
 const view = signal<View>('chat');
 
@@ -83,7 +84,7 @@ function Key() {
   );
 }
 
-const kPages: Record<View, () => ComponentChildren> = { chat: Chat, memory: Memory, whatif: WhatIf, speed: Speed, notebook: Notebook };
+const kPages: Record<View, () => ComponentChildren> = { chat: Chat, models: Models, memory: Memory, whatif: WhatIf, speed: Speed, notebook: Notebook };
 
 export function App() {
   const Page = kPages[view.value];
@@ -121,6 +122,11 @@ export function App() {
       )}
       <main id="main" tabIndex={-1}>
         {view.value === 'chat' && <Alarms />}
+        {view.value !== 'models' && !state.value?.model && connection.value === 'live' && (
+          <p class="stats pad">
+            No model is loaded. <a href="#models">Choose one</a>
+          </p>
+        )}
         <Page />
       </main>
       <p class={`toast ${seen.value ? 'seen' : ''}`} role="status">

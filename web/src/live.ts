@@ -7,6 +7,7 @@ export const connection = signal<Connection>('connecting');
 export const state = signal<State | null>(null);
 export const plan = signal<Plan | null>(null);
 export const model = signal<ModelEntry | null>(null);
+export const isFolder = signal(false); // the server has several models
 // The settings that the server takes where a request names none.
 export const defaults = signal<Record<string, unknown>>({});
 
@@ -47,14 +48,25 @@ export const places = part((s) => ({ places: s.places, waiting: s.waiting }));
 export const predicted = part((s) => s.predicted);
 export const rates = part((s) => s.rates);
 export const held = part((s) => s.held);
+export const change = part((s) => s.change ?? null);
 export const trouble = part((s) => s.trouble);
 export const verdicts = part((s) => s.watch?.verdicts ?? []);
 export const modelName = computed(() => state.value?.model ?? model.value?.id ?? '');
 export const context = computed(() => state.value?.context ?? 0);
 
+let loadedAs = '';
 const recent: { time: number; prompt: number; generated: number }[] = [];
 
 function take(next: State): void {
+  // What is loaded, and by which plan, may change while it is looked at.
+  const changed = `${next.model} ${next.change?.state} ${next.change?.number}`;
+  if (loadedAs !== '' && changed !== loadedAs) void describe().catch(() => undefined);
+  loadedAs = changed;
+  if (!next.activity) {
+    recent.length = 0;
+    state.value = next;
+    return;
+  }
   const time = performance.now() / 1000;
   recent.push({ time, prompt: next.activity.prompt_tokens, generated: next.activity.generated_tokens });
   while (recent.length > 2 && time - recent[0]!.time > 1.2) recent.shift();
@@ -73,6 +85,13 @@ function take(next: State): void {
 }
 
 async function describe(): Promise<void> {
+  const all = await getJson<{ folder: boolean }>('/api/loadline/models');
+  isFolder.value = all.folder;
+  const now = await getJson<State>('/api/loadline/state');
+  if (now.model === null) {
+    model.value = plan.value = null;
+    return;
+  }
   const [list, made, props] = await Promise.all([
     getJson<{ data: ModelEntry[] }>('/v1/models'),
     getJson<Plan>('/api/loadline/plan'),

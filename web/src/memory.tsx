@@ -79,7 +79,7 @@ function Places() {
 
 export function Memory() {
   const made = plan.value;
-  if (!made || !tiers.value) return <p class="stats pad">Waiting for the server …</p>;
+  if (!made || !tiers.value) return <p class="stats pad">Waiting for a model …</p>;
   return (
     <div class="view">
       <h2>Memory</h2>
@@ -102,7 +102,7 @@ export function Memory() {
 
 function Uptime() {
   const now = state.value;
-  if (!now) return null;
+  if (!now?.activity) return null;
   return (
     <p class="stats">
       {now.streamed > 0 ? `${bytes(now.streamed)} read from disk · ` : ''}

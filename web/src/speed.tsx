@@ -87,7 +87,7 @@ export function report(): string {
     `model: ${made.model.name} (${made.model.architecture}, ${model.value?.quantization || '?'}, ${bytes(made.model.bytes)}, ${made.model.fingerprint})`,
     `context ${made.shape.context}, ${made.shape.sequences} at a time, batch ${made.shape.batch}, ${made.shape.threads} threads, KV cache ${made.shape.k_type}/${made.shape.v_type}`,
     `predicted: prompt ${rate(made.prediction.prompt_rate)} tok/s (${made.prediction.prompt_bound}), generation ${rate(made.prediction.generation_rate)} tok/s (${made.prediction.generation_bound})`,
-    `measured: prompt ${rate(now.rates.prompt)} tok/s, generation ${rate(now.rates.generation)} tok/s over ${now.activity.generations} answers`,
+    `measured: prompt ${rate(now.rates.prompt)} tok/s, generation ${rate(now.rates.generation)} tok/s over ${now.activity?.generations ?? 0} answers`,
     ...now.tiers.map((tier) => {
       const purposes = Object.entries(tier.purposes).map(([name, size]) => `${name} ${bytes(size)}`);
       const whose = `${tier.kind} ${tier.name}: planned ${bytes(tier.planned)} of ${bytes(tier.budget)} (${bytes(tier.capacity)}, ${bytes(tier.available)} free before)`;

@@ -5,7 +5,7 @@ import { announce } from './announce';
 import { TierBars } from './bars';
 import { copyText } from './copy';
 import { bytes, count, duration, parseBytes, rate } from './format';
-import { model, modelName, plan, tiers } from './live';
+import { change, model, modelName, plan, tiers } from './live';
 
 interface Form {
   context: number | 'max' | null; // null: as it is now
@@ -362,16 +362,56 @@ function Verdict({ got }: { got: Answer }) {
   );
 }
 
+// The model goes on by this plan, under the answers that it is giving.
+const loading = signal(false);
+
+async function load(f: Form): Promise<void> {
+  loading.value = true;
+  problem.value = '';
+  const body = { ...bodyOf(f), ram: f.ram || 'auto', vram: f.vram || 'auto' };
+  try {
+    const got = await postJson<{ interruption: { load_seconds: number } }>('/api/loadline/budget', body);
+    announce(`Loaded in ${duration(got.interruption.load_seconds)}; answers go on`, true);
+    form.value = kNow;
+  } catch (error) {
+    problem.value = error instanceof Error ? error.message : String(error);
+  } finally {
+    loading.value = false;
+  }
+}
+
+function Load({ f, got }: { f: Form; got: Answer | null }) {
+  const now = change.value;
+  if (loading.value || now?.state === 'loading') {
+    return (
+      <p class="row">
+        <progress aria-label="Loading" max={now?.of || 1} value={now?.loaded ?? 0} />
+        <button type="button" onClick={() => void postJson('/api/loadline/cancel', {})}>
+          Cancel
+        </button>
+      </p>
+    );
+  }
+  return (
+    <p>
+      <button type="button" class="main" disabled={!got?.fits || f.card !== ''} onClick={() => void load(f)}>
+        Load this
+      </button>{' '}
+      <span class="stats">{f.card ? "another machine's card can be planned for only" : 'answers pause while it loads, and go on'}</span>
+    </p>
+  );
+}
+
 export function WhatIf() {
   const now = plan.value;
-  if (!now) return <p class="stats pad">Waiting for the server …</p>;
+  if (!now) return <p class="stats pad">Waiting for a model …</p>;
   const command = commandOf(form.value, modelName.value, now.shape);
   return (
     <div class="view split">
       <div>
         <h2>What if</h2>
         <p class="stats">
-          {now.model.name}, {bytes(now.model.bytes)}: move anything, and see where every byte would lie and how fast it would be. Nothing is loaded.
+          {now.model.name}, {bytes(now.model.bytes)}: move anything, and see where every byte would lie and how fast it would be. Nothing is loaded until you say so.
         </p>
         {answer.value && <Verdict got={answer.value} />}
         <Controls now={now} />
@@ -382,6 +422,7 @@ export function WhatIf() {
         <button type="button" onClick={(event) => copyText(command, event.currentTarget)}>
           Copy the command
         </button>
+        <Load f={form.value} got={answer.value} />
       </div>
       <div id="outcome" class={waits.value ? 'waits' : ''} aria-busy={waits.value}>
         {problem.value && (

@@ -1,0 +1,263 @@
+#include "cli/served_model.h"
+
+#include <fmt/format.h>
+
+#include <ctime>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "chat/model_template.h"
+#include "cli/output.h"
+#include "engine/backends.h"
+#include "engine/engine.h"
+#include "gguf/describe.h"
+#include "plan/planner.h"
+#include "plan/refusal.h"
+#include "plan/render.h"
+#include "serve/loadline_api.h"
+#include "watch/report.h"
+#include "watch/watcher.h"
+
+namespace loadline::cli {
+namespace {
+
+// What clients call a model that nobody named: its file's name, less ending and part.
+std::string usual_name(const ModelSource& source) {
+  if (source.demo) return "demo";
+  std::string name = source.model.files.front().path().stem().string();
+  if (const std::size_t part = name.find("-00001-of-"); part != std::string::npos) name.resize(part);
+  return name;
+}
+
+void describe(const ModelSource& source, const std::string& name, serve::Served& served) {
+  const gguf::Metadata& metadata = source.model.metadata;
+  const auto text = [&](const char* key) {
+    const std::string* found = metadata.get_string(key);
+    return found == nullptr ? std::string() : *found;
+  };
+  served.name = name.empty() ? usual_name(source) : name;
+  served.aliases = {usual_name(source)};
+  served.file_type = gguf::summarise(source.model).format;
+  served.since = std::time(nullptr);
+  served.bos = chat::bos_text(metadata);
+  served.eos = chat::eos_text(metadata);
+  served.architecture = text("general.architecture");
+  served.size_label = text("general.size_label");
+  served.file_size = source.model.tensor_bytes();
+  served.digest = std::string(64, '0');
+  for (const gguf::TensorInfo& tensor : source.model.tensors) served.parameters += tensor.elements();
+}
+
+std::atomic<bool> stopped_by_pressure{false};
+
+// Says what is wrong with the machine as it happens, and tells it whoever asks. From any thread.
+class Watch {
+ public:
+  void show(engine::Engine* engine, const serve::Basis& basis) {
+    const std::lock_guard lock(mutex_);
+    watcher_.reset();
+    if (engine == nullptr) return;
+    watch::Watcher::Options options = watch::watch_engine(*engine, basis.machine);
+    options.on_change = [](const watch::Change& change) {
+      constexpr std::size_t kMostLine = 600;
+      say(change.begins ? printable(watch::line(change.verdict), kMostLine)
+                        : fmt::format("{}: over", watch::name_of(change.verdict.kind)));
+    };
+    watcher_.emplace(std::move(options));
+  }
+  [[nodiscard]] watch::Status status() const {
+    const std::lock_guard lock(mutex_);
+    return watcher_ ? watcher_->status() : watch::Status();
+  }
+
+  // What says that the plan's memory is not there, in a clause; empty: nothing does.
+  [[nodiscard]] std::string missing_memory() const {
+    for (const watch::Verdict& verdict : status().verdicts) {
+      using watch::Kind;
+      if (verdict.kind != Kind::Squeezed && verdict.kind != Kind::Spilled && verdict.kind != Kind::Thrashing) continue;
+      return fmt::format("{}: {}", watch::name_of(verdict.kind), verdict.evidence);
+    }
+    return {};
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::optional<watch::Watcher> watcher_;
+};
+
+serve::Basis basis_of(const ServedOptions& options, const ModelSource& source) {
+  serve::Basis basis;
+  basis.machine = options.plan.profile(source.model);
+  basis.options = options.plan.tuned_options(source.model, source.program, basis.machine);
+  return basis;
+}
+
+serve::Basis beside(const serve::Reserved& reserved, serve::Basis basis) {
+  serve::take_reserved(reserved, basis);
+  return basis;
+}
+
+// A file of a folder.
+class FileCandidate final : public serve::Candidate {
+ public:
+  FileCandidate(const ServedOptions& options, const std::filesystem::path& file, std::string name)
+      : options_(options),
+        name_(std::move(name)),
+        source_(options.model.open_file(file, options.plan.most_header())),
+        basis_(basis_of(options, source_)) {}
+
+  void describe(serve::Listed& listed) const override {
+    const gguf::Summary summary = gguf::summarise(source_.model);
+    listed.architecture = summary.architecture;
+    listed.file_type = summary.format;
+    listed.parameters = summary.parameters;
+    listed.size = source_.model.tensor_bytes();
+    listed.trained_context = source_.program.config.trained_context;
+    const std::string* label = source_.model.metadata.get_string("general.size_label");
+    if (label != nullptr) listed.size_label = *label;
+  }
+  [[nodiscard]] Fit fit(const serve::Reserved& reserved) const override {
+    const plan::Attempt attempt = try_beside(reserved);
+    Fit fit;
+    fit.fits = attempt.fits;
+    fit.streams = !attempt.plan.stream.empty();
+    if (fit.fits) {
+      fit.prompt_rate = attempt.plan.prediction.prompt_rate;
+      fit.generation_rate = attempt.plan.prediction.generation_rate;
+    }
+    for (std::uint32_t tier = 0; tier < attempt.plan.scratch.size(); ++tier) {
+      (tier == plan::kCpu ? fit.ram : fit.vram) += plan::tier_total(attempt.plan, tier);
+    }
+    return fit;
+  }
+  [[nodiscard]] Error refusal() const override {
+    return plan::refusal(source_.model, source_.program, basis_.machine, basis_.options, engine::backends(),
+                         try_beside({}).plan);
+  }
+  std::shared_ptr<serve::Served> load(const serve::Reserved& reserved, serve::LoadHooks hooks,
+                                      const engine::LoadProgress& progress, const std::atomic<bool>& stop) override {
+    return load_served(options_, plan_served(options_, std::move(source_), name_, reserved), std::move(hooks), progress, stop);
+  }
+
+ private:
+  [[nodiscard]] plan::Attempt try_beside(const serve::Reserved& reserved) const {
+    const serve::Basis left = beside(reserved, basis_);
+    return plan::try_plan(source_.model, source_.program, left.machine, left.options, engine::backends());
+  }
+
+  const ServedOptions& options_;
+  std::string name_;
+  ModelSource source_;
+  serve::Basis basis_;
+};
+
+}  // namespace
+
+PlannedModel plan_served(const ServedOptions& options, ModelSource source, const std::string& name,
+                         const serve::Reserved& reserved) {
+  PlannedModel out;
+  out.tokenizer = tokenizer::Tokenizer::from_metadata(source.model.metadata);
+  const chat::ModelTemplate chosen = options.chat.choose(&source.model.metadata);
+  out.served = std::make_shared<serve::Served>();
+  serve::Served& served = *out.served;
+  describe(source, name, served);
+  served.sampling = options.sampling.options(*out.tokenizer);
+  served.template_name = chosen.name;
+  served.chat_template = std::make_unique<const chat::Template>(chosen.source);
+  served.can = chat::capabilities_of(*served.chat_template);
+  served.format = chat::output_format_of(chosen.source);
+  auto basis = std::make_shared<serve::Basis>();
+  if (options.models.empty()) {
+    out.plan = options.plan.make_plan(source.model, source.program, 0, &basis->machine);
+    basis->options = options.plan.tuned_options(source.model, source.program, basis->machine);
+  } else {
+    *basis = basis_of(options, source);
+    const serve::Basis left = beside(reserved, *basis);
+    out.plan = plan::make_plan(source.model, source.program, left.machine, left.options, engine::backends());
+    plan::require_available(out.plan, left.machine);
+  }
+  out.basis = std::move(basis);
+  say(plan::summary_line(out.plan, source.title));
+  for (const std::string& note : options.plan.notes(out.plan, source)) say(note);
+  for (const std::string& remark : out.tokenizer->remarks()) say(remark);
+  if (chosen.assumed) say(fmt::format("the model has no chat template; {} is used", chosen.name));
+  out.source = std::move(source);
+  return out;
+}
+
+std::shared_ptr<serve::Served> load_served(const ServedOptions& options, PlannedModel planned,
+                                           serve::LoadHooks hooks, const engine::LoadProgress& progress,
+                                           const std::atomic<bool>& stop) {
+  engine::Engine::Options how;
+  how.scheduler.outlive_devices = true;
+  how.alone = options.models.empty();
+  auto engine = engine::Engine::load(std::move(planned.source.model), std::move(planned.source.program),
+                                     std::move(planned.plan), progress, stop, std::move(how));
+  if (engine == nullptr) return nullptr;
+  if (hooks.leave_to_others) {
+    planned.served->leave_to_others = [leave = std::move(hooks.leave_to_others), of = planned.served.get()](
+                                          serve::Basis& basis) { leave(*of, basis); };
+  }
+  const auto watch = std::make_shared<Watch>();
+  planned.served->watch_json = [watch] { return watch::to_json(watch->status()); };
+  planned.served->watch_metrics = [watch] { return watch::metrics(watch->status()); };
+  serve::ServiceOptions service;
+  service.most_waiting = static_cast<std::uint32_t>(options.most_waiting);
+  service.notify = std::move(hooks.notify);
+  service.basis = planned.basis;
+  service.on_engine = [watch](engine::Engine* shown, const serve::Basis& basis) { watch->show(shown, basis); };
+  service.without_device = [served = planned.served.get()](plan::DeviceIndex device) {
+    return serve::plan_without(*served, device);
+  };
+  service.log = [](const std::string& line) { say(printable(line, 600)); };
+  planned.served->service =
+      std::make_unique<serve::Service>(std::move(engine), std::move(planned.tokenizer), std::move(service));
+  serve::GuardOptions guard;
+  guard.on_pressure = on_pressure_of(options);
+  if (guard.on_pressure != serve::OnPressure::Continue) {
+    guard.trouble = [watch] { return watch->missing_memory(); };
+    guard.stop = [] { stopped_by_pressure = true; };
+    guard.log = [](const std::string& line) { say(printable(line, 600)); };
+    planned.served->guard = std::make_unique<serve::Guard>(
+        *planned.served->service,
+        [served = planned.served.get()](serve::Basis& basis) {
+          if (served->leave_to_others) served->leave_to_others(basis);
+        },
+        std::move(guard));
+  }
+  return std::move(planned.served);
+}
+
+serve::OnPressure on_pressure_of(const ServedOptions& options) {
+  using serve::OnPressure;
+  if (options.on_pressure == "continue") return OnPressure::Continue;
+  if (options.on_pressure == "shrink") return OnPressure::Shrink;
+  if (options.on_pressure == "stop") return OnPressure::Stop;
+  throw bad_input(fmt::format("--on-pressure is \"{}\"", printable(options.on_pressure)),
+                  "It can be continue, shrink or stop.");
+}
+
+bool pressure_stopped() { return stopped_by_pressure; }
+
+std::unique_ptr<serve::Candidate> open_candidate(const ServedOptions& options, const std::filesystem::path& file,
+                                                 const std::string& name) {
+  return std::make_unique<FileCandidate>(options, file, name);
+}
+
+std::map<std::string, std::string> aliases_of(const ServedOptions& options) {
+  std::map<std::string, std::string> out;
+  for (const std::string& text : options.aliases) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
+      throw bad_input(fmt::format("\"{}\" does not say which model it names", printable(text)),
+                      "Write NAME=MODEL where there are several.");
+    }
+    out[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  return out;
+}
+
+}  // namespace loadline::cli

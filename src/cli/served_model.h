@@ -1,0 +1,64 @@
+// Models as `serve` has them: opened, planned, loaded and watched by what the command line says.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/chat_template.h"
+#include "cli/model_source.h"
+#include "cli/plan_options.h"
+#include "cli/sample_options.h"
+#include "engine/loader.h"
+#include "plan/plan.h"
+#include "serve/guard.h"
+#include "serve/model_folder.h"
+#include "serve/served.h"
+
+namespace loadline::cli {
+
+struct ServedOptions {
+  ModelOptions model;
+  TemplateOptions chat;
+  PlanOptions plan;
+  SampleOptions sampling;
+  std::vector<std::string> aliases;  // NAME, or NAME=MODEL where there are several models
+  std::string models;                // folder; empty: one model
+  std::int64_t most_waiting = 64;
+  std::string on_pressure = "shrink";
+};
+
+// A model whose headers are read and whose plan is made, and nothing more.
+struct PlannedModel {
+  ModelSource source;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  std::shared_ptr<serve::Served> served;  // without its service
+  plan::Plan plan;
+  std::shared_ptr<const serve::Basis> basis;
+};
+
+// Says what users are told of a model and its plan. `name`: what clients call it; empty: by its file.
+PlannedModel plan_served(const ServedOptions& options, ModelSource source, const std::string& name,
+                         const serve::Reserved& reserved = {});
+
+// Loads it and begins to serve it. Null where it was stopped.
+std::shared_ptr<serve::Served> load_served(const ServedOptions& options, PlannedModel planned,
+                                           serve::LoadHooks hooks, const engine::LoadProgress& progress,
+                                           const std::atomic<bool>& stop);
+// "continue", "shrink" or "stop". Throws Error(BadInput).
+serve::OnPressure on_pressure_of(const ServedOptions& options);
+// A model was to be stopped, since memory is missing.
+bool pressure_stopped();
+
+// A model of a folder. `options` outlives it.
+std::unique_ptr<serve::Candidate> open_candidate(const ServedOptions& options, const std::filesystem::path& file,
+                                                 const std::string& name);
+// What the aliases of a server with several models mean. Throws Error(BadInput).
+std::map<std::string, std::string> aliases_of(const ServedOptions& options);
+
+}  // namespace loadline::cli
