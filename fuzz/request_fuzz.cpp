@@ -1,5 +1,6 @@
-// Any bytes as a server's answer, an address or a duration, and as the path and the body of a request: parsing must end, within bounds, in JSON or in an Error, and
-// whatever names of samplers are in it, what they come to must be what a sampler can be made of or an Error.
+// Any bytes as a server's answer, an address or a duration, and as the path and the body of a request: parsing must
+// end, within bounds, in JSON or in an Error, and whatever names of samplers are in it, what they come to must be what
+// a sampler can be made of or an Error.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
