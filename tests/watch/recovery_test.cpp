@@ -69,7 +69,7 @@ TEST(Recovery, TroubleThatLastsShrinksAndRoomThatStaysGrowsAgain) {
 
 TEST(Recovery, MoreIsGivenUpWhereTroubleGoesOnButNotAtOnce) {
   Story story;
-  story.lasts(25, true, false);
+  story.lasts(20, true, false);
   ASSERT_EQ(story.changes, (std::vector{Advice::Shrink, Advice::Shrink}));
   EXPECT_GE(story.at[1] - story.at[0], 10);
 }
