@@ -69,12 +69,19 @@ class Collector final : public exec::SessionClient {
 int run(const LogitsOptions& options) {
   const std::vector<std::int32_t> ids = parse_ids(options.tokens);
   ModelSource source = options.model.open(options.plan.most_header());
+  const StopOnInterrupt interrupt;
   OutputFile out(options.out, options.plan.inputs(source.model));
   std::vector<float> values;
-  const StopOnInterrupt interrupt;
   ProgressBar bar("computing");
   if (options.reference) {
-    values = reference::logits(source.model, source.program, ids, [&](double done) { bar.update(done, ""); });
+    struct Stopped {};
+    try {
+      values = reference::logits(source.model, source.program, ids, [&](double done) {
+        if (interrupt.flag()) throw Stopped();
+        bar.update(done, "");
+      });
+    } catch (const Stopped&) {  // values stays empty
+    }
   } else {
     plan::Options wanted = options.plan.options();
     if (!wanted.context) wanted.context = static_cast<std::uint32_t>(ids.size());
@@ -87,17 +94,18 @@ int run(const LogitsOptions& options) {
     loading.of_caller = Bytes(3 * collected);  // while the last doubling copies them
     const auto engine = engine::Engine::load(std::move(source.model), std::move(source.program), plan, {},
                                              interrupt.flag(), std::move(loading));
-    if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
-    Collector collector;
-    exec::SessionOptions session;
-    session.prompt = ids;
-    session.most_tokens = 0;
-    session.prompt_rows = true;
-    engine->scheduler().join(session, collector);
-    engine->run(interrupt.flag());
-    values = collector.take_values();
-    if (values.empty()) return static_cast<int>(ErrorCode::Interrupted);
+    if (engine != nullptr) {
+      Collector collector;
+      exec::SessionOptions session;
+      session.prompt = ids;
+      session.most_tokens = 0;
+      session.prompt_rows = true;
+      engine->scheduler().join(session, collector);
+      engine->run(interrupt.flag());
+      values = collector.take_values();
+    }
   }
+  if (values.empty()) return static_cast<int>(ErrorCode::Interrupted);  // while it loaded or computed
   out.write(std::as_bytes(std::span(values)));
   out.finish();
   return 0;

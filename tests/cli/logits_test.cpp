@@ -1,9 +1,12 @@
 // `loadline logits` as a user runs it, against golden logits and against its own oracle.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -82,6 +85,27 @@ TEST_F(Logits, BadUseIsOneSentenceAndLeavesNoFile) {
   expect_refused(write_logits(folder_.path() / "missing.gguf", "1"), "missing.gguf: no such file");
   out_ = folder_.path() / "no/such/folder.f32";
   expect_refused(write_logits(demo, "1"), "cannot be written");
+}
+
+// By the engine and by the oracle: nothing is written then, and the exit code says so.
+TEST_F(Logits, AnInterruptLeavesNothingAndSaysSo) {
+  const TemporaryFolder folder;
+  const std::string model = (folder.path() / "model.gguf").string();  // its data are a hole
+  ASSERT_EQ(run_loadline({"synth", "--shape", "qwen3-0.6b", "--type", "Q8_0", "--header-only", model}).exit_code, 0);
+  const fs::path pipe = folder.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::string tokens = "1";
+  for (int i = 0; i < 40; ++i) tokens += ",2";
+  for (const bool oracle : {false, true}) {
+    std::vector<std::string> arguments = {program().string(), "logits", model, "--tokens", tokens, "--out",
+                                          pipe.string()};
+    if (oracle) arguments.emplace_back("--backend-reference");
+    Process process(arguments);
+    std::ifstream written(pipe, std::ios::binary);  // open when the program has it open, before anything is computed
+    process.signal(SIGINT);
+    EXPECT_EQ(process.finish().exit_code, 130);
+    EXPECT_EQ(written.get(), std::ifstream::traits_type::eof());
+  }
 }
 
 }  // namespace
