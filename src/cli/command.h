@@ -16,6 +16,7 @@ void add_logits(Program& program);
 void add_plan(Program& program);
 void add_quantize(Program& program);
 void add_run(Program& program);
+void add_selftest(Program& program);
 void add_serve(Program& program);
 void add_synth(Program& program);
 void add_template(Program& program);

@@ -29,6 +29,7 @@ cli::Program all_commands() {
   cli::add_ui(program);
   cli::add_plan(program);
   cli::add_devices(program);
+  cli::add_selftest(program);
   cli::add_bench(program);
   cli::add_tune(program);
   cli::add_grammar(program);

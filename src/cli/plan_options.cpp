@@ -18,6 +18,7 @@
 #include "hardware/json.h"
 #include "hardware/measurements.h"
 #include "hardware/probe.h"
+#include "hardware/shared_memory.h"
 #include "hardware/what_if.h"
 #include "plan/budgets.h"
 #include "plan/fingerprint.h"
@@ -217,7 +218,7 @@ plan::Options PlanOptions::options() const {
 hardware::Profile PlanOptions::this_machine(const gguf::Model& model) const {
   hardware::Profile profile =
       hardware::probe(model.files.empty() ? std::filesystem::path() : model.files.front().path());
-  if (cards_.empty()) profile.gpus = hardware::probe_gpus(devices_);
+  if (cards_.empty()) profile.gpus = hardware::probe_gpus_beside(profile.ram, devices_);
   hardware::recall(profile, hardware::measurements_path());
   return profile;
 }

@@ -50,6 +50,17 @@ void ProgressBar::update(double done, std::string_view detail) {
   draw(fmt::format("\r{} {} {:3.0f} %  {}\033[K", printable(what_), bar, done * 100, printable(detail)));
 }
 
+void StatusLine::show(std::string_view what) {
+  if (!stderr_is_terminal()) return;
+  draw(fmt::format("\r{}\033[K", printable(what)));
+  shown_ = true;
+}
+
+void StatusLine::erase() {
+  if (shown_) draw("\r\033[K");
+  shown_ = false;
+}
+
 StopOnInterrupt::StopOnInterrupt(int fatal) {
   interrupted.store(false);
   left.store(fatal);

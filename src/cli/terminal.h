@@ -31,6 +31,22 @@ class ProgressBar {
   bool visible_ = false;
 };
 
+// What is being done, on a line of standard error that goes before anything else is written. Only on a terminal; erased
+// on destruction.
+class StatusLine {
+ public:
+  StatusLine() = default;
+  ~StatusLine() { erase(); }
+  StatusLine(const StatusLine&) = delete;
+  StatusLine& operator=(const StatusLine&) = delete;
+
+  void show(std::string_view what);
+  void erase();
+
+ private:
+  bool shown_ = false;
+};
+
 // From construction on, Ctrl-C (and SIGTERM, and SIGHUP, as when the terminal goes away) sets the flag instead of
 // ending the process; the `fatal`th one ends it at once. A signal that was ignored before, as by nohup, stays so. At
 // most one at a time.

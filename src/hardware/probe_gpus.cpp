@@ -12,6 +12,7 @@
 #include "hardware/cards.h"
 #include "hardware/nvml.h"
 #include "hardware/probe.h"
+#include "hardware/shared_memory.h"
 #include "hardware/unusable_gpus.h"
 #include "hardware/vulkan_api.h"
 
@@ -63,7 +64,7 @@ Gpu describe(const VulkanDeviceInfo& device) {
   return gpu;
 }
 
-Gpu find(const std::vector<VulkanDeviceInfo>& devices, const std::string& name) {
+const VulkanDeviceInfo& find(const std::vector<VulkanDeviceInfo>& devices, const std::string& name) {
   const auto found = std::ranges::find_if(devices, [&](const VulkanDeviceInfo& device) {
     return device.id == name || (!name.empty() && contains(device.name, name));
   });
@@ -78,12 +79,10 @@ Gpu find(const std::vector<VulkanDeviceInfo>& devices, const std::string& name) 
     throw Error(ErrorCode::DeviceFailure, fmt::format("the GPU {} cannot be used: its driver lacks {}", found->name,
                                                       fmt::join(found->missing, ", ")));
   }
-  return describe(*found);
+  return *found;
 }
 
-}  // namespace
-
-std::vector<Gpu> probe_gpus(const std::vector<std::string>& named) {
+std::vector<VulkanDeviceInfo> find_devices(const std::vector<std::string>& named) {
   if (named.empty() && !has_gpu_node()) return {};
   if (named.size() == 1 && named[0] == "none") return {};
   std::string why;
@@ -93,13 +92,43 @@ std::vector<Gpu> probe_gpus(const std::vector<std::string>& named) {
     throw bad_input(fmt::format("a GPU is asked for, but {}", why), "", Setting::Devices);
   }
   const std::vector<VulkanDeviceInfo> devices = list_vulkan_devices(*instance);
-  std::vector<Gpu> gpus;
-  for (const std::string& name : named) gpus.push_back(find(devices, name));
-  if (!named.empty()) return gpus;
+  std::vector<VulkanDeviceInfo> wanted;
+  for (const std::string& name : named) wanted.push_back(find(devices, name));
+  if (!named.empty()) return wanted;
   for (const VulkanDeviceInfo& device : devices) {
-    if (!device.software() && device.missing.empty()) gpus.push_back(describe(device));
+    if (!device.software() && device.missing.empty()) wanted.push_back(device);
   }
+  return wanted;
+}
+
+}  // namespace
+
+std::vector<Gpu> probe_gpus(const std::vector<std::string>& named) {
+  std::vector<Gpu> gpus;
+  for (const VulkanDeviceInfo& device : find_devices(named)) gpus.push_back(describe(device));
   return gpus;
+}
+
+std::vector<Gpu> probe_gpus_beside(Ram& ram, const std::vector<std::string>& named) {
+  std::vector<Gpu> gpus;
+  std::vector<bool> shares;
+  for (const VulkanDeviceInfo& device : find_devices(named)) {
+    gpus.push_back(describe(device));
+    shares.push_back(device.kind == VulkanDeviceKind::Integrated);
+  }
+  divide_shared_memory(ram, gpus, shares);
+  return gpus;
+}
+
+void divide_shared_memory(Ram& ram, std::vector<Gpu>& gpus, const std::vector<bool>& shares) {
+  const auto count = static_cast<std::uint64_t>(std::ranges::count(shares, true));
+  if (count == 0) return;
+  const Bytes each = ram.available / 2 / count;
+  for (std::size_t i = 0; i < gpus.size(); ++i) {
+    if (!shares[i]) continue;
+    gpus[i].free = std::min(gpus[i].free, each);
+    ram.available -= gpus[i].free;
+  }
 }
 
 std::vector<Gpu> list_gpus() {

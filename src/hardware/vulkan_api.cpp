@@ -5,14 +5,18 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace loadline::hardware {
 namespace {
 
 constexpr const char* kValidationLayer = "VK_LAYER_KHRONOS_validation";
+// Names a Vulkan loader that is not installed, for programs that are carried to a machine.
+constexpr const char* kLibraryVariable = "LOADLINE_VULKAN_LIBRARY";
 
 VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT, VkDebugUtilsMessageTypeFlagsEXT,
                                           const VkDebugUtilsMessengerCallbackDataEXT* data, void* user) {
@@ -66,6 +70,11 @@ std::vector<std::string> missing_features(const VulkanInstance& instance, VkPhys
   const bool subgroups = (vulkan11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
                          (vulkan11.subgroupSupportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0;
   need(subgroups ? VK_TRUE : VK_FALSE, "subgroup arithmetic in compute shaders");
+  // norm.comp and matmul.comp.
+  constexpr std::uint32_t kInvocations = 256;
+  const bool large = properties.limits.maxComputeWorkGroupInvocations >= kInvocations &&
+                     properties.limits.maxComputeWorkGroupSize[0] >= kInvocations;
+  if (!large) missing.push_back(fmt::format("workgroups of {} invocations", kInvocations));
   return missing;
 }
 
@@ -117,14 +126,18 @@ std::shared_ptr<VulkanInstance> VulkanInstance::open(std::string& why, MessageSi
 }
 
 bool VulkanInstance::load(std::string& why) {
-  library_ = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
+  const char* carried = std::getenv(kLibraryVariable);
+  const bool named = carried != nullptr && *carried != '\0';
+  const char* name = named ? carried : "libvulkan.so.1";
+  library_ = dlopen(name, RTLD_NOW | RTLD_LOCAL);
   if (library_ == nullptr) {
-    why = "the Vulkan loader (libvulkan.so.1) is not installed";
+    why = named ? fmt::format("the Vulkan loader {} that {} names cannot be opened", printable(name), kLibraryVariable)
+                : fmt::format("the Vulkan loader ({}) is not installed", name);
     return false;
   }
   get_ = reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library_, "vkGetInstanceProcAddr"));
   if (get_ == nullptr) {
-    why = "libvulkan.so.1 has no vkGetInstanceProcAddr";
+    why = fmt::format("{} has no vkGetInstanceProcAddr", printable(name));
     return false;
   }
 #define LOADLINE_RESOLVE(name) name = reinterpret_cast<PFN_##name>(get_(nullptr, #name));

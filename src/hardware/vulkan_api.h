@@ -69,8 +69,8 @@ namespace loadline::hardware {
   X(vkQueueSubmit)                 \
   X(vkDeviceWaitIdle)
 
-// The loader (libvulkan.so.1) and an instance of Vulkan 1.2 or later. Thread-safe for asking; lives as long as anything
-// made from it.
+// The loader (libvulkan.so.1, or the one that LOADLINE_VULKAN_LIBRARY names) and an instance of Vulkan 1.2 or later.
+// Thread-safe for asking; lives as long as anything made from it.
 class VulkanInstance {
  public:
   // Called with every warning or error of the validation layer, from any thread.

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include <csignal>
+#include <fstream>
 
 #include "support/process.h"
 #include "support/test_data.h"
@@ -101,6 +102,35 @@ TEST_F(GpuRun, BenchHasARowForEachDeviceAtWork) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("\n  CPU "));
   EXPECT_THAT(result.out, HasSubstr("\n  GPU 0 "));
+}
+
+TEST_F(GpuRun, TakesTheLoaderThatIsNamed) {
+  ProcessOptions carried;
+  carried.variables["LOADLINE_VULKAN_LIBRARY"] = "libvulkan.so.1";
+  EXPECT_EQ(run_loadline({"devices", "-dev", "llvmpipe"}, carried).exit_code, 0);
+  carried.variables["LOADLINE_VULKAN_LIBRARY"] = "/no/such/loader.so";
+  const ProcessResult missing = run_loadline({"devices", "-dev", "llvmpipe"}, carried);
+  EXPECT_EQ(missing.exit_code, 2);
+  EXPECT_THAT(missing.err, HasSubstr("/no/such/loader.so"));
+}
+
+TEST_F(GpuRun, TestsItselfAndWritesAReport) {
+  const TemporaryFolder folder;
+  const std::string out = (folder.path() / "report.json").string();
+  const ProcessResult result = run_loadline(
+      {"selftest", "--device", "llvmpipe", "--only", "shader Norm", "--only", "model tiny F32", "--out", out});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, ContainsRegex("ok +shader +Norm"));
+  EXPECT_THAT(result.out, HasSubstr("2 ok, 0 failed"));
+  const auto report = nlohmann::json::parse(std::ifstream(out));
+  EXPECT_EQ(report.at("cards").at(0).at("rows").size(), 2U);
+  const ProcessResult late =
+      run_loadline({"selftest", "--device", "llvmpipe", "--minutes", "0.000001", "--only", "shader", "--json"});
+  EXPECT_EQ(late.exit_code, 0) << late.err;
+  const auto cards = nlohmann::json::parse(late.out).at("cards");
+  EXPECT_EQ(cards.at(0).at("counts").at("left out"), cards.at(0).at("rows").size());
+  EXPECT_EQ(run_loadline({"selftest", "--device", "Voodoo 2"}).exit_code, 2);
+  EXPECT_EQ(run_loadline({"selftest", "--device", "llvmpipe", "--minutes", "0"}).exit_code, 2);
 }
 
 // A software device is measured only where it is named; plans then know it. (What others leave of the processors

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "hardware/probe.h"
+#include "hardware/shared_memory.h"
 #include "hardware/vulkan_api.h"
 
 namespace loadline::hardware {
@@ -46,6 +47,38 @@ TEST_F(ProbeGpus, RefuseANameThatIsNotThereAndSayWhichAre) {
 }
 
 TEST_F(ProbeGpus, TakeNoneWhereThatIsAsked) { EXPECT_TRUE(probe_gpus({"none"}).empty()); }
+
+// An integrated GPU's heap is the machine's RAM: planned on both sides, it would be there twice.
+TEST(SharedMemory, IsCountedOnce) {
+  const auto gpu = [](Bytes free) {
+    Gpu one;
+    one.total = one.free = free;
+    return one;
+  };
+  Ram ram;
+  ram.available = 16 * kGiB;
+  std::vector<Gpu> gpus = {gpu(12 * kGiB)};
+  divide_shared_memory(ram, gpus, {true});
+  EXPECT_EQ(gpus[0].free, 8 * kGiB);
+  EXPECT_EQ(ram.available, 8 * kGiB);
+
+  ram.available = 16 * kGiB;
+  gpus = {gpu(24 * kGiB), gpu(kGiB)};  // a card, and an integrated GPU with a small heap
+  divide_shared_memory(ram, gpus, {false, true});
+  EXPECT_EQ(gpus[0].free, 24 * kGiB);
+  EXPECT_EQ(gpus[1].free, kGiB);
+  EXPECT_EQ(ram.available, 15 * kGiB);
+
+  ram.available = 16 * kGiB;
+  gpus = {gpu(16 * kGiB), gpu(16 * kGiB)};  // one GPU, named twice
+  divide_shared_memory(ram, gpus, {true, true});
+  EXPECT_EQ(gpus[0].free + gpus[1].free + ram.available, 16 * kGiB);
+
+  ram.available = 16 * kGiB;
+  gpus = {gpu(24 * kGiB)};
+  divide_shared_memory(ram, gpus, {false});
+  EXPECT_EQ(ram.available, 16 * kGiB);
+}
 
 }  // namespace
 }  // namespace loadline::hardware

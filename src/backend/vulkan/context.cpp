@@ -49,6 +49,7 @@ Context::Context(const DeviceOptions& options) : options_(options) {
   std::string why;
   instance_ = hardware::VulkanInstance::open(why, std::move(sink));
   if (!instance_) throw failure(fmt::format("no GPU can be used: {}", why));
+  if (options.on_instance) options.on_instance(*instance_);
   choose();
   free_before_ = free_memory();
   query();

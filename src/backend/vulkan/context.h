@@ -41,6 +41,11 @@ struct DeviceOptions {
   bool matrix_units = true;
   // Tests: take the device for one with matrix units of this shape, and do what they do in loops.
   std::optional<MatrixShape> emulated_units;
+  // Tests: may change what the device is asked through, to show another one.
+  std::function<void(hardware::VulkanInstance&)> on_instance;
+  // The shader of this name, or all formats of it ("MatvecQ4_K", "Matvec"), computes something else: whether it is
+  // found.
+  std::string broken_shader;
   std::filesystem::path cache_folder;    // of the pipeline cache; empty: none is kept
   std::uint64_t largest_allocation = 0;  // less than the device's own limit, for tests; 0: the device's
 };

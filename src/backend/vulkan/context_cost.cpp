@@ -5,6 +5,7 @@
 #include "backend/vulkan/commands.h"
 #include "backend/vulkan/operations.h"
 #include "backend/vulkan/pipelines.h"
+#include "base/clock.h"
 #include "hardware/probe.h"
 
 namespace loadline::vulkan {
@@ -38,6 +39,15 @@ void record_all(Operations& operations, CommandList& list) {
   operations.merge_attention(list, {}, 1);
 }
 
+void make_all(Context& context, Pipelines& pipelines) {
+  Operations operations(context, pipelines);
+  CommandList list(context);
+  list.begin(true);
+  record_all(operations, list);
+  list.end();
+  context.check_messages();
+}
+
 }  // namespace
 
 ContextCost measure_context(DeviceOptions options) {
@@ -46,14 +56,19 @@ ContextCost measure_context(DeviceOptions options) {
   Context context(options);
   Pipelines pipelines(context);
   const Timeline timeline(context);
-  Operations operations(context, pipelines);
-  CommandList list(context);
-  list.begin(true);
-  record_all(operations, list);
-  list.end();
-  context.check_messages();
+  make_all(context, pipelines);
   const Bytes held = hardware::held_memory();
   return {context.taken(), held - std::min(held, held_before)};
+}
+
+double measure_start(const DeviceOptions& options) {
+  const double begin = steady_seconds();
+  Context context(options);
+  Pipelines pipelines(context);
+  make_all(context, pipelines);
+  const double seconds = steady_seconds() - begin;
+  pipelines.save();
+  return seconds;
 }
 
 }  // namespace loadline::vulkan

@@ -18,4 +18,8 @@ struct ContextCost {
 // used. Throws Error(DeviceFailure).
 ContextCost measure_context(DeviceOptions options);
 
+// Seconds until the device is open and the same shaders are made, with the pipeline cache of `options`, where it names
+// a folder, read before and written afterwards. Throws Error(DeviceFailure).
+double measure_start(const DeviceOptions& options);
+
 }  // namespace loadline::vulkan

@@ -15,8 +15,13 @@ namespace {
 
 constexpr VkMemoryPropertyFlags kMapped = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
 
-// The memory type of `allowed` that suits best; nullopt where none will do. Host memory that is not on the device and
-// is cached comes first: the CPU reads logits from it. On a device without memory of its own both are the same type.
+// Types for which a feature would have to be enabled, or that no buffer may be in.
+constexpr VkMemoryPropertyFlags kSpecial = VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT |
+                                           VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD |
+                                           VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD;
+
+}  // namespace
+
 std::optional<std::uint32_t> memory_type(const VkPhysicalDeviceMemoryProperties& memory, MemoryKind kind,
                                          std::uint32_t allowed) {
   std::optional<std::uint32_t> best;
@@ -24,6 +29,7 @@ std::optional<std::uint32_t> memory_type(const VkPhysicalDeviceMemoryProperties&
   for (std::uint32_t i = 0; i < memory.memoryTypeCount; ++i) {
     if ((allowed & (1U << i)) == 0) continue;
     const VkMemoryPropertyFlags flags = memory.memoryTypes[i].propertyFlags;
+    if ((flags & kSpecial) != 0) continue;
     const bool local = (flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) != 0;
     int score = 0;
     if (kind == MemoryKind::Device) {
@@ -42,8 +48,6 @@ std::optional<std::uint32_t> memory_type(const VkPhysicalDeviceMemoryProperties&
   }
   return best;
 }
-
-}  // namespace
 
 Buffer::Buffer(Context& context, MemoryKind kind, Bytes size, const std::string& name)
     : context_(&context), size_(size) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,12 @@ enum class MemoryKind : std::uint8_t {
   Device,  // of the largest device-local heap
   Host,    // of the system, mapped, coherent
 };
+
+// The memory type of `allowed` (a bit each) that suits best; nullopt where none will do. Host memory that is not on the
+// device and is cached comes first: the CPU reads logits from it. On a device that shares the machine's memory both
+// kinds are of one type.
+std::optional<std::uint32_t> memory_type(const VkPhysicalDeviceMemoryProperties& memory, MemoryKind kind,
+                                         std::uint32_t allowed);
 
 // One allocation with one buffer over all of it. Owns both; movable. Zeroed only where the system does so.
 class Buffer {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/vulkan/arguments.h"
+#include "backend/vulkan/broken_shader.h"
 #include "base/output_file.h"
 
 namespace loadline::vulkan {
@@ -70,6 +71,9 @@ VkPipeline Pipelines::create(const PipelineKey& key) {
   module_info.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
   std::vector<std::uint32_t> rewritten;
   if (key.shader == Shader::MatmulUnits) rewritten = with_khr_matrices(code.words);
+  if (is_broken(context_.options().broken_shader, key.shader, key.format)) {
+    rewritten = broken_program(rewritten.empty() ? code.words : rewritten);
+  }
   const std::span<const std::uint32_t> words = rewritten.empty() ? code.words : rewritten;
   module_info.codeSize = words.size_bytes();
   module_info.pCode = words.data();

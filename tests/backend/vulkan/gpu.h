@@ -44,6 +44,13 @@ class Gpu {
         codebooks(buffer(quant::packed_codebooks())),
         operations(context, pipelines, codebooks.address()),
         timeline(context) {}
+  // With messages of its owner's.
+  explicit Gpu(const DeviceOptions& options)
+      : context(options),
+        pipelines(context),
+        codebooks(buffer(quant::packed_codebooks())),
+        operations(context, pipelines, codebooks.address()),
+        timeline(context) {}
 
   // At least one byte, rounded up; filled with `fill`.
   Buffer buffer(std::size_t bytes, int fill = 0);

@@ -1,5 +1,6 @@
 // Every weight format, on the GPU, against the scalar oracle: products with one, a few and many rows of activations.
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "backend/vulkan/products.h"
@@ -174,6 +175,16 @@ TEST_P(Products, LookUpEmbeddings) {
       ASSERT_EQ(as<float>(out)[4 * columns + i], kUntouched);
     }
   }
+}
+
+// Where a test is for subgroups of a size, it must not run with others.
+using Lanes = GpuTest;
+
+TEST_F(Lanes, SubgroupsAreAsWideAsAsked) {
+  const char* wanted = std::getenv("LOADLINE_TEST_LANES");
+  if (wanted == nullptr) GTEST_SKIP() << "no size is asked for (LOADLINE_TEST_LANES)";
+  if (!gpu().context.limits().software) GTEST_SKIP() << "only a software device can be asked for a size";
+  EXPECT_EQ(std::to_string(gpu().context.limits().lanes), wanted);
 }
 
 }  // namespace
