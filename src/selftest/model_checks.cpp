@@ -66,10 +66,10 @@ Loading with(std::function<plan::DeviceIndex(std::size_t)> device_of) {
 
 // A context of more than 512 cells, where the cells of single tokens are read in parts.
 void check_long_context(Subject& subject, Row& row) {
-  constexpr std::array<std::size_t, 9> kLong = {400, 150, 30, 8, 1, 1, 1, 8, 1};
+  constexpr std::array<std::size_t, 9> kLong = {300, 200, 20, 8, 1, 1, 1, 8, 1};
   Loading loading;
   loading.context = 1024;
-  loading.batch = 400;
+  loading.batch = 300;
   compare(subject, row, "tiny", "F32", loading, kExact, kLong);
 }
 
