@@ -17,15 +17,15 @@
 namespace loadline::cli {
 namespace {
 
-struct Options {
+struct SelftestOptions {
   selftest::Options test;
   std::string out;
   bool json = false;
 };
 
-constexpr int kFailed = 1;
+constexpr int kSomethingFailed = 1;
 
-int run(const Options& options) {
+int run(const SelftestOptions& options) {
   if (!(options.test.minutes > 0 && options.test.minutes <= 1440)) {
     throw bad_input("the minutes of a self-test are more than 0 and at most 1440");
   }
@@ -56,13 +56,13 @@ int run(const Options& options) {
     file->finish();
   }
   if (report.interrupted) return static_cast<int>(ErrorCode::Interrupted);
-  return selftest::any_failed(report) ? kFailed : 0;
+  return selftest::any_failed(report) ? kSomethingFailed : 0;
 }
 
 }  // namespace
 
 void add_selftest(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SelftestOptions>();
   Command& command =
       program.add_command("selftest", "Prove and measure the GPUs of this machine: for a bug report, or a new card");
   command.option("-dev,--device", &options->test.device,

@@ -16,8 +16,8 @@
 namespace loadline::selftest {
 namespace {
 
-constexpr std::array<std::size_t, 5> kRuns = {20, 7, 1, 1, 1};
-constexpr std::size_t kTokens = 30;
+constexpr std::array<std::size_t, 5> kShortRuns = {20, 7, 1, 1, 1};
+constexpr std::size_t kShortTokens = 30;
 
 struct Model {
   const authoring::Shape& shape;
@@ -40,11 +40,11 @@ plan::Plan plan_of(Subject& subject, const std::filesystem::path& file, const pl
   return plan::make_plan(model, model::build_program(model), subject.machine, options, engine::backends());
 }
 
-Distance run(Subject& subject, const Model& model, const plan::Options& options) {
-  const std::vector<Token> tokens = random_tokens(kTokens, model.shape.vocabulary);
+Distance run_planned(Subject& subject, const Model& model, const plan::Options& options) {
+  const std::vector<Token> tokens = random_tokens(kShortTokens, model.shape.vocabulary);
   const std::vector<float>& expected = subject.models.oracle(model.shape, model.mix, tokens);
   const auto engine = load_planned(subject, subject.models.file(model.shape, model.mix), options);
-  return distance(expected, logits_of(subject, *engine, tokens, kRuns), model.shape.vocabulary);
+  return distance(expected, logits_of(subject, *engine, tokens, kShortRuns), model.shape.vocabulary);
 }
 
 // The exact total is enough, a byte less is refused while there is only a plan, and with half of it the planner
@@ -56,7 +56,7 @@ void check_budget(Subject& subject, Row& row) {
   const Bytes total = plan::tier_total(plan_of(subject, file, options), kGpu);
   options.gpu_budget = total;
   const Bound bound{1e-6, 2e-3};
-  expect_within(run(subject, model, options), bound);
+  expect_within(run_planned(subject, model, options), bound);
   options.gpu_budget = total - Bytes(1);
   bool refused = false;
   try {
@@ -77,7 +77,7 @@ void check_budget(Subject& subject, Row& row) {
     const plan::Plan plan = plan_of(subject, file, options);
     const Bytes held = plan::tier_total(plan, kGpu);
     if (held > half) throw Mismatch(fmt::format("a budget of {} bytes is planned with {}", half.value, held.value));
-    expect_within(run(subject, model, options), bound);
+    expect_within(run_planned(subject, model, options), bound);
     row.said = fmt::format("{} bytes are enough and one less is refused; divided at {}", total.value, to_string(held));
   } catch (...) {
     subject.machine = real;
