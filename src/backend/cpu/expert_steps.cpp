@@ -247,7 +247,7 @@ void down(const ExpertsSlot& slot, std::size_t index, const Pass& pass, WorkQueu
                           const std::uint32_t expert = tables.active[which];
                           const std::uint32_t row = tables.begin[expert];
                           return product_of(slot, pass, slot.down, expert, hidden_of(slot, row),
-                                            slot.results + row * slot.out_width, slot.out_width);
+                                            slot.results + row * slot.down.weights.width(), slot.down.weights.width());
                         });
   }
   float* results = slot.workspace + static_cast<std::size_t>(thread) * slot.workspace_floats;
@@ -260,12 +260,15 @@ void down(const ExpertsSlot& slot, std::size_t index, const Pass& pass, WorkQueu
       for (std::uint32_t i = 0; i < *tables.count; ++i) {
         const std::uint32_t expert = tables.active[i];
         const std::uint32_t row = tables.begin[expert];
-        MatmulTask task = product_of(slot, pass, slot.down, expert, hidden_of(slot, row), results, kExpertRows);
-        task.weights.data += quant::size_of(task.weights.type, task.weights.columns).value * column;
-        task.weights.rows = count;
+        MatmulTask task = product_of(slot, pass, slot.down, expert, hidden_of(slot, row), results, kExpertStride);
+        // From the tile on that the piece's first row lies in; what comes before the row is a neighbour's.
+        const std::uint64_t first_row = slot.down.weights.shift(expert) + column;
+        const std::uint64_t shift = first_row % kTileRows;
+        task.weights.data += quant::size_of(task.weights.type, task.weights.columns).value * (first_row - shift);
+        task.weights.rows = std::min(task.weights.rows - (first_row - shift), align_up(shift + count, kTileRows));
         pass.kernels->matmul(task, 0, task.weights.tiles(), pass.stop);
         for (std::uint32_t r = 0; r < task.tokens; ++r) {
-          add_result(slot, *pass.kernels->vectors, row + r, results + r * kExpertRows, column, count);
+          add_result(slot, *pass.kernels->vectors, row + r, results + r * kExpertStride + shift, column, count);
         }
       }
     }
@@ -282,8 +285,9 @@ void sum(const ExpertsSlot& slot, const Pass& pass, int thread) {
     std::fill_n(slot.out + t * slot.out_width + part.begin, count, 0.0F);
     for (std::uint32_t i = 0; i < slot.used; ++i) {
       const std::uint64_t row = slot.tables.rows_of[t * slot.used + i];
-      add_result(slot, *pass.kernels->vectors, row, slot.results + row * slot.out_width + part.begin, part.begin,
-                 count);
+      const MatrixSet& down = slot.down.weights;
+      const float* result = slot.results + row * down.width() + down.shift(slot.tables.expert[row]) + part.begin;
+      add_result(slot, *pass.kernels->vectors, row, result, part.begin, count);
     }
   }
 }

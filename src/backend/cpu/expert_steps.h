@@ -51,6 +51,8 @@ struct RouteStep {
 constexpr std::uint32_t kFewExpertTokens = 8;
 // Rows of a result that a thread finishes at once, of all experts, in passes of more.
 constexpr std::uint64_t kExpertRows = 64;
+// Values from one row of them to the next: where an expert's matrix begins within a tile, they are a tile more.
+constexpr std::uint64_t kExpertStride = kExpertRows + kTileRows;
 
 // The rows that experts multiply are those of the tokens that chose them, expert after expert: `rows` = tokens * used.
 struct ExpertTables {
@@ -86,7 +88,7 @@ struct ExpertsSlot {
   std::array<Input, 2> inputs;  // one for each kind of activations that gate and up multiply with
   std::uint32_t input_count;
   bool gated;
-  ExpertMatrices gate, up, down;  // without a gate, up is what the activation is of; those of down begin with tiles
+  ExpertMatrices gate, up, down;  // without a gate, up is what the activation is of
   std::uint32_t gate_input, up_input;
   float* gate_out;  // [rows][gate.weights.width()]; without a gate, null
   float* up_out;    // [rows][up.weights.width()]
@@ -94,8 +96,8 @@ struct ExpertsSlot {
   bool weights_before;  // weights multiply what gate and up make, not the result
   quant::ActivationKind hidden_kind;
   std::byte* hidden;             // prepared for down, expert after expert
-  float* results;                // [kFewExpertTokens * used][out_width]
-  float* workspace;              // for each thread [tokens][kExpertRows]
+  float* results;                // [kFewExpertTokens * used][down.weights.width()]
+  float* workspace;              // for each thread [tokens][kExpertStride]
   std::size_t workspace_floats;  // of each thread's
   float* out;                    // [tokens][out_width]
   std::uint64_t out_width;

@@ -63,7 +63,6 @@ void Lowerer::experts(Operands& op) {
       info(step.down.tensor).columns() != hidden || step.down.rows != width(step.out)) {
     op.cannot("its matrices do not fit each other");
   }
-  require_tiles(op, info(step.down.tensor), 0, step.down.rows, step.down.distance);
 
   // What the steps share, one after the other.
   const std::uint64_t tokens = op.rows(task_.shape);
@@ -85,8 +84,9 @@ void Lowerer::experts(Operands& op) {
   step.up_out = take(product(step.up));
   const quant::ActivationKind kind = quant::activation_kind(info(step.down.tensor).type);
   step.hidden = take(quant::activation_bytes(kind, hidden, step.rows));
-  step.results = take(floats(std::min<std::uint64_t>(tokens, kFewExpertTokens) * experts.used * width(step.out)));
-  step.workspace_floats = tokens > kFewExpertTokens ? tokens * kExpertRows : 0;
+  const std::uint64_t out_width = MatrixSet{{}, 0, step.down.distance, step.down.rows}.width();
+  step.results = take(floats(std::min<std::uint64_t>(tokens, kFewExpertTokens) * experts.used * out_width));
+  step.workspace_floats = tokens > kFewExpertTokens ? tokens * kExpertStride : 0;
   step.workspace = take(floats(step.workspace_floats) * task_.shape.threads);
 
   const std::uint32_t from = this->step();

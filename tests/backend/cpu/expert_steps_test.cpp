@@ -58,8 +58,8 @@ struct Experts {
         hidden(quant::activation_bytes(kind(), o.hidden, rows).value),
         gate_out(rows * (o.hidden + 32)),
         up_out(rows * (o.hidden + 32)),
-        results(std::min(tokens, kFewExpertTokens) * o.used * o.width),
-        workspace(static_cast<std::size_t>(threads) * tokens * kExpertRows),
+        results(std::min(tokens, kFewExpertTokens) * o.used * (o.width + 32)),
+        workspace(static_cast<std::size_t>(threads) * tokens * kExpertStride),
         out(tokens * o.width, -777.0F),
         tables(3 * o.experts + 2 + 3 * rows),
         weights(rows),
@@ -99,7 +99,7 @@ struct Experts {
     slot.hidden = hidden.data();
     slot.results = results.data();
     slot.workspace = workspace.data();
-    slot.workspace_floats = std::size_t{tokens} * kExpertRows;
+    slot.workspace_floats = std::size_t{tokens} * kExpertStride;
     slot.out = out.data();
     slot.out_width = o.width;
     slot.after_select = false;
@@ -190,6 +190,8 @@ TEST(ExpertSteps, add_up_what_the_chosen_experts_make_of_few_tokens_and_of_many)
       {.hidden = 40, .biases = true},
       {.hidden = 56, .fused = true},
       {.experts = 7, .hidden = 9},
+      {.experts = 7, .width = 40, .biases = true},
+      {.experts = 5, .used = 4, .width = 201, .hidden = 40},
       {.experts = 5, .used = 5, .width = 272, .hidden = 320, .biases = true},
   };
   for (const Experts::Options& options : cases) {
