@@ -22,7 +22,10 @@ class Operands {
  public:
   // `backend` ("the CPU") and `group` are for errors.
   Operands(const model::Op& op, std::string_view backend, const model::Group& group)
-      : op_(&op), backend_(backend), group_(&group) {}
+      : op_(&op), backend_(backend), group_(&group) {
+    const std::size_t counts[] = {op.inputs.size(), op.outputs.size(), op.tensors.size()};
+    for (std::size_t i = 0; i < used_.size(); ++i) used_[i].resize(counts[i]);
+  }
 
   [[nodiscard]] model::OpKind kind() const { return op_->kind; }
   [[nodiscard]] bool after_select() const { return op_->after_select; }
@@ -49,7 +52,7 @@ class Operands {
   // That a tensor which the attributes name has found its place; kNoTensor passes through.
   model::TensorIndex uses(model::TensorIndex tensor) {
     if (tensor == model::kNoTensor) return tensor;
-    for (std::size_t i = 0; i < std::min(op_->tensors.size(), kMost); ++i) {
+    for (std::size_t i = 0; i < op_->tensors.size(); ++i) {
       std::uint8_t& used = used_[static_cast<std::size_t>(Piece::Tensor)][i];
       if (op_->tensors[i].tensor != tensor || used != 0) continue;
       used = 1;
@@ -83,11 +86,10 @@ class Operands {
 
  private:
   enum class Piece : std::uint8_t { Input, Output, Tensor };
-  static constexpr std::size_t kMost = 16;  // of each
 
   template <class List>
   [[nodiscard]] typename List::value_type at(const List& list, std::size_t i) const {
-    if (i >= list.size() || i >= kMost) cannot(fmt::format("it has {} where {} are needed", list.size(), i + 1));
+    if (i >= list.size()) cannot(fmt::format("it has {} where {} are needed", list.size(), i + 1));
     return list[i];
   }
   template <class List>
@@ -98,7 +100,7 @@ class Operands {
   }
   void require(Piece piece, std::string_view what, std::size_t count) const {
     for (std::size_t i = 0; i < count; ++i) {
-      const int times = i < kMost ? used_[static_cast<std::size_t>(piece)][i] : 0;
+      const int times = used_[static_cast<std::size_t>(piece)][i];
       if (times == 0) cannot(fmt::format("nothing uses its {} {}", what, i));
       if (times > 1) cannot(fmt::format("its {} {} is used {} times", what, i, times));
     }
@@ -107,7 +109,7 @@ class Operands {
   const model::Op* op_;
   std::string_view backend_;
   const model::Group* group_;
-  std::array<std::array<std::uint8_t, kMost>, 3> used_{};
+  std::array<std::vector<std::uint8_t>, 3> used_;  // how often each has been
   std::vector<std::string_view> honoured_;
 };
 

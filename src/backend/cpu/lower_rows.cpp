@@ -43,7 +43,6 @@ void Lowerer::split(Operands& op) {
     whole += split.widths[i];
     if (width(step.outs.back()) != split.repeats * split.widths[i]) op.cannot("its parts do not fit its outputs");
   }
-  if (step.outs.size() > SplitStep::kMost) op.cannot("it has too many parts");
   if (width(step.x) != split.repeats * whole) op.cannot("its parts do not fill its input");
   end_step(std::move(step));
 }

@@ -84,9 +84,10 @@ class Recorder {
                                                       address_(plan_.embedding_rows), value(embed.out)});
       return;
     }
+    // Of the table that the output matrix is, too; there may be others.
     const plan::RegionIndex copy = plan_.embedding_copy;
-    const plan::RegionIndex region =
-        copy != plan::kNoRegion ? copy : plan_.weights[static_cast<std::size_t>(embed.table)];
+    const bool copied = copy != plan::kNoRegion && plan_.regions[copy].tensor == embed.table;
+    const plan::RegionIndex region = copied ? copy : plan_.weights[static_cast<std::size_t>(embed.table)];
     const Matrix table{t.type, address_(region), t.rows(), t.columns()};
     recording_.steps.emplace_back(
         EmbedStep{table, plan_.regions[region].layout == kRows16, value(embed.out), embed.by_position, embed.add});
@@ -235,11 +236,8 @@ class Recorder {
     SplitStep step{};
     step.x = value(split.x);
     step.repeats = split.attributes.repeats;
-    step.count = static_cast<std::uint32_t>(split.outs.size());
-    for (std::size_t i = 0; i < split.outs.size(); ++i) {
-      step.widths[i] = split.attributes.widths[i];
-      step.outs[i] = value(split.outs[i]);
-    }
+    step.widths = split.attributes.widths;
+    for (const ValueId out : split.outs) step.outs.push_back(value(out));
     step.after_select = split.after_select;
     recording_.steps.emplace_back(step);
   }

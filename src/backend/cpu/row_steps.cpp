@@ -93,13 +93,13 @@ void run(const MapStep& step, const Pass& pass, WorkQueue& queue, int thread) {
 
 void run(const SplitStep& step, const Pass& pass, WorkQueue& queue) {
   std::uint64_t whole = 0;
-  for (std::uint32_t i = 0; i < step.count; ++i) whole += step.widths[i];
+  for (const std::uint32_t width : step.widths) whole += width;
   const std::uint64_t items = std::uint64_t{pass.rows(step.after_select)} * step.repeats;
   claim_all(queue, pass, items, std::max<std::uint64_t>(1, kLeastValues / whole),
             [&](std::uint64_t begin, std::uint64_t end) {
               for (std::uint64_t item = begin; item < end; ++item) {
                 const float* from = step.x + item * whole;
-                for (std::uint32_t i = 0; i < step.count; ++i) {
+                for (std::size_t i = 0; i < step.outs.size(); ++i) {
                   std::memcpy(step.outs[i] + item * step.widths[i], from, step.widths[i] * sizeof(float));
                   from += step.widths[i];
                 }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "backend/cpu/pass.h"
 #include "base/thread_pool.h"
@@ -46,12 +47,10 @@ struct MapStep {
 
 // x is [rows][repeats][sum of widths]; out[i] its [rows][repeats][widths[i]].
 struct SplitStep {
-  static constexpr std::size_t kMost = 8;
   const float* x;
   std::uint32_t repeats;
-  std::uint32_t count;
-  std::array<std::uint32_t, kMost> widths;
-  std::array<float*, kMost> outs;
+  std::vector<std::uint32_t> widths;
+  std::vector<float*> outs;  // as many
   bool after_select;
 };
 

@@ -74,6 +74,19 @@ class Lower : public ::testing::Test {
   plan::Shape shape_;
 };
 
+// Gemma 4 makes the inputs of all layers together.
+TEST_F(Lower, splits_a_row_into_as_many_parts_as_a_model_has_layers) {
+  const auto whole = static_cast<model::ValueId>(program_.values.size());
+  program_.values.push_back({"whole", 80});
+  std::vector<model::ValueId> parts;
+  for (int i = 0; i < 40; ++i) {
+    parts.push_back(static_cast<model::ValueId>(program_.values.size()));
+    program_.values.push_back({fmt::format("part {}", i), 2});
+  }
+  ops(2).emplace_back(ops::Split{1, std::vector<std::uint32_t>(40, 2)}, std::vector{whole}, parts);
+  EXPECT_THAT(kinds(lower(2)), ::testing::EndsWith("split"));
+}
+
 TEST_F(Lower, merges_a_layer_into_as_few_steps_as_before) {
   EXPECT_EQ(kinds(lower(0)), "embed");
   EXPECT_EQ(kinds(lower(1)), "norm+prepare linear3 heads attend merge+prepare linear1+add");
