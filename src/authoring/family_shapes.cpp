@@ -139,6 +139,11 @@ constexpr ShapeKey kTinyMamba2[] = {{"ssm.conv_kernel", 4U},
                                     {"ssm.state_size", 64U},
                                     {"ssm.time_step_rank", 8U},
                                     {"ssm.group_count", 1U}};
+constexpr ShapeKey kFalconH1[] = {{"ssm.conv_kernel", 4U},
+                                  {"ssm.inner_size", 1536U},
+                                  {"ssm.state_size", 128U},
+                                  {"ssm.time_step_rank", 24U},
+                                  {"ssm.group_count", 1U}};
 constexpr ShapeKey kTinyLfm2[] = {{"shortconv.l_cache", 3U}, {"attention.head_count_kv", Periodic{2, 0, 2}}};
 
 // Columns as in Shape: layers, embedding, feed_forward, heads, kv_heads, head_dim, vocabulary, context, rope base,
@@ -187,6 +192,8 @@ constexpr std::array kFamilyShapes = {
           32, 2560, 9216, 16, 4, 256, 248320, 262144, 1e7F, 1e-6F, true, 0, kQwen35Dense4b},
     Shape{"qwen3.5-27b", "Qwen3.5 27B", "qwen35", Qwen,
           64, 5120, 17408, 24, 4, 256, 248320, 262144, 1e7F, 1e-6F, false, 0, kQwen35Dense27b},
+    Shape{"falcon-h1-0.5b", "Falcon-H1 0.5B", "falcon-h1", Llama3,
+          36, 1024, 2048, 8, 2, 64, 32784, 16384, 1e11F, 1e-5F, false, 0, kFalconH1},
     Shape{"llama-4-scout", "Llama 4 Scout", "llama4", Llama3,
           48, 5120, 16384, 40, 8, 128, 202048, 10485760, 5e5F, 1e-5F, false, 8, kLlama4Scout},
     // clang-format on

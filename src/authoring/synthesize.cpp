@@ -36,7 +36,7 @@ std::vector<float> random_vector(const gguf::TensorInfo& tensor, RandomWords& wo
   std::vector<float> values(tensor.elements());
   fill_random_blocks(quant::TensorType::F32, 0.05F, words, std::as_writable_bytes(std::span(values)));
   const auto ends = [&](std::string_view end) { return tensor.name.ends_with(end); };
-  if (ends("norm.weight") || ends(".scale") || ends("_scale.weight")) {
+  if (ends("norm.weight") || ends("ffn_norm") || ends(".scale") || ends("_scale.weight")) {
     for (float& value : values) value += 1.0F;
   }
   if (ends("ssm_a")) {

@@ -34,6 +34,7 @@ constexpr std::array kFamilies = {
     Family{"exaone-moe", families::exaone_moe},
     Family{"exaone4", families::exaone4},
     Family{"falcon", families::falcon},
+    Family{"falcon-h1", families::falcon_h1},
     Family{"gemma", families::gemma},
     Family{"gemma2", families::gemma2},
     Family{"gemma3", families::gemma3},

@@ -154,6 +154,8 @@ class Model:
     groups, groups_used = 1, 1
     normalize, scale = False, 1.0
     beyond = 0  # layers that only predict further tokens
+    scan = None  # Mamba 2 beside the attention: inner, state, heads, groups, taps
+    second_norm = "ffn_norm.weight"
     more = {}
 
     def __init__(self, seed):
@@ -185,9 +187,11 @@ class Model:
             self.constants["eps"] = self.vector(self.layers, -0.5, 0.1)
         for i in range(self.layers):
             b = f"blk.{i}."
-            before, after = ("post_attention_norm", "post_ffw_norm") if self.post_norms else ("attn_norm", "ffn_norm")
-            self.tensors[b + before + ".weight"] = self.vector(self.width)
-            self.tensors[b + after + ".weight"] = self.vector(self.width)
+            before, after = "attn_norm.weight", self.second_norm
+            if self.post_norms:
+                before, after = "post_attention_norm.weight", "post_ffw_norm.weight"
+            self.tensors[b + before] = self.vector(self.width)
+            self.tensors[b + after] = self.vector(self.width)
             parts = {"attn_qkv": q + 2 * kv} if self.fused else {"attn_q": q, "attn_k": kv, "attn_v": kv}
             for name, rows in parts.items():
                 self.matrix(b + name + ".weight", rows, self.width)
@@ -197,9 +201,23 @@ class Model:
             if self.head_norms:
                 for name in ("attn_q_norm", "attn_k_norm"):
                     self.tensors[b + name + ".weight"] = self.vector(self.head_dim)
+            if self.scan:
+                self.make_scan(b)
             self.make_feed_forward(i, b)
         for i in range(self.layers, self.layers + self.beyond):
             self.tensors[f"blk.{i}.nextn.enorm.weight"] = self.vector(self.width)
+
+    def make_scan(self, b):
+        inner, state, heads, groups, taps = self.scan
+        channels = inner + 2 * groups * state
+        self.matrix(b + "ssm_in.weight", inner + channels + heads, self.width)
+        self.tensors[b + "ssm_conv1d.weight"] = [self.vector(taps, 0, 0.6) for _ in range(channels)]
+        self.tensors[b + "ssm_conv1d.bias"] = self.vector(channels, 0, 0.3)
+        self.tensors[b + "ssm_dt.bias"] = self.vector(heads, 0.3, 0.5)
+        self.tensors[b + "ssm_a"] = [self.vector(1, -0.5, 0.1) for _ in range(heads)]
+        self.tensors[b + "ssm_d"] = [self.vector(1, 0.7, 0.3) for _ in range(heads)]
+        self.tensors[b + "ssm_norm.weight"] = [self.vector(inner // groups) for _ in range(groups)]
+        self.matrix(b + "ssm_out.weight", self.width, inner)
 
     def make_feed_forward(self, i, b):
         if self.experts == 0 or i < self.dense:
@@ -242,6 +260,9 @@ class Model:
             own["attention.sliding_window"] = self.window
         if self.beyond:
             own["nextn_predict_layers"] = self.beyond
+        if self.scan:
+            names = ("inner_size", "state_size", "time_step_rank", "group_count", "conv_kernel")
+            own |= {f"ssm.{name}": size for name, size in zip(names, self.scan)}
         all_keys = {"general.architecture": self.family}
         all_keys |= {f"{self.family}.{key}": value for key, value in (own | self.more).items()}
         if self.xielu:
@@ -294,6 +315,37 @@ class Model:
             out.append(self.linear(b + "attn_output", mixed))
         return out
 
+    def scanned(self, i, rows):
+        b = f"blk.{i}."
+        inner, state, heads, groups, taps = self.scan
+        channels, size = inner + 2 * groups * state, inner // heads
+        of = lambda name: self.tensors[b + name]  # noqa: E731
+        before = [[0.0] * channels for _ in range(taps - 1)]
+        states = [[[0.0] * state for _ in range(size)] for _ in range(heads)]
+        out = []
+        for x in rows:
+            projected = times(of("ssm_in.weight"), x)
+            gate, steps = projected[:inner], projected[inner + channels:]
+            before.append(projected[inner:inner + channels])
+            mixed = [silu(sum(w * row[c] for w, row in zip(of("ssm_conv1d.weight")[c], before[-taps:])) + bias)
+                     for c, bias in enumerate(of("ssm_conv1d.bias"))]
+            y = []
+            for head, memory in enumerate(states):
+                step = softplus(steps[head] + of("ssm_dt.bias")[head])
+                first = inner + head // (heads // groups) * state
+                inputs, outputs = mixed[first:first + state], mixed[first + groups * state:][:state]
+                for p in range(size):
+                    value = mixed[head * size + p]
+                    memory[p] = [old * math.exp(step * of("ssm_a")[head][0]) + step * value * b_n
+                                 for old, b_n in zip(memory[p], inputs)]
+                    y.append(dot(memory[p], outputs) + of("ssm_d")[head][0] * value)
+            y = [value * silu(g) for value, g in zip(y, gate)]
+            part = inner // groups
+            normed = [value for g, weight in enumerate(of("ssm_norm.weight"))
+                      for value in rms(y[g * part:(g + 1) * part], weight, self.epsilon)]
+            out.append(times(of("ssm_out.weight"), normed))
+        return out
+
     def activated(self, i, x):
         ap, an, beta, epsilon = (self.constants[name][i] for name in ("alpha_p", "alpha_n", "beta", "eps"))
         if x > 0:
@@ -336,10 +388,13 @@ class Model:
             b = f"blk.{i}."
             before = rows if self.post_norms else [self.norm(x, b + "attn_norm") for x in rows]
             branch = self.attention(i, before)
+            if self.scan:
+                branch = [plus(x, y) for x, y in zip(branch, self.scanned(i, before))]
             if self.post_norms:
                 branch = [self.norm(x, b + "post_attention_norm") for x in branch]
             rows = [plus(x, y) for x, y in zip(rows, branch)]
-            branch = [self.feed_forward_of(i, x if self.post_norms else self.norm(x, b + "ffn_norm")) for x in rows]
+            weight = None if self.post_norms else self.tensors[b + self.second_norm]
+            branch = [self.feed_forward_of(i, x if self.post_norms else rms(x, weight, self.epsilon)) for x in rows]
             if self.post_norms:
                 branch = [self.norm(x, b + "post_ffw_norm") for x in branch]
             rows = [plus(x, y) for x, y in zip(rows, branch)]
@@ -365,6 +420,7 @@ MODELS = {
                    "shared": 24} | SIGMOID,
     "exaone4-32b": {"family": "exaone4", "head_norms": True, "post_norms": True, "window": 4, "pattern": 4,
                     "rope_in_windows_only": True} | deep(64),
+    "falcon-h1": {"second_norm": "ffn_norm", "scan": (48, 16, 4, 2, 4), "factors": False},
     "qwen2vl": {"biases": True, "more": {"rope.dimension_sections": [2, 3, 3, 0]}},
     "qwen3vl": {"head_norms": True, "tied": True,
                 "more": {"rope.dimension_sections": [2, 3, 3, 0], "n_deepstack_layers": 3}},

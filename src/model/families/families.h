@@ -20,6 +20,7 @@ void exaone(ProgramBuilder& builder);
 void exaone4(ProgramBuilder& builder);
 void exaone_moe(ProgramBuilder& builder);
 void falcon(ProgramBuilder& builder);
+void falcon_h1(ProgramBuilder& builder);
 void gemma(ProgramBuilder& builder);
 void gemma2(ProgramBuilder& builder);
 void gemma3(ProgramBuilder& builder);

@@ -1,4 +1,5 @@
-// Mamba 2 and Nemotron-H, whose layers are either of attention, Mamba 2 and feed-forward.
+// Mamba 2; Nemotron-H, whose layers are either of attention, Mamba 2 and feed-forward; and Falcon-H1, whose layers have
+// attention and Mamba 2 side by side.
 #include "model/families/mamba.h"
 
 #include <fmt/format.h>
@@ -26,21 +27,17 @@ ScanSizes read_scan_sizes(ProgramBuilder& b) {
   return sizes;
 }
 
-}  // namespace
-
-void mamba2_block(ProgramBuilder& b, std::uint32_t layer, const BranchStyle& branch) {
+// Adds what the scan makes of the normalised state to the hidden one.
+void mix(ProgramBuilder& b, ValueId normed, const BranchStyle& branch, bool needs_norm = true) {
   const auto [inner, state, heads, groups, taps] = read_scan_sizes(b);
-  b.begin(GroupKind::Attention, layer);
   const std::uint32_t width = b.config().embedding;
   const std::uint32_t channels = inner + 2 * groups * state;
   const std::uint64_t all = std::uint64_t{inner} + channels + heads;
-  const ValueId normed = b.value("normed", width);
   const ValueId gate = b.value("gate of the scan", inner);
   const ValueId mixed = b.value("before the convolution", channels);
   const ValueId convolved = b.value("convolved", channels);
   const ValueId step = b.value("time step", heads);
   const ValueId result = b.value("scan", inner);
-  b.norm(kHidden, normed, b.name("attn_norm"));
   const std::string in = b.name("ssm_in");
   b.append(ops::Linear{{b.rows_of(in, width, 0, inner, all), b.rows_of(in, width, inner, channels, all),
                         b.rows_of(in, width, inner + channels, heads, all)}},
@@ -61,14 +58,45 @@ void mamba2_block(ProgramBuilder& b, std::uint32_t layer, const BranchStyle& bra
                            .d = b.require_floats(b.name("ssm_d"), {1, heads})},
            {convolved, step}, {result});
   b.append(ops::Multiply{Activation::Silu}, {result, gate}, {result});
-  b.norm_parts(result, result, b.name("ssm_norm"), groups, true);
+  const std::string norm = b.name("ssm_norm");
+  if (needs_norm || b.has(norm + ".weight")) b.norm_parts(result, result, norm, groups, true);
   b.add_branch(result, b.name("ssm_out"), branch);
+}
+
+}  // namespace
+
+void mamba2_block(ProgramBuilder& b, std::uint32_t layer, const BranchStyle& branch) {
+  b.begin(GroupKind::Attention, layer);
+  const ValueId normed = b.value("normed", b.config().embedding);
+  b.norm(kHidden, normed, b.name("attn_norm"));
+  mix(b, normed, branch);
 }
 
 void mamba2(ProgramBuilder& b) {
   b.dense();
   b.embedding();
   for (std::uint32_t i = 0; i < b.config().layers; ++i) mamba2_block(b, i);
+  b.output();
+}
+
+// The multipliers that the models were trained with are in the files' weights.
+void falcon_h1(ProgramBuilder& b) {
+  b.dense();
+  const AttentionStyle attention{.rope = b.rope(true)};
+  b.embedding();
+  const ModelConfig& c = b.config();
+  for (std::uint32_t i = 0; i < c.layers; ++i) {
+    b.attention(i, attention);
+    const ValueId normed = b.value("normed", c.embedding);  // which the attention read
+    mix(b, normed, {}, false);
+    b.begin(GroupKind::FeedForward, i);
+    // Its name ends there.
+    const TensorIndex weight = b.require_floats(b.name("ffn_norm"), {c.embedding});
+    const float epsilon = b.needed(c.rms_epsilon, "attention.layer_norm_rms_epsilon");
+    b.append(ops::Norm{.epsilon = epsilon, .part = c.embedding, .weight = weight}, {kHidden}, {normed});
+    const std::uint32_t rows = b.needed(b.layer(i).feed_forward, "feed_forward_length");
+    b.add_branch(b.gated_values(normed, {}, b.name("ffn_gate"), b.name("ffn_up"), rows), b.name("ffn_down"), {});
+  }
   b.output();
 }
 
