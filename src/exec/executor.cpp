@@ -10,7 +10,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "plan/cache_pages.h"
-#include "plan/crossing.h"
 #include "quant/kv_page.h"
 
 namespace loadline::exec {
@@ -42,6 +41,7 @@ Executor::Executor(const model::Program& program, const plan::Plan& plan, std::v
       overlap_from_(overlap_from),
       before_(plan.shape.sequences),
       seen_(plan.shape.sequences, 0) {
+  find_arrivals();
   const bool halves = can_overlap();
   for (int i = 0; i < (halves ? 2 : 1); ++i) passes_.push_back(make_pass(rope_factors));
   if (halves) two_.emplace(2);
@@ -57,9 +57,19 @@ Executor::Pass Executor::make_pass(std::span<const std::vector<float>> rope_fact
   return pass;
 }
 
+void Executor::find_arrivals() {
+  arrivals_.resize(plan_.stages.size());
+  for (const plan::CarriedCrossing& crossing : plan::carried_crossings(program_, plan_.stages)) {
+    arrivals_[crossing.to].push_back(crossing);
+  }
+}
+
 // Where some passes are large enough and the plan has stages of several devices for them. Weights that come from disk
-// come once for each pass, in its order.
+// come once for each pass, in its order. What a device keeps from stage to stage besides the hidden state, it keeps for
+// one pass.
 bool Executor::can_overlap() const {
+  const auto keeps = [&](const plan::Stage& stage) { return !plan::carried_into(program_, stage).empty(); };
+  if (std::ranges::any_of(plan_.stages, keeps)) return false;
   if (!plan_.stream.empty() || plan_.shape.batch < overlap_from_) return false;
   if (plan_.prompt.tokens > 0 && plan_.prompt.tokens <= overlap_from_) return false;  // see `divide`
   const plan::StageRange stages = plan::stages_for(plan_, overlap_from_);
@@ -154,6 +164,10 @@ void Executor::hand_over(std::uint32_t stage, const Pass& pass) {
   for (const model::ValueId value : plan::crossing_values(program_.groups[next.first_group], next.first_op)) {
     std::memcpy(device_of(stage).crossing(value), device_of(stage - 1).crossing(value),
                 rows * program_.values[value].width * sizeof(float));
+  }
+  for (const plan::CarriedCrossing& crossing : arrivals_[stage]) {
+    std::memcpy(device_of(stage).crossing(crossing.value), device_of(crossing.from).crossing(crossing.value),
+                rows * program_.values[crossing.value].width * sizeof(float));
   }
 }
 

@@ -1,5 +1,6 @@
 // The batch executor: runs the stages of a plan over batches of tokens from several sequences, and keeps their KV
-// cache. It moves the hidden state between devices; what happens inside a device is the device's.
+// cache. It moves the hidden state and what else lives across groups between devices; what happens inside a device is
+// the device's.
 //
 // Passes of many tokens, of which only the last half wants logits, go as two halves where the plan has more than one
 // device: while one device runs a stage for the first half, another runs the stage before for the second. A stage sees
@@ -20,6 +21,7 @@
 #include "exec/pass_log.h"
 #include "exec/rope_angles.h"
 #include "model/program.h"
+#include "plan/crossing.h"
 #include "plan/plan.h"
 
 namespace loadline::exec {
@@ -104,6 +106,7 @@ class Executor final : public PageCopier {
 
   [[nodiscard]] Pass make_pass(std::span<const std::vector<float>> rope_factors) const;
   [[nodiscard]] bool can_overlap() const;
+  void find_arrivals();
   void check(std::span<const Input> inputs);
   void find_cells(std::span<const Input> inputs);
   void give_back(std::span<const Input> inputs);
@@ -124,7 +127,8 @@ class Executor final : public PageCopier {
   const plan::Plan& plan_;
   std::vector<backend::Device*> devices_;
   backend::WeightGate* gate_;
-  std::vector<double> busy_seconds_;  // per device
+  std::vector<double> busy_seconds_;                          // per device
+  std::vector<std::vector<plan::CarriedCrossing>> arrivals_;  // per stage: what comes to it from stages before
   KvCache cache_;
   const std::uint32_t overlap_from_;
   std::vector<std::uint32_t> before_;  // per input of the pass: its sequence's length before

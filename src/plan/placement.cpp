@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/setting.h"
 #include "base/text.h"
+#include "plan/crossing.h"
 #include "plan/placement_search.h"
 #include "plan/predict.h"
 #include "plan/stream_choice.h"
@@ -49,6 +50,12 @@ class Placer {
  public:
   explicit Placer(const PlacementTask& task)
       : task_(task), devices_(task.tiers.size() - 1), allowed_(allowed_devices(task.needs, task.options, devices_)) {
+    if (task.shared_caches) {
+      for (const std::uint32_t g : groups_that_share_caches(task.program)) {
+        std::fill(allowed_[g].begin(), allowed_[g].end(), false);
+        allowed_[g][*task.shared_caches] = true;
+      }
+    }
     const std::uint64_t depth = task.costs.generation_depth();
     for (std::size_t g = 0; g < task.program.groups.size(); ++g) {
       const model::Group& group = task.program.groups[g];
@@ -275,8 +282,8 @@ class Placer {
     for (std::uint32_t layers = 1; layers <= task_.program.config.layers + 1; ++layers) {
       options.gpu_layers = {GpuLayers::Kind::Count, layers};
       if (!may_be_faster(allowed_devices(task_.needs, options, devices_))) continue;
-      const PlacementTask task{task_.model, task_.program, task_.tiers, task_.overheads,
-                               task_.shape, options,       task_.costs, task_.needs};
+      const PlacementTask task{task_.model, task_.program, task_.tiers, task_.overheads,    task_.shape,
+                               options,     task_.costs,   task_.needs, task_.shared_caches};
       Placer other(task);
       // Filling up what the search left may still win it a little.
       other.best_seconds_ = 1.01 * best_seconds_;
@@ -526,7 +533,30 @@ bool within_budgets(const Plan& plan) {
   return true;
 }
 
-Placed choose_placement(const PlacementTask& task) { return Placer(task).run(); }
+// Groups that share caches are tried together on each device that may have all of them. Where there is none, as where
+// so many layers are asked for on a GPU that some of them are, they stay with the CPU.
+Placed choose_placement(const PlacementTask& task) {
+  const std::size_t devices = task.tiers.size() - 1;
+  const std::vector<std::uint32_t> together = groups_that_share_caches(task.program);
+  if (together.empty() || devices == 1 || task.shared_caches) return Placer(task).run();
+  const auto allowed = allowed_devices(task.needs, task.options, devices);
+  std::optional<Placed> best;
+  const auto attempt = [&](DeviceIndex device) {
+    const auto rate = [&](const Placed& placed) {
+      return predict(task.model, placed.plan, task.costs).generation_rate;
+    };
+    PlacementTask on_device = task;
+    on_device.shared_caches = device;
+    Placed placed = Placer(on_device).run();
+    const bool better = !best || placed.fits > best->fits || (placed.fits == best->fits && rate(placed) > rate(*best));
+    if (better) best = std::move(placed);
+  };
+  for (DeviceIndex device = 0; device < devices; ++device) {
+    if (std::ranges::all_of(together, [&](std::uint32_t g) { return allowed[g][device]; })) attempt(device);
+  }
+  if (!best) attempt(kCpu);
+  return std::move(*best);
+}
 
 bool whole_layers_beat(const PlacementTask& task, double seconds) { return Placer(task).whole_layers_beat(seconds); }
 

@@ -23,6 +23,7 @@ struct PlacementTask {
   const Options& options;
   const CostModel& costs;
   const NeedsTable& needs;
+  std::optional<DeviceIndex> shared_caches = {};  // where the groups that share caches are; none: it is to be chosen
 
   [[nodiscard]] Plan lay_out(const Placement& placement) const {
     return plan::lay_out(needs, tiers, overheads, placement);

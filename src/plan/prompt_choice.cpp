@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "plan/crossing.h"
 #include "plan/predict.h"
 
 namespace loadline::plan {
@@ -113,7 +114,8 @@ class PromptChoice {
       const bool here = plan.groups[g].device == kCpu && !plan.groups[g].streamed;
       const bool attends = task_.program.groups[g].kind == model::GroupKind::Attention;
       if (attends && attention == Attention::Stays) continue;
-      if (here && task_.needs.backend(device).can_pass_through(task_.program.groups[g])) prompt.groups.push_back(g);
+      if (!here || has_carried(task_.program, task_.program.groups[g])) continue;
+      if (task_.needs.backend(device).can_pass_through(task_.program.groups[g])) prompt.groups.push_back(g);
     }
     if (prompt.groups.empty() || batch() <= kFewTokens) return std::nullopt;
     prompt.tokens = batch();

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "plan/crossing.h"
 #include "plan/fingerprint.h"
 #include "plan/layout.h"
 #include "plan/needs_table.h"
@@ -123,7 +124,8 @@ class Validation {
       const std::uint32_t group = prompt.groups[i];
       const bool allowed = group < plan_.groups.size() && (i == 0 || group > prompt.groups[i - 1]) &&
                            backends_.of(prompt.device).can_pass_through(program_.groups[group]) &&
-                           plan_.groups[group].device == kCpu && !plan_.groups[group].streamed;
+                           !has_carried(program_, program_.groups[group]) && plan_.groups[group].device == kCpu &&
+                           !plan_.groups[group].streamed;
       if (!allowed) fail(fmt::format("sends group {} of prompts through a GPU, which cannot be", group));
     }
   }
@@ -132,6 +134,12 @@ class Validation {
   void check_devices() const {
     for (std::size_t g = 0; g < plan_.groups.size(); ++g) {
       if (!needs_->can_run(plan_.groups[g].device, g)) throw bad_input(needs_->why_not(plan_.groups[g].device, g));
+    }
+    const std::vector<std::uint32_t> together = groups_that_share_caches(program_);
+    for (const std::uint32_t g : together) {
+      if (plan_.groups[g].device == plan_.groups[together.front()].device) continue;
+      fail(fmt::format("divides {} and {}, which share a cache, between devices",
+                       program_.groups[together.front()].name(), program_.groups[g].name()));
     }
   }
 

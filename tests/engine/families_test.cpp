@@ -8,10 +8,9 @@
 
 #include "backend/reference/reference.h"
 #include "engine/golden.h"
+#include "engine/guesses.h"
 #include "engine/loaded.h"
 #include "plan/cache_pages.h"
-#include "plan/placement.h"
-#include "speculate/drafter.h"
 #include "support/test_data.h"
 
 namespace loadline::engine {
@@ -32,16 +31,6 @@ plan::Options small(std::uint32_t batch, TensorType cells = TensorType::F32, std
   return options;
 }
 
-Tokens some_text(std::size_t count, std::uint32_t seed) {
-  Tokens text(count);
-  std::uint32_t state = seed * 2654435761U + 1;
-  for (std::int32_t& token : text) {
-    state = state * 1664525U + 1013904223U;
-    token = static_cast<std::int32_t>((state >> 16U) % 512);
-  }
-  return text;
-}
-
 std::vector<std::string> names(const char* ending) {
   std::set<std::string> found;
   std::error_code ignored;
@@ -59,11 +48,6 @@ std::string as_identifier(const testing::TestParamInfo<std::string>& row) {
   return name;
 }
 
-bool has_experts(const fs::path& file) {
-  const gguf::Model model = gguf::open_model(file);
-  return std::ranges::any_of(model::build_program(model).groups, plan::has_experts);
-}
-
 class Families : public testing::TestWithParam<std::string> {};
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Families);
 INSTANTIATE_TEST_SUITE_P(Golden2, Families, testing::ValuesIn(names("-F32")), as_identifier);
@@ -78,10 +62,10 @@ TEST_P(Families, agree_with_the_golden_logits) {
     EXPECT_LT(test::compare(expected, actual, tokens.size()).absolute, 1e-3) << "in batches of " << batch;
   }
   const std::vector<float> half = test::score(*test::load(file, small(512, TensorType::F16)), tokens);
-  // Rounding the cache may let a choice of experts fall otherwise where it is nearly even, as for one of qwen2moe's
-  // tokens.
-  const bool experts = has_experts(file);
-  EXPECT_LT(test::compare(expected, half, tokens.size()).kl, experts ? 1e-2 : 1e-5) << "with a cache of 16 bits";
+  // The third and fourth of the experts of qwen2moe's token 28 are 1.1e-3 apart in logits, and change places. Computed
+  // in double, with nothing but the cache rounded, they do so too, and the mean is 3.8e-3.
+  const double bound = GetParam() == "qwen2moe-F32" ? 4e-3 : 1e-5;
+  EXPECT_LT(test::compare(expected, half, tokens.size()).kl, bound) << "with a cache of 16 bits";
 }
 
 // Those whose caches do not keep every position.
@@ -103,7 +87,7 @@ TEST_P(Forgetful, agree_with_the_oracle_past_their_windows) {
   LOADLINE_REQUIRE_SHARED(folder, "golden2");
   const fs::path file = folder / (GetParam() + ".gguf");
   if (!forgets(file)) GTEST_SKIP() << "it keeps every position";
-  const Tokens tokens = some_text(250, 1);
+  const Tokens tokens = test::some_text(250, 1);
   const gguf::Model model = gguf::open_model(file);
   const model::Program program = model::build_program(model);
   const std::vector<float> expected = reference::logits(model, program, tokens);
@@ -117,67 +101,28 @@ TEST_P(Forgetful, agree_with_the_oracle_past_their_windows) {
   }
 }
 
-// Guesses what is known to follow, but for every third token.
-class Guesses final : public speculate::Drafter {
- public:
-  explicit Guesses(Tokens text) : text_(std::move(text)) {}
-  void append(std::span<const std::int32_t> tokens) noexcept override { seen_ += tokens.size(); }
-  std::span<const std::int32_t> draft(std::size_t most) noexcept override {
-    draft_.assign(text_.begin() + static_cast<std::ptrdiff_t>(std::min(seen_, text_.size())), text_.end());
-    draft_.resize(std::min(draft_.size(), most));
-    for (std::size_t i = 2; i < draft_.size(); i += 3) draft_[i] = (draft_[i] + 1) % 512;
-    return draft_;
-  }
-  void judge(std::size_t right) noexcept override { judged += right; }
-  void reset() noexcept override { seen_ = 0; }
-  std::size_t judged = 0;
-
- private:
-  std::size_t seen_ = 0;
-  Tokens text_, draft_;
-};
-
-Tokens joined(Tokens text, const Tokens& more) {
-  text.insert(text.end(), more.begin(), more.end());
-  return text;
-}
-
-// The text after the prompt, which may begin with what is in the cache.
-test::Generated go_on(Engine& engine, const Tokens& prompt, std::int64_t most) {
-  test::Wanted wanted;
-  wanted.most = most;
-  test::Listener listener(wanted);
-  exec::SessionOptions options;
-  options.prompt = prompt;
-  options.most_tokens = most;
-  if (!engine.scheduler().join(options, listener)) throw std::logic_error("no place for a session");
-  engine.run(test::kNeverStop);
-  if (listener.result.error) std::rethrow_exception(listener.result.error);
-  return {std::move(listener.tokens), listener.result};
-}
-
 TEST_P(Forgetful, say_the_same_after_cutting_back) {
   LOADLINE_REQUIRE_SHARED(folder, "golden2");
   const fs::path file = folder / (GetParam() + ".gguf");
   if (!forgets(file)) GTEST_SKIP() << "it keeps every position";
-  const Tokens prompt = some_text(120, 2);
+  const Tokens prompt = test::some_text(120, 2);
   const auto engine = test::load(file, small(32, TensorType::F32, 1));
   const Tokens text = test::generate(*engine, prompt, {.most = 60}).tokens;
-  Guesses guesses(joined(prompt, text));
+  test::Guesses guesses(test::joined(prompt, text));
   const test::Generated guessed = test::generate(*engine, prompt, {.most = 60}, &guesses);
   EXPECT_EQ(guessed.tokens, text);
   EXPECT_GT(guesses.judged, 10U);
   EXPECT_LT(guesses.judged, guessed.figures.drafted_tokens);
   // The conversation goes on; then another answer is given to the first prompt.
-  const Tokens longer = joined(joined(prompt, text), some_text(9, 3));
-  const Tokens other = joined(prompt, some_text(5, 4));
+  const Tokens longer = test::joined(test::joined(prompt, text), test::some_text(9, 3));
+  const Tokens other = test::joined(prompt, test::some_text(5, 4));
   const Tokens after_longer = test::generate(*engine, longer, {.most = 20}).tokens;
   const Tokens after_other = test::generate(*engine, other, {.most = 20}).tokens;
   static_cast<void>(test::generate(*engine, prompt, {.most = 60}));
-  const test::Generated again = go_on(*engine, longer, 20);
+  const test::Generated again = test::go_on(*engine, longer, 20);
   EXPECT_EQ(again.tokens, after_longer);
   EXPECT_GE(again.figures.shared_tokens, prompt.size());
-  const test::Generated another = go_on(*engine, other, 20);
+  const test::Generated another = test::go_on(*engine, other, 20);
   EXPECT_EQ(another.tokens, after_other);
 }
 
@@ -191,15 +136,25 @@ TEST_P(QuantisedFamilies, agree_with_the_golden_logits_in_distribution) {
   const Tokens tokens = test::golden_tokens(folder, "tokens-quantised.txt");
   const std::vector<float> expected = test::read_floats(folder / (GetParam() + ".logits.f32"));
   const fs::path file = folder / (GetParam() + ".gguf");
-  // Where rounding costs the other implementation more, as where it changes which experts are chosen, it may cost as
-  // much here.
-  double bound = 2e-3;
-  if (const fs::path exact = folder / (GetParam() + ".exact.logits.f32"); fs::exists(exact)) {
-    bound += 2 * test::compare(test::read_floats(exact), expected, tokens.size()).kl;
-  }
+  // What rounding costs the other implementation it may cost here, too; but for rows in which its rounding chose other
+  // experts than exact arithmetic does (one of gpt-oss's): those say nothing.
+  const std::vector<double> theirs =
+      test::compare(test::read_floats(folder / (GetParam() + ".exact.logits.f32")), expected, tokens.size()).rows;
+  const auto mean = [&](const std::vector<double>& rows) {
+    double sum = 0;
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (theirs[i] > 0.1) continue;
+      sum += rows[i];
+      ++count;
+    }
+    EXPECT_GE(count + 1, rows.size());
+    return sum / static_cast<double>(count);
+  };
   for (const std::uint32_t batch : {512U, 1U}) {
     const std::vector<float> actual = test::score(*test::load(file, small(batch)), tokens);
-    EXPECT_LT(test::compare(expected, actual, tokens.size()).kl, bound) << "in batches of " << batch;
+    EXPECT_LT(mean(test::compare(expected, actual, tokens.size()).rows), 2e-3 + 2 * mean(theirs))
+        << "in batches of " << batch;
   }
 }
 

@@ -61,11 +61,13 @@ Difference compare(const std::vector<float>& expected, const std::vector<float>&
     const float* a = actual.data() + row * width;
     const auto p = log_softmax(e, width);
     const auto q = log_softmax(a, width);
+    double& divergence = difference.rows.emplace_back(0.0);
     for (std::size_t i = 0; i < width; ++i) {
-      difference.kl += std::exp(p[i]) * (p[i] - q[i]) / static_cast<double>(rows);
+      divergence += std::exp(p[i]) * (p[i] - q[i]);
       const double apart = std::abs(static_cast<double>(e[i]) - a[i]);
       if (!(apart <= difference.absolute)) difference.absolute = std::isnan(apart) ? 1e9 : apart;
     }
+    difference.kl += divergence / static_cast<double>(rows);
     const bool same = std::max_element(e, e + width) - e == std::max_element(a, a + width) - a;
     difference.same_top += same ? 1.0 / static_cast<double>(rows) : 0.0;
   }

@@ -25,9 +25,10 @@ std::vector<float> golden_logits(const std::filesystem::path& folder, const Gold
 std::vector<std::int32_t> golden_tokens(const std::filesystem::path& folder, const char* file = "tokens.txt");
 
 struct Difference {
-  double kl = 0;        // mean over the rows
-  double absolute = 0;  // largest
-  double same_top = 0;  // share of rows with the same most likely token
+  double kl = 0;                  // mean over the rows
+  double absolute = 0;            // largest
+  double same_top = 0;            // share of rows with the same most likely token
+  std::vector<double> rows = {};  // the divergence of each
 };
 Difference compare(const std::vector<float>& expected, const std::vector<float>& actual, std::size_t rows);
 

@@ -1,12 +1,18 @@
 // What caches of every kind cost in a plan: counted here from what the layers are.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "authoring/shapes.h"
+#include "base/error.h"
 #include "engine/backends.h"
 #include "model/program.h"
 #include "plan/cache_pages.h"
+#include "plan/crossing.h"
 #include "plan/machines.h"
 #include "plan/planner.h"
+#include "plan/validate.h"
+#include "support/refusal.h"
 
 namespace loadline::plan {
 namespace {
@@ -65,6 +71,50 @@ TEST(Caches, states_cost_the_same_for_every_context) {
     const std::uint64_t full = 12 * std::uint64_t{context} * 2 * 2 * 256 * 2;
     EXPECT_EQ(cache_bytes(plan_of(header("qwen3-next-80b-a3b"), options)), states + full);
   }
+}
+
+// Layers that read an earlier one's cache, as the last ones of Gemma 4 do.
+TEST(Caches, groups_that_share_one_are_on_one_device) {
+  const gguf::Model model = header("llama-3.2-1b");
+  model::Program program = model::build_program(model);
+  constexpr std::uint32_t kStores = 9;  // layer
+  std::vector<std::uint32_t> together;
+  for (std::uint32_t layer = kStores; layer < 16; ++layer) {
+    together.push_back(1 + 2 * layer);
+    if (layer == kStores) continue;
+    std::vector<model::Op>& ops = program.groups.at(together.back()).ops;
+    model::Op& op = *std::ranges::find(ops, model::OpKind::Attention, &model::Op::kind);
+    auto attention = op.as<model::ops::Attention>();
+    attention.cache = kStores;
+    attention.stores = false;
+    op = model::Op(attention, {op.inputs.front()}, op.outputs);
+  }
+  EXPECT_EQ(groups_that_share_caches(program), together);
+  bool divided = false;
+  for (const int mebibytes : {200, 400, 600, 900}) {
+    for (const auto layers :
+         {GpuLayers{}, GpuLayers{GpuLayers::Kind::Count, 3}, GpuLayers{GpuLayers::Kind::Count, 9}}) {
+      Options options;
+      options.context = 2048;
+      options.gpu_budget = mebibytes * kMiB;
+      options.gpu_layers = layers;
+      Plan plan;
+      try {
+        plan = make_plan(model, program, test::machine(8 * kGiB, {"RTX 3060"}), options, engine::backends());
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::DoesNotFit);
+        continue;
+      }
+      const DeviceIndex device = plan.groups.at(together.front()).device;
+      for (const std::uint32_t g : together) EXPECT_EQ(plan.groups.at(g).device, device) << g;
+      const auto elsewhere = [&](const GroupPlacement& group) { return group.device != device; };
+      divided = divided || std::any_of(plan.groups.begin() + 1, plan.groups.end(), elsewhere);
+      plan.groups.at(together.back()).device = 1 - device;
+      const auto refused = test::refusal([&] { validate(plan, model, program, engine::backends(), "plan"); });
+      EXPECT_NE(refused.sentence.find("share a cache"), std::string::npos) << refused.sentence;
+    }
+  }
+  EXPECT_TRUE(divided);
 }
 
 TEST(Caches, the_longest_window_decides_and_none_is_longer_than_the_context) {

@@ -174,6 +174,9 @@ void expect_nothing_is_read_that_was_overwritten(const PlanCase& given, const Pl
         memory.write(plan.scratch.at(kCpu).values.at(value));
       }
     }
+    for (const CarriedCrossing& crossing : carried_crossings(given.program, plan.stages)) {
+      if (&plan.stages[crossing.to] == &stage) memory.write(plan.scratch.at(kCpu).values.at(crossing.value));
+    }
     for (const Part& part : parts_of(stage)) {
       memory.at(given.program.groups[part.group].name());
       const cpu::Recipe recipe = cpu::lower(task, part);

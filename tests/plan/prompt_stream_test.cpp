@@ -10,6 +10,7 @@
 #include "engine/backends.h"
 #include "plan/crossing.h"
 #include "plan/json.h"
+#include "plan/layout.h"
 #include "plan/machines.h"
 #include "plan/models.h"
 #include "plan/planner.h"
@@ -161,6 +162,42 @@ TEST(PromptStream, cuts_an_attention_around_its_cache) {
     // A norm besides at most: q, k and v have not as many rows.
     EXPECT_LE(slice.parts.size(), 2U);
   }
+}
+
+// What a parallel feed-forward reads is made in the attention's group.
+TEST(Crossing, brings_what_lives_across_groups_to_the_devices_that_read_it_and_to_no_other) {
+  const gguf::Model model = test::make_model(test::llama_3_8b(), test::q4_k_m(32));
+  model::Program program = model::build_program(model);
+  const auto carried = static_cast<model::ValueId>(program.values.size());
+  program.values.push_back({"made in group 1", 8, false, true});
+  program.groups.at(1).ops.back().outputs.push_back(carried);
+  program.groups.at(4).ops.front().inputs.push_back(carried);
+  program.groups.at(6).ops.front().inputs.push_back(carried);
+  const auto stages = [&](std::initializer_list<DeviceIndex> devices) {
+    std::vector<GroupPlacement> groups(program.groups.size());
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+      groups[g].device = g > 0 && g <= devices.size() ? *(devices.begin() + g - 1) : 0;
+    }
+    return stages_of(program, groups, {});
+  };
+  // All on one device, or made and read there with others between.
+  EXPECT_TRUE(carried_crossings(program, stages({1, 1, 1, 1, 1, 1})).empty());
+  EXPECT_TRUE(carried_crossings(program, stages({1, 2, 0, 1, 2, 1})).empty());
+  // Once to the CPU, which reads it twice and has other stages between.
+  const std::vector<Stage> cut = stages({1, 1, 0, 0, 2, 0});
+  const std::vector<CarriedCrossing> crossings = carried_crossings(program, cut);
+  ASSERT_EQ(crossings.size(), 1U);
+  EXPECT_EQ(crossings.front().value, carried);
+  EXPECT_EQ(cut.at(crossings.front().from).device, 1U);
+  EXPECT_EQ(cut.at(crossings.front().to).first_group, 3U);
+  EXPECT_EQ(carried_into(program, cut.at(crossings.front().to)), std::vector{carried});
+  EXPECT_TRUE(carried_into(program, cut.at(crossings.front().from)).empty());
+  // To two devices, from the one that made it.
+  const std::vector<CarriedCrossing> both = carried_crossings(program, stages({1, 1, 2, 2, 0, 0}));
+  ASSERT_EQ(both.size(), 2U);
+  EXPECT_EQ(both[0].from, both[1].from);
+  EXPECT_TRUE(has_carried(program, program.groups.at(4)));
+  EXPECT_FALSE(has_carried(program, program.groups.at(3)));
 }
 
 TEST(PromptStream, slices_hold_every_row_once_and_vectors_where_they_are_needed) {

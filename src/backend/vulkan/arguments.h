@@ -40,6 +40,10 @@ struct ProductArguments {  // product.glsl
   std::uint32_t first_token = 0;
   Address codebooks = 0;
   Address scale = 0;
+  Address groups = 0;
+  std::uint64_t expert_bytes = 0;
+  std::uint32_t used = 0;
+  std::uint32_t bias_stride = 0;
 };
 
 struct EmbedArguments {  // embed.comp
@@ -141,6 +145,27 @@ struct ExpertArguments {  // experts.comp
   std::uint32_t flags = 0;
 };
 
+struct GroupArguments {  // group_experts.comp
+  Address chosen = 0;
+  Address groups = 0;
+  Address table = 0;
+  std::uint32_t experts = 0;
+  std::uint32_t used = 0;
+  std::uint32_t most_tiles = 0;
+  std::uint32_t selected = 0;
+};
+
+struct SumArguments {  // sum_experts.comp
+  Address x = 0;
+  Address chosen = 0;
+  Address result = 0;
+  Address table = 0;
+  std::uint32_t columns = 0;
+  std::uint32_t used = 0;
+  std::uint32_t weighted = 0;
+  std::uint32_t selected = 0;
+};
+
 struct HeadLinearArguments {  // head_linear.comp
   Address weights = 0;
   Address x = 0;
@@ -204,6 +229,57 @@ struct MergeArguments {  // merge_attention.comp
   std::uint32_t heads = 0;
   std::uint32_t width = 0;
   std::uint32_t splits = 0;
+};
+
+struct ConvolutionArguments {  // convolution.comp
+  Address x = 0;
+  Address result = 0;
+  Address weight = 0;
+  Address bias = 0;
+  Address states = 0;
+  Address runs = 0;
+  Address table = 0;
+  std::uint32_t columns = 0;
+  std::uint32_t taps = 0;
+  std::uint32_t function = 0;
+  std::uint32_t leaves = 0;
+};
+
+struct DeltaNetArguments {  // delta_net.comp
+  Address qkv = 0;
+  Address beta = 0;
+  Address decay = 0;
+  Address dt_bias = 0;
+  Address rate = 0;
+  Address result = 0;
+  Address states = 0;
+  Address runs = 0;
+  Address table = 0;
+  std::uint32_t key_heads = 0;
+  std::uint32_t value_heads = 0;
+  std::uint32_t size = 0;
+  float epsilon = 0;
+  std::uint32_t tiled = 0;
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
+};
+
+struct StateSpaceArguments {  // state_space.comp
+  Address xbc = 0;
+  Address dt = 0;
+  Address dt_bias = 0;
+  Address rate = 0;
+  Address direct = 0;
+  Address result = 0;
+  Address states = 0;
+  Address runs = 0;
+  Address table = 0;
+  std::uint32_t inner = 0;
+  std::uint32_t state = 0;
+  std::uint32_t heads = 0;
+  std::uint32_t groups = 0;
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
 };
 
 struct SelectArguments {  // select_rows.comp

@@ -23,13 +23,6 @@ Lowerer::Lowerer(const plan::LoweringTask& task, const plan::Part& part)
       values_(static_cast<plan::Slot>(task.program.values.size())) {}
 
 Recipe Lowerer::run() {
-  // Only the hidden state crosses between devices.
-  for (const model::Value& value : task_.program.values) {
-    if (!value.carried || &value == task_.program.values.data()) continue;
-    throw bad_input(
-        fmt::format("a GPU cannot run models of the family \"{}\" yet: the value \"{}\" lives across groups",
-                    task_.program.config.architecture, value.name));
-  }
   const std::span<const Op> ops = plan::ops_of(task_.program, part_);
   operands_.reserve(ops.size());
   for (const Op& op : ops) {
@@ -63,6 +56,9 @@ void Lowerer::lower(Operands& op) {
     case OpKind::Route: return route(op);
     case OpKind::Experts: return experts(op);
     case OpKind::HeadLinear: return head_linear(op);
+    case OpKind::Convolution: return convolution(op);
+    case OpKind::DeltaNet: return delta_net(op);
+    case OpKind::StateSpace: return state_space(op);
     case OpKind::Split: return split(op);
     case OpKind::Activate:
     case OpKind::Add:
@@ -119,6 +115,7 @@ void Lowerer::norm(Operands& op) {
 
 // Whether more than the next operation reads it before it is written again.
 bool Lowerer::read_later(ValueId value) const {
+  if (task_.program.values[value].carried) return true;
   for (std::size_t i = op_ + 1; i < group_.ops.size(); ++i) {
     const Op& op = group_.ops[i];
     const bool reads = std::ranges::find(op.inputs, value) != op.inputs.end();
@@ -324,8 +321,7 @@ void Lowerer::cache(const Operands& op, const ops::Attention& attributes) {
   const model::Cache& cache = task_.program.caches[attributes.cache];
   if (cache.kind == model::CacheKind::State) op.cannot("its cache keeps no cells");
   if (!attributes.stores) return;  // the layer that stores has it
-  // All of the context, however little of it a window lets tokens see.
-  const std::uint32_t pages = plan::full_pages(task_.shape);
+  const std::uint32_t pages = plan::cache_pages(task_.program, cache, task_.shape);
   const auto bytes = [&](quant::TensorType type, std::uint32_t dim) {
     return quant::kv_page_head_bytes(type, dim) * attributes.kv_heads * pages;
   };
@@ -347,7 +343,7 @@ plan::Needs VulkanLowering::needs(const plan::LoweringTask& task, const plan::Pa
 
 std::vector<plan::StagingNeed> VulkanLowering::staging(const plan::LoweringTask& task,
                                                        const plan::DeviceTask& device) const {
-  return {{"tokens and page tables", pass_table(task.shape).total, false},
+  return {{"tokens and page tables", pass_table(task.program, task.shape).total, false},
           {"codebooks", codebook_bytes(task.model), false},
           {"weights of prompts", ring_bytes(task, device), false},
           {"crossing and upload", host_staging(task, device).total, true}};

@@ -122,7 +122,8 @@ void Lowerer::experts(Operands& op) {
       width(step_of.chosen) != 2 * experts.used) {
     op.cannot("its matrices do not fit each other");
   }
-  own(Own::Experts, Bytes(op.rows(task_.shape) * experts.used * hidden * sizeof(float)), recipe_.needs.steps);
+  own(Own::Experts, expert_room(experts, step_of.hidden, width(step_of.out), op.rows(task_.shape)).total,
+      recipe_.needs.steps);
   step(step_of);
 }
 

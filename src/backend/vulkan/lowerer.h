@@ -44,6 +44,12 @@ class Lowerer {
   void head_linear(Operands& op);
   void expert_part(Operands& op, const ops::ExpertPart& part, std::uint32_t experts);
 
+  // lower_recurrent.cpp: what keeps a state for each sequence.
+  void convolution(Operands& op);
+  void delta_net(Operands& op);
+  void state_space(Operands& op);
+  void state(const Operands& op, model::CacheIndex cache, std::uint64_t floats);
+
   // Heads that norms and rope were asked for, in place, and that an attention may take along.
   struct Head {
     ValueId value;

@@ -70,6 +70,18 @@ Address Operations::codebooks_of(quant::TensorType format) const {
   return codebooks_;
 }
 
+PipelineKey Operations::matmul_key(quant::TensorType format, std::uint32_t columns, Arithmetic arithmetic,
+                                   bool grouped) const {
+  PipelineKey key{Shader::Matmul, format, {0, ragged(columns)}};
+  const std::optional<MatrixShape> units = context_.matrix_units();
+  if (units && arithmetic == Arithmetic::Best && suits_matrix_units(format)) {
+    key.shader = context_.options().emulated_units ? Shader::MatmulEmulated : Shader::MatmulUnits;
+    key.constants = {context_.limits().lanes * kQuarters, ragged(columns), units->rows, units->tokens, units->depth};
+  }
+  key.constants[5] = grouped ? 1 : 0;
+  return key;
+}
+
 void Operations::product(CommandList& list, quant::TensorType format, const ProductArguments& given, std::uint32_t most,
                          Arithmetic arithmetic) {
   ProductArguments arguments = given;
@@ -77,21 +89,16 @@ void Operations::product(CommandList& list, quant::TensorType format, const Prod
   // A gated product takes two rows of weights, one of each matrix, for each row of the result.
   const std::uint32_t doubled = (arguments.flags & kGated) != 0 ? 2 : 1;
   const std::uint32_t rows = (arguments.end_row - arguments.first_row) * doubled;
-  PipelineKey key{Shader::Matmul, format, {0, ragged(arguments.columns)}};
   if (most > kMostVectorRows || arguments.first_token > 0) {
     assert(arguments.norm == 0);
-    const std::optional<MatrixShape> units = context_.matrix_units();
-    if (units && arithmetic == Arithmetic::Best && suits_matrix_units(format)) {
-      key.shader = context_.options().emulated_units ? Shader::MatmulEmulated : Shader::MatmulUnits;
-      key.constants = {context_.limits().lanes * kQuarters, ragged(arguments.columns), units->rows, units->tokens,
-                       units->depth};
-    }
-    return dispatch(list, key, arguments, {divide_up(rows, kTile), divide_up(most, kTile)});
+    return dispatch(list, matmul_key(format, arguments.columns, arithmetic, false), arguments,
+                    {divide_up(rows, kTile), divide_up(most, kTile)});
   }
   const std::uint32_t lanes = context_.limits().lanes;
   const std::uint32_t rows_each = most == 1 ? kVectorRows : kFewTokensRows;
-  key.shader = Shader::Matvec;
-  key.constants = {lanes * kSubgroups, ragged(arguments.columns), rows_each, most == 1 ? 1 : kMostVectorRows};
+  const PipelineKey key{Shader::Matvec,
+                        format,
+                        {lanes * kSubgroups, ragged(arguments.columns), rows_each, most == 1 ? 1 : kMostVectorRows}};
   dispatch(list, key, arguments, {divide_up(rows, rows_each * kSubgroups)});
 }
 
@@ -138,6 +145,24 @@ void Operations::experts(CommandList& list, quant::TensorType format, const Expe
   dispatch(list, key, arguments, {divide_up(rows, kVectorRows * kSubgroups), out ? most : most * arguments.used});
 }
 
+void Operations::group_experts(CommandList& list, const GroupArguments& arguments) {
+  dispatch(list, {Shader::GroupExperts, std::nullopt, {}}, arguments, {1});
+}
+
+void Operations::grouped_product(CommandList& list, quant::TensorType format, const ProductArguments& given,
+                                 std::uint32_t tiles) {
+  ProductArguments arguments = given;
+  arguments.codebooks = codebooks_of(format);
+  const std::uint32_t doubled = (arguments.flags & kGated) != 0 ? 2 : 1;
+  const std::uint32_t rows = (arguments.end_row - arguments.first_row) * doubled;
+  dispatch(list, matmul_key(format, arguments.columns, Arithmetic::Best, true), arguments,
+           {divide_up(rows, kTile), tiles});
+}
+
+void Operations::sum_experts(CommandList& list, const SumArguments& arguments, std::uint32_t most) {
+  dispatch(list, {Shader::SumExperts, std::nullopt, {}}, arguments, {divide_up(arguments.columns, kThreads), most});
+}
+
 void Operations::head_linear(CommandList& list, quant::TensorType format, bool transposed,
                              const HeadLinearArguments& given, std::uint32_t most) {
   HeadLinearArguments arguments = given;
@@ -149,6 +174,18 @@ void Operations::head_linear(CommandList& list, quant::TensorType format, bool t
   const std::uint32_t columns = transposed ? arguments.outputs : arguments.inputs;
   const PipelineKey key{Shader::HeadLinear, format, {threads, ragged(columns), kVectorRows, transposed ? 1U : 0U}};
   dispatch(list, key, arguments, {arguments.tiles * arguments.heads, most});
+}
+
+void Operations::convolution(CommandList& list, const ConvolutionArguments& arguments, std::uint32_t most) {
+  dispatch(list, {Shader::Convolution, std::nullopt, {}}, arguments, {divide_up(arguments.columns, kThreads), most});
+}
+
+void Operations::delta_net(CommandList& list, const DeltaNetArguments& arguments, std::uint32_t most_runs) {
+  dispatch(list, {Shader::DeltaNet, std::nullopt, {}}, arguments, {arguments.value_heads, most_runs});
+}
+
+void Operations::state_space(CommandList& list, const StateSpaceArguments& arguments, std::uint32_t most_runs) {
+  dispatch(list, {Shader::StateSpace, std::nullopt, {}}, arguments, {arguments.heads, most_runs});
 }
 
 void Operations::select_rows(CommandList& list, const SelectArguments& arguments) {

@@ -58,9 +58,19 @@ class Operations {
   void split(CommandList& list, const SplitArguments& arguments, std::uint32_t most);
   void route(CommandList& list, const RouteArguments& arguments, std::uint32_t most);
   void experts(CommandList& list, quant::TensorType format, const ExpertArguments& arguments, std::uint32_t most);
+  // For many tokens: the pairs of tokens and experts in the order of the experts, products of each expert with the
+  // tokens of up to `tiles` tiles, from arguments.first_token on, and the sums of what they make.
+  void group_experts(CommandList& list, const GroupArguments& arguments);
+  void grouped_product(CommandList& list, quant::TensorType format, const ProductArguments& arguments,
+                       std::uint32_t tiles);
+  void sum_experts(CommandList& list, const SumArguments& arguments, std::uint32_t most);
   // `transposed`: the matrix has a row for each input.
   void head_linear(CommandList& list, quant::TensorType format, bool transposed, const HeadLinearArguments& arguments,
                    std::uint32_t most);
+  // `most`: tokens, or where it leaves states, runs.
+  void convolution(CommandList& list, const ConvolutionArguments& arguments, std::uint32_t most);
+  void delta_net(CommandList& list, const DeltaNetArguments& arguments, std::uint32_t most_runs);
+  void state_space(CommandList& list, const StateSpaceArguments& arguments, std::uint32_t most_runs);
   void select_rows(CommandList& list, const SelectArguments& arguments);
   void heads(CommandList& list, const AttentionShape& shape, const HeadsArguments& arguments, std::uint32_t most);
   // `splits` > 1 leaves partial results, which `merge_attention` puts together.
@@ -76,6 +86,8 @@ class Operations {
   void dispatch(CommandList& list, const PipelineKey& key, const Arguments& arguments, Workgroups groups);
 
   [[nodiscard]] Address codebooks_of(quant::TensorType format) const;
+  [[nodiscard]] PipelineKey matmul_key(quant::TensorType format, std::uint32_t columns, Arithmetic arithmetic,
+                                       bool grouped) const;
 
   Context& context_;
   Pipelines& pipelines_;

@@ -100,13 +100,29 @@ struct HeadLinear {
   ValueId x, out;
 };
 
+struct Convolution {
+  model::ops::Convolution attributes;
+  ValueId x, out;
+};
+
+struct DeltaNet {
+  model::ops::DeltaNet attributes;
+  ValueId qkv, beta, decay, out;
+};
+
+struct StateSpace {
+  model::ops::StateSpace attributes;
+  ValueId xbc, dt, out;
+};
+
 }  // namespace recipe
 
 struct Step {
   std::uint32_t op;  // of the group: the one whose place it has
   bool after_select;
   std::variant<recipe::Embed, recipe::Select, recipe::Norm, recipe::Linear, recipe::Gated, recipe::Rope,
-               recipe::Attention, recipe::Map, recipe::Split, recipe::Route, recipe::Experts, recipe::HeadLinear>
+               recipe::Attention, recipe::Map, recipe::Split, recipe::Route, recipe::Experts, recipe::HeadLinear,
+               recipe::Convolution, recipe::DeltaNet, recipe::StateSpace>
       what;
 };
 

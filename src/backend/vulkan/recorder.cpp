@@ -36,6 +36,9 @@ void Recorder::begin_stage(const plan::Stage& stage) {
     list.copy(staged(crossing), source_.place(scratch_.values[crossing]),
               crossing_bytes(crossing, group.ops.front().after_select));
   }
+  each_carried(&plan::CarriedCrossing::to, stage, [&](ValueId value, Bytes bytes) {
+    list.copy(staged(value), source_.place(scratch_.values[value]), bytes);
+  });
 }
 
 // What the next device or the host wants of it.
@@ -55,8 +58,25 @@ void Recorder::end_stage(const plan::Stage& stage) {
                 crossing_bytes(crossing, next.ops.front().after_select));
     }
   }
+  each_carried(&plan::CarriedCrossing::from, stage, [&](ValueId value, Bytes bytes) {
+    list.copy(source_.place(scratch_.values[value]), staged(value), bytes);
+  });
   list.barrier_to_host();
   list.end();
+}
+
+// f(value, bytes) of what lives across groups and crosses at this end of the stage.
+template <class Function>
+void Recorder::each_carried(std::uint32_t plan::CarriedCrossing::* end, const plan::Stage& stage, Function&& f) {
+  const std::vector<plan::Stage>& stages = source_.plan.stages;
+  const auto index = static_cast<std::uint32_t>(&stage - stages.data());
+  std::vector<ValueId> done;  // a value may go to several devices
+  for (const plan::CarriedCrossing& crossing : plan::carried_crossings(source_.program, stages)) {
+    if (crossing.*end != index || std::ranges::find(done, crossing.value) != done.end()) continue;
+    done.push_back(crossing.value);
+    const bool selected = source_.program.groups[stages[crossing.to].first_group].ops.front().after_select;
+    f(crossing.value, crossing_bytes(crossing.value, selected));
+  }
 }
 
 // The list that copies a slice into its slot, between the list that is open and the one that follows. It has no
@@ -226,7 +246,7 @@ void Recorder::heads(const recipe::Attention& attention, const AttentionShape& s
     heads.sine_offset = static_cast<std::uint32_t>((of.sines - of.cosines).value / sizeof(float));
   }
   heads.tokens = table(table_.tokens);
-  heads.pages = table(table_.pages);
+  heads.pages = pages_of(attributes.cache);
   heads.table = table_address_;
   heads.heads = attributes.heads;
   heads.kv_heads = attributes.kv_heads;
@@ -235,6 +255,11 @@ void Recorder::heads(const recipe::Attention& attention, const AttentionShape& s
   heads.v_heads = attention.v ? attributes.kv_heads : 0;
   const bool nothing = heads.k_heads == 0 && heads.v_heads == 0 && heads.q_norm == 0 && !attention.rope;
   if (!nothing) operations_.heads(next(0), shape, heads, most_);
+}
+
+Address Recorder::pages_of(model::CacheIndex cache) const {
+  const bool window = source_.program.caches[cache].kind == model::CacheKind::Window;
+  return table(window ? table_.window_pages : table_.pages);
 }
 
 void Recorder::attend(const recipe::Attention& attention, const AttentionShape& of_heads) {
@@ -252,7 +277,7 @@ void Recorder::attend(const recipe::Attention& attention, const AttentionShape& 
   arguments.v_cache = attributes.values_in_keys ? arguments.k_cache : region(cache.v);
   arguments.tiles = table(table_.tiles);
   arguments.tokens = table(table_.tokens);
-  arguments.pages = table(table_.pages);
+  arguments.pages = pages_of(attributes.cache);
   arguments.workspace = splits > 1 ? region(region_of(scratch_, Own::Attention)) : 0;
   arguments.table = table_address_;
   arguments.sinks = tensor(attributes.sinks);

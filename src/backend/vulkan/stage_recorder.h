@@ -10,6 +10,7 @@
 #include "backend/vulkan/recorder.h"
 #include "backend/vulkan/slices.h"
 #include "backend/vulkan/staging.h"
+#include "plan/crossing.h"
 
 namespace loadline::vulkan {
 
@@ -35,7 +36,7 @@ class Recorder {
         operations_(context, pipelines, source.codebooks),
         source_(source),
         scratch_(source.plan.scratch[source.device]),
-        table_(pass_table(source.plan.shape)),
+        table_(pass_table(source.program, source.plan.shape)),
         staging_(
             host_staging({source.model, source.program, source.plan.shape}, device_task(source.plan, source.device))),
         table_address_(source.place(region_of(scratch_, Staging::Table)).address),
@@ -103,7 +104,7 @@ class Recorder {
   // Where a value lies on its way from or to another device.
   [[nodiscard]] Place staged(ValueId id) const {
     return moved(source_.place(region_of(scratch_, Staging::Host)),
-                 staging_.crossing + staged_offset(source_.program, source_.plan.shape, id));
+                 staged_place(staging_, source_.program, source_.plan.shape, id));
   }
   [[nodiscard]] Bytes crossing_bytes(ValueId id, bool after_select) const {
     return Bytes(std::uint64_t{rows(after_select)} * width(id) * sizeof(float));
@@ -121,13 +122,28 @@ class Recorder {
   void record(const recipe::Route& route);
   void record(const recipe::Experts& experts);
   void record(const recipe::HeadLinear& linear);
+  void record(const recipe::Convolution& convolution);
+  void record(const recipe::DeltaNet& net);
+  void record(const recipe::StateSpace& scan);
 
+  template <class Function>
+  void each_carried(std::uint32_t plan::CarriedCrossing::* end, const plan::Stage& stage, Function&& f);
+  // f(first, count, list) for ranges of the tokens of every run, one after the other, that a list has room for: states
+  // of so many heads are [rows][columns].
+  template <class Function>
+  void in_ranges(std::uint64_t heads, std::uint64_t rows, std::uint64_t columns, Function&& f);
+  [[nodiscard]] std::uint32_t most_runs() const { return std::min(most_, source_.plan.shape.sequences); }
   // A product's arguments: its input (with the norm that goes with it: on the way where that can be, else done here),
   // and where its matrix lies.
   ProductArguments input_of(ValueId x, const recipe::FusedNorm& norm);
   void set_matrix(ProductArguments& arguments, const ops::LinearPart& part) const;
   void product(const ProductArguments& arguments, quant::TensorType format, std::uint32_t most, bool beside);
   void expert_product(ExpertArguments arguments, const ops::ExpertPart& part, const ops::Experts& of, bool beside);
+  [[nodiscard]] Address pages_of(model::CacheIndex cache) const;
+  void record_groups(const recipe::Experts& experts);
+  void set_expert_matrix(ProductArguments& arguments, const ops::ExpertPart& part, const ops::Experts& of) const;
+  void grouped_product(ProductArguments arguments, const ops::ExpertPart& part, const ops::Experts& of,
+                       std::uint32_t tiles);
   void heads(const recipe::Attention& attention, const AttentionShape& shape);
   void attend(const recipe::Attention& attention, const AttentionShape& shape);
   [[nodiscard]] Angles angles(model::RopeIndex table) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/vulkan/slices.h"
+#include "plan/cache_pages.h"
 #include "plan/crossing.h"
 #include "quant/kv_page.h"
 #include "quant/packed_codebooks.h"
@@ -34,6 +35,19 @@ class Ranges {
 
 Bytes value_bytes(const model::Program& program, const Shape& shape, model::ValueId value) {
   return align_up(Bytes(std::uint64_t{shape.batch} * program.values[value].width * sizeof(float)), Bytes(256));
+}
+
+bool is_carried(const model::Program& program, model::ValueId value) {
+  return value != model::kHidden && program.values[value].carried;
+}
+
+// Of those that live across groups, all before `end`.
+Bytes carried_bytes(const model::Program& program, const Shape& shape, model::ValueId end) {
+  Bytes total;
+  for (model::ValueId value = 0; value < end; ++value) {
+    if (is_carried(program, value)) total += value_bytes(program, shape, value);
+  }
+  return total;
 }
 
 // Of all that crosses together, at its most.
@@ -72,7 +86,36 @@ Bytes staged_offset(const model::Program& program, const Shape& shape, model::Va
   return Bytes(0);
 }
 
-PassTable pass_table(const Shape& shape) {
+Bytes staged_place(const HostStaging& staging, const model::Program& program, const Shape& shape,
+                   model::ValueId value) {
+  if (!is_carried(program, value)) return staging.crossing + staged_offset(program, shape, value);
+  return staging.carried + carried_bytes(program, shape, value);
+}
+
+bool groups_experts(const model::ops::Experts& experts, std::uint64_t rows) {
+  constexpr std::uint64_t kWorthwhile = 4;  // tokens of an expert, on average
+  return rows > kFewRows && rows * experts.used >= kWorthwhile * experts.experts;
+}
+
+ExpertRoom expert_room(const model::ops::Experts& experts, std::uint32_t hidden, std::uint32_t width,
+                       std::uint64_t rows) {
+  constexpr std::uint64_t kTile = 64;
+  constexpr std::uint64_t kWord = 4;
+  const std::uint64_t pairs = rows * experts.used;
+  Ranges ranges;
+  ExpertRoom room;
+  room.hidden = ranges.take(pairs * hidden * sizeof(float));
+  if (groups_experts(experts, rows)) {
+    // Every expert's last one may have one pair alone.
+    room.most_tiles = static_cast<std::uint32_t>(pairs / kTile + std::min<std::uint64_t>(experts.experts, pairs));
+    room.results = ranges.take(pairs * width * sizeof(float));
+    room.groups = ranges.take((4 + 3 * std::uint64_t{room.most_tiles} + 2 * pairs) * kWord);
+  }
+  room.total = ranges.end();
+  return room;
+}
+
+PassTable pass_table(const model::Program& program, const Shape& shape) {
   constexpr std::uint64_t kWord = 4;
   const std::uint64_t batch = shape.batch;
   Ranges ranges;
@@ -82,8 +125,11 @@ PassTable pass_table(const Shape& shape) {
   table.tokens = ranges.take(batch * 2 * kWord);
   table.outputs = ranges.take(shape.outputs * kWord);
   table.tiles = ranges.take((batch + shape.sequences) * kWord);
+  table.runs = ranges.take(std::uint64_t{shape.sequences} * 5 * kWord);
   // Each sequence may have all of the context, since sequences that begin alike share pages.
-  table.pages = ranges.take(std::uint64_t{shape.context} / quant::kKvPageCells * shape.sequences * kWord);
+  const std::uint64_t pages = std::uint64_t{shape.context} / quant::kKvPageCells * shape.sequences * kWord;
+  table.pages = ranges.take(pages);
+  table.window_pages = plan::has_window_pages(program, shape) ? ranges.take(pages) : table.pages;
   table.total = ranges.end();
   return table;
 }
@@ -116,9 +162,11 @@ HostStaging host_staging(const plan::LoweringTask& task, const plan::DeviceTask&
   Ranges ranges;
   HostStaging staging;
   staging.crossing = ranges.take(crossing_bytes(task, device).value);
+  staging.carried =
+      ranges.take(carried_bytes(program, shape, static_cast<model::ValueId>(program.values.size())).value);
   staging.logits =
       ranges.take(device.makes_logits ? std::uint64_t{shape.outputs} * program.config.vocabulary * sizeof(float) : 0);
-  staging.table = ranges.take(pass_table(shape).total.value);
+  staging.table = ranges.take(pass_table(program, shape).total.value);
   staging.angles = ranges.take(angle_bytes(program, shape).value);
   staging.slots = ranges.take(ring_bytes(task, device).value);
   staging.total = std::max(ranges.end(), kUpload);

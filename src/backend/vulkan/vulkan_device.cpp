@@ -11,6 +11,7 @@
 #include "backend/vulkan/slices.h"
 #include "backend/vulkan/units_check.h"
 #include "base/error.h"
+#include "plan/cache_pages.h"
 #include "quant/kv_page.h"
 #include "quant/packed_codebooks.h"
 
@@ -37,7 +38,7 @@ VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& progr
       plan_(plan),
       index_(index),
       staging_(host_staging({model, program, plan.shape}, device_task(plan, index))),
-      table_(pass_table(plan.shape)),
+      table_(pass_table(program, plan.shape)),
       context_(options),
       pipelines_(context_),
       timeline_(context_) {
@@ -217,10 +218,16 @@ void VulkanDevice::write_table(const PassClass& pass_class, const backend::Batch
   const auto words = [&](Bytes offset) { return reinterpret_cast<std::uint32_t*>(base + offset.value); };
   std::uint32_t* tokens = words(table_.tokens);
   std::uint32_t* tiles = words(table_.tiles);
+  std::uint32_t* runs = words(table_.runs);
   std::uint32_t* pages = words(table_.pages);
+  std::uint32_t* window_pages = words(table_.window_pages);
   std::uint32_t tile_count = 0;
   std::uint32_t page_count = 0;
-  for (const backend::TokenRun& run : batch.runs) {
+  for (std::size_t i = 0; i < batch.runs.size(); ++i) {
+    const backend::TokenRun& run = batch.runs[i];
+    for (const std::uint32_t word : {run.first_token, run.count, run.first_position, run.state, run.state_after}) {
+      *runs++ = word;
+    }
     for (std::uint32_t t = 0; t < run.count; ++t) {
       tokens[2 * (run.first_token + t)] = run.first_position + t;
       tokens[2 * (run.first_token + t) + 1] = page_count;
@@ -230,12 +237,16 @@ void VulkanDevice::write_table(const PassClass& pass_class, const backend::Batch
     }
     const std::uint32_t used = (run.first_position + run.count + quant::kKvPageCells - 1) / quant::kKvPageCells;
     std::memcpy(pages + page_count, run.pages, used * sizeof(std::uint32_t));
+    if (!batch.window_runs.empty()) {
+      std::memcpy(window_pages + page_count, batch.window_runs[i].pages, used * sizeof(std::uint32_t));
+    }
     page_count += used;
   }
   std::uint32_t* counts = words(table_.counts);
   counts[0] = static_cast<std::uint32_t>(batch.tokens.size());
   counts[1] = static_cast<std::uint32_t>(batch.outputs.size());
   counts[2] = tile_count;
+  counts[3] = static_cast<std::uint32_t>(batch.runs.size());
   std::memcpy(words(table_.ids), batch.tokens.data(), batch.tokens.size_bytes());
   std::memcpy(words(table_.outputs), batch.outputs.data(), batch.outputs.size_bytes());
   std::byte* const all_angles = host + staging_.angles.value;
@@ -313,16 +324,24 @@ Peaks VulkanDevice::measure() {
 }
 
 float* VulkanDevice::crossing(model::ValueId value) {
-  const Bytes offset = staging_.crossing + staged_offset(program_, plan_.shape, value);
+  const Bytes offset = staged_place(staging_, program_, plan_.shape, value);
   return reinterpret_cast<float*>(place(region_of(plan_.scratch[index_], Staging::Host)).data + offset.value);
 }
 
-// A page's K, or V, of all heads lies together. Caches of windows have the pages of all others here.
-bool VulkanDevice::copy_page(std::uint32_t from, std::uint32_t to) {
+bool VulkanDevice::copy_page(std::uint32_t from, std::uint32_t to) { return copy_page(false, from, to); }
+bool VulkanDevice::copy_window_page(std::uint32_t from, std::uint32_t to) { return copy_page(true, from, to); }
+
+// A page's K, or V, of all heads lies together.
+bool VulkanDevice::copy_page(bool windows, std::uint32_t from, std::uint32_t to) {
   if (!page_copy_) return false;
+  const bool apart = plan::has_window_pages(program_, plan_.shape);
+  if (windows && !apart) return true;
   page_copy_->begin(false);
   page_copy_->barrier();
-  for (const plan::KvRegions& kv : plan_.kv) {
+  for (std::size_t i = 0; i < plan_.kv.size(); ++i) {
+    const model::CacheKind kind = program_.caches[i].kind;
+    if (kind == model::CacheKind::State || (apart && kind == model::CacheKind::Window) != windows) continue;
+    const plan::KvRegions& kv = plan_.kv[i];
     for (const plan::RegionIndex index : {kv.k, kv.v}) {
       if (index == plan::kNoRegion) continue;
       const plan::Region& region = plan_.regions[index];

@@ -40,6 +40,7 @@ class VulkanDevice final : public backend::Device {
   bool run(std::uint32_t stage, const backend::Batch& batch, const backend::StopFlag& stop) override;
   float* crossing(model::ValueId value) override;
   bool copy_page(std::uint32_t from, std::uint32_t to) override;
+  bool copy_window_page(std::uint32_t from, std::uint32_t to) override;
   const float* logits() override;
   [[nodiscard]] Bytes allocated() const override;
 
@@ -76,6 +77,7 @@ class VulkanDevice final : public backend::Device {
   void give_slot(std::size_t slot, bool failed) noexcept;
   void upload_part(UploadSlot& slot, const Place& target, std::span<const std::byte> data);
   bool submit_all(const StageRecording& recording, const backend::StopFlag& stop);
+  bool copy_page(bool windows, std::uint32_t from, std::uint32_t to);
   void write_table(const PassClass& pass_class, const backend::Batch& batch);
 
   const gguf::Model& model_;

@@ -2,6 +2,7 @@
 // it is made into for drivers, and the check that keeps units that are wrong from being used.
 #include "backend/vulkan/matrix_units.h"
 
+#include <bit>
 #include <cmath>
 #include <map>
 #include <set>
@@ -115,6 +116,59 @@ TEST_P(UnitProducts, ComputeOnlyWhatIsAskedFor) {
   const Result result = run(units(), request);
   EXPECT_EQ(result.at(64, 127), kUntouched);
   EXPECT_EQ(result.at(63, 128), kUntouched);
+}
+
+// Of three experts every token goes to two; one has more of them than a tile holds, another few.
+TEST_P(UnitProducts, MultiplyEachExpertWithTheTokensThatChoseIt) {
+  Random random(7);
+  constexpr std::uint32_t kExperts = 3, kUsed = 2, kRows = 70, kTokens = 90, kTiles = 6;
+  const TestMatrix m(GetParam(), kExperts * kRows, 256, Style::Normal, random);
+  const std::vector<float> x = cpu::test::random_activations(kTokens, 256, Style::Normal, random);
+  const std::vector<float> bias = cpu::test::random_activations(kExperts, kRows, Style::Normal, random);
+  std::vector<std::uint32_t> chosen;
+  const std::uint32_t one = std::bit_cast<std::uint32_t>(1.0F);
+  for (std::uint32_t t = 0; t < kTokens; ++t) {
+    const std::uint32_t other = t % 7 == 0 ? 1 : 2;
+    for (const std::uint32_t expert : {t % 2 == 0 ? 0 : other, t % 2 == 0 ? other : 0}) {
+      chosen.insert(chosen.end(), {expert, one});
+    }
+  }
+  for (Gpu* const gpu : {&units(), &UnitProducts::gpu()}) {
+    const Buffer weights = gpu->buffer(m.file);
+    const Buffer inputs = gpu->buffer(x);
+    const Buffer added = gpu->buffer(bias);
+    const Buffer routes = gpu->buffer(chosen);
+    const Buffer groups = gpu->buffer((4 + 3 * kTiles + 2 * kTokens * kUsed) * sizeof(std::uint32_t), 0xFF);
+    const Buffer out = gpu->buffer(std::vector<float>(std::size_t{kTokens} * kUsed * kRows, kUntouched));
+    const Buffer table = gpu->buffer(std::vector<std::uint32_t>{kTokens, 0});
+    ProductArguments arguments{weights.address(), 0, inputs.address(), 0, added.address(), out.address(),
+                               table.address()};
+    arguments.columns = m.columns;
+    arguments.row_bytes = static_cast<std::uint32_t>(quant::size_of(m.type, m.columns).value);
+    arguments.end_row = kRows;
+    arguments.result_stride = kRows;
+    arguments.groups = groups.address();
+    arguments.expert_bytes = std::uint64_t{kRows} * arguments.row_bytes;
+    arguments.used = kUsed;
+    arguments.bias_stride = kRows;
+    gpu->run([&](CommandList& list) {
+      gpu->operations.group_experts(list,
+                                    {routes.address(), groups.address(), table.address(), kExperts, kUsed, kTiles, 0});
+      list.barrier();
+      for (arguments.first_token = 0; arguments.first_token < kTiles; arguments.first_token += 2) {
+        gpu->operations.grouped_product(list, m.type, arguments, 2);
+      }
+    });
+    for (std::uint32_t pair = 0; pair < kTokens * kUsed; ++pair) {
+      const std::uint32_t expert = chosen[2 * pair];
+      for (std::uint32_t r = 0; r < kRows; ++r) {
+        const Expected expected = half_product(m, x, expert * kRows + r, pair / kUsed);
+        ASSERT_NEAR(as<float>(out)[pair * kRows + r], expected.value + bias[expert * kRows + r],
+                    expected.tolerance + 1e-5)
+            << "pair " << pair << " row " << r;
+      }
+    }
+  }
 }
 
 TEST_P(UnitProducts, AddBiasAndGateOneProductWithAnother) {

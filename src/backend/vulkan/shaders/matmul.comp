@@ -47,8 +47,7 @@ void load_inputs(uint step, uint units, uint first_token, uint tokens) {
     const uint token = first_token + i / kStepVectors;
     vec4 x = vec4(0.0);
     if (unit < units && token < tokens) {
-      x = load_activations(arguments.x + uint64_t(token) * arguments.columns * 4u, row_offset(unit, slot % kUnitVectors),
-                           arguments.columns);
+      x = load_activations(activations_of(token), row_offset(unit, slot % kUnitVectors), arguments.columns);
     }
     tiles[kActivations + slot * kTileTokens + i / kStepVectors] = x;
   }
@@ -68,8 +67,9 @@ void multiply(uint row_lane, uint token_lane, inout float sums[kRowsEach][kToken
 }
 
 void main() {
-  const uint tokens = pass_rows(arguments.table, flag(kSelected));
-  const uint first_token = arguments.first_token + gl_WorkGroupID.y * kTileTokens;
+  const uvec2 range = tile_tokens(kTileTokens);
+  const uint first_token = range.x;
+  const uint tokens = range.y;
   if (first_token >= tokens) return;
   const uint row_lane = gl_LocalInvocationID.x % kRowLanes;
   const uint token_lane = gl_LocalInvocationID.x / kRowLanes;

@@ -89,7 +89,7 @@ void find_exponents(uint first_token, uint tokens) {
   [[dont_unroll]] for (uint t = gl_SubgroupID; t < kTileTokens; t += gl_NumSubgroups) {
     float largest = 0.0;
     if (first_token + t < tokens) {
-      const uint64_t row = arguments.x + uint64_t(first_token + t) * arguments.columns * 4u;
+      const uint64_t row = activations_of(first_token + t);
       [[dont_unroll]] for (uint i = gl_SubgroupInvocationID; i < vectors; i += gl_SubgroupSize) {
         const vec4 x = abs(load_activations(row, 4u * i, arguments.columns));
         largest = max(largest, max(max(x.x, x.y), max(x.z, x.w)));
@@ -127,8 +127,8 @@ void load_inputs(uint step, uint units, uint first_token, uint tokens) {
     const uint token = i / kStepVectors;
     vec4 x = vec4(0.0);
     if (unit < units && first_token + token < tokens) {
-      x = load_activations(arguments.x + uint64_t(first_token + token) * arguments.columns * 4u,
-                           row_offset(unit, slot % kUnitVectors), arguments.columns);
+      x = load_activations(activations_of(first_token + token), row_offset(unit, slot % kUnitVectors),
+                           arguments.columns);
       x *= ldexp(1.0, -exponents[token]);
     }
     [[unroll]] for (uint c = 0u; c < 4u; ++c) inputs[token * kStride + slot * 4u + c] = float16_t(x[c]);
@@ -136,8 +136,9 @@ void load_inputs(uint step, uint units, uint first_token, uint tokens) {
 }
 
 void main() {
-  const uint tokens = pass_rows(arguments.table, flag(kSelected));
-  const uint first_token = arguments.first_token + gl_WorkGroupID.y * kTileTokens;
+  const uvec2 range = tile_tokens(kTileTokens);
+  const uint first_token = range.x;
+  const uint tokens = range.y;
   if (first_token >= tokens) return;
   const uint row_quarter = gl_SubgroupID % 2u * kQuarter;
   const uint token_quarter = gl_SubgroupID / 2u * kQuarter;
