@@ -4,15 +4,12 @@
 #include <algorithm>
 
 #include "authoring/shapes.h"
-#include "base/error.h"
 #include "engine/backends.h"
 #include "model/program.h"
 #include "plan/cache_pages.h"
 #include "plan/crossing.h"
 #include "plan/machines.h"
 #include "plan/planner.h"
-#include "plan/validate.h"
-#include "support/refusal.h"
 
 namespace loadline::plan {
 namespace {
@@ -91,28 +88,16 @@ TEST(Caches, groups_that_share_one_are_on_one_device) {
   }
   EXPECT_EQ(groups_that_share_caches(program), together);
   bool divided = false;
-  for (const int mebibytes : {200, 400, 600, 900}) {
-    for (const auto layers :
-         {GpuLayers{}, GpuLayers{GpuLayers::Kind::Count, 3}, GpuLayers{GpuLayers::Kind::Count, 9}}) {
-      Options options;
-      options.context = 2048;
-      options.gpu_budget = mebibytes * kMiB;
-      options.gpu_layers = layers;
-      Plan plan;
-      try {
-        plan = make_plan(model, program, test::machine(8 * kGiB, {"RTX 3060"}), options, engine::backends());
-      } catch (const Error& error) {
-        EXPECT_EQ(error.code(), ErrorCode::DoesNotFit);
-        continue;
-      }
-      const DeviceIndex device = plan.groups.at(together.front()).device;
-      for (const std::uint32_t g : together) EXPECT_EQ(plan.groups.at(g).device, device) << g;
-      const auto elsewhere = [&](const GroupPlacement& group) { return group.device != device; };
-      divided = divided || std::any_of(plan.groups.begin() + 1, plan.groups.end(), elsewhere);
-      plan.groups.at(together.back()).device = 1 - device;
-      const auto refused = test::refusal([&] { validate(plan, model, program, engine::backends(), "plan"); });
-      EXPECT_NE(refused.sentence.find("share a cache"), std::string::npos) << refused.sentence;
-    }
+  for (const auto& [mebibytes, layers] : {std::pair{400, GpuLayers{}}, {900, {GpuLayers::Kind::Count, 3}}}) {
+    Options options;
+    options.context = 2048;
+    options.gpu_budget = mebibytes * kMiB;
+    options.gpu_layers = layers;
+    const Plan plan = make_plan(model, program, test::machine(8 * kGiB, {"RTX 3060"}), options, engine::backends());
+    const DeviceIndex device = plan.groups.at(together.front()).device;
+    for (const std::uint32_t g : together) EXPECT_EQ(plan.groups.at(g).device, device) << g;
+    const auto elsewhere = [&](const GroupPlacement& group) { return group.device != device; };
+    divided = divided || std::any_of(plan.groups.begin() + 1, plan.groups.end(), elsewhere);
   }
   EXPECT_TRUE(divided);
 }

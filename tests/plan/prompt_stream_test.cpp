@@ -170,7 +170,7 @@ TEST(Crossing, brings_what_lives_across_groups_to_the_devices_that_read_it_and_t
   model::Program program = model::build_program(model);
   const auto carried = static_cast<model::ValueId>(program.values.size());
   program.values.push_back({"made in group 1", 8, false, true});
-  program.groups.at(1).ops.back().outputs.push_back(carried);
+  program.groups.at(1).ops.front().outputs.push_back(carried);
   program.groups.at(4).ops.front().inputs.push_back(carried);
   program.groups.at(6).ops.front().inputs.push_back(carried);
   const auto stages = [&](std::initializer_list<DeviceIndex> devices) {
