@@ -1,6 +1,6 @@
 // Any bytes as a server's answer, an address or a duration, and as the path and the body of a request: parsing must
-// end, within bounds, in JSON or in an Error, and whatever names of samplers are in it, what they come to must be what
-// a sampler can be made of or an Error.
+// end, within bounds, in JSON or in an Error; whatever names of samplers are in it, what they come to must be what a
+// sampler can be made of or an Error; and as a conversation in any dialect it must become a prompt or an Error.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +9,10 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "chat/model_template.h"
 #include "sample/sampler.h"
+#include "serve/chat_request.h"
+#include "serve/dialects.h"
 #include "serve/http_client.h"
 #include "serve/json.h"
 #include "serve/models.h"
@@ -57,6 +60,36 @@ void read_samplers(const serve::Json& body) {
   }
 }
 
+const serve::Served& served() {
+  static const serve::Served* const kOne = [] {
+    auto* one = new serve::Served;
+    const gguf::Metadata metadata = test::varied_byte_pair_metadata("gpt-2");
+    one->chat = std::make_unique<const talk::ChatModel>(metadata, small_tokenizer(),
+                                                        chat::template_of(metadata, "chatml"), "fuzz");
+    return one;
+  }();
+  return *kOne;
+}
+
+void read_conversations(const serve::Json& body) {
+  using serve::Dialect;
+  const auto read = [&](Dialect dialect, const auto& form) {
+    try {
+      const serve::ChatRequest request = serve::read_chat(served(), form(), dialect);
+      require(!request.generation.prompt.empty());
+    } catch (const Error&) {
+    }
+  };
+  read(Dialect::OpenAi, [&] { return body; });
+  read(Dialect::OpenAi, [&] { return serve::responses_body(body); });
+  read(Dialect::Anthropic, [&] { return serve::anthropic_body(body); });
+  read(Dialect::Ollama, [&] { return serve::ollama_body(served(), body); });
+  try {
+    (void)serve::read_prompts(served(), body);
+  } catch (const Error&) {
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -83,6 +116,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(body.is_object());
     require(serve::Json::parse(serve::dump(body)).is_object());
     read_samplers(body);
+    read_conversations(body);
   } catch (const Error&) {
   }
   return 0;

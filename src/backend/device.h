@@ -102,6 +102,8 @@ class Device {
 
   // [outputs][vocabulary] floats, after the stage that holds the output group.
   virtual const float* logits() = 0;
+  // [outputs][width of Program::normed] floats, likewise.
+  virtual const float* states() = 0;
 
   // Bytes this device really holds, by the system's or driver's own account of its arenas.
   [[nodiscard]] virtual Bytes allocated() const = 0;

@@ -40,8 +40,8 @@ struct Rendering {
   std::vector<TextSpan> typed;  // ascending and apart
 };
 
-// Finds in what one string of a message says the places that must stay letters. `role`: whose it is; empty for tools
-// and documents.
+// Finds in what one string of a message says the places that must stay letters. `role`: whose it is; empty for all
+// other variables.
 using FindTyped = std::function<std::vector<TextSpan>(std::string_view text, std::string_view role)>;
 
 // Owns its values. One thread at a time.
@@ -67,8 +67,8 @@ class Conversation {
   [[nodiscard]] std::string render(const Template& chat_template, const RenderOptions& options,
                                    bool continue_last = false);
 
-  // The same text, and where in it the places are that `find` names in messages, tools and documents. Where there are
-  // any, it is rendered twice.
+  // The same text, and where in it the places are that `find` names in the variables, but for bos_token and eos_token.
+  // Where there are any, it is rendered twice.
   [[nodiscard]] Rendering render_apart(const Template& chat_template, const RenderOptions& options, bool continue_last,
                                        const FindTyped& find);
 

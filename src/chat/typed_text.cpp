@@ -147,7 +147,7 @@ Rendering Conversation::render_apart(const Template& chat_template, const Render
   try {
     for (const auto& [key, value] : variables_.dict().entries) {
       const std::string& name = key.text();
-      const bool is_said = name == "messages" || name == "tools" || name == "documents";
+      const bool is_said = name != "bos_token" && name != "eos_token";  // which are meant to be tokens
       Value copied = value;
       if (name == "messages" && value.is(Kind::List))
         copied = marker.copy_messages(value);

@@ -22,7 +22,6 @@
 #include "cli/watching.h"
 #include "plan/render.h"
 #include "talk/dialogue.h"
-#include "talk/recommended_sampling.h"
 
 namespace loadline::cli {
 namespace {
@@ -52,20 +51,6 @@ struct ChatOptions {
   SampleOptions sampling;
   GrammarOptions grammar;
 };
-
-// The flags, and what the file recommends where there is none; the latter is said in `said`.
-sample::Options sampling_of(const gguf::Metadata& metadata, const SampleOptions& flags,
-                            const tokenizer::Tokenizer& tokenizer, std::vector<std::string>& notes) {
-  sample::Options options = flags.options(tokenizer);
-  std::string said;
-  for (const talk::Recommendation& one : talk::recommended_sampling(metadata, notes)) {
-    if (flags.given(fmt::format("--{}", one.name))) continue;
-    talk::follow(one, options);
-    said += fmt::format("{}{} {:g}", said.empty() ? "" : ", ", one.name, one.value);
-  }
-  if (!said.empty()) notes.push_back(fmt::format("sampling as the model's file recommends: {}", said));
-  return options;
-}
 
 std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, Bytes of_answers,
                                      const std::atomic<bool>& stop) {
@@ -199,7 +184,7 @@ void introduce(const talk::ChatModel& model, const plan::Plan& plan, const std::
 talk::DialogueSettings settings_of(const ChatOptions& options, const gguf::Metadata& metadata,
                                    const tokenizer::Tokenizer& tokenizer, std::vector<std::string>& notes) {
   talk::DialogueSettings settings;
-  settings.sampling = sampling_of(metadata, options.sampling, tokenizer, notes);
+  settings.sampling = options.sampling.options(metadata, tokenizer, notes);
   settings.most_tokens = options.predict;
   settings.reasoning_budget = options.reasoning_budget;
   settings.stops = options.stops;

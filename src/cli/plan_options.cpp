@@ -242,7 +242,7 @@ std::optional<plan::Plan> PlanOptions::stored_plan(const gguf::Model& model, con
 }
 
 plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program& program, std::uint32_t outputs,
-                                  hardware::Profile* this_one) const {
+                                  hardware::Profile* this_one, Bytes of_requests) const {
   if (describes_another_machine()) {
     throw bad_input("--gpu describes another machine, on which nothing can run here", "`loadline plan` plans for it.");
   }
@@ -252,6 +252,7 @@ plan::Plan PlanOptions::make_plan(const gguf::Model& model, const model::Program
     const hardware::Profile planned_for = hardware_.empty() ? machine : profile(model);
     plan::Options wanted = tuned_options(model, program, planned_for);
     wanted.outputs = outputs;
+    wanted.of_requests = of_requests;
     plan = plan::make_plan(model, program, planned_for, wanted, engine::backends());
   }
   plan::require_available(*plan, machine);

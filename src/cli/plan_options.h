@@ -35,10 +35,10 @@ class PlanOptions {
   // The plan of --plan FILE, checked against the model; nullopt where the flag is not given.
   [[nodiscard]] std::optional<plan::Plan> stored_plan(const gguf::Model& model, const model::Program& program) const;
   // What `run` executes: the plan of --plan FILE, else one made from the options; this machine has free what it takes.
-  // `outputs` as in plan::Options; a stored plan has its own. `machine`, where it is asked for: this machine. Throws as
-  // plan::make_plan does.
+  // `outputs` and `of_requests` as in plan::Options; a stored plan has its own. `machine`, where it is asked for: this
+  // machine. Throws as plan::make_plan does.
   [[nodiscard]] plan::Plan make_plan(const gguf::Model& model, const model::Program& program, std::uint32_t outputs = 0,
-                                     hardware::Profile* machine = nullptr) const;
+                                     hardware::Profile* machine = nullptr, Bytes of_requests = {}) const;
   // What the headers of the model may take: more than usual where a large RAM budget is named.
   [[nodiscard]] Bytes most_header() const;
   // Every file that is read: the model's, a stored plan, the description of a machine.

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/option.h"
+#include "talk/recommended_sampling.h"
 #include "tokenizer/containing.h"
 
 namespace loadline::cli {
@@ -130,6 +131,19 @@ sample::Options SampleOptions::options(const tokenizer::Tokenizer& tokenizer) co
       result.dry_breakers.push_back(std::move(sequence));
     }
   }
+  return result;
+}
+
+sample::Options SampleOptions::options(const gguf::Metadata& metadata, const tokenizer::Tokenizer& tokenizer,
+                                       std::vector<std::string>& notes) const {
+  sample::Options result = options(tokenizer);
+  std::string said;
+  for (const talk::Recommendation& one : talk::recommended_sampling(metadata, notes)) {
+    if (given(fmt::format("--{}", one.name))) continue;
+    talk::follow(one, result);
+    said += fmt::format("{}{} {:g}", said.empty() ? "" : ", ", one.name, one.value);
+  }
+  if (!said.empty()) notes.push_back(fmt::format("sampling as the model's file recommends: {}", said));
   return result;
 }
 

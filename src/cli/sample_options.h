@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "gguf/metadata.h"
 #include "sample/options.h"
 #include "tokenizer/tokenizer.h"
 
@@ -23,6 +24,9 @@ class SampleOptions {
   [[nodiscard]] sample::Options options() const;
   // The same, with the tokens of the texts that DRY's repetitions do not reach across.
   [[nodiscard]] sample::Options options(const tokenizer::Tokenizer& tokenizer) const;
+  // The same, and what the file recommends where no flag says otherwise, which is said in `notes`.
+  [[nodiscard]] sample::Options options(const gguf::Metadata& metadata, const tokenizer::Tokenizer& tokenizer,
+                                        std::vector<std::string>& notes) const;
   // Whether the flag that begins so was given, as "--temp".
   [[nodiscard]] bool given(std::string_view flag) const;
 

@@ -32,7 +32,7 @@ struct ServeOptions {
   std::vector<std::string> api_keys;
   std::string api_key_file;
   std::string certificate, key;
-  std::string most_body = "32MiB";
+  std::string most_body = "16MiB";
   bool log = true;
   bool log_json = false;
 };
@@ -227,6 +227,10 @@ void add_serve(Program& program) {
                  "back; stop",
                  {.show_default = true});
   command.option("--max-body", &options->most_body, "Largest body of a request", {.show_default = true});
+  command.option("--slot-save-path", &options->served.slot_folder,
+                 "Folder in which clients may save and restore slots");
+  command.option("--pooling", &options->served.pooling,
+                 "What of a text its embedding is: last (of its last token), mean (of all), none (one for each)");
   options->served.chat.add_to(command);
   options->served.plan.add_to(command);
   options->served.sampling.add_to(command);
@@ -240,6 +244,9 @@ void add_serve(Program& program) {
       if (option.name() == "--parallel" && !option.given()) option.take(option.name(), "4");
     }
     (void)on_pressure_of(options->served);
+    const serve::HttpOptions http = http_options(*options);
+    options->served.most_body = http.most_body;
+    options->served.most_bodies = http.most_bodies;
     if (!models.given()) return serve_one(*options);
     if (!options->served.model.demo())
       throw bad_input("one model is named, and a folder of models too", "Give -m or --models.");

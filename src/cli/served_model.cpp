@@ -139,7 +139,8 @@ class FileCandidate final : public serve::Candidate {
   }
   std::shared_ptr<serve::Served> load(const serve::Reserved& reserved, serve::LoadHooks hooks,
                                       const engine::LoadProgress& progress, const std::atomic<bool>& stop) override {
-    return load_served(options_, plan_served(options_, std::move(source_), name_, reserved), std::move(hooks), progress, stop);
+    return load_served(options_, plan_served(options_, std::move(source_), name_, reserved), std::move(hooks), progress,
+                       stop);
   }
 
  private:
@@ -154,43 +155,95 @@ class FileCandidate final : public serve::Candidate {
   serve::Basis basis_;
 };
 
+// As asked for, or as the model's file says.
+serve::Pooling pooling_of(const std::string& wanted, const gguf::Metadata& metadata) {
+  if (wanted == "last" || wanted == "mean" || wanted == "none") {
+    return wanted == "last" ? serve::Pooling::Last : wanted == "mean" ? serve::Pooling::Mean : serve::Pooling::None;
+  }
+  if (!wanted.empty()) {
+    throw bad_input(fmt::format("embeddings cannot be pooled as \"{}\"", printable(wanted)),
+                    "Give last, mean or none with --pooling.");
+  }
+  constexpr std::uint64_t kMean = 1;  // as llama.cpp numbers them
+  const std::string* architecture = metadata.get_string("general.architecture");
+  const auto type = architecture == nullptr ? std::nullopt : metadata.get_unsigned(*architecture + ".pooling_type");
+  return type == kMean ? serve::Pooling::Mean : serve::Pooling::Last;
+}
+
+// Rows of logits of a pass: where a grammar knows what comes next it is verified together, and the mean of a text needs
+// each token's row.
+std::uint32_t rows_of(serve::Pooling pooling, std::uint32_t sequences) {
+  constexpr std::uint32_t kForced = 8;
+  constexpr std::uint32_t kEach = 32;
+  return sequences + (pooling == serve::Pooling::Last ? kForced : kEach);
+}
+
+serve::RequestMemory memory_of(const ServedOptions& options, const ModelSource& source, Bytes index) {
+  const plan::Options wanted = options.plan.options();
+  const model::ModelConfig& config = source.program.config;
+  constexpr std::uint32_t kUsualContext = 4096;
+  const bool whole = wanted.trained_context || wanted.largest_context;
+  serve::RequestLimits limits;
+  limits.places = wanted.sequences;
+  limits.waiting = static_cast<std::uint32_t>(options.most_waiting);
+  limits.context = whole ? config.trained_context : wanted.context.value_or(kUsualContext);
+  limits.vocabulary = config.vocabulary;
+  limits.most_body = options.most_body;
+  limits.most_bodies = options.most_bodies;
+  limits.index = index;
+  return serve::request_memory(limits);
+}
+
 }  // namespace
 
 PlannedModel plan_served(const ServedOptions& options, ModelSource source, const std::string& name,
                          const serve::Reserved& reserved) {
   PlannedModel out;
   out.tokenizer = tokenizer::Tokenizer::from_metadata(source.model.metadata);
-  const chat::ModelTemplate chosen = options.chat.choose(&source.model.metadata);
   out.served = std::make_shared<serve::Served>();
   serve::Served& served = *out.served;
   describe(source, name, served);
-  served.sampling = options.sampling.options(*out.tokenizer);
-  served.template_name = chosen.name;
-  served.chat_template = std::make_unique<const chat::Template>(chosen.source);
-  served.can = chat::capabilities_of(*served.chat_template);
-  served.format = chat::output_format_of(chosen.source);
+  std::vector<std::string> notes;
+  served.sampling = options.sampling.options(source.model.metadata, *out.tokenizer, notes);
+  served.chat = std::make_unique<const talk::ChatModel>(source.model.metadata, *out.tokenizer,
+                                                        options.chat.choose(&source.model.metadata), source.title);
+  if (!options.slot_folder.empty() && !std::filesystem::is_directory(options.slot_folder)) {
+    throw bad_input(fmt::format("{} is no folder that slots could be saved in", printable(options.slot_folder)),
+                    "Make it, or name another with --slot-save-path.");
+  }
+  served.slot_folder = options.slot_folder;
+  served.pooling = pooling_of(options.pooling, source.model.metadata);
+  // The index of the vocabulary is made now: that takes a moment, which is not to be a request's.
+  out.memory = memory_of(options, source, served.chat->index().resident_bytes());
+  const std::uint32_t rows = rows_of(served.pooling, options.plan.options().sequences);
   auto basis = std::make_shared<serve::Basis>();
   if (options.models.empty()) {
-    out.plan = options.plan.make_plan(source.model, source.program, 0, &basis->machine);
+    out.plan = options.plan.make_plan(source.model, source.program, rows, &basis->machine, out.memory.total());
     basis->options = options.plan.tuned_options(source.model, source.program, basis->machine);
   } else {
     *basis = basis_of(options, source);
+    basis->options.outputs = rows;
+    basis->options.of_requests = out.memory.total();
     const serve::Basis left = beside(reserved, *basis);
     out.plan = plan::make_plan(source.model, source.program, left.machine, left.options, engine::backends());
     plan::require_available(out.plan, left.machine);
   }
+  basis->options.outputs = rows;
+  basis->options.of_requests = out.memory.total();
   out.basis = std::move(basis);
   say(plan::summary_line(out.plan, source.title));
   for (const std::string& note : options.plan.notes(out.plan, source)) say(note);
   for (const std::string& remark : out.tokenizer->remarks()) say(remark);
-  if (chosen.assumed) say(fmt::format("the model has no chat template; {} is used", chosen.name));
+  for (const std::string& note : notes) say(note);
+  if (served.chat->chosen().assumed) {
+    say(fmt::format("the model has no chat template; {} is used", served.chat->chosen().name));
+  }
   out.source = std::move(source);
   return out;
 }
 
-std::shared_ptr<serve::Served> load_served(const ServedOptions& options, PlannedModel planned,
-                                           serve::LoadHooks hooks, const engine::LoadProgress& progress,
-                                           const std::atomic<bool>& stop) {
+std::shared_ptr<serve::Served> load_served(const ServedOptions& options, PlannedModel planned, serve::LoadHooks hooks,
+                                           const engine::LoadProgress& progress, const std::atomic<bool>& stop) {
   engine::Engine::Options how;
   how.scheduler.outlive_devices = true;
   how.alone = options.models.empty();
@@ -198,14 +251,16 @@ std::shared_ptr<serve::Served> load_served(const ServedOptions& options, Planned
                                      std::move(planned.plan), progress, stop, std::move(how));
   if (engine == nullptr) return nullptr;
   if (hooks.leave_to_others) {
-    planned.served->leave_to_others = [leave = std::move(hooks.leave_to_others), of = planned.served.get()](
-                                          serve::Basis& basis) { leave(*of, basis); };
+    planned.served->leave_to_others = [leave = std::move(hooks.leave_to_others),
+                                       of = planned.served.get()](serve::Basis& basis) { leave(*of, basis); };
   }
   const auto watch = std::make_shared<Watch>();
   planned.served->watch_json = [watch] { return watch::to_json(watch->status()); };
   planned.served->watch_metrics = [watch] { return watch::metrics(watch->status()); };
   serve::ServiceOptions service;
   service.most_waiting = static_cast<std::uint32_t>(options.most_waiting);
+  service.most_running = planned.memory.running;
+  service.most_queued = planned.memory.waiting;
   service.notify = std::move(hooks.notify);
   service.basis = planned.basis;
   service.on_engine = [watch](engine::Engine* shown, const serve::Basis& basis) { watch->show(shown, basis); };

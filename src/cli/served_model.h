@@ -18,6 +18,7 @@
 #include "plan/plan.h"
 #include "serve/guard.h"
 #include "serve/model_folder.h"
+#include "serve/request_memory.h"
 #include "serve/served.h"
 
 namespace loadline::cli {
@@ -31,6 +32,9 @@ struct ServedOptions {
   std::string models;                // folder; empty: one model
   std::int64_t most_waiting = 64;
   std::string on_pressure = "shrink";
+  std::string pooling;           // last, mean or none; empty: as the file says
+  std::string slot_folder;       // where slots are saved; empty: nowhere
+  Bytes most_body, most_bodies;  // of requests
 };
 
 // A model whose headers are read and whose plan is made, and nothing more.
@@ -40,6 +44,7 @@ struct PlannedModel {
   std::shared_ptr<serve::Served> served;  // without its service
   plan::Plan plan;
   std::shared_ptr<const serve::Basis> basis;
+  serve::RequestMemory memory;
 };
 
 // Says what users are told of a model and its plan. `name`: what clients call it; empty: by its file.
@@ -47,9 +52,8 @@ PlannedModel plan_served(const ServedOptions& options, ModelSource source, const
                          const serve::Reserved& reserved = {});
 
 // Loads it and begins to serve it. Null where it was stopped.
-std::shared_ptr<serve::Served> load_served(const ServedOptions& options, PlannedModel planned,
-                                           serve::LoadHooks hooks, const engine::LoadProgress& progress,
-                                           const std::atomic<bool>& stop);
+std::shared_ptr<serve::Served> load_served(const ServedOptions& options, PlannedModel planned, serve::LoadHooks hooks,
+                                           const engine::LoadProgress& progress, const std::atomic<bool>& stop);
 // "continue", "shrink" or "stop". Throws Error(BadInput).
 serve::OnPressure on_pressure_of(const ServedOptions& options);
 // A model was to be stopped, since memory is missing.

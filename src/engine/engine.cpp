@@ -171,6 +171,15 @@ backend::Peaks Engine::measure(plan::DeviceIndex device) {
   return devices_.at(device) == nullptr ? backend::Peaks{} : devices_[device]->measure();
 }
 
+std::span<std::byte> Engine::host_memory(plan::RegionIndex region) {
+  for (const auto& device : devices_) {
+    if (device == nullptr) continue;
+    const std::span<std::byte> memory = device->host_memory(region);
+    if (!memory.empty()) return memory;
+  }
+  return {};
+}
+
 std::span<const std::byte> Engine::weights_in_ram() const { return devices_[plan::kCpu]->weights(); }
 
 std::vector<std::string> Engine::remarks() const {

@@ -93,6 +93,8 @@ class Engine {
 
   // What a device can do at most, measured now; zeros where it does not say, or the plan does not use it.
   backend::Peaks measure(plan::DeviceIndex device);
+  // Where the host may write to a region of the plan; empty where it may not.
+  [[nodiscard]] std::span<std::byte> host_memory(plan::RegionIndex region);
   // The memory that the CPU reads weights from, to measure how fast it can be read; empty where there is none.
   [[nodiscard]] std::span<const std::byte> weights_in_ram() const;
   // What a user should know of the devices, a sentence each.

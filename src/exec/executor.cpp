@@ -361,6 +361,14 @@ std::span<const float> Executor::logits(std::size_t index) const {
   return {devices_[plan_.stages.back().device]->logits() + index * width, width};
 }
 
+std::span<const float> Executor::state(std::size_t index) const {
+  if (index >= rows_) {
+    throw Error(ErrorCode::Internal, fmt::format("state {} is asked for, and there are {}", index, rows_));
+  }
+  const std::uint32_t width = program_.values[program_.normed].width;
+  return {devices_[plan_.stages.back().device]->states() + index * width, width};
+}
+
 bool Executor::copy_page(PageIndex from, PageIndex to) {
   return std::ranges::all_of(devices_,
                              [&](backend::Device* device) { return device == nullptr || device->copy_page(from, to); });

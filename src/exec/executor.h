@@ -61,6 +61,8 @@ class Executor final : public PageCopier {
   // Row `index` of the logits of the last pass, in the order of the inputs. Throws Error(Internal) where there is none.
   [[nodiscard]] std::span<const float> logits(std::size_t index) const;
   [[nodiscard]] std::size_t logits_rows() const { return rows_; }
+  // What that row was made from: the state behind the last layer, normed. [embedding]
+  [[nodiscard]] std::span<const float> state(std::size_t index) const;
   // Whose stage threw last, if one did.
   [[nodiscard]] std::optional<plan::DeviceIndex> failed_device() const {
     const plan::DeviceIndex device = failed_device_;

@@ -166,6 +166,15 @@ void KvCache::cut(std::uint32_t sequence, std::uint32_t length) {
   }
 }
 
+void KvCache::forget(std::uint32_t sequence) {
+  Sequence& s = at(sequence);
+  for (const PageIndex page : s.pages) {
+    if (pool_.holders(page) == 1) pool_.cut(page, 0);
+  }
+  s.committed = 0;
+  cut(sequence, 0);
+}
+
 // Its length is about to be what it is now. One that comes to its end leaves its state as a snapshot.
 void KvCache::cut_state(Sequence& sequence) {
   if (sequence.length > sequence.committed) return;

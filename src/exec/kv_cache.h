@@ -67,6 +67,9 @@ class KvCache {
   // Keeps the first can_cut(length) cells; pages that are left are kept for what they hold, if nobody else holds them.
   void cut(std::uint32_t sequence, std::uint32_t length);
 
+  // Keeps none, and what its pages hold is forgotten, but for those that others hold too.
+  void forget(std::uint32_t sequence);
+
   // Whether of the last pass's cells some can be taken off; else only all or none can.
   [[nodiscard]] bool cuts_anywhere() const { return !states_; }
 

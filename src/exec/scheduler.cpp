@@ -35,7 +35,7 @@ bool is_device_failure(const std::exception_ptr& error) {
 
 // Of what it begins with a session may share all but the last token of its prompt, whose logits it needs.
 std::uint32_t most_shared(const SessionOptions& options) {
-  if (options.prompt_rows) return 0;
+  if (options.prompt_rows || options.states == States::All) return 0;
   return static_cast<std::uint32_t>(std::min<std::size_t>(options.most_shared, options.prompt.size() - 1));
 }
 
@@ -83,8 +83,14 @@ std::optional<SessionId> Scheduler::join(const SessionOptions& options, SessionC
   require_prompt(options);
   const std::lock_guard lock(mutex_);
   if (!abandoned_.empty()) throw Error(ErrorCode::DeviceFailure, abandoned_);
-  const auto place = std::ranges::find(sessions_, State::Free, &Session::state);
-  if (place == sessions_.end()) return std::nullopt;
+  auto place = std::ranges::find(sessions_, State::Free, &Session::state);
+  if (options.place) {
+    if (*options.place >= sessions_.size()) {
+      throw bad_input(fmt::format("place {} is asked for, and there are {}", *options.place, sessions_.size()));
+    }
+    place = sessions_.begin() + *options.place;
+  }
+  if (place == sessions_.end() || place->state != State::Free) return std::nullopt;
   Session fresh;
   fresh.generation = place->generation;
   fresh.state = State::Arriving;
@@ -143,6 +149,11 @@ std::uint32_t Scheduler::sessions() const {
 }
 
 std::uint32_t Scheduler::free_places() const { return static_cast<std::uint32_t>(sessions_.size()) - sessions(); }
+
+bool Scheduler::is_free(std::uint32_t place) const {
+  const std::lock_guard lock(mutex_);
+  return place < sessions_.size() && sessions_[place].state == State::Free;
+}
 
 Scheduler::Activity Scheduler::activity() const {
   const std::lock_guard lock(mutex_);
@@ -260,6 +271,7 @@ void Scheduler::begin_prompts() {
       activity_.shared_tokens += shared;
     }
     if (session.options.drafter != nullptr) session.options.drafter->append(prompt);
+    session.client->prompt_begun(shared);
   }
 }
 
@@ -380,10 +392,11 @@ void Scheduler::add_prompts(std::uint32_t readers) {
   for (Member& member : prompts_) {
     const Session& session = sessions_[member.session];
     const bool last = session.read + member.tokens.size() == session.options.prompt.size();
-    if (session.options.prompt_rows) {
+    const States states = session.options.states;
+    if (session.options.prompt_rows || states == States::All) {
       member.want = Want::All;
       member.tokens = member.tokens.first(std::min<std::size_t>(member.tokens.size(), outputs - rows_));
-    } else if (last && session.options.most_tokens != 0) {
+    } else if (last && (session.options.most_tokens != 0 || states == States::Last)) {
       // Without a row for it the last token has to wait.
       if (rows_ < outputs) member.want = Want::Last;
       if (rows_ == outputs) member.tokens = member.tokens.first(member.tokens.size() - 1);
@@ -487,6 +500,12 @@ void Scheduler::finish_prompt_part(const Member& member, std::size_t row) {
       if (first + i < session.told_rows) continue;
       session.told_rows = first + i + 1;
       session.client->prompt_row(first + i, executor_->logits(row + i));
+    }
+  }
+  if (session.options.states != States::None) {
+    const std::size_t rows = rows_of(member.tokens, member.want);
+    for (std::size_t i = 0; i < rows; ++i) {
+      session.client->prompt_state(session.read - rows + i, executor_->state(row + i));
     }
   }
   executor_->cache().keep_state(member.session);

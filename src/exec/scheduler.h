@@ -61,10 +61,15 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // A session more, which runs from the next step on. nullopt where the plan's sessions are all taken. Throws
-  // Error(BadInput) for a prompt that is empty, that has tokens outside the vocabulary, or that is longer than the
-  // context. `client` is called until it was told that the session has ended.
+  // A session more, which runs from the next step on. nullopt where the plan's sessions, or its place, are taken.
+  // Throws Error(BadInput) for a prompt that is empty, that has tokens outside the vocabulary, or that is longer than
+  // the context, and for a place that there is not. `client` is called until it was told that the session has ended.
   std::optional<SessionId> join(const SessionOptions& options, SessionClient& client);
+
+  // Which of the scheduler's places a session has, from 0.
+  [[nodiscard]] std::uint32_t place_of(SessionId session) const {
+    return static_cast<std::uint32_t>(session % sessions_.size());
+  }
 
   // Ends a session: its client is told, and its cells are free, when the running pass ends, which is at once where the
   // session is alone in it. Returns at once. False where it has ended already, or is about to.
@@ -99,6 +104,7 @@ class Scheduler {
   // Sessions that there are, and places for more.
   [[nodiscard]] std::uint32_t sessions() const;
   [[nodiscard]] std::uint32_t free_places() const;
+  [[nodiscard]] bool is_free(std::uint32_t place) const;
   // What they do.
   struct Activity {
     std::uint32_t waiting = 0, reading = 0, generating = 0;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <span>
 
 #include "exec/page_pool.h"
@@ -49,10 +50,14 @@ class SessionClient {
   // Each token drawn. False: enough.
   virtual bool take(Token token) = 0;
 
+  // The prompt is begun, with so many of its tokens found in the cache.
+  virtual void prompt_begun(std::size_t /*shared*/) noexcept {}
   // Tokens of the prompt done so far, and in all.
   virtual void prompt_read(std::size_t /*done*/, std::size_t /*all*/) {}
   // The logits behind token `index` of the prompt, where SessionOptions::prompt_rows asks for them.
   virtual void prompt_row(std::size_t /*index*/, std::span<const float> /*logits*/) {}
+  // What the output matrix was multiplied with to make them, where SessionOptions::states asks for it.
+  virtual void prompt_state(std::size_t /*index*/, std::span<const float> /*state*/) {}
 
   // The last call. The session's cells are free, and its place too.
   virtual void ended(const SessionResult& /*result*/) noexcept {}
@@ -60,12 +65,17 @@ class SessionClient {
 
 inline constexpr std::uint32_t kAllCells = 0xFFFFFFFFU;
 
+// Of which tokens of a prompt the client is told the state behind the last layer, normed.
+enum class States : std::uint8_t { None, Last, All };
+
 struct SessionOptions {
   std::span<const Token> prompt;          // at least one token; stays where it is until the session has ended
   std::int64_t most_tokens = -1;          // to generate; -1: until the model ends or the context is full
   std::uint32_t most_cells = kAllCells;   // that it may take of the context
   std::uint32_t most_shared = kAllCells;  // that it may begin with of what is in the cache; 0: it computes everything
   bool prompt_rows = false;               // the logits of every token of the prompt; nothing is then shared
+  States states = States::None;           // with All nothing is shared either
+  std::optional<std::uint32_t> place;     // of the scheduler's places, the one that it is to have
   // Guesses that are verified several at once. It is told the prompt and every token. `draw` is still asked for every
   // token in turn, with the logits that follow the token before: the draws are the same as without guesses, only fewer
   // passes lie between them. Null: none. Lives as long as the client.

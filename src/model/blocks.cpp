@@ -353,6 +353,8 @@ void ProgramBuilder::output(const OutputStyle& style) {
   const ValueId normed = value("normed", c.embedding);
   const ValueId logits = value("logits", c.vocabulary);
   program_.logits = logits;
+  program_.normed = normed;
+  program_.values[normed].outputs_only = true;
   program_.values[logits].outputs_only = true;
   norm(kHidden, normed, style.norm);
   if (style.state_factor != 1) append(ops::Scale{style.state_factor}, {normed}, {normed});

@@ -74,6 +74,7 @@ struct Program {
   std::vector<Cache> caches;
   std::vector<RopeTable> ropes;
   ValueId logits = 0;
+  ValueId normed = 0;            // what the output matrix is multiplied with; stays after the pass, as logits do
   bool tied_embeddings = false;  // the output matrix is token_embd.weight
   // Sentences for the user: what of the file is left aside, and that it may be.
   std::vector<std::string> remarks;

@@ -112,8 +112,9 @@ std::vector<std::string> lowered_budgets(const Options& options, const std::vect
   return sentences;
 }
 
-std::vector<ContextOverhead> context_overheads(const hardware::Profile& profile) {
+std::vector<ContextOverhead> context_overheads(const hardware::Profile& profile, Bytes of_requests) {
   std::vector<ContextOverhead> overheads(1);
+  overheads[kCpu].host = of_requests;
   for (const hardware::Gpu& gpu : profile.gpus) {
     // A software device's context is of RAM alone, and measured as it is opened (Engine::held).
     overheads.push_back({gpu.context_memory, gpu.context_host_memory, gpu.context_measured || gpu.software});

@@ -26,7 +26,7 @@ std::vector<std::string> lowered_budgets(const Options& options, const std::vect
                                          const BudgetWords& words);
 
 // What a GPU's context costs, per tier (zero for RAM and the disk).
-std::vector<ContextOverhead> context_overheads(const hardware::Profile& profile);
+std::vector<ContextOverhead> context_overheads(const hardware::Profile& profile, Bytes of_requests = {});
 
 // The headroom left on a tier unless the user names one: what other programs may come to need.
 Bytes default_headroom(TierKind kind, Bytes capacity, bool own_limit);

@@ -208,6 +208,7 @@ void LayoutBuilder::runtime(const std::vector<ContextOverhead>& overheads, const
   for (RuntimePart& part : runtime_parts(model_, program_, plan_.shape, arenas, has_gpu)) {
     ram.append(std::move(part.name), part.size);
   }
+  if (overheads[kCpu].host.value > 0) ram.append("requests", overheads[kCpu].host);
   for (DeviceIndex device = 1; device < used.size(); ++device) {
     if (!used[device]) continue;
     if (overheads[device].host.value > 0) {

@@ -138,7 +138,8 @@ ScratchLayout NeedsTable::lay_out(const Kind& kind, DeviceIndex device, const st
     Use& use = uses[slot];
     if (use.alive.empty()) continue;
     if (use.always || (slot < values && program_.values[slot].carried)) use.alive = {{0, now}};
-    if (slot == program_.logits) use.alive.back().end = now;  // read after the pass
+    const bool told = slot == program_.logits || slot == program_.normed;
+    if (told) use.alive.back().end = now;  // read after the pass
     const std::string_view name = slot < values ? std::string_view(program_.values[slot].name) : own[slot - values];
     layout.slots[slot] = static_cast<std::int32_t>(layout.buffers.size());
     layout.buffers.push_back({std::string(name), use.size, std::move(use.alive)});

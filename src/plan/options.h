@@ -47,6 +47,7 @@ struct Options {
   bool batch_named = false;   // by the user; else a plan that streams may take a larger one
   std::uint32_t outputs = 0;  // most rows of logits of one pass; 0: one per sequence
   std::uint32_t threads = 0;  // 0: one per core
+  Bytes of_requests;          // what the program holds of RAM besides, for those whom it serves
   bool matrix_unit = true;    // whether the CPU's may be used if it has one
   quant::TensorType k_type = quant::TensorType::F16;
   quant::TensorType v_type = quant::TensorType::F16;

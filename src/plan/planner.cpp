@@ -31,7 +31,7 @@ class Planner {
         options_(options),
         shape_(make_shape(program, profile, options)),
         tiers_(make_tiers(profile, options)),
-        overheads_(context_overheads(profile)),
+        overheads_(context_overheads(profile, options.of_requests)),
         backends_(backends),
         rates_(make_rates(profile, shape_, backends)) {}
 

@@ -91,6 +91,8 @@ void add_message(const Json& message, Json& out) {
   out.push_back(std::move(one));
 }
 
+}  // namespace
+
 Json anthropic_body(const Json& body) {
   Json out = Json::object();
   for (const char* name : {"temperature", "top_p", "top_k", "min_p", "seed", "cache_prompt", "chat_template_kwargs"}) {
@@ -144,12 +146,13 @@ Json anthropic_body(const Json& body) {
   return out;
 }
 
+namespace {
+
 // One answer: blocks of thinking, text and tool use, as events or as one object.
 class AnthropicAnswer final : public ChatListener {
  public:
-  AnthropicAnswer(const Call& call, Reading reading, std::size_t prompt)
-      : ChatListener(std::move(reading)),
-        reply_(call.reply),
+  AnthropicAnswer(const Call& call, std::size_t prompt)
+      : reply_(call.reply),
         id_(new_id("msg_")),
         model_(get_string(call.body, "model").value_or(call.served->name)),
         prompt_(prompt) {
@@ -270,7 +273,8 @@ class AnthropicAnswer final : public ChatListener {
 
 void anthropic_messages(const Call& call) {
   ChatRequest request = read_chat(*call.served, anthropic_body(call.body), Dialect::Anthropic);
-  auto answer = std::make_shared<AnthropicAnswer>(call, request.reading, request.generation.prompt.size());
+  auto answer = std::make_shared<AnthropicAnswer>(call, request.generation.prompt.size());
+  tell_changes(call, request);
   std::vector<Job> jobs;
   jobs.push_back({std::move(request.generation), std::move(answer)});
   start(call, std::move(jobs));

@@ -70,6 +70,8 @@ Refusal refusal_of(const std::exception& error) {
     const std::string text =
         ours->hint().empty() ? std::string(ours->what()) : fmt::format("{} ({})", ours->what(), ours->hint());
     if (ours->code() == ErrorCode::BadInput) return {400, "invalid_request_error", text};
+    // A request that is too large, or a plan that is.
+    if (dynamic_cast<const TooLarge*>(&error) != nullptr) return {413, "request_too_large", text};
     if (ours->code() == ErrorCode::DoesNotFit) {
       return {400, "does_not_fit", text, {{"hint", ours->hint()}}};
     }

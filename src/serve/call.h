@@ -37,6 +37,11 @@ class Busy : public Error {
  public:
   explicit Busy(const std::string& sentence) : Error(ErrorCode::DoesNotFit, sentence) {}
 };
+// More than is planned for one request.
+class TooLarge : public Error {
+ public:
+  explicit TooLarge(const std::string& sentence) : Error(ErrorCode::DoesNotFit, sentence) {}
+};
 // A model that there is not.
 class NotFound : public Error {
  public:

@@ -7,12 +7,12 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "grammar/languages.h"
-#include "serve/tool_forms.h"
+#include "serve/request_memory.h"
+#include "talk/call_forms.h"
 
 namespace loadline::serve {
 namespace {
 
-constexpr std::size_t kPromptEnd = 64;  // bytes of the prompt that tell how the answer begins
 constexpr std::size_t kMostTools = 512;
 
 // ---- messages ----
@@ -107,10 +107,12 @@ bool goes_on(const Json& body, const Json& messages) {
 // ---- tools ----
 
 struct Offer {
-  Json tools = Json::array();  // functions, in OpenAI's nested form
-  grammar::ToolChoice choice = grammar::ToolChoice::None;
-  std::string name;
+  Json tools = Json::array();   // functions, in OpenAI's nested form
+  std::string choice = "none";  // as talk::tool_grammar has it
   bool parallel = true;
+
+  [[nodiscard]] bool any() const { return choice != "none"; }
+  [[nodiscard]] bool must() const { return any() && choice != "auto"; }
 };
 
 Offer read_offer(const Json& body) {
@@ -135,23 +137,22 @@ Offer read_offer(const Json& body) {
     offer.tools.push_back({{"type", "function"}, {"function", std::move(function)}});
   }
   if (offer.tools.empty()) return offer;
-  offer.choice = grammar::ToolChoice::Auto;
+  offer.choice = "auto";
   offer.parallel = get_bool(body, "parallel_tool_calls").value_or(true);
   const Json* choice = find(body, tools != nullptr ? "tool_choice" : "function_call");
   if (choice == nullptr || *choice == "auto") return offer;
   if (*choice == "none") {
-    offer.choice = grammar::ToolChoice::None;
+    offer.choice = "none";
   } else if (*choice == "required" || *choice == "any") {
-    offer.choice = grammar::ToolChoice::Required;
+    offer.choice = "required";
   } else if (choice->is_object()) {
     const Json* name =
         find(*choice, "function", "name") != nullptr ? find(*choice, "function", "name") : find(*choice, "name");
     if (name == nullptr || !name->is_string()) return offer;  // a set of allowed tools: all of them are
-    offer.choice = grammar::ToolChoice::Named;
-    offer.name = name->get<std::string>();
+    offer.choice = name->get<std::string>();
     const bool there =
-        std::ranges::any_of(offer.tools, [&](const Json& tool) { return tool["function"]["name"] == offer.name; });
-    if (!there) throw bad_input(fmt::format("\"tool_choice\": no tool \"{}\" is offered", printable(offer.name)));
+        std::ranges::any_of(offer.tools, [&](const Json& tool) { return tool["function"]["name"] == offer.choice; });
+    if (!there) throw bad_input(fmt::format("\"tool_choice\": no tool \"{}\" is offered", printable(offer.choice)));
   } else {
     throw wrong_field("tool_choice", "\"auto\", \"none\", \"required\" or an object that names a function");
   }
@@ -193,23 +194,16 @@ std::int64_t reasoning_budget(const Json& body) {
   return -1;
 }
 
-struct Rendered {
-  std::string prompt;
-  bool continues = false;
-};
-
-Rendered render(const Served& served, const Json& body, const Offer& offer) {
-  Json messages = fitted_messages(body);
-  Rendered out;
-  out.continues = goes_on(body, messages);
-  const bool offered = offer.choice != grammar::ToolChoice::None;
-  if (offered && !served.can.tools) {
-    messages.insert(messages.begin(), Json{{"role", "system"}, {"content", told_tools(offer.tools)}});
-  }
+// What the template is told besides messages and tools.
+Json read_kwargs(const Json& body) {
   Json kwargs = Json::object();
   if (const Json* given = find(body, "chat_template_kwargs")) {
     if (!given->is_object()) throw wrong_field("chat_template_kwargs", "an object");
     kwargs = *given;
+    // What the request has fields for, and what only the model's file may say.
+    for (const char* name : {"messages", "tools", "documents", "bos_token", "eos_token", "add_generation_prompt"}) {
+      if (kwargs.contains(name)) throw bad_input(fmt::format("\"chat_template_kwargs\" must not have \"{}\"", name));
+    }
     for (const char* name : {"enable_thinking", "thinking"}) {  // some write "false"
       if (kwargs.contains(name)) kwargs[name] = get_bool(kwargs, name).value_or(true);
     }
@@ -219,24 +213,33 @@ Rendered render(const Served& served, const Json& body, const Offer& offer) {
     kwargs["enable_thinking"] = false;
     kwargs["thinking"] = false;
   }
-  chat::RenderOptions options;
-  options.now = chat::local_time();
-  options.limits.memory = Bytes(std::uint64_t{128} << 20);
-  chat::Conversation conversation(options.limits);
-  conversation.set("messages", dump(messages));
-  conversation.set("tools", offered && served.can.tools ? dump(offer.tools) : "null");
-  conversation.set("documents", "null");
-  const bool opens = !out.continues && get_bool(body, "add_generation_prompt").value_or(true);
-  conversation.set("add_generation_prompt", opens ? "true" : "false");
-  conversation.set_text("bos_token", served.bos);
-  conversation.set_text("eos_token", served.eos);
-  for (const auto& [name, value] : kwargs.items()) conversation.set(name, dump(value));
-  conversation.fit(served.can);
-  out.prompt = conversation.render(*served.chat_template, options, out.continues);
-  return out;
+  return kwargs;
+}
+
+talk::Prompt render(const Served& served, const Json& body, const Offer& offer) {
+  Json messages = fitted_messages(body);
+  talk::Request request;
+  request.open = goes_on(body, messages);
+  const bool template_offers = offer.any() && served.can().tools;
+  if (offer.any() && !template_offers) {
+    messages.insert(messages.begin(), Json{{"role", "system"}, {"content", told_tools(offer.tools)}});
+  }
+  Json kwargs = read_kwargs(body);
+  if (!request.open) kwargs["add_generation_prompt"] = get_bool(body, "add_generation_prompt").value_or(true);
+  request.messages = dump(messages);
+  if (template_offers) request.tools = dump(offer.tools);
+  request.kwargs = dump(kwargs);
+  request.memory = kMostRendering;
+  return served.chat->prompt(request);
 }
 
 // ---- what the answer must match ----
+
+void constrain(const Served& served, const GrammarCache::Compiled& compiled, Generation& generation) {
+  if (compiled == nullptr) return;
+  if (compiled->grammar.resident_bytes() > kMostGrammar) throw TooLarge("the grammar of this request is too large");
+  generation.constraint = talk::Constraint{{compiled, &compiled->grammar}, &served.chat->index(), compiled->triggers};
+}
 
 void set_grammar(const Served& served, const Json& body, Generation& generation) {
   const Json* gbnf = find(body, "grammar");
@@ -265,55 +268,36 @@ void set_grammar(const Served& served, const Json& body, Generation& generation)
     }
   }
   if (gbnf != nullptr && schema != nullptr) throw bad_input("\"grammar\" and \"json_schema\" exclude each other");
+  using Whole = grammar::ToolGrammar;  // which nothing sets off
+  GrammarCache::Compiled compiled;
   if (gbnf != nullptr) {
     if (!gbnf->is_string()) throw wrong_field("grammar", "a string");
     const std::string text = gbnf->get<std::string>();
     const bool is_schema = text.find("::=") == std::string::npos && text.find('{') != std::string::npos;
-    generation.grammar = served.grammars.get((is_schema ? "schema " : "gbnf ") + text, [&] {
-      return is_schema ? grammar::compile_json_schema(text) : grammar::compile_gbnf(text, &served.tokenizer());
+    compiled = served.grammars.get((is_schema ? "schema " : "gbnf ") + text, [&] {
+      return Whole{is_schema ? grammar::compile_json_schema(text) : grammar::compile_gbnf(text, &served.tokenizer()),
+                   {}};
     });
   } else if (schema != nullptr) {
     const std::string text = schema->is_string() ? schema->get<std::string>() : dump(*schema);
-    generation.grammar = served.grammars.get("schema " + text, [&] { return grammar::compile_json_schema(text); });
+    compiled = served.grammars.get("schema " + text, [&] { return Whole{grammar::compile_json_schema(text), {}}; });
   } else if (any_object) {
-    generation.grammar = served.grammars.get("object", [] { return grammar::compile_json(true); });
+    compiled = served.grammars.get("object", [] { return Whole{grammar::compile_json(true), {}}; });
   }
+  constrain(served, compiled, generation);
 }
 
 void set_tool_grammar(const Served& served, const Offer& offer, chat::OutputFormat format, Generation& generation) {
-  const auto form = tool_form(format);
-  const bool must = offer.choice == grammar::ToolChoice::Required || offer.choice == grammar::ToolChoice::Named;
-  if (!form) {
-    if (!must) return;
-    throw bad_input(fmt::format("\"tool_choice\": a call cannot be required of models that write them as {}",
-                                chat::name_of(format)));
-  }
-  std::vector<grammar::Tool> tools;
-  for (const Json& tool : offer.tools) {
-    tools.push_back({tool["function"]["name"].get<std::string>(), tool["function"]["parameters"]});
-  }
-  grammar::ToolRequest request;
-  request.tools = tools;
-  request.choice = offer.choice;
-  request.name = offer.name;
-  request.parallel = offer.parallel;
-  std::vector<std::string> triggers;
-  // Only the grammar is remembered; what sets it off follows from the form.
-  const std::string key = fmt::format("tools {} {} {} {} {}", static_cast<int>(offer.choice), offer.parallel,
-                                      chat::name_of(format), offer.name, dump(offer.tools));
+  const std::string tools = dump(offer.tools);
+  const std::string key = fmt::format("tools {} {} {} {}", offer.parallel, chat::name_of(format), offer.choice, tools);
   try {
-    generation.grammar = served.grammars.get(key, [&] { return grammar::tool_grammar(request, form->form)->grammar; });
+    constrain(served,
+              served.grammars.get(key, [&] { return talk::tool_grammar(tools, offer.choice, offer.parallel, format); }),
+              generation);
   } catch (const Error& error) {
     // A schema that no grammar can be made of leaves the model free, unless a call is required.
-    if (must) throw bad_input(fmt::format("\"tools\": {}", error.what()));
-    return;
+    if (offer.must()) throw bad_input(fmt::format("\"tools\": {}", error.what()));
   }
-  if (must) {
-    generation.forced = form->forced;
-    return;
-  }
-  const std::string begin = form->forced + form->form.begin;
-  generation.triggers.push_back(begin.empty() ? form->form.before_name : begin);
 }
 
 }  // namespace
@@ -324,75 +308,87 @@ Generation read_generation(const Served& served, const Json& body, Dialect diale
   generation.sampling =
       get_sampling(body, defaults_of(dialect, served.sampling), dialect, served.tokenizer(), served.context());
   generation.stops = get_stops(body);
+  generation.banned = get_banned(body);
   generation.ignore_end = get_ignore_end(body);
+  generation.special = false;
+  const auto slot = get_integer(body, "id_slot", -1, INT32_MAX);
+  if (slot && *slot >= 0) generation.slot = static_cast<std::uint32_t>(*slot);
   generation.reuse = get_bool(body, "cache_prompt").value_or(true);
   set_grammar(served, body, generation);
   return generation;
 }
 
-std::string render_chat(const Served& served, const Json& body) {
-  return render(served, body, read_offer(body)).prompt;
-}
+std::string render_chat(const Served& served, const Json& body) { return render(served, body, read_offer(body)).text; }
 
 ChatRequest read_chat(const Served& served, const Json& body, Dialect dialect) {
   const Offer offer = read_offer(body);
-  const bool offered = offer.choice != grammar::ToolChoice::None;
   ChatRequest request;
-  request.generation = read_generation(served, body, dialect);
-  if (offered && request.generation.grammar) throw bad_input("\"tools\" and a grammar exclude each other");
-  Rendered rendered = render(served, body, offer);
-  request.prompt = std::move(rendered.prompt);
-  request.generation.prompt = encode_prompt(served, request.prompt);
-  request.generation.special = true;  // marks of reasoning and calls may be control tokens
-
-  Reading& reading = request.reading;
+  Generation& generation = request.generation;
+  generation = read_generation(served, body, dialect);
+  if (offer.any() && generation.constraint) throw bad_input("\"tools\" and a grammar exclude each other");
+  talk::Prompt prompt = render(served, body, offer);
+  request.prompt = std::move(prompt.text);
+  request.changes = std::move(prompt.changes);
+  generation.prompt = std::move(prompt.tokens);
+  generation.prompt_end = std::move(prompt.end);
+  generation.special = true;  // marks of reasoning and calls may be control tokens
+  generation.reasoning_budget = reasoning_budget(body);
+  generation.tools = std::make_shared<const chat::Tools>(offer.any() ? chat::Tools(dump(offer.tools)) : chat::Tools());
+  generation.whole = get_string(body, "reasoning_format") == "none" && !offer.any();
   // Harmony's channels are there with and without tools.
-  const bool harmony = served.format == chat::OutputFormat::Harmony;
-  if (harmony) reading.format = served.format;
-  if (offered) reading.format = served.can.tools ? served.format : chat::OutputFormat::GenericJson;
-  reading.tools = std::make_shared<const chat::Tools>(offered ? chat::Tools(dump(offer.tools)) : chat::Tools());
-  const std::string& prompt = request.prompt;
-  reading.prompt_end = prompt.substr(prompt.size() - std::min(prompt.size(), kPromptEnd));
-  reading.plain = get_string(body, "reasoning_format") == "none" && !offered;
-
-  if (offered) set_tool_grammar(served, offer, reading.format, request.generation);
-  request.generation.reasoning_budget = reasoning_budget(body);
-  if (request.generation.grammar || request.generation.reasoning_budget > 0) {
-    request.generation.reasoning_from = reading.prompt_end.empty() ? " " : reading.prompt_end;
-  }
+  const bool harmony = served.chat->format() == chat::OutputFormat::Harmony;
+  generation.format = chat::OutputFormat::ReasoningOnly;
+  if (harmony) generation.format = served.chat->format();
+  if (offer.any()) generation.format = served.can().tools ? served.chat->format() : chat::OutputFormat::GenericJson;
+  if (offer.any()) set_tool_grammar(served, offer, *generation.format, generation);
   return request;
 }
 
-ChatListener::ChatListener(Reading reading)
-    : reading_(std::move(reading)), parser_(reading_.format, *reading_.tools, reading_.prompt_end) {}
+void tell_changes(const Call& call, const ChatRequest& request) {
+  if (request.changes.empty()) return;
+  constexpr std::size_t kMost = 1024;
+  std::string all;
+  for (const std::string& change : request.changes) all += (all.empty() ? "" : "; ") + change;
+  std::erase_if(all, [](unsigned char c) { return c < 0x20 || c > 0x7E; });  // what a header may have
+  call.reply->set_header("Loadline-Changes", all.substr(0, kMost));
+}
 
 void ChatListener::piece(const Piece& piece) {
   if (!piece.tokens.empty()) tokens(piece.tokens);
-  if (piece.text.empty()) return;
-  if (reading_.plain) return content(piece.text);
-  parser_.push(piece.text, events_);
-  pass_on();
+  if (!piece.text.empty()) content(piece.text);
+  for (const chat::OutputEvent& event : piece.events) {
+    const bool said = event.kind == chat::OutputEvent::Kind::Content;
+    if (!said && event.kind != chat::OutputEvent::Kind::Reasoning) {
+      hear_call(event);
+      continue;
+    }
+    tell_calls();
+    said ? content(event.text) : reasoning(event.text);
+  }
+}
+
+void ChatListener::hear_call(const chat::OutputEvent& event) {
+  using Kind = chat::OutputEvent::Kind;
+  if (event.kind == Kind::CallBegins) begun_.push_back({event.call, false, {event.text, "", ""}});
+  const auto found = std::ranges::find(begun_, event.call, &Begun::number);
+  if (found == begun_.end()) return;
+  if (event.kind == Kind::CallArguments) found->call.arguments += event.text;
+  if (event.kind == Kind::CallDropped) begun_.erase(found);
+  if (event.kind == Kind::CallEnds) {
+    found->call.id = event.text;
+    found->complete = true;
+  }
+}
+
+void ChatListener::tell_calls() {
+  for (Begun& one : std::exchange(begun_, {})) {
+    if (one.complete) call(calls_++, one.call);
+  }
 }
 
 void ChatListener::finished(const Outcome& outcome) {
-  if (!reading_.plain) {
-    parser_.finish(events_);
-    pass_on();
-  }
+  tell_calls();
   ended(outcome);
-}
-
-// Calls as a whole, since one that had begun may prove to be none.
-void ChatListener::pass_on() {
-  using Kind = chat::OutputEvent::Kind;
-  for (const chat::OutputEvent& event : events_) {
-    if (event.kind == Kind::Content) content(event.text);
-    if (event.kind == Kind::Reasoning) reasoning(event.text);
-    if (event.kind != Kind::CallEnds) continue;
-    const chat::Answer answer = parser_.answer();
-    for (; calls_ < answer.calls.size(); ++calls_) call(calls_, answer.calls[calls_]);
-  }
-  events_.clear();
 }
 
 }  // namespace loadline::serve

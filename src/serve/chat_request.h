@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "chat/output_parser.h"
+#include "serve/call.h"
 #include "serve/generation.h"
 #include "serve/json.h"
 #include "serve/sampling.h"
@@ -14,18 +15,11 @@
 
 namespace loadline::serve {
 
-// How the text of an answer is to be read.
-struct Reading {
-  chat::OutputFormat format = chat::OutputFormat::ReasoningOnly;
-  std::shared_ptr<const chat::Tools> tools;  // never null
-  std::string prompt_end;
-  bool plain = false;  // not at all: the text is the answer
-};
-
 struct ChatRequest {
   std::string prompt;
   Generation generation;
-  Reading reading;
+  // What of the conversation was changed, as the template would have refused it or lost something: a sentence each.
+  std::vector<std::string> changes;
 };
 
 // "messages", "tools", "tool_choice", "response_format", "chat_template_kwargs", the samplers' fields and the others of
@@ -38,11 +32,12 @@ std::string render_chat(const Served& served, const Json& body);
 // Everything of a generation that is no conversation: samplers, stops, grammar, log-probabilities.
 Generation read_generation(const Served& served, const Json& body, Dialect dialect);
 
-// Listens to a generation and takes its text apart.
+// Says the changes in a header of the reply.
+void tell_changes(const Call& call, const ChatRequest& request);
+
+// Listens to a generation whose text is taken apart, or is all content.
 class ChatListener : public Listener {
  public:
-  explicit ChatListener(Reading reading);
-
   void piece(const Piece& piece) final;
   void finished(const Outcome& outcome) final;
 
@@ -58,11 +53,16 @@ class ChatListener : public Listener {
   [[nodiscard]] std::size_t calls() const { return calls_; }
 
  private:
-  void pass_on();
+  // A call that has begun may prove to be none until something follows it.
+  struct Begun {
+    std::size_t number = 0;
+    bool complete = false;
+    chat::ToolCall call;
+  };
+  void hear_call(const chat::OutputEvent& event);
+  void tell_calls();
 
-  Reading reading_;
-  chat::OutputParser parser_;
-  std::vector<chat::OutputEvent> events_;
+  std::vector<Begun> begun_;
   std::size_t calls_ = 0;
 };
 

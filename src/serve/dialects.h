@@ -22,10 +22,20 @@ std::vector<std::vector<Token>> read_prompts(const Served& served, const Json& b
 Json model_entry(const Served& served);
 Json model_entry(const Listed& listed);
 
-// POST responses; the tokens that a request would have; embeddings.
+// POST responses; the tokens that a request would have.
 void openai_responses(const Call& call);
 void openai_count(const Call& call);
+
+// Texts as vectors: OpenAI's embeddings (and KoboldCpp's), llama.cpp's own, Ollama's /api/embed and /api/embeddings.
 void openai_embeddings(const Call& call);
+void native_embedding(const Call& call);
+void ollama_embed(const Call& call);
+void ollama_embedding(const Call& call);
+
+// The other dialects' conversations in the one form (chat_request.h).
+Json responses_body(const Json& body);
+Json anthropic_body(const Json& body);
+Json ollama_body(const Served& served, const Json& body);
 
 // llama.cpp's server: POST /completion, /infill; GET /props, /slots, /metrics; POST /tokenize, /detokenize,
 // /apply-template.
@@ -38,18 +48,19 @@ void native_tokenize(const Call& call);
 void native_detokenize(const Call& call);
 void native_template(const Call& call);
 void native_rerank(const Call& call);
+// POST /slots/ID?action=...
+void native_slot(const Call& call, std::string_view id);
 
 // Anthropic: POST /v1/messages and /v1/messages/count_tokens.
 void anthropic_messages(const Call& call);
 void anthropic_count(const Call& call);
 
-// Ollama: POST /api/chat, /api/generate, /api/show, /api/pull, /api/embed; what GET /api/tags and /api/ps list.
+// Ollama: POST /api/chat, /api/generate, /api/show, /api/pull; what GET /api/tags and /api/ps list.
 void ollama_chat(const Call& call);
 void ollama_generate(const Call& call);
 void ollama_show(const Call& call);
 void ollama_show(const Call& call, const Listed& listed);
 void ollama_pull(const Call& call);
-void ollama_embed(const Call& call);
 Json ollama_tag(const Served& served);
 Json ollama_tag(const Listed& listed);
 // `left`: seconds for which it stays; nullopt: for ever.

@@ -4,40 +4,28 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "chat/output_parser.h"
 #include "exec/session.h"
-#include "grammar/grammar.h"
 #include "sample/log_probabilities.h"
-#include "sample/options.h"
+#include "talk/generation.h"
 
 namespace loadline::serve {
 
 using exec::Token;
+using talk::Finish;
 
-struct Generation {
-  std::vector<Token> prompt;
-  std::int64_t most_tokens = -1;  // -1: until the model ends or the context is full; 0: the prompt is only read
-  sample::Options sampling;
-  std::vector<std::string> stops;
-  bool ignore_end = false;  // go on after end tokens
-  bool special = false;     // control tokens are text
+// A prompt's meaning as a vector: of what the model's last layer makes of its last token, or the mean over all of them,
+// or that of each.
+enum class Pooling : std::uint8_t { Last, Mean, None };
 
-  // What the text must match, from the beginning or from the first of the triggers in it on. Null: anything.
-  std::shared_ptr<const grammar::Grammar> grammar;
-  std::vector<std::string> triggers;
-  // How the prompt ends, where its model reasons: the grammar then holds for what comes after the reasoning, of which
-  // there are at most so many tokens (-1: no limit).
-  std::string reasoning_from;
-  std::int64_t reasoning_budget = -1;
-
-  bool tell_tokens = false;           // Piece::tokens
-  bool tell_probabilities = false;    // with their log-probabilities ...
-  std::uint32_t likeliest = 0;        // ... and those of so many others
-  std::string forced;                 // is written before anything is drawn: marks that the grammar does not know
+struct Generation : talk::GenerationOptions {
   bool reuse = true;                  // what the cache holds of the prompt is not computed again
+  std::optional<std::uint32_t> slot;  // the place that it is to have
+  std::optional<Pooling> pooling;     // no text, but Outcome::vectors
   std::string key;                    // who asks: places are shared fairly between keys
   std::shared_ptr<const void> keeps;  // what the listener looks at
 };
@@ -51,11 +39,10 @@ struct TokenReport {
 
 // What came of a generation since the last time. Whole characters, nothing of a stop string.
 struct Piece {
-  std::string text;
-  std::vector<TokenReport> tokens;  // where they are asked for; their text may not be certain yet
+  std::string text;                       // of the answer itself ...
+  std::vector<chat::OutputEvent> events;  // ... and with all that is apart from it, where it is taken apart
+  std::vector<TokenReport> tokens;        // where they are asked for; their text may not be certain yet
 };
-
-enum class Finish : std::uint8_t { End, StopString, Length, ContextFull, Cancelled, Failed };
 
 struct Outcome {
   Finish finish = Finish::Failed;
@@ -63,6 +50,8 @@ struct Outcome {
   std::string error;  // a sentence, where it failed
   exec::SessionResult figures;
   std::uint64_t seed = 0;
+  std::uint32_t slot = 0;                   // the place that it had
+  std::vector<std::vector<float>> vectors;  // with Generation::pooling; of length 1
 };
 
 // Who a generation belongs to. Called by Service::deliver, from its thread.

@@ -146,8 +146,7 @@ void generate(const Call& call, bool streams) {
   if (get_bool(call.body, "bypass_eos").value_or(false)) generation.ignore_end = true;
   generation.special = get_bool(call.body, "render_special").value_or(false);
   if (const Json* wanted = find(call.body, "logprobs"); wanted != nullptr && *wanted == true) {
-    generation.tell_probabilities = true;
-    generation.likeliest = 5;
+    generation.log_probabilities = {5, false};
   }
   generation.prompt = prompt_of(call, std::max<std::int64_t>(0, generation.most_tokens));
   const auto answer = std::make_shared<KoboldAnswer>(call, streams);
@@ -245,7 +244,7 @@ bool kobold_probe(const Served& served, std::string_view path, bool keys, Json& 
   } else if (plain == "/api/extra/version") {
     out = {{"result", "KoboldCpp"}, {"version", "1.121"}, {"protected", keys}, {"llm", true},
            {"txt2img", false},      {"vision", false},    {"audio", false},    {"transcribe", false},
-           {"multiplayer", false},  {"websearch", false}, {"tts", false},      {"embeddings", false},
+           {"multiplayer", false},  {"websearch", false}, {"tts", false},      {"embeddings", true},
            {"savedata", false},     {"admin", 0},         {"guidance", false}, {"jinja", true},
            {"mcp", false},          {"music", false},     {"router", false}};
   } else if (plain == "/api/v1/config/max_context_length" || plain == "/api/extra/true_max_context_length") {

@@ -303,6 +303,7 @@ Json state_json(const Served& served) {
                       {"prompt_read", place.prompt_read},
                       {"cached_tokens", place.shared},
                       {"generated_tokens", place.generated},
+                      {"cells", place.prompt_read + place.generated},
                       {"most_tokens", place.most_tokens}});
   }
   const auto rate = [](std::uint64_t tokens, double seconds) {
@@ -310,6 +311,7 @@ Json state_json(const Served& served) {
   };
   return {{"model", served.name},
           {"context", served.context()},
+          {"share", served.context() / service.places()},  // of it, where all places are taken
           {"uptime", std::max<std::int64_t>(0, std::time(nullptr) - served.since)},
           {"places", std::move(places)},
           {"waiting", load.waiting},

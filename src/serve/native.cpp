@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -41,6 +42,19 @@ Json chosen_fields(const Json& all, const std::vector<std::string>& paths) {
   return out;
 }
 
+// As llama.cpp has them where they are asked for as the sampler leaves them: "prob" in place of "logprob".
+Json as_probabilities(Json told) {
+  const auto change = [](Json& one) {
+    one["prob"] = std::exp(one["logprob"].get<double>());
+    one.erase("logprob");
+  };
+  change(told);
+  told["top_probs"] = std::move(told["top_logprobs"]);
+  told.erase("top_logprobs");
+  for (Json& other : told["top_probs"]) change(other);
+  return told;
+}
+
 // What the answers of one request have in common.
 struct Shared {
   std::shared_ptr<Reply> reply;
@@ -61,10 +75,12 @@ class CompletionAnswer final : public Listener {
         settings_(sampling_json(generation.sampling)),
         return_tokens_(get_bool(call.body, "return_tokens").value_or(false)),
         progress_(get_bool(call.body, "return_progress").value_or(false)) {
+    after_steps_ = generation.log_probabilities && generation.log_probabilities->after_steps;
     settings_["n_predict"] = generation.most_tokens;
     settings_["stop"] = generation.stops;
     settings_["stream"] = shared_->events != nullptr;
-    settings_["n_probs"] = generation.likeliest;
+    settings_["n_probs"] = generation.log_probabilities ? generation.log_probabilities->top : 0;
+    settings_["banned_strings"] = generation.banned;
     if (const Json* prompt = find(call.body, "prompt"); prompt != nullptr && prompt->is_string()) {
       prompt_ = prompt->get<std::string>();
     }
@@ -81,7 +97,8 @@ class CompletionAnswer final : public Listener {
     Json probabilities = Json::array();
     for (const TokenReport& one : piece.tokens) {
       tokens_.push_back(one.token);
-      probabilities.push_back(probabilities_json(served_, one, true));
+      Json told = probabilities_json(served_, one, true);
+      probabilities.push_back(after_steps_ ? as_probabilities(std::move(told)) : std::move(told));
     }
     has_new_line_ = has_new_line_ || piece.text.find('\n') != std::string::npos;
     if (!shared_->events) {
@@ -106,7 +123,7 @@ class CompletionAnswer final : public Listener {
     Json last = {{"index", index_},
                  {"content", text_},
                  {"tokens", return_tokens_ && !shared_->events ? Json(tokens_) : Json::array()},
-                 {"id_slot", 0},
+                 {"id_slot", outcome.slot},
                  {"stop", true},
                  {"model", served_.name},
                  {"tokens_predicted", outcome.figures.generated_tokens},
@@ -151,7 +168,7 @@ class CompletionAnswer final : public Listener {
   std::shared_ptr<Shared> shared_;
   std::size_t index_;
   Json settings_;
-  bool return_tokens_, progress_, tells_probabilities_ = false, has_new_line_ = false;
+  bool return_tokens_, progress_, tells_probabilities_ = false, has_new_line_ = false, after_steps_ = false;
   std::string prompt_, text_;
   std::vector<Token> tokens_;
   Json probabilities_ = Json::array();
@@ -161,8 +178,7 @@ class CompletionAnswer final : public Listener {
 void answer(const Call& call, Generation base, std::vector<std::vector<Token>> prompts, bool is_array) {
   const auto n_probs =
       get_integer(call.body, "n_probs", 0, 1000).value_or(get_integer(call.body, "logprobs", 0, 1000).value_or(0));
-  base.tell_probabilities = n_probs > 0;
-  base.likeliest = static_cast<std::uint32_t>(n_probs);
+  if (n_probs > 0) base.log_probabilities = {static_cast<std::uint32_t>(n_probs), after_steps(call.body)};
   base.tell_tokens = get_bool(call.body, "return_tokens").value_or(false);
   const std::size_t each = static_cast<std::size_t>(
       get_integer(call.body, "n_cmpl", 1, 1024).value_or(get_integer(call.body, "n", 1, 1024).value_or(1)));

@@ -48,9 +48,8 @@ void add_figures(Json& last, const Outcome& outcome, double load_seconds) {
 // The answer of /api/chat and of /api/generate: lines of JSON, or one object.
 class OllamaAnswer final : public ChatListener {
  public:
-  OllamaAnswer(const Call& call, Reading reading, bool chat, std::vector<Token> context)
-      : ChatListener(std::move(reading)),
-        served_(*call.served),
+  OllamaAnswer(const Call& call, bool chat, std::vector<Token> context)
+      : served_(*call.served),
         reply_(call.reply),
         model_(get_string(call.body, "model").value_or(get_string(call.body, "name").value_or(call.served->name))),
         chat_(chat),
@@ -147,8 +146,7 @@ Json nothing(const Call& call, const std::string& name, bool chat) {
 void answer_nothing(const Call& call, bool chat) { call.send(nothing(call, call.served->name, chat)); }
 
 // The samplers' fields lie in "options"; the rest of a request is OpenAI's but for names.
-Json ollama_body(const Call& call) {
-  const Json& body = call.body;
+Json ollama_fields(const Served& served, const Json& body) {
   Json out = Json::object();
   if (const Json* options = find(body, "options"); options != nullptr && options->is_object()) out = *options;
   if (const Json* format = find(body, "format"); format != nullptr && *format != "") {
@@ -162,8 +160,8 @@ Json ollama_body(const Call& call) {
   }
   if (const Json* think = find(body, "think")) {
     const bool wanted = *think != false && *think != "" && *think != "none";
-    if (wanted && !call.served->reasons()) {
-      throw bad_input(fmt::format("\"{}\" does not support thinking", call.served->name));
+    if (wanted && !served.reasons()) {
+      throw bad_input(fmt::format("\"{}\" does not support thinking", served.name));
     }
     if (think->is_boolean()) out["enable_thinking"] = *think;
     if (think->is_string()) out["reasoning_effort"] = *think;
@@ -173,8 +171,8 @@ Json ollama_body(const Call& call) {
 
 void set_probabilities(const Json& body, Generation& generation, OllamaAnswer& answer) {
   if (!get_bool(body, "logprobs").value_or(false)) return;
-  generation.tell_probabilities = true;
-  generation.likeliest = static_cast<std::uint32_t>(get_integer(body, "top_logprobs", 0, 20).value_or(0));
+  generation.log_probabilities = {static_cast<std::uint32_t>(get_integer(body, "top_logprobs", 0, 20).value_or(0)),
+                                  false};
   answer.tell_probabilities();
 }
 
@@ -192,7 +190,7 @@ Json details(const Model& served) {
 
 Json capabilities(const Served& served) {
   Json out = Json::array({"completion"});
-  if (served.can.tools) out.push_back("tools");
+  if (served.can().tools) out.push_back("tools");
   if (served.can_fill_in()) out.push_back("insert");
   if (served.reasons()) out.push_back("thinking");
   return out;
@@ -207,22 +205,28 @@ std::string date_text(std::time_t time) {
 
 }  // namespace
 
+Json ollama_body(const Served& served, const Json& body) {
+  const Json* messages = find(body, "messages");
+  if (messages == nullptr || !messages->is_array()) throw bad_input("\"messages\" must be an array");
+  Json out = ollama_fields(served, body);
+  out["messages"] = Json::array();
+  for (Json message : *messages) {
+    if (find(message, "images") != nullptr && !message["images"].empty()) throw bad_input("this model takes no images");
+    if (const Json* name = find(message, "tool_name")) message["name"] = *name;
+    out["messages"].push_back(std::move(message));
+  }
+  if (const Json* tools = find(body, "tools")) out["tools"] = *tools;
+  return out;
+}
+
 void ollama_chat(const Call& call) {
   (void)ollama_keep_alive(call.body);
   const Json* messages = find(call.body, "messages");
   if (messages == nullptr || (messages->is_array() && messages->empty())) return answer_nothing(call, true);
-  if (!messages->is_array()) throw bad_input("\"messages\" must be an array");
-  Json body = ollama_body(call);
-  body["messages"] = Json::array();
-  for (Json message : *messages) {
-    if (find(message, "images") != nullptr && !message["images"].empty()) throw bad_input("this model takes no images");
-    if (const Json* name = find(message, "tool_name")) message["name"] = *name;
-    body["messages"].push_back(std::move(message));
-  }
-  if (const Json* tools = find(call.body, "tools")) body["tools"] = *tools;
-  ChatRequest request = read_chat(*call.served, body, Dialect::Ollama);
-  auto answer = std::make_shared<OllamaAnswer>(call, request.reading, true, std::vector<Token>());
+  ChatRequest request = read_chat(*call.served, ollama_body(*call.served, call.body), Dialect::Ollama);
+  auto answer = std::make_shared<OllamaAnswer>(call, true, std::vector<Token>());
   set_probabilities(call.body, request.generation, *answer);
+  tell_changes(call, request);
   std::vector<Job> jobs;
   jobs.push_back({std::move(request.generation), std::move(answer)});
   start(call, std::move(jobs));
@@ -237,7 +241,7 @@ void ollama_generate(const Call& call) {
   if (const Json* images = find(call.body, "images"); images != nullptr && !images->empty()) {
     throw bad_input("this model takes no images");
   }
-  Json body = ollama_body(call);
+  Json body = ollama_fields(served, call.body);
   const bool raw = get_bool(call.body, "raw").value_or(false);
   std::vector<Token> context;
   if (const Json* ids = find(call.body, "context"); ids != nullptr && ids->is_array() && !raw) {
@@ -262,11 +266,9 @@ void ollama_generate(const Call& call) {
     put(special.fim_prefix, prompt);
     put(special.fim_suffix, suffix);
     tokens.push_back(special.fim_middle);
-    request.reading.plain = true;
   } else if (raw) {
     request.generation = read_generation(served, body, Dialect::Ollama);
     request.generation.prompt = encode_prompt(served, prompt);
-    request.reading.plain = true;
   } else {
     body["messages"] = Json::array();
     if (const auto system = get_string(call.body, "system"); system && !system->empty()) {
@@ -281,11 +283,10 @@ void ollama_generate(const Call& call) {
     tokens.insert(tokens.begin(), context.begin(), context.end());
     if (bos) tokens.erase(tokens.begin() + static_cast<std::ptrdiff_t>(context.size()));
   }
-  if (request.reading.tools == nullptr) request.reading.tools = std::make_shared<const chat::Tools>();
   if (!raw) request.generation.tell_tokens = true;
-  auto answer = std::make_shared<OllamaAnswer>(call, request.reading, false,
-                                               raw ? std::vector<Token>() : request.generation.prompt);
+  auto answer = std::make_shared<OllamaAnswer>(call, false, raw ? std::vector<Token>() : request.generation.prompt);
   set_probabilities(call.body, request.generation, *answer);
+  tell_changes(call, request);
   std::vector<Job> jobs;
   jobs.push_back({std::move(request.generation), std::move(answer)});
   start(call, std::move(jobs));
@@ -359,7 +360,7 @@ void ollama_show(const Call& call) {
   // What clients look for in it: whether it fills in, and whether it takes tools.
   std::string shape = served.can_fill_in() ? "{{ if .Suffix }}{{ .Suffix }}{{ end }}" : "";
   shape += "{{ .Messages }}";
-  if (served.can.tools) shape += " tools";
+  if (served.can().tools) shape += " tools";
   const std::string& kind = served.architecture;
   call.send({{"license", ""},
              {"modelfile", "# planned by loadline"},
@@ -399,7 +400,5 @@ void ollama_pull(const Call& call) {  // of a model that is there
     call.send({{"status", "success"}});
   }
 }
-
-void ollama_embed(const Call& /*call*/) { throw NotOffered("this model gives no embeddings"); }
 
 }  // namespace loadline::serve

@@ -118,13 +118,8 @@ class OpenAiAnswer {
 
 class ChatChoice final : public ChatListener {
  public:
-  ChatChoice(const Served& served, std::shared_ptr<OpenAiAnswer> answer, std::size_t index, Reading reading,
-             bool progress)
-      : ChatListener(std::move(reading)),
-        served_(served),
-        answer_(std::move(answer)),
-        index_(index),
-        progress_(progress) {}
+  ChatChoice(const Served& served, std::shared_ptr<OpenAiAnswer> answer, std::size_t index, bool progress)
+      : served_(served), answer_(std::move(answer)), index_(index), progress_(progress) {}
 
   void prompt_read(std::size_t done, std::size_t shared, std::size_t all) override {
     if (!progress_ || !answer_->streams() || role_sent_) return;
@@ -335,8 +330,7 @@ void openai_chat(const Call& call) {
   const bool probabilities = get_bool(body, "logprobs").value_or(false);
   const auto likeliest = get_integer(body, "top_logprobs", 0, 20);
   if (likeliest && *likeliest > 0 && !probabilities) throw bad_input("\"top_logprobs\" needs \"logprobs\"");
-  request.generation.tell_probabilities = probabilities;
-  request.generation.likeliest = static_cast<std::uint32_t>(likeliest.value_or(0));
+  if (probabilities) request.generation.log_probabilities = {static_cast<std::uint32_t>(likeliest.value_or(0)), false};
   const std::size_t choices = answers_wanted(call, 1);
   const auto answer = std::make_shared<OpenAiAnswer>(call, "chatcmpl-", "chat.completion", choices);
   const bool progress = get_bool(body, "return_progress").value_or(false);
@@ -344,9 +338,9 @@ void openai_chat(const Call& call) {
   for (std::size_t i = 0; i < choices; ++i) {
     Generation generation = request.generation;
     vary_seed(generation, i);
-    jobs.push_back(
-        {std::move(generation), std::make_shared<ChatChoice>(*call.served, answer, i, request.reading, progress)});
+    jobs.push_back({std::move(generation), std::make_shared<ChatChoice>(*call.served, answer, i, progress)});
   }
+  tell_changes(call, request);
   start(call, std::move(jobs));
 }
 
@@ -355,16 +349,11 @@ void openai_completion(const Call& call) {
   Generation base = read_generation(*call.served, body, Dialect::OpenAi);
   if (const Json* logprobs = find(body, "logprobs")) {
     const bool wanted = logprobs->is_boolean() ? logprobs->get<bool>() : true;
-    base.tell_probabilities = wanted;
-    base.likeliest = logprobs->is_boolean()
-                         ? (wanted ? 5 : 0)
-                         : static_cast<std::uint32_t>(get_integer(body, "logprobs", 0, 100).value_or(0));
+    const std::int64_t likeliest = logprobs->is_boolean() ? 5 : get_integer(body, "logprobs", 0, 100).value_or(0);
+    if (wanted) base.log_probabilities = {static_cast<std::uint32_t>(likeliest), false};
   }
   const auto n_probs = get_integer(body, "n_probs", 0, 1000).value_or(0);
-  if (n_probs > 0) {
-    base.tell_probabilities = true;
-    base.likeliest = static_cast<std::uint32_t>(n_probs);
-  }
+  if (n_probs > 0) base.log_probabilities = {static_cast<std::uint32_t>(n_probs), after_steps(body)};
   std::vector<std::vector<Token>> prompts = read_prompts(*call.served, body);
   const std::size_t each = answers_wanted(call, prompts.size());
   const bool echo = get_bool(body, "echo").value_or(false);

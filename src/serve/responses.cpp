@@ -96,6 +96,8 @@ Json with_one_system(Json messages, const std::string& instructions) {
   return out;
 }
 
+}  // namespace
+
 Json responses_body(const Json& body) {
   if (find(body, "previous_response_id") != nullptr) {
     throw bad_input("\"previous_response_id\": responses are not stored here; send the whole conversation");
@@ -143,10 +145,12 @@ Json responses_body(const Json& body) {
   return out;
 }
 
+namespace {
+
 // A response as an object that grows, and the events of its growing.
 class ResponsesAnswer final : public ChatListener {
  public:
-  ResponsesAnswer(const Call& call, Reading reading) : ChatListener(std::move(reading)), reply_(call.reply) {
+  explicit ResponsesAnswer(const Call& call) : reply_(call.reply) {
     const Json& body = call.body;
     const auto echo = [&](const char* name, Json usual) {
       const Json* given = find(body, name);
@@ -307,7 +311,8 @@ class ResponsesAnswer final : public ChatListener {
 
 void openai_responses(const Call& call) {
   ChatRequest request = read_chat(*call.served, responses_body(call.body), Dialect::OpenAi);
-  auto answer = std::make_shared<ResponsesAnswer>(call, request.reading);
+  auto answer = std::make_shared<ResponsesAnswer>(call);
+  tell_changes(call, request);
   std::vector<Job> jobs;
   jobs.push_back({std::move(request.generation), std::move(answer)});
   start(call, std::move(jobs));
@@ -319,7 +324,5 @@ void openai_count(const Call& call) {
   const ChatRequest request = read_chat(*call.served, body, Dialect::OpenAi);
   call.send({{"object", "response.input_tokens"}, {"input_tokens", request.generation.prompt.size()}});
 }
-
-void openai_embeddings(const Call& /*call*/) { throw NotOffered("this model gives no embeddings"); }
 
 }  // namespace loadline::serve

@@ -56,7 +56,7 @@ constexpr std::array kPosts = {
     Post{"/responses/input_tokens", openai_count},
     Post{"/chat/completions/input_tokens", openai_count},
     Post{"/embeddings", openai_embeddings},
-    Post{"/embedding", openai_embeddings},
+    Post{"/embedding", native_embedding},
     Post{"/messages", anthropic_messages},
     Post{"/messages/count_tokens", anthropic_count},
     Post{"/completion", native_completion},
@@ -72,7 +72,7 @@ constexpr std::array kPosts = {
     Post{"/api/show", ollama_show},
     Post{"/api/pull", ollama_pull},
     Post{"/api/embed", ollama_embed},
-    Post{"/api/embeddings", ollama_embed},
+    Post{"/api/embeddings", ollama_embedding},
     Post{"/api/push", refuse_changes},
     Post{"/api/create", refuse_changes},
     Post{"/api/copy", refuse_changes},
@@ -81,6 +81,7 @@ constexpr std::array kPosts = {
     Post{"/api/extra/generate/stream", kobold_stream},
     Post{"/api/extra/generate/check", kobold_check},
     Post{"/api/extra/abort", kobold_abort},
+    Post{"/api/extra/embeddings", openai_embeddings},
     Post{"/api/extra/last_logprobs", kobold_probabilities},
     Post{"/api/extra/tokencount", kobold_count},
     Post{"/api/extra/tokenize", kobold_count},
@@ -263,6 +264,10 @@ void Router::answer(const Asked& asked) const {
   const Post* post = find_post(asked.path);
   if (answer_models(asked)) return;
   if (method == "POST" && post != nullptr) return answer_with_model(asked, post->function);
+  if (method == "POST" && asked.path.starts_with("/slots/")) {
+    const std::string id(asked.path.substr(std::string_view("/slots/").size()));
+    return answer_with_model(asked, [id](const Call& call) { native_slot(call, id); });
+  }
   if (asked.path == "/api/loadline/plan" && method == "POST" && options_.worker != nullptr) {
     return what_if(call_of_loaded(asked), *options_.worker);
   }

@@ -5,167 +5,151 @@
 #include "base/error.h"
 
 namespace loadline::serve {
-namespace {
-
-// The vocabulary of the rows of logits, which may have more than the tokenizer knows.
-std::uint32_t vocabulary_of(const Service& service) { return service.engine().program().config.vocabulary; }
-
-}  // namespace
 
 Running::Running(Service& service, Service::Id id, Generation generation, std::shared_ptr<Listener> listener)
     : service_(service),
       id_(id),
-      generation_(std::move(generation)),
-      listener_(std::move(listener)),
-      sampler_(generation_.sampling, vocabulary_of(service)),
-      decoder_(service.tokenizer(), generation_.special, generation_.prompt.back()),
-      stops_(generation_.stops) {
-  for (const Token token : generation_.prompt) sampler_.accept(token);
-  if (generation_.grammar) {
-    constraint_ =
-        std::make_unique<grammar::LazySession>(*generation_.grammar, service.token_index(), generation_.triggers);
-  }
-  if (!generation_.forced.empty()) {
-    forced_ = service.tokenizer().encode(generation_.forced, {.add_special = false, .parse_special = true});
-    std::ranges::reverse(forced_);
-  }
-  if (!generation_.reasoning_from.empty()) {
-    reasoning_ =
-        std::make_unique<chat::OutputParser>(chat::OutputFormat::ReasoningOnly, no_tools_, generation_.reasoning_from);
-  }
+      asked_{generation.reuse,
+             generation.slot,
+             generation.pooling,
+             std::move(generation.key),
+             std::move(generation.keeps),
+             generation.most_tokens,
+             generation.prompt.size(),
+             generation.format && !generation.whole},
+      queued_(queued_bytes(generation)),
+      wanted_(std::move(static_cast<talk::GenerationOptions&>(generation))),
+      listener_(std::move(listener)) {}
+
+Bytes Running::memory_bytes(const Generation& generation, const model::ModelConfig& config, std::uint32_t context) {
+  Bytes out = talk::Generation::memory_bytes(generation, config.vocabulary, context);
+  if (generation.pooling) out += Pooled::memory_bytes(*generation.pooling, generation.prompt.size(), config.embedding);
+  return out;
 }
 
-exec::SessionOptions Running::options() const {
-  exec::SessionOptions options;
-  options.prompt = generation_.prompt;
-  options.most_tokens = generation_.most_tokens;
-  if (!generation_.reuse) options.most_shared = 0;
+Bytes Running::queued_bytes(const Generation& generation) {
+  std::uint64_t bytes = sizeof(Running) + generation.prompt.capacity() * sizeof(Token) +
+                        generation.sampling.logit_bias.capacity() * sizeof(sample::LogitBias);
+  for (const auto* texts : {&generation.stops, &generation.banned}) {
+    for (const std::string& text : *texts) bytes += sizeof(std::string) + text.capacity();
+  }
+  for (const auto& breaker : generation.sampling.dry_breakers)
+    bytes += sizeof(breaker) + breaker.capacity() * sizeof(Token);
+  return Bytes(bytes);
+}
+
+void Running::begin() {
+  const model::ModelConfig& config = service_.engine().program().config;
+  // The vocabulary of the rows of logits, which may have more than the tokenizer knows.
+  generation_.emplace(std::move(*wanted_), service_.tokenizer(), config.vocabulary, ears());
+  wanted_.reset();
+  if (asked_.pooling) pooled_.emplace(*asked_.pooling, asked_.prompt_tokens, config.embedding);
+}
+
+talk::Listener Running::ears() {
+  talk::Listener listener;
+  listener.event = [this](const chat::OutputEvent& event) { hear(event); };
+  listener.token = [this](const talk::TokenReport& one) { report(one); };
+  return listener;
+}
+
+exec::SessionOptions Running::options() {
+  exec::SessionOptions options = generation_->session();
+  if (std::exchange(first_, false) && !asked_.reuse) options.most_shared = 0;
+  options.place = asked_.slot;
+  if (asked_.pooling) options.states = *asked_.pooling == Pooling::Last ? exec::States::Last : exec::States::All;
   return options;
 }
 
-Token Running::draw(std::span<const float> logits) {
-  const bool over = !budget_spent_ && generation_.reasoning_budget >= 0 && reasons() &&
-                    reasoned_ >= generation_.reasoning_budget && !reasoning_->reasoning_close().empty();
-  if (over) {  // the model is told that it has thought enough
-    budget_spent_ = true;
-    std::vector<Token> close = service_.tokenizer().encode(std::string(reasoning_->reasoning_close()) + "\n\n",
-                                                           {.add_special = false, .parse_special = true});
-    forced_.insert(forced_.end(), close.rbegin(), close.rend());
+void Running::hear(const chat::OutputEvent& event) {
+  const std::lock_guard lock(mutex_);
+  if (!asked_.taken_apart) {
+    piece_.text += event.text;
+    return;
   }
-  Token token = 0;
-  if (!forced_.empty() && (budget_spent_ || !reasons())) {
-    token = forced_.back();
-    forced_.pop_back();
-  } else if (constrained()) {
-    token = sampler_.sample(logits, constraint_->mask());
-    constraint_->accept(token);
+  using Kind = chat::OutputEvent::Kind;
+  const bool goes_on = !piece_.events.empty() && piece_.events.back().kind == event.kind &&
+                       (event.kind == Kind::Content || event.kind == Kind::Reasoning);
+  if (goes_on) {
+    piece_.events.back().text += event.text;
   } else {
-    token = sampler_.sample(logits);
+    piece_.events.push_back(event);
   }
-  sampler_.accept(token);
-  if (generation_.tell_tokens || generation_.tell_probabilities) report(token, logits);
-  return token;
 }
 
-void Running::report(Token token, std::span<const float> logits) {
-  TokenReport report;
-  report.token = token;
-  report.bytes = service_.tokenizer().piece(token, true);
-  if (generation_.tell_probabilities) {
-    report.log_probability = sample::log_probability(logits, token);
-    report.likeliest.resize(generation_.likeliest);
-    report.likeliest.resize(sample::top_log_probabilities(logits, report.likeliest));
-  }
+void Running::report(const talk::TokenReport& report) {
+  TokenReport out{report.token, service_.tokenizer().piece(report.token, true), report.log_probability, report.top};
   const std::lock_guard lock(mutex_);
-  piece_.tokens.push_back(std::move(report));
+  piece_.tokens.push_back(std::move(out));
 }
 
-bool Running::is_end(Token token) {
-  if (generation_.ignore_end || !service_.tokenizer().is_end_of_generation(token)) return false;
-  const std::lock_guard lock(mutex_);
-  if (!piece_.tokens.empty()) piece_.tokens.pop_back();  // what ends a text is not of it
-  return true;
-}
+Token Running::draw(std::span<const float> logits) { return generation_->draw(logits); }
+bool Running::is_end(Token token) { return generation_->is_end(token); }
 
 bool Running::take(Token token) {
-  if (reasons()) ++reasoned_;
-  const std::string text = decoder_.push(token);
-  follow_reasoning(text);
-  const std::string shown = stops_.push(text);
+  const bool goes_on = generation_->take(token);
   {
     const std::lock_guard lock(mutex_);
-    piece_.text += shown;
-    ++generated_;
+    generated_ = generation_->tokens().size() - asked_.prompt_tokens;
   }
   service_.has_news(*this);
-  // Nothing but an end could follow a text that the grammar has no more to say of.
-  if (constrained() && constraint_->must_end() && !generation_.ignore_end) return false;
-  return !stops_.stopped();
+  return goes_on;
 }
 
-void Running::follow_reasoning(const std::string& text) {
-  if (!reasoning_ || text.empty()) return;
-  reasoning_events_.clear();
-  reasoning_->push(text, reasoning_events_);
+void Running::prompt_begun(std::size_t shared) noexcept {
+  if (std::exchange(begun_, true)) return;  // another session of it
+  const std::lock_guard lock(mutex_);
+  prompt_shared_ = shared;
 }
 
 void Running::prompt_read(std::size_t done, std::size_t all) {
+  if (all != asked_.prompt_tokens) return;  // once more, behind a phrase that was taken back
   {
     const std::lock_guard lock(mutex_);
-    if (prompt_done_ == 0 && done < all) prompt_shared_ = 0;
     prompt_done_ = done;
     prompt_news_ = true;
   }
   service_.has_news(*this);
 }
 
-void Running::show(const std::string& text) {
-  const std::lock_guard lock(mutex_);
-  piece_.text += text;
-}
+void Running::prompt_state(std::size_t index, std::span<const float> state) { pooled_->add(index, state); }
 
-Outcome Running::outcome_of(const exec::SessionResult& result) {
+Outcome Running::outcome() const {
+  const talk::Outcome& told = generation_->outcome();
   Outcome outcome;
-  outcome.figures = result;
-  outcome.seed = sampler_.seed();
-  switch (result.ending) {
-    case exec::Ending::EndOfGeneration: outcome.finish = Finish::End; break;
-    case exec::Ending::Length: outcome.finish = Finish::Length; break;
-    case exec::Ending::ContextFull: outcome.finish = Finish::ContextFull; break;
-    case exec::Ending::Enough: outcome.finish = Finish::End; break;  // the grammar, or a stop string: see below
-    case exec::Ending::Stopped: outcome.finish = Finish::Cancelled; break;
-    case exec::Ending::Failed: outcome.finish = Finish::Failed; break;
-  }
-  if (result.error) {
+  outcome.finish = told.finish;
+  outcome.stop = told.stop;
+  outcome.figures = told.figures;
+  outcome.seed = generation_->seed();
+  if (told.figures.error) {
+    outcome.finish = Finish::Failed;
     try {
-      std::rethrow_exception(result.error);
+      std::rethrow_exception(told.figures.error);
     } catch (const std::exception& error) {
       outcome.error = error.what();
     } catch (...) {
       outcome.error = "the generation failed";
     }
-  } else if (!stops_.stopped()) {
-    show(stops_.push(decoder_.finish()));
-    show(stops_.finish());
-  }
-  if (stops_.stopped()) {
-    outcome.finish = Finish::StopString;
-    outcome.stop = stops_.found();
   }
   return outcome;
 }
 
 void Running::ended(const exec::SessionResult& result) noexcept {
+  generation_->ended(result);
+  if (generation_->goes_on() && service_.goes_on(*this)) return;
   try {
-    Outcome outcome = outcome_of(result);
+    Outcome outcome = this->outcome();
+    if (generation_->goes_on()) outcome.finish = Finish::Cancelled;
+    outcome.slot = service_.slot_of(*this);
+    if (pooled_ && outcome.finish != Finish::Failed) outcome.vectors = pooled_->take();
     const std::lock_guard lock(mutex_);
-    prompt_shared_ = result.shared_tokens;
+    prompt_shared_ = outcome.figures.shared_tokens;
     outcome_ = std::move(outcome);
   } catch (...) {  // without memory for a sentence
     const std::lock_guard lock(mutex_);
     outcome_.emplace();
   }
-  service_.ended(*this, result);
+  service_.ended(*this, generation_->outcome().figures);
 }
 
 void Running::end_unstarted(Finish finish, const std::string& sentence) {
@@ -190,8 +174,8 @@ void Running::deliver() {
     prompt_news = std::exchange(prompt_news_, false);
   }
   try {
-    if (prompt_news) listener_->prompt_read(done, prompt_shared_, generation_.prompt.size());
-    if (!piece.text.empty() || !piece.tokens.empty()) listener_->piece(piece);
+    if (prompt_news) listener_->prompt_read(done, prompt_shared_, asked_.prompt_tokens);
+    if (!piece.text.empty() || !piece.events.empty() || !piece.tokens.empty()) listener_->piece(piece);
     if (outcome) listener_->finished(*outcome);
   } catch (const std::exception& error) {  // a listener that fails takes nothing from the others
     service_.cancel(id_);
@@ -209,11 +193,11 @@ Service::Place Running::place() const {
   const std::lock_guard lock(mutex_);
   Service::Place place;
   place.id = id_;
-  place.prompt_tokens = generation_.prompt.size();
+  place.prompt_tokens = asked_.prompt_tokens;
   place.prompt_read = prompt_done_;
   place.shared = prompt_shared_;
   place.generated = generated_;
-  place.most_tokens = generation_.most_tokens;
+  place.most_tokens = asked_.most_tokens;
   return place;
 }
 

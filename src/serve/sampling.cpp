@@ -347,6 +347,33 @@ std::vector<std::string> get_stops(const Json& object) {
   return out;
 }
 
+// An array of phrases, or a line for each.
+std::vector<std::string> get_banned(const Json& object) {
+  constexpr std::size_t kMost = 768;
+  constexpr std::size_t kLongest = 1024;
+  std::vector<std::string> out;
+  const auto add = [&](std::string_view name, std::string_view phrase) {
+    if (phrase.size() > kLongest) throw wrong_field(name, fmt::format("phrases of at most {} bytes", kLongest));
+    if (!phrase.empty() && std::ranges::find(out, phrase) == out.end()) out.emplace_back(phrase);
+    if (out.size() > kMost) throw wrong_field(name, fmt::format("at most {} phrases", kMost));
+  };
+  for (const char* name : {"banned_strings", "banned_tokens", "banned_phrases"}) {
+    const Json* value = find(object, name);
+    if (value == nullptr) continue;
+    const bool lines = value->is_string();
+    for (const std::string& text : get_strings(object, name)) {
+      for (std::string_view rest = text; !rest.empty();) {
+        const std::size_t end = lines ? std::min(rest.find('\n'), rest.size()) : rest.size();
+        add(name, rest.substr(0, end));
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+      }
+    }
+  }
+  return out;
+}
+
+bool after_steps(const Json& object) { return get_bool(object, "post_sampling_probs").value_or(false); }
+
 bool get_ignore_end(const Json& object) {
   for (const char* name : {"ignore_eos", "ban_eos_token", "use_default_badwordsids"}) {
     if (get_bool(object, name).value_or(false)) return true;

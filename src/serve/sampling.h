@@ -28,6 +28,12 @@ std::optional<std::int64_t> get_most_tokens(const Json& object, Dialect dialect)
 // Texts that end an answer, of all names for them.
 std::vector<std::string> get_stops(const Json& object);
 
+// Phrases that must not be written.
+std::vector<std::string> get_banned(const Json& object);
+
+// Log-probabilities as the sampler's steps leave them are asked for.
+bool after_steps(const Json& object);
+
 // End tokens do not end the answer.
 bool get_ignore_end(const Json& object);
 

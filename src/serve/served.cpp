@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "serve/guard.h"
+#include "serve/request_memory.h"
 #include "tokenizer/special_tokens.h"
 
 namespace loadline::serve {
@@ -17,7 +18,8 @@ std::string plain_name(std::string_view name) {
   return out;
 }
 
-GrammarCache::Compiled GrammarCache::get(const std::string& text, const std::function<grammar::Grammar()>& compile) {
+GrammarCache::Compiled GrammarCache::get(const std::string& text,
+                                         const std::function<std::optional<grammar::ToolGrammar>()>& compile) {
   const std::lock_guard lock(mutex_);
   ++clock_;
   for (Entry& entry : entries_) {
@@ -25,9 +27,23 @@ GrammarCache::Compiled GrammarCache::get(const std::string& text, const std::fun
     entry.used = clock_;
     return entry.grammar;
   }
-  Entry& oldest = *std::ranges::min_element(entries_, {}, &Entry::used);
-  oldest = {text, std::make_shared<const grammar::Grammar>(compile()), clock_};
-  return oldest.grammar;
+  std::optional<grammar::ToolGrammar> compiled = compile();
+  if (!compiled) return nullptr;
+  const auto result = std::make_shared<const grammar::ToolGrammar>(std::move(*compiled));
+  const Bytes bytes = result->grammar.resident_bytes();
+  if (bytes > kMostGrammar) return result;
+  const auto held = [&] {
+    Bytes all = bytes;
+    for (const Entry& entry : entries_) all += entry.grammar ? entry.grammar->grammar.resident_bytes() : Bytes();
+    return all;
+  };
+  const auto oldest = [&]() -> Entry& { return *std::ranges::min_element(entries_, {}, &Entry::used); };
+  // Those that there are and were not used for the longest time go first.
+  while (held() > kMostGrammars)
+    *std::ranges::min_element(entries_, {},
+                              [](const Entry& entry) { return entry.grammar ? entry.used : UINT64_MAX; }) = {};
+  oldest() = {text, result, clock_};
+  return result;
 }
 
 Served::Served() = default;
@@ -51,9 +67,9 @@ bool Served::can_fill_in() const {
 }
 
 bool Served::reasons() const {
-  if (can.thinking_switch || format == chat::OutputFormat::Harmony) return true;
+  if (can().thinking_switch || chat->format() == chat::OutputFormat::Harmony) return true;
   return std::ranges::any_of(chat::reasoning_marks(), [&](const chat::ReasoningMarks& marks) {
-    return chat_template->source().find(marks.close) != std::string::npos;
+    return chat->chosen().source.find(marks.close) != std::string::npos;
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -11,11 +12,10 @@
 #include <string_view>
 #include <vector>
 
-#include "chat/conversation.h"
-#include "chat/output_format.h"
-#include "chat/template.h"
+#include "grammar/tools.h"
 #include "serve/json.h"
 #include "serve/service.h"
+#include "talk/chat_model.h"
 
 namespace loadline::serve {
 
@@ -27,9 +27,10 @@ class Guard;
 // Grammars that were asked for lately: compiling one takes longer than using it.
 class GrammarCache {
  public:
-  using Compiled = std::shared_ptr<const grammar::Grammar>;
+  // With what sets it off. Null: nothing is constrained.
+  using Compiled = std::shared_ptr<const grammar::ToolGrammar>;
   // `text` says everything of what is compiled.
-  Compiled get(const std::string& text, const std::function<grammar::Grammar()>& compile);
+  Compiled get(const std::string& text, const std::function<std::optional<grammar::ToolGrammar>()>& compile);
 
  private:
   struct Entry {
@@ -48,11 +49,10 @@ struct Served {
   std::vector<std::string> aliases;  // other names for it
   std::int64_t since = 0;            // s since 1970
   sample::Options sampling;          // where a request does not say
-  std::string template_name;
-  std::unique_ptr<const chat::Template> chat_template;
-  chat::Capabilities can;  // the template
-  chat::OutputFormat format = chat::OutputFormat::ReasoningOnly;
-  std::string bos, eos;  // their texts
+  Pooling pooling = Pooling::Last;   // of embeddings
+  std::unique_ptr<const talk::ChatModel> chat;
+  std::string bos, eos;               // their texts
+  std::filesystem::path slot_folder;  // where slots are saved; empty: nowhere
   std::string architecture, size_label, file_type;
   std::uint64_t parameters = 0;
   Bytes file_size;
@@ -72,8 +72,9 @@ struct Served {
   // Ends what runs.
   void end();
 
-  [[nodiscard]] const tokenizer::Tokenizer& tokenizer() const { return service->tokenizer(); }
-  [[nodiscard]] std::uint32_t context() const { return service->context(); }
+  [[nodiscard]] const tokenizer::Tokenizer& tokenizer() const { return chat->tokenizer(); }
+  [[nodiscard]] const chat::Capabilities& can() const { return chat->can(); }
+  [[nodiscard]] std::uint32_t context() const { return service == nullptr ? 0 : service->context(); }
   // It is meant by this name: in any case, with or without ":latest".
   [[nodiscard]] bool is_called(std::string_view wanted) const;
   [[nodiscard]] bool can_fill_in() const;  // it has tokens for filling in the middle

@@ -14,11 +14,9 @@
 namespace loadline::serve {
 Service::Service(std::unique_ptr<engine::Engine> engine, std::unique_ptr<tokenizer::Tokenizer> tokenizer,
                  ServiceOptions options)
-    : engine_(std::move(engine)),
-      tokenizer_(std::move(tokenizer)),
-      index_(grammar::TokenIndex::of(*tokenizer_)),
-      options_(std::move(options)) {
+    : engine_(std::move(engine)), tokenizer_(std::move(tokenizer)), options_(std::move(options)) {
   publish_plan(options_.basis);
+  texts_.resize(places());
   totals_.idle_since = steady_seconds();
   thread_ = std::thread([this] { run(); });
 }
@@ -35,7 +33,7 @@ Service::~Service() {
   thread_.join();
 }
 
-std::optional<Service::Id> Service::submit(Generation generation, std::shared_ptr<Listener> listener) {
+void Service::require_possible(const Generation& generation) const {
   if (generation.prompt.empty()) throw bad_input("the prompt is empty");
   if (generation.prompt.size() > context()) {
     throw bad_input(fmt::format("request has {} tokens, which exceeds the maximum context length of {} tokens",
@@ -46,17 +44,34 @@ std::optional<Service::Id> Service::submit(Generation generation, std::shared_pt
       throw bad_input(fmt::format("{} is no token of this model", token));
     }
   }
+  if (generation.slot && *generation.slot >= places()) {
+    throw bad_input(fmt::format("there is no slot {}: there are {}", *generation.slot, places()));
+  }
+  const std::uint32_t vocabulary = engine_->program().config.vocabulary;
+  sample::validate(generation.sampling, vocabulary);
+  const Bytes needed = Running::memory_bytes(generation, engine_->program().config, context());
+  if (options_.most_running.value > 0 && needed > options_.most_running) {
+    throw Error(ErrorCode::DoesNotFit,
+                fmt::format("the answer to this request takes {}, and there are {} for each", to_string(needed),
+                            to_string(options_.most_running)),
+                "Ask with a smaller grammar, fewer phrases or fewer settings.");
+  }
+}
+
+std::optional<Service::Id> Service::submit(Generation generation, std::shared_ptr<Listener> listener) {
+  require_possible(generation);
+  const Bytes queued = Running::queued_bytes(generation);
   Id id = 0;
   {
     const std::lock_guard lock(mutex_);
     const std::size_t free = places() > running_.size() ? places() - running_.size() : 0;
     if (stopping_ || winding_down_ || waiting_.size() >= free + options_.most_waiting) return std::nullopt;
+    Bytes all = queued;
+    for (const auto& one : waiting_) all += one->queued();
+    // One alone may always wait.
+    if (options_.most_queued.value > 0 && all > options_.most_queued && !waiting_.empty()) return std::nullopt;
     id = ++last_;
-  }
-  auto running = std::make_shared<Running>(*this, id, std::move(generation), std::move(listener));
-  {
-    const std::lock_guard lock(mutex_);
-    waiting_.push_back(std::move(running));
+    waiting_.push_back(std::make_shared<Running>(*this, id, std::move(generation), std::move(listener)));
   }
   engine_->scheduler().wake();
   return id;
@@ -73,12 +88,50 @@ void Service::cancel(Id id) {
       waiting_.erase(at);
     }
     const auto found = running_.find(id);
-    if (found != running_.end()) session = found->second->session;
+    if (found != running_.end()) {
+      found->second->cancelled = true;
+      session = found->second->session;
+    }
   }
   if (session) engine_->scheduler().cancel(*session);
   if (!unstarted) return;
   unstarted->end_unstarted(Finish::Cancelled, "");
   announce(std::move(unstarted));
+}
+
+bool Service::act(std::uint32_t slot, SlotWork work, std::function<void(std::exception_ptr)> then) {
+  constexpr std::size_t kMost = 16;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_ || winding_down_ || tasks_.size() >= kMost) return false;
+    tasks_.push_back({slot, std::move(work), std::move(then), nullptr});
+  }
+  engine_->scheduler().wake();
+  return true;
+}
+
+// Those whose slot has no session. True where some wait for theirs.
+bool Service::act_on_slots() {
+  for (;;) {
+    SlotTask task;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto at = std::ranges::find_if(
+          tasks_, [&](const SlotTask& one) { return stopping_ || engine_->scheduler().is_free(one.slot); });
+      if (at == tasks_.end()) return !tasks_.empty();
+      task = std::move(*at);
+      tasks_.erase(at);
+      if (stopping_) continue;
+    }
+    try {
+      task.work(*engine_, texts_[task.slot]);
+    } catch (...) {
+      task.error = std::current_exception();
+    }
+    const std::lock_guard lock(mutex_);
+    told_.push_back(std::move(task));
+    if (options_.notify) options_.notify();
+  }
 }
 
 void Service::wind_down() {
@@ -103,12 +156,15 @@ void Service::announce(std::shared_ptr<Running> running) {
 
 void Service::deliver() {
   std::vector<std::shared_ptr<Running>> news;
+  std::deque<SlotTask> told;
   {
     const std::lock_guard lock(mutex_);
     news.swap(news_);
+    told.swap(told_);
     for (const auto& one : news) one->announced = false;
   }
   for (const auto& one : news) one->deliver();
+  for (const SlotTask& one : told) one.then(one.error);
 }
 
 Service::Load Service::load() const {
@@ -127,18 +183,33 @@ std::vector<Service::Place> Service::what_runs() const {
   std::vector<Place> out(places());
   const std::lock_guard lock(mutex_);
   for (const auto& [id, running] : running_) {
-    const std::size_t index = running->session.value_or(0) % out.size();  // exec::Scheduler numbers them so
-    out[index] = running->place();
+    if (running->session) out[slot_of(*running)] = running->place();
   }
   return out;
 }
 
-// Of those whose key has the fewest running, the one that waits longest.
-std::deque<std::shared_ptr<Running>>::iterator Service::next_waiting() {
-  const auto running_of = [&](const std::string& key) {
-    return std::ranges::count_if(running_, [&](const auto& one) { return one.second->key() == key; });
-  };
-  return std::ranges::min_element(waiting_, {}, [&](const auto& one) { return running_of(one->key()); });
+// Whose turn it is, of those whose place is free; null where there is none. The mutex is held.
+std::shared_ptr<Running> Service::take_next() {
+  exec::Scheduler& scheduler = engine_->scheduler();
+  if (scheduler.free_places() == 0) return nullptr;
+  std::vector<std::string_view> keys;
+  std::vector<std::size_t> indices;
+  for (std::size_t i = 0; i < waiting_.size(); ++i) {
+    const std::optional<std::uint32_t>& slot = waiting_[i]->slot();
+    if (slot && !scheduler.is_free(*slot)) continue;
+    keys.emplace_back(waiting_[i]->key());
+    indices.push_back(i);
+  }
+  if (keys.empty()) return nullptr;
+  const std::size_t chosen = turns_.choose(keys, [&](std::string_view key) {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(running_, [&](const auto& one) { return one.second->key() == key; }));
+  });
+  const auto at = waiting_.begin() + static_cast<std::ptrdiff_t>(indices[chosen]);
+  std::shared_ptr<Running> next = std::move(*at);
+  waiting_.erase(at);
+  turns_.took(next->key());
+  return next;
 }
 
 // Into the places that are free. False once there is nothing to do any more.
@@ -147,20 +218,44 @@ bool Service::admit() {
     std::shared_ptr<Running> next;
     {
       const std::lock_guard lock(mutex_);
-      if (stopping_ || waiting_.empty() || engine_->scheduler().free_places() == 0) return !stopping_;
-      const auto at = next_waiting();
-      next = std::move(*at);
-      waiting_.erase(at);
-      try {
-        next->session = engine_->scheduler().join(next->options(), *next);
-        running_.emplace(next->id(), next);
-        continue;
-      } catch (const Error& error) {
-        next->end_unstarted(Finish::Failed, error.what());
-      }
+      if (stopping_) return false;
+      next = take_next();
+      if (next == nullptr) return true;
+      running_.emplace(next->id(), next);
+    }
+    std::string problem;
+    try {
+      next->begin();  // takes its memory, which may take a moment
+      const std::lock_guard lock(mutex_);
+      if (!next->cancelled) next->session = engine_->scheduler().join(next->options(), *next);
+      if (next->session) continue;
+    } catch (const std::exception& error) {
+      problem = error.what();
+    }
+    next->end_unstarted(problem.empty() ? Finish::Cancelled : Finish::Failed, problem);
+    {
+      const std::lock_guard lock(mutex_);
+      running_.erase(next->id());
     }
     announce(std::move(next));
   }
+}
+
+// In another session, where a phrase was taken back. False where it may not.
+bool Service::goes_on(Running& running) {
+  const std::lock_guard lock(mutex_);
+  if (running.cancelled || stopping_) return false;
+  try {
+    const auto session = engine_->scheduler().join(running.options(), running);
+    if (session) running.session = session;
+    return session.has_value();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+std::uint32_t Service::slot_of(const Running& running) const {
+  return engine_->scheduler().place_of(running.session.value_or(0));
 }
 
 void Service::run() {
@@ -174,13 +269,14 @@ void Service::run_passes() {
   bool was_busy = true;
   for (;;) {
     carry_out_change();
+    const bool waits = act_on_slots();
     const bool goes_on = admit();
     bool busy = step();
     done_.clear();
     note_catching_up();
     {
       const std::lock_guard lock(mutex_);
-      busy = busy || (goes_on && !waiting_.empty()) || (goes_on && wanted_change_);
+      busy = busy || (goes_on && (!waiting_.empty() || waits || wanted_change_));
     }
     if (busy) {
       was_busy = true;
@@ -215,6 +311,7 @@ void Service::ended(Running& running, const exec::SessionResult& result) {
     if (found == running_.end()) return;
     kept = std::move(found->second);
     running_.erase(found);
+    texts_[slot_of(running)] = running.text();
     ++totals_.generations;
     totals_.prompt_tokens += result.prompt_tokens - result.shared_tokens;
     totals_.prompt_seconds += result.prompt_seconds;

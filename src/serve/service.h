@@ -18,9 +18,9 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
-#include "grammar/token_index.h"
 #include "hardware/profile.h"
 #include "plan/options.h"
+#include "serve/fair_turns.h"
 #include "serve/generation.h"
 #include "tokenizer/tokenizer.h"
 
@@ -41,6 +41,8 @@ struct Proposal {
 
 struct ServiceOptions {
   std::uint32_t most_waiting = 64;
+  Bytes most_running;  // of memory that each generation that runs may take; zero: no limit
+  Bytes most_queued;   // that all that wait may take together; likewise
   // Called from the engine's thread where there is something to deliver: has `deliver` called soon.
   std::function<void()> notify;
   // Called from the engine's thread, for whoever looks at the engine meanwhile: it is loaded; or, null, it goes now.
@@ -89,7 +91,8 @@ class Service {
   Service& operator=(const Service&) = delete;
 
   // nullopt where the queue is full, or the service is stopping. Throws Error(BadInput) for what can never run: an
-  // empty prompt, tokens that the model does not have, more than the context holds, samplers that make no sense.
+  // empty prompt, tokens that the model does not have, more than the context holds, samplers that make no sense. Throws
+  // Error(DoesNotFit) where it would take more memory than there is for each.
   std::optional<Id> submit(Generation generation, std::shared_ptr<Listener> listener);
   // Ends it, if it has not ended: its listener is told Cancelled.
   void cancel(Id id);
@@ -99,13 +102,16 @@ class Service {
   // The one that is under way: the old plan is loaded again.
   void cancel_change();
 
+  // Has `work` done between passes once the slot has no session: it is given the text that the slot had last, which it
+  // may change. `then` is told by `deliver` what was thrown. False where too much waits already.
+  using SlotWork = std::function<void(engine::Engine&, std::vector<Token>& text)>;
+  bool act(std::uint32_t slot, SlotWork work, std::function<void(std::exception_ptr)> then);
   // Nothing new is admitted; what waits is cancelled, what runs goes on to its end.
   void wind_down();
   // Calls listeners with what has come.
   void deliver();
 
   [[nodiscard]] const tokenizer::Tokenizer& tokenizer() const { return *tokenizer_; }
-  [[nodiscard]] const grammar::TokenIndex& token_index() const { return index_; }
   // Its model and its program; all else of it is the engine's thread's.
   [[nodiscard]] const engine::Engine& engine() const { return *engine_; }
   [[nodiscard]] std::shared_ptr<const plan::Plan> plan() const;
@@ -150,10 +156,22 @@ class Service {
  private:
   friend class Running;
 
+  // What is to be done with a slot, and then with what came of it.
+  struct SlotTask {
+    std::uint32_t slot = 0;
+    SlotWork work;
+    std::function<void(std::exception_ptr)> then;
+    std::exception_ptr error;
+  };
+
   void run();
   void run_passes();
+  void require_possible(const Generation& generation) const;
+  bool act_on_slots();
   bool admit();
-  std::deque<std::shared_ptr<Running>>::iterator next_waiting();
+  std::shared_ptr<Running> take_next();
+  bool goes_on(Running& running);
+  [[nodiscard]] std::uint32_t slot_of(const Running& running) const;
   void ended(Running& running, const exec::SessionResult& result);
   void has_news(Running& running);
   void announce(std::shared_ptr<Running> running);
@@ -172,13 +190,15 @@ class Service {
 
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
-  grammar::TokenIndex index_;
   ServiceOptions options_;
 
   mutable std::mutex mutex_;
   Id last_ = 0;
   bool stopping_ = false, winding_down_ = false;
   std::deque<std::shared_ptr<Running>> waiting_;
+  FairTurns turns_;
+  std::deque<SlotTask> tasks_, told_;      // to be done; done, to be told
+  std::vector<std::vector<Token>> texts_;  // that each slot had last; the engine's thread's
   std::unordered_map<Id, std::shared_ptr<Running>> running_;
   std::vector<std::shared_ptr<Running>> news_;  // to be delivered
   std::vector<std::shared_ptr<Running>> done_;  // ended within the present step; the engine's thread's

@@ -84,6 +84,7 @@ std::vector<chat::TextSpan> ChatModel::typed_in(std::string_view text, std::stri
 Prompt ChatModel::prompt(const Request& request) const {
   chat::RenderOptions options;
   options.now = chat::local_time();
+  options.limits.memory = request.memory;
   chat::Conversation conversation(options.limits);
   conversation.set("messages", request.messages);
   conversation.set("tools", request.tools.empty() ? "null" : request.tools);
@@ -100,7 +101,10 @@ Prompt ChatModel::prompt(const Request& request) const {
         template_, options, request.open,
         [this](std::string_view text, std::string_view role) { return typed_in(text, role); });
   } catch (const Error& error) {
-    throw Error(error.code(), fmt::format("{}: {}", printable(title_), error.what()), error.hint());
+    const auto* from_template = dynamic_cast<const chat::TemplateError*>(&error);
+    const bool too_large = from_template != nullptr && from_template->kind() == chat::TemplateError::Kind::TooLarge;
+    throw Error(too_large ? ErrorCode::DoesNotFit : error.code(),
+                fmt::format("{}: {}", printable(title_), error.what()), error.hint());
   }
   std::vector<tokenizer::TextRange> typed;
   // A template that writes the begin token itself must not get a second one.

@@ -25,11 +25,12 @@ using tokenizer::Token;
 
 // A conversation as a template is given it: JSON, in the forms of OpenAI's API.
 struct Request {
-  std::string messages;  // an array
-  std::string tools;     // an array; empty: none
-  std::string kwargs;    // an object with more variables; empty: none
-  bool open = false;     // the last message is the assistant's, and goes on
-  bool fit = true;       // change what the template would refuse (chat::Conversation::fit)
+  std::string messages;                        // an array
+  std::string tools;                           // an array; empty: none
+  std::string kwargs;                          // an object with more variables; empty: none
+  bool open = false;                           // the last message is the assistant's, and goes on
+  bool fit = true;                             // change what the template would refuse (chat::Conversation::fit)
+  Bytes memory = chat::RenderLimits().memory;  // that it may take meanwhile
 };
 
 struct Prompt {
@@ -46,8 +47,9 @@ class ChatModel {
   ChatModel(const gguf::Metadata& metadata, const tokenizer::Tokenizer& tokenizer, chat::ModelTemplate chosen,
             std::string title);
 
-  // Control tokens come from the template alone: what messages, tools and documents say of them is letters. Throws
-  // Error(BadInput) where the template refuses, and for JSON that is none of the above.
+  // Control tokens come from the template alone: what messages, tools and all other variables say of them is letters.
+  // Throws Error(BadInput) where the template refuses, and for JSON that is none of the above, and Error(DoesNotFit)
+  // where it takes more memory or time than it may.
   [[nodiscard]] Prompt prompt(const Request& request) const;
 
   [[nodiscard]] const tokenizer::Tokenizer& tokenizer() const { return tokenizer_; }

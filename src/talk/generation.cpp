@@ -105,7 +105,7 @@ Token Generation::draw(std::span<const float> logits) {
   }
   sampler_.accept(token);
   if (grammar_holds()) lazy_->accept(token);
-  if (options_.log_probabilities) report(logits, token);
+  if (options_.log_probabilities || options_.tell_tokens) report(logits, token);
   return token;
 }
 
@@ -160,7 +160,9 @@ void Generation::take_back(std::size_t count) {
 void Generation::report(std::span<const float> logits, Token token) {
   TokenReport out;
   out.token = token;
-  if (options_.log_probabilities->after_steps) {
+  if (!options_.log_probabilities) {
+    // nobody asked how likely it was
+  } else if (options_.log_probabilities->after_steps) {
     std::vector<sample::Candidate> left(sampler_.candidates().begin(), sampler_.candidates().end());
     std::ranges::sort(left, [](const auto& a, const auto& b) { return a.probability > b.probability; });
     out.log_probability = -INFINITY;
@@ -189,9 +191,9 @@ void Generation::show(std::string_view text) { show_content(stops_.push(text)); 
 void Generation::show_content(std::string_view text) {
   if (text.empty()) return;
   std::vector<chat::OutputEvent> events;
-  if (parser_) {
-    parser_->push(text, events);
-  } else {
+  if (parser_) parser_->push(text, events);
+  if (!parser_ || options_.whole) {
+    events.clear();
     plain_.content += text;
     events.push_back({chat::OutputEvent::Kind::Content, std::string(text)});
   }
@@ -247,11 +249,11 @@ void Generation::finish(const exec::SessionResult& result) {
     outcome_.stop = stops_.found();
   }
   std::vector<chat::OutputEvent> events;
-  if (parser_) parser_->finish(events);
+  if (parser_ && !options_.whole) parser_->finish(events);
   if (listener_.event) {
     for (const chat::OutputEvent& event : events) listener_.event(event);
   }
-  outcome_.answer = parser_ ? parser_->answer() : plain_;
+  outcome_.answer = parser_ && !options_.whole ? parser_->answer() : plain_;
   if (listener_.finished) listener_.finished(outcome_);
 }
 

@@ -50,6 +50,8 @@ struct GenerationOptions {
   bool special = true;              // control tokens are text; parsing needs it
   std::optional<Constraint> constraint;
   std::optional<LogProbabilityOptions> log_probabilities;
+  bool tell_tokens = false;            // Listener::token, where no log-probabilities are asked for
+  bool whole = false;                  // all text is content, though reasoning is followed
   std::int64_t reasoning_budget = -1;  // tokens; -1: none
   // How the text is taken apart; nullopt: all of it is content.
   std::optional<chat::OutputFormat> format;
@@ -78,7 +80,7 @@ struct Outcome {
 // Called from the scheduler's thread; must not block. Empty ones are not called.
 struct Listener {
   std::function<void(const chat::OutputEvent&)> event;
-  std::function<void(const TokenReport&)> token;  // only with log_probabilities; before the text it is part of
+  std::function<void(const TokenReport&)> token;  // where asked for; before the text it is part of
   std::function<void(std::size_t done, std::size_t all)> prompt_read;
   // The last call: of the last session. `goes_on()` is false then.
   std::function<void(const Outcome&)> finished;
@@ -112,6 +114,8 @@ class Generation final : public exec::SessionClient {
   [[nodiscard]] const Outcome& outcome() const { return outcome_; }
   // Of the session that ended last; what was thrown is here.
   [[nodiscard]] std::exception_ptr error() const { return outcome_.figures.error; }
+  // That its draws began with.
+  [[nodiscard]] std::uint64_t seed() const { return sampler_.seed(); }
 
   Token draw(std::span<const float> logits) override;
   bool is_end(Token token) override;

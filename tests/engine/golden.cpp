@@ -74,6 +74,23 @@ Difference compare(const std::vector<float>& expected, const std::vector<float>&
   return difference;
 }
 
+double least_cosine(const std::vector<float>& expected, const std::vector<float>& actual, std::size_t rows) {
+  EXPECT_EQ(actual.size(), expected.size());
+  if (actual.size() != expected.size()) return -1;
+  const std::size_t width = expected.size() / rows;
+  double least = 1;
+  for (std::size_t row = 0; row < rows; ++row) {
+    double product = 0, length = 0, other = 0;
+    for (std::size_t i = row * width; i < (row + 1) * width; ++i) {
+      product += static_cast<double>(expected[i]) * actual[i];
+      length += static_cast<double>(expected[i]) * expected[i];
+      other += static_cast<double>(actual[i]) * actual[i];
+    }
+    least = std::min(least, product / std::sqrt(length * other));
+  }
+  return least;
+}
+
 void expect_within(const Difference& difference, const Golden& golden) {
   EXPECT_LT(difference.kl, golden.kl);
   EXPECT_GE(difference.same_top, 0.85);

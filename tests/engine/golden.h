@@ -32,6 +32,9 @@ struct Difference {
 };
 Difference compare(const std::vector<float>& expected, const std::vector<float>& actual, std::size_t rows);
 
+// Rows of states: the least cosine of two that belong together.
+double least_cosine(const std::vector<float>& expected, const std::vector<float>& actual, std::size_t rows);
+
 void expect_within(const Difference& difference, const Golden& golden);
 
 }  // namespace loadline::test

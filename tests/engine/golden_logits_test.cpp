@@ -142,6 +142,25 @@ TEST_P(GoldenLogits, SmallerCacheTypesStayClose) {
   EXPECT_LT(compare(full, engine_logits(file, tokens, {.kv = quant::TensorType::Q8_0}), tokens.size()).kl, 1e-3);
 }
 
+TEST_P(GoldenLogits, TheStatesThatTheyAreMadeFromAreTheOracles) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const auto tokens = golden_tokens(folder);
+  const fs::path file = folder / (GetParam().name + ".gguf");
+  plan::Options options;
+  options.context = static_cast<std::uint32_t>(tokens.size());
+  options.outputs = 7;
+  options.threads = 2;
+  options.k_type = options.v_type = quant::TensorType::F32;
+  const auto engine = test::load(file, options);
+  const auto all = test::states(*engine, tokens, exec::States::All);
+  const gguf::Model model = gguf::open_model(file);
+  const auto expected = reference::states(model, model::build_program(model), tokens);
+  EXPECT_GT(test::least_cosine(expected, all, tokens.size()), GetParam().kl > 1e-5 ? 0.99 : 0.99999);
+  const auto last = test::states(*engine, tokens, exec::States::Last);
+  const std::vector<float> end(all.end() - static_cast<std::ptrdiff_t>(last.size()), all.end());
+  EXPECT_GT(test::least_cosine(end, last, 1), GetParam().kl > 1e-5 ? 0.99 : 0.99999);
+}
+
 // In processes of their own, as a process chooses once. Without the scalar set, whose arithmetic is the oracle's.
 TEST(InstructionSets, EveryOneAgreesWithTheGoldenLogits) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");

@@ -126,6 +126,19 @@ TEST_P(DividedModels, AgreeWithTheGoldenLogits) {
   test::expect_within(test::compare(test::golden_logits(folder, *golden), actual, tokens.size()), *golden);
 }
 
+TEST_F(GpuLogits, AreMadeFromTheOraclesStates) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const auto tokens = test::golden_tokens(folder);
+  const fs::path file = folder / "llama-F32.gguf";
+  const gguf::Model model = gguf::open_model(file);
+  const auto expected = reference::states(model, model::build_program(model), tokens);
+  for (const Division& division : {kWhole, division_named("OutputOnTheCpu"), division_named("OutputOnly")}) {
+    const auto engine = load(file, tokens.size(), division, {});
+    const auto states = test::states(*engine, tokens, exec::States::All);
+    EXPECT_GT(test::least_cosine(expected, states, tokens.size()), 0.99999) << division.name;
+  }
+}
+
 // What -ot says reaches the device: the planner's groups, not a division of ours.
 TEST_F(GpuLogits, AgreeWithTheGoldenLogitsUnderTensorOverrides) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");

@@ -64,11 +64,15 @@ class Listener final : public exec::SessionClient {
   void prompt_row(std::size_t /*index*/, std::span<const float> logits) override {
     rows.insert(rows.end(), logits.begin(), logits.end());
   }
+  void prompt_state(std::size_t /*index*/, std::span<const float> state) override {
+    states.insert(states.end(), state.begin(), state.end());
+  }
   void ended(const exec::SessionResult& now) noexcept override { result = now; }
 
   Wanted wanted;
   std::vector<std::int32_t> tokens;
   std::vector<float> rows;
+  std::vector<float> states;
   exec::SessionResult result;
 };
 
@@ -103,6 +107,19 @@ inline std::vector<float> score(engine::Engine& engine, const std::vector<std::i
   engine.run(kNeverStop);
   if (listener.result.error) std::rethrow_exception(listener.result.error);
   return std::move(listener.rows);
+}
+
+// The states behind the last layer, of all tokens or of the last.
+inline std::vector<float> states(engine::Engine& engine, const std::vector<std::int32_t>& tokens, exec::States which) {
+  Listener listener({});
+  exec::SessionOptions options;
+  options.prompt = tokens;
+  options.most_tokens = 0;
+  options.states = which;
+  if (!engine.scheduler().join(options, listener)) throw std::logic_error("no place for a session");
+  engine.run(kNeverStop);
+  if (listener.result.error) std::rethrow_exception(listener.result.error);
+  return std::move(listener.states);
 }
 
 }  // namespace loadline::test

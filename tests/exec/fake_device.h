@@ -66,6 +66,7 @@ class FakeDevice final : public backend::Device {
       window_cells_.assign(std::size_t{plan::window_pages(program, plan.shape)} * kPage, -1);
     }
     logits_.resize(std::size_t{plan.shape.outputs} * kVocabulary);
+    states_told_.resize(plan.shape.outputs);
     hidden_.resize(plan.shape.batch);
     hashes_.resize(plan.shape.batch);
     passes.reserve(100);
@@ -112,6 +113,7 @@ class FakeDevice final : public backend::Device {
       }
       // With states they alone say what came before the pass.
       if (!states_.empty()) hash = hashes_.at(output);
+      states_told_[row] = static_cast<float>(run->first_position + output - run->first_token);
       const auto begin = logits_.begin() + static_cast<std::ptrdiff_t>(row++ * kVocabulary);
       std::fill(begin, begin + kVocabulary, 0.0F);
       *(begin + static_cast<std::ptrdiff_t>((hash >> 20U) % kVocabulary)) = 1.0F;
@@ -131,6 +133,7 @@ class FakeDevice final : public backend::Device {
     return true;
   }
   const float* logits() override { return logits_.data(); }
+  const float* states() override { return states_told_.data(); }
   [[nodiscard]] Bytes allocated() const override { return Bytes(0); }
 
   // In the middle of every run, when the cells are written and nothing else is; may throw.
@@ -188,7 +191,8 @@ class FakeDevice final : public backend::Device {
   std::vector<std::uint64_t> hashes_;  // of the pass's tokens
   const backend::Batch* noted_ = nullptr;
   std::vector<float> logits_;
-  std::vector<float> hidden_;  // a token id for each token
+  std::vector<float> states_told_;  // [outputs]: the token's position
+  std::vector<float> hidden_;       // a token id for each token
 };
 
 struct FakeShape {

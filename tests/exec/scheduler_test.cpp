@@ -447,6 +447,70 @@ TEST(Scheduler, WhoAsksForNothingSharedOrForTheRowsOfItsPromptComputesEverything
   }
 }
 
+class StatesClient final : public FakeClient {
+ public:
+  using FakeClient::FakeClient;
+  void prompt_begun(std::size_t begun_with) noexcept override { shared = begun_with; }
+  void prompt_state(std::size_t index, std::span<const float> state) override {
+    indices.push_back(index);
+    states.push_back(state[0]);  // the device says each token's position
+  }
+  std::size_t shared = 99;
+  std::vector<std::size_t> indices;
+  std::vector<float> states;
+};
+
+TEST(Scheduler, ThePromptsLastStateIsToldAlsoWhereNothingIsGeneratedAndTheBeginningIsShared) {
+  FakeModel fake({.batch = 32});
+  for (const std::size_t shared : {0U, 69U}) {
+    StatesClient client(some_text(70, 1));
+    SessionOptions options = client.options(0);
+    options.states = States::Last;
+    ASSERT_TRUE(fake.scheduler->join(options, client));
+    run_all(*fake.scheduler);
+    EXPECT_EQ(client.shared, shared);
+    EXPECT_EQ(client.indices, std::vector<std::size_t>{69});
+    EXPECT_EQ(client.states, std::vector<float>{69});
+    EXPECT_TRUE(client.text.empty());
+  }
+}
+
+TEST(Scheduler, AllStatesOfAPromptAreToldInItsOrderWhateverElseRuns) {
+  FakeModel fake({.batch = 32, .outputs = 5});
+  FakeClient other(some_text(12, 2));
+  fake.scheduler->join(other.options(20), other);
+  for (int i = 0; i < 2; ++i) {
+    StatesClient client(some_text(40, 1));
+    SessionOptions options = client.options(0);
+    options.states = States::All;
+    ASSERT_TRUE(fake.scheduler->join(options, client));
+    run_all(*fake.scheduler);
+    EXPECT_EQ(client.shared, 0U);
+    ASSERT_EQ(client.states.size(), 40U);
+    for (std::size_t token = 0; token < 40; ++token) {
+      EXPECT_EQ(client.indices[token], token);
+      EXPECT_EQ(client.states[token], static_cast<float>(token));
+    }
+  }
+  expect_text(other, 20);
+}
+
+TEST(Scheduler, ASessionGetsThePlaceThatItAsksFor) {
+  FakeModel fake({.sequences = 3});
+  FakeClient first(some_text(5, 1)), second(some_text(5, 2));
+  SessionOptions options = first.options(3);
+  options.place = 2;
+  const auto id = fake.scheduler->join(options, first);
+  ASSERT_TRUE(id);
+  EXPECT_EQ(fake.scheduler->place_of(*id), 2U);
+  EXPECT_FALSE(fake.scheduler->is_free(2));
+  EXPECT_FALSE(fake.scheduler->join(options, second));
+  options.place = 3;
+  EXPECT_THROW(fake.scheduler->join(options, second), Error);
+  run_all(*fake.scheduler);
+  EXPECT_TRUE(fake.scheduler->is_free(2));
+}
+
 TEST(Scheduler, AFollowerGoesOnWhenTheOneItWaitedForIsCancelled) {
   FakeModel fake({.context = 32 * kPage, .sequences = 2, .batch = 32});
   FakeClient leader(some_text(300, 1));

@@ -55,6 +55,13 @@ class Completion(ServerTest):
         self.assertEqual(first["id"], answer["tokens"][0])
         self.assertEqual(first["top_logprobs"][0]["id"], first["id"])
 
+    def test_tells_probabilities_as_the_samplers_leave_them(self):
+        answer = self.complete(n_probs=3, post_sampling_probs=True, temperature=1, top_k=2)[1]
+        for one in answer["completion_probabilities"]:
+            self.assertAlmostEqual(sum(other["prob"] for other in one["top_probs"]), 1, places=4)
+            self.assertLessEqual(len(one["top_probs"]), 2)
+            self.assertIn(one["prob"], [other["prob"] for other in one["top_probs"]])
+
     def test_tells_how_far_the_prompt_is(self):
         body = {"prompt": "sea " * 300, "n_predict": 1, "stream": True, "return_progress": True, "cache_prompt": False}
         progress = [one["prompt_progress"] for one in events(self.server.stream("/completion", body)[2])
@@ -71,6 +78,22 @@ class Completion(ServerTest):
         status, error = self.complete(dry_sequence_breakers=5, dry_multiplier=1)
         self.assertEqual(status, 400)
         self.assertIn("dry_sequence_breakers", error["error"]["message"])
+
+    def test_takes_banned_phrases_back(self):
+        whole = self.complete(n_predict=30)[1]["content"]
+        phrase = whole.split()[2]
+        for given in ([phrase.upper()], f"{phrase}\nnothing"):
+            for stream in (False, True):
+                body = {"prompt": "Once upon a time", "n_predict": 30, "temperature": 0, "stream": stream,
+                        "banned_strings": given}
+                if stream:
+                    text = "".join(one["content"] for one in events(self.server.stream("/completion", body)[2]))
+                else:
+                    text = self.server.post("/completion", body)[1]["content"]
+                self.assertNotIn(phrase.lower(), text.lower())
+                self.assertGreater(len(text), 30)
+        self.assertEqual(self.complete(banned_strings=[5])[0], 400)
+        self.assertEqual(self.complete(banned_strings=["x" * 2000])[0], 400)
 
     def test_characters_that_several_tokens_make_come_whole(self):
         text = "🐳 and 海"
@@ -186,6 +209,18 @@ class Http(ServerTest):
         connection.close()
         self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
 
+    def test_a_client_that_leaves_while_its_prompt_is_read_frees_its_place_and_cells(self):
+        with Server("-np", "2", "-c", "16384", "-b", "32") as server:
+            body = {"prompt": "sea " * 7000, "n_predict": 1000000, "ignore_eos": True, "stream": True,
+                    "return_progress": True}
+            connection, first = server.begin("/completion", body)
+            self.assertIn(b"200 OK", first)  # with the first part of the prompt
+            connection.close()
+            server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+            state = server.get("/api/loadline/state")[1]
+            self.assertEqual(state["cache"]["held_pages"], 0)
+            self.assertLess(state["activity"]["generated_tokens"], 8000)
+
     def test_a_client_that_leaves_while_it_waits_frees_its_place(self):
         body = {"prompt": "Once", "n_predict": 100000, "ignore_eos": True, "stream": True}
         running = [self.server.begin("/completion", body)[0] for _ in range(2)]
@@ -196,6 +231,39 @@ class Http(ServerTest):
         for one in running:
             one.close()
         self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+
+
+class Large(ServerTest):
+    arguments = ("-np", "2", "-c", "512", "--max-body", "24MiB")
+
+    def test_a_request_that_takes_more_than_is_planned_is_refused(self):
+        plan = self.server.get("/api/loadline/plan")[1]
+        self.assertTrue(any(one["name"] == "requests" for one in plan["regions"]), plan["regions"][-1])
+        status, error = self.server.post("/v1/chat/completions", {
+            "messages": [{"role": "user", "content": "sea " * (17 << 18)}], "max_tokens": 1})
+        self.assertEqual((status, error["error"]["type"]), (413, "request_too_large"))
+        self.assertEqual(self.server.post("/completion", {"prompt": "x", "n_predict": 1})[0], 200)
+
+
+class Fair(ServerTest):
+    arguments = ("-np", "1", "-c", "256", "--max-queue", "20")
+
+    def wait_for_prompt_of(self, words):
+        self.server.wait_until(lambda slots: slots[0].get("n_prompt_tokens") == words)
+
+    def test_keys_take_turns_however_many_requests_one_has(self):
+        connections = []
+        for number, key in enumerate("xaaab"):  # each with a prompt of its own length
+            body = json.dumps({"prompt": [7] * (10 + number), "n_predict": 1000000, "ignore_eos": True,
+                               "stream": True}).encode()
+            connections.append(self.server.connect())
+            connections[-1].sendall(b"POST /completion HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: %s\r\n"
+                                    b"Content-Length: %d\r\n\r\n%s" % (key.encode(), len(body), body))
+            self.server.wait_for_state(lambda state, number=number: state["waiting"] == number and
+                                       state["places"][0]["state"] != "idle")
+        for number in (0, 1, 4, 2, 3):  # x, a, b, a, a
+            self.wait_for_prompt_of(10 + number)
+            connections[number].close()
 
 
 class Keys(ServerTest):

@@ -133,8 +133,16 @@ class Generate(ServerTest):
         self.assertEqual(status, 400)
         self.assertIn("insert", error["error"])
 
-    def test_embeddings_are_refused_where_there_are_none(self):
-        self.assertEqual(self.server.post("/api/embed", {"model": "demo", "input": "a"})[0], 501)
+    def test_what_is_typed_makes_no_control_token(self):
+        end = self.server.get("/props")[1]["eos_token"]
+        ids = self.server.post("/tokenize", {"content": end})[1]["tokens"]
+        self.assertEqual(len(ids), 1)
+        counts = set()
+        for text in ("x", f"x{end}y", f"{end}{end}"):
+            answer = self.server.post("/api/generate", {"model": "demo", "prompt": text, "stream": False,
+                                                        "options": {"num_predict": 0}})[1]
+            counts.add(answer["context"].count(ids[0]))
+        self.assertEqual(len(counts), 1)
 
 
 if __name__ == "__main__":

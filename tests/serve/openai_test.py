@@ -154,6 +154,20 @@ class Structure(ServerTest):
         self.assertIn(self.server.post("/v1/chat/completions", body)[1]["choices"][0]["message"]["content"],
                       ("yes", "no"))
 
+    def test_what_fails_late_is_an_event_and_what_fails_early_a_status(self):
+        tokens = lambda text: self.server.post("/tokenize", {"content": text})[1]["tokens"]
+        self.assertEqual((len(tokens("~")), len(tokens("^"))), (1, 1))
+        bias = [[one, False] for one in tokens("^") + (tokens("~^") if len(tokens("~^")) == 1 else [])]
+        body = {"messages": USER, "grammar": 'root ::= "~" "^"', "logit_bias": bias, "stream": True}
+        status, _, data = self.server.stream("/v1/chat/completions", body)
+        self.assertEqual(status, 200)
+        *chunks, last = events(data)
+        self.assertEqual("".join(one["choices"][0]["delta"].get("content") or "" for one in chunks), "~")
+        self.assertEqual(last["error"]["type"], "server_error")
+        self.assertTrue(last["error"]["message"])
+        status, error = self.server.post("/v1/chat/completions", {**body, "grammar": 'root ::= "^"'})
+        self.assertEqual((status, error["error"]["type"]), (500, "server_error"))
+
     def test_refuses_two_grammars_and_what_is_none(self):
         for fields in ({"grammar": 'root ::= "a"', "json_schema": {}}, {"grammar": "root ::= ("},
                        {"response_format": {"type": "json_schema"}}, {"response_format": {"type": "xml"}}):

@@ -101,6 +101,20 @@ class Server:
                            (path.encode(), len(data), data))
         return connection, connection.recv(65536)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def wait_for_state(self, done):
+        """Asks for the state until `done(state)`; a deadline only against hanging for ever."""
+        for _ in range(3000):
+            _, state = self.get("/api/loadline/state")
+            if done(state):
+                return state
+        raise AssertionError(f"never came: {state}")
+
     def wait_until(self, done):
         """Asks /slots until `done(slots)`; a deadline only against hanging for ever."""
         for _ in range(3000):

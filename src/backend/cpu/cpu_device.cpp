@@ -181,6 +181,10 @@ const float* CpuDevice::logits() {
   return reinterpret_cast<const float*>(address(plan_.scratch[plan::kCpu].values[program_.logits]));
 }
 
+const float* CpuDevice::states() {
+  return reinterpret_cast<const float*>(address(plan_.scratch[plan::kCpu].values[program_.normed]));
+}
+
 Bytes CpuDevice::allocated() const {
   Bytes total;
   for (const HostArena& arena : arenas_) total += arena.resident();

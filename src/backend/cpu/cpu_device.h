@@ -34,6 +34,7 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
   bool copy_page(std::uint32_t from, std::uint32_t to) override;
   bool copy_window_page(std::uint32_t from, std::uint32_t to) override;
   const float* logits() override;
+  const float* states() override;
   [[nodiscard]] Bytes allocated() const override;
   void read(std::span<const Rows> all) noexcept override;
 

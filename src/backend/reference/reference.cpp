@@ -14,4 +14,13 @@ std::vector<float> logits(const gguf::Model& model, const model::Program& progra
   return pass.take(program.logits);
 }
 
+std::vector<float> states(const gguf::Model& model, const model::Program& program,
+                          std::span<const std::int32_t> tokens) {
+  Pass pass(model, program, tokens, static_cast<std::uint32_t>(tokens.size()));
+  for (const model::Group& group : program.groups) {
+    for (const model::Op& op : group.ops) pass.run(op);
+  }
+  return pass.take(program.normed);
+}
+
 }  // namespace loadline::reference

@@ -19,4 +19,8 @@ namespace loadline::reference {
 std::vector<float> logits(const gguf::Model& model, const model::Program& program, std::span<const std::int32_t> tokens,
                           const std::function<void(double)>& progress = {}, std::uint32_t context = 0);
 
+// What the logits are made from: the states behind the last layer, normed, [tokens][width of Program::normed].
+std::vector<float> states(const gguf::Model& model, const model::Program& program,
+                          std::span<const std::int32_t> tokens);
+
 }  // namespace loadline::reference

@@ -82,7 +82,8 @@ void Lowerer::select(Operands& op) {
   for (std::size_t i = 0; i < op.inputs(); ++i) step(recipe::Select{op.in_place(i)});
 }
 
-// Of a whole row: goes with the product that follows, if that alone reads it. Of heads: with the attention.
+// Of a whole row: goes with the product that follows, if that alone reads it, and nobody after the pass. Of heads: with
+// the attention.
 void Lowerer::norm(Operands& op) {
   const auto& norm = op.as<ops::Norm>();
   for (const std::string_view name : {"bias", "layer", "no weight", "parts", "offset", "weight_per_part"}) {
@@ -105,7 +106,7 @@ void Lowerer::norm(Operands& op) {
     return;
   }
   flush();
-  if (plain && norm.parts == 1 && !read_later(out)) {
+  if (plain && norm.parts == 1 && !read_later(out) && out != task_.program.normed) {
     norm_ = recipe::Norm{norm, x, out};
     norm_after_select_ = after_select_;
     return;

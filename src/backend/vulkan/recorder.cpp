@@ -47,9 +47,12 @@ void Recorder::end_stage(const plan::Stage& stage) {
   const Place base = source_.place(region_of(scratch_, Staging::Host));
   CommandList& list = next(0);
   if (end == source_.plan.groups.size() && stage.end_op == plan::kAllOps) {
-    const ValueId logits = source_.program.logits;
-    list.copy(source_.place(scratch_.values[logits]), moved(base, staging_.logits),
-              Bytes(std::uint64_t{rows(true)} * width(logits) * sizeof(float)));
+    const auto tell = [&](ValueId value, Bytes at) {
+      list.copy(source_.place(scratch_.values[value]), moved(base, at),
+                Bytes(std::uint64_t{rows(true)} * width(value) * sizeof(float)));
+    };
+    tell(source_.program.logits, staging_.logits);
+    tell(source_.program.normed, staging_.states);
   } else {
     const bool inside = stage.end_op != plan::kAllOps;  // the next stage goes on in the same group
     const model::Group& next = source_.program.groups[inside ? end - 1 : end];

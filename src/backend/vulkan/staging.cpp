@@ -166,6 +166,8 @@ HostStaging host_staging(const plan::LoweringTask& task, const plan::DeviceTask&
       ranges.take(carried_bytes(program, shape, static_cast<model::ValueId>(program.values.size())).value);
   staging.logits =
       ranges.take(device.makes_logits ? std::uint64_t{shape.outputs} * program.config.vocabulary * sizeof(float) : 0);
+  const std::uint64_t width = program.values[program.normed].width;
+  staging.states = ranges.take(device.makes_logits ? std::uint64_t{shape.outputs} * width * sizeof(float) : 0);
   staging.table = ranges.take(pass_table(program, shape).total.value);
   staging.angles = ranges.take(angle_bytes(program, shape).value);
   staging.slots = ranges.take(ring_bytes(task, device).value);

@@ -75,6 +75,7 @@ struct HostStaging {
   Bytes crossing;  // values on their way into the device's stages and out of them: see staged_offset
   Bytes carried;   // those besides the hidden state that live across groups, each in its place: see staged_place
   Bytes logits;    // [outputs][vocabulary] floats, on the device that makes them
+  Bytes states;    // [outputs][width of Program::normed] floats, likewise
   Bytes table;     // a PassTable
   Bytes angles;    // as in Own::Rope
   Bytes slots;     // as many bytes as Staging::Ring has, on their way there

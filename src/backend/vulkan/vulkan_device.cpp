@@ -366,6 +366,11 @@ const float* VulkanDevice::logits() {
                                         staging_.logits.value);
 }
 
+const float* VulkanDevice::states() {
+  return reinterpret_cast<const float*>(place(region_of(plan_.scratch[index_], Staging::Host)).data +
+                                        staging_.states.value);
+}
+
 Bytes VulkanDevice::allocated() const {
   Bytes total;
   for (const Arena& arena : arenas_) total += arena.allocated();

@@ -42,6 +42,7 @@ class VulkanDevice final : public backend::Device {
   bool copy_page(std::uint32_t from, std::uint32_t to) override;
   bool copy_window_page(std::uint32_t from, std::uint32_t to) override;
   const float* logits() override;
+  const float* states() override;
   [[nodiscard]] Bytes allocated() const override;
 
   [[nodiscard]] bool holds_ram() const override { return context_.limits().software; }

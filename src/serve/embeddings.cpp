@@ -1,0 +1,266 @@
+// Texts as vectors: OpenAI's embeddings, llama.cpp's own, Ollama's two, KoboldCpp's. One request's texts are read a few
+// at a time, so that a long list takes no more of the queue than there are places.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <functional>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "serve/dialects.h"
+#include "serve/pooled.h"
+
+namespace loadline::serve {
+namespace {
+
+constexpr std::size_t kMostTexts = 2048;
+
+struct Texts {
+  std::vector<std::vector<Token>> prompts;
+  int norm = 2;                // see normalise
+  std::size_t dimensions = 0;  // the first so many, if not 0
+  Pooling pooling = Pooling::Last;
+};
+
+// A text that is to be looked up is letters throughout; ids are what they are.
+std::vector<Token> tokens_of(const Served& served, const Json& text, std::string_view field) {
+  const tokenizer::Tokenizer& tokenizer = served.tokenizer();
+  if (text.is_string()) return tokenizer.encode(text.get_ref<const std::string&>(), {.add_special = true});
+  if (!text.is_array()) throw wrong_field(field, "a string, an array of strings or of token ids, or an array of such");
+  std::vector<Token> tokens;
+  for (const Json& one : text) {
+    const std::int64_t id = one.is_number_integer() ? one.get<std::int64_t>() : -1;
+    if (id < 0 || id >= tokenizer.vocabulary_size()) {
+      throw bad_input(fmt::format("\"{}\": {} is no token of this model", field, printable(dump(one))));
+    }
+    tokens.push_back(static_cast<Token>(id));
+  }
+  return tokens;
+}
+
+Texts read_texts(const Call& call, std::initializer_list<const char*> fields) {
+  const Served& served = *call.served;
+  const Json& body = call.body;
+  Texts out;
+  out.pooling = served.pooling;
+  out.norm = static_cast<int>(get_integer(body, "embd_normalize", -1, 1000).value_or(2));
+  const auto width = static_cast<std::int64_t>(served.service->engine().program().config.embedding);
+  out.dimensions = static_cast<std::size_t>(get_integer(body, "dimensions", 1, width).value_or(0));
+  const bool cut = call.form == ErrorForm::Ollama && get_bool(body, "truncate").value_or(true);
+  const Json* input = nullptr;
+  std::string_view field = *fields.begin();
+  for (const char* name : fields) {
+    if (input != nullptr || find(body, name) == nullptr) continue;
+    field = name;
+    input = find(body, name);
+  }
+  if (input == nullptr) throw bad_input(fmt::format("\"{}\" is required", field));
+  const auto add = [&](const Json& text) {
+    std::vector<Token> tokens = tokens_of(served, text, field);
+    if (tokens.empty() || text == "") throw bad_input(fmt::format("\"{}\" has an empty text", field));
+    if (cut) tokens.resize(std::min<std::size_t>(tokens.size(), served.context()));
+    if (tokens.size() > served.context()) throw TooLong(tokens.size(), served.context());
+    out.prompts.push_back(std::move(tokens));
+  };
+  const bool several =
+      input->is_array() && std::ranges::any_of(*input, [](const Json& one) { return !one.is_number(); });
+  if (!several) {
+    add(*input);
+  } else {
+    if (input->size() > kMostTexts) throw wrong_field(field, fmt::format("at most {} texts", kMostTexts));
+    for (const Json& one : *input) add(one);
+  }
+  return out;
+}
+
+class Embeddings;
+
+// One of the texts.
+class OneText final : public Listener {
+ public:
+  OneText(std::shared_ptr<Embeddings> all, std::size_t index) : all_(std::move(all)), index_(index) {}
+  void piece(const Piece& /*piece*/) override {}
+  void finished(const Outcome& outcome) override;
+
+ private:
+  std::shared_ptr<Embeddings> all_;
+  std::size_t index_;
+};
+
+struct Result {
+  std::vector<std::vector<std::vector<float>>> vectors;  // of each text: one, or one for each of its tokens
+  std::size_t tokens = 0;
+  double seconds = 0;
+};
+using Answer = std::function<Json(const Result&)>;
+
+// The network's thread alone.
+class Embeddings final : public std::enable_shared_from_this<Embeddings> {
+ public:
+  Embeddings(const Call& call, Texts texts, Answer answer)
+      : served_(call.served),
+        service_(*served_->service),
+        reply_(call.reply),
+        form_(call.form),
+        key_(call.key),
+        texts_(std::move(texts)),
+        answer_(std::move(answer)),
+        left_(texts_.prompts.size()) {
+    result_.vectors.resize(left_);
+    ids_.resize(left_);
+  }
+
+  // Throws Busy where not even one can be read.
+  void start() {
+    for (std::uint32_t i = 0; i < service_.places() && next_ < texts_.prompts.size(); ++i) {
+      if (submit()) continue;
+      if (next_ == 0) throw Busy("the server is busy: its queue is full");
+      break;
+    }
+    reply_->when_gone([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->end();
+    });
+  }
+
+  void finished(std::size_t index, const Outcome& outcome) {
+    if (ended_) return;
+    if (const auto failure = failure_of(outcome)) return fail(*failure);
+    std::vector<std::vector<float>>& vectors = result_.vectors[index];
+    vectors = outcome.vectors;
+    for (std::vector<float>& one : vectors) {
+      if (texts_.dimensions > 0) one.resize(std::min(one.size(), texts_.dimensions));
+      normalise(one, texts_.norm);
+    }
+    result_.tokens += outcome.figures.prompt_tokens;
+    result_.seconds += outcome.figures.prompt_seconds;
+    --running_;
+    if (--left_ == 0) return reply_->send(200, "application/json", dump(answer_(result_)));
+    if (next_ < texts_.prompts.size() && !submit() && running_ == 0) {
+      fail({503, "unavailable_error", "the server is busy: its queue is full", {}});
+    }
+  }
+
+ private:
+  bool submit() {
+    Generation generation;
+    generation.prompt = texts_.prompts[next_];
+    generation.most_tokens = 0;
+    generation.pooling = texts_.pooling;
+    generation.key = key_;
+    generation.keeps = served_;
+    const auto id = service_.submit(std::move(generation), std::make_shared<OneText>(shared_from_this(), next_));
+    if (!id) return false;
+    ids_[next_++] = *id;
+    ++running_;
+    return true;
+  }
+  void fail(const Refusal& refusal) {
+    end();
+    refuse(*reply_, form_, refusal);
+  }
+  void end() {
+    ended_ = true;
+    for (std::size_t i = 0; i < next_; ++i) service_.cancel(ids_[i]);
+  }
+
+  std::shared_ptr<const Served> served_;
+  Service& service_;
+  std::shared_ptr<Reply> reply_;
+  ErrorForm form_;
+  std::string key_;
+  Texts texts_;
+  Answer answer_;
+  Result result_;
+  std::vector<Service::Id> ids_;
+  std::size_t next_ = 0, left_;
+  std::uint32_t running_ = 0;
+  bool ended_ = false;
+};
+
+void OneText::finished(const Outcome& outcome) { all_->finished(index_, outcome); }
+
+void embed(const Call& call, Texts texts, Answer answer) {
+  std::make_shared<Embeddings>(call, std::move(texts), std::move(answer))->start();
+}
+
+// Little-endian float32 in base64 (RFC 4648), as clients decode them.
+std::string as_base64(std::span<const float> vector) {
+  static constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  for (const float one : vector) {
+    const auto bits = std::bit_cast<std::uint32_t>(one);
+    for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(bits >> shift);
+  }
+  std::string out;
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t three = 0;
+    for (std::size_t j = i; j < i + 3; ++j) {
+      three = three << 8 | (j < bytes.size() ? static_cast<unsigned char>(bytes[j]) : 0U);
+    }
+    for (std::size_t j = 0; j < 4; ++j) {
+      out += i + j > bytes.size() ? '=' : kLetters[three >> (18 - 6 * j) & 63U];
+    }
+  }
+  return out;
+}
+
+std::string model_of(const Call& call) { return get_string(call.body, "model").value_or(call.served->name); }
+
+}  // namespace
+
+void openai_embeddings(const Call& call) {
+  Texts texts = read_texts(call, {"input", "content", "prompt"});
+  if (texts.pooling == Pooling::None) {
+    throw bad_input("this server gives a vector for each token, which only /embedding has a form for");
+  }
+  const std::string format = get_string(call.body, "encoding_format").value_or("float");
+  if (format != "float" && format != "base64") throw wrong_field("encoding_format", "float or base64");
+  embed(call, std::move(texts), [format, model = model_of(call)](const Result& result) -> Json {
+    Json data = Json::array();
+    for (std::size_t i = 0; i < result.vectors.size(); ++i) {
+      const std::vector<float>& vector = result.vectors[i][0];
+      Json told = format == "base64" ? Json(as_base64(vector)) : Json(vector);
+      data.push_back({{"object", "embedding"}, {"index", i}, {"embedding", std::move(told)}});
+    }
+    return {{"object", "list"},
+            {"data", std::move(data)},
+            {"model", model},
+            {"usage", {{"prompt_tokens", result.tokens}, {"total_tokens", result.tokens}}}};
+  });
+}
+
+void native_embedding(const Call& call) {
+  embed(call, read_texts(call, {"content", "input"}), [](const Result& result) -> Json {
+    Json out = Json::array();
+    for (std::size_t i = 0; i < result.vectors.size(); ++i) {
+      out.push_back({{"index", i}, {"embedding", result.vectors[i]}});
+    }
+    return out;
+  });
+}
+
+void ollama_embed(const Call& call) {
+  Texts texts = read_texts(call, {"input"});
+  if (texts.pooling == Pooling::None) throw NotOffered("this server gives a vector for each token");
+  embed(call, std::move(texts), [model = model_of(call)](const Result& result) -> Json {
+    Json vectors = Json::array();
+    for (const auto& one : result.vectors) vectors.push_back(one[0]);
+    const auto nanoseconds = static_cast<std::int64_t>(result.seconds * 1e9);
+    return {{"model", model},
+            {"embeddings", std::move(vectors)},
+            {"total_duration", nanoseconds},
+            {"load_duration", 1},
+            {"prompt_eval_count", result.tokens}};
+  });
+}
+
+// The older form: one text, one vector.
+void ollama_embedding(const Call& call) {
+  Texts texts = read_texts(call, {"prompt", "input"});
+  if (texts.pooling == Pooling::None) throw NotOffered("this server gives a vector for each token");
+  if (texts.prompts.size() != 1) throw bad_input("\"prompt\" must be one text");
+  embed(call, std::move(texts), [](const Result& result) -> Json { return {{"embedding", result.vectors[0][0]}}; });
+}
+
+}  // namespace loadline::serve

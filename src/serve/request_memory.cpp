@@ -1,0 +1,24 @@
+#include "serve/request_memory.h"
+
+namespace loadline::serve {
+
+RequestMemory request_memory(const RequestLimits& limits) {
+  // Beside its tokens: stop strings, phrases, names.
+  constexpr Bytes kSettings(std::uint64_t{32} << 10);
+  // A grammar's state, at the matcher's limits (grammar/matcher.h), and the text of an answer.
+  constexpr Bytes kAnswer(std::uint64_t{8} << 20);
+  // Candidates of the sampler with what its steps keep of each, and masks.
+  constexpr std::uint64_t kEachToken = 40;
+  RequestMemory out;
+  out.places = limits.places;
+  out.bodies = limits.most_bodies;
+  out.reading = limits.most_body * 3 + kMostRendering;  // as JSON, as messages, as the template's text
+  const Bytes prompt(std::uint64_t{limits.context} * 4);
+  out.waiting = (prompt + kSettings) * limits.waiting;
+  out.running = kAnswer + Bytes(kEachToken * limits.vocabulary) + prompt * 4;
+  out.grammars = kMostGrammars;
+  out.fixed = Bytes(std::uint64_t{8} << 20) + limits.index;
+  return out;
+}
+
+}  // namespace loadline::serve

@@ -1,0 +1,36 @@
+// What requests may take of RAM, all together: a row of the plan. Each part is bounded where it is taken: bodies by the
+// HTTP server, reading by the limits on JSON and templates, what waits and what runs by the service.
+#pragma once
+
+#include <cstdint>
+
+#include "base/bytes.h"
+
+namespace loadline::serve {
+
+struct RequestMemory {
+  Bytes bodies;   // of requests that are received or answered
+  Bytes reading;  // the one that is read: its JSON, and its conversation while the template renders it
+  Bytes waiting;  // prompts and settings of those that wait for a place
+  Bytes running;  // of each that runs: its sampler, its grammar's state, its text
+  Bytes grammars;
+  Bytes fixed;  // connections, the index of the vocabulary
+  std::uint32_t places = 0;
+
+  [[nodiscard]] Bytes total() const { return bodies + reading + waiting + running * places + grammars + fixed; }
+};
+
+struct RequestLimits {
+  std::uint32_t places = 1, waiting = 0, context = 0, vocabulary = 0;
+  Bytes most_body, most_bodies;
+  Bytes index;  // of the vocabulary
+};
+RequestMemory request_memory(const RequestLimits& limits);
+
+// Of a conversation, while a template renders it.
+inline constexpr Bytes kMostRendering{std::uint64_t{64} << 20};
+// Of all grammars that are remembered, and of each.
+inline constexpr Bytes kMostGrammars{std::uint64_t{16} << 20};
+inline constexpr Bytes kMostGrammar{std::uint64_t{4} << 20};
+
+}  // namespace loadline::serve
