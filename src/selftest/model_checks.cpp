@@ -20,7 +20,7 @@ constexpr Bound kHalfCache{1e-5, 2e-2};
 constexpr Bound kSmallCache{1e-3, 2e-1};
 
 constexpr std::array<std::size_t, 7> kRuns = {20, 7, 1, 1, 1, 9, 1};  // a prompt, a few tokens, one at a time
-constexpr std::size_t kTokens = std::accumulate(kRuns.begin(), kRuns.end(), std::size_t{0});
+constexpr std::size_t kRunTokens = std::accumulate(kRuns.begin(), kRuns.end(), std::size_t{0});
 
 // The groups of the models here: the embedding, attention and feed-forward of each layer, the output.
 constexpr std::size_t kFirstAttention = 1, kFirstFeedForward = 2, kSecondAttention = 3, kOutput = 5;
@@ -84,7 +84,7 @@ void check_cache(Subject& subject, Row& row, TensorType type, const Bound& bound
 void check_sequences(Subject& subject, Row& row) {
   const authoring::Shape& shape = *authoring::find_shape("tiny");
   const model::FormatMix& mix = mix_named("F32");
-  const std::vector<Token> tokens = random_tokens(kTokens, shape.vocabulary);
+  const std::vector<Token> tokens = random_tokens(kRunTokens, shape.vocabulary);
   const std::vector<float>& expected = subject.models.oracle(shape, mix, tokens);
   Loading loading;
   loading.sequences = 2;
