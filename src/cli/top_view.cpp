@@ -58,17 +58,28 @@ std::string bar(double share, double of, std::size_t width) {
   return out;
 }
 
-std::string purposes_text(const Json& tier) {
-  std::string out;
+// In as many lines as it takes.
+void add_purposes(const Json& tier, std::size_t width, std::vector<std::string>& lines) {
+  constexpr std::size_t kIndent = 15;
+  std::size_t used = width;  // columns of the last line
   for (const auto& [name, value] : object_in(tier, "purposes").items()) {
     if (!value.is_number()) continue;
     const Bytes bytes(value.is_number_unsigned() ? value.get<std::uint64_t>() : 0);
-    out += fmt::format("{}{} {}", out.empty() ? "" : " · ", name_of(name, 10), to_string(bytes));
+    const std::string one = fmt::format("{} {}", name_of(name, 10), to_string(bytes));
+    if (used + 3 + one.size() > width) {
+      lines.push_back(std::string(kIndent, ' ') + one);
+      used = kIndent + one.size();
+    } else {
+      lines.back() += " · " + one;
+      used += 3 + one.size();
+    }
   }
-  return out;
 }
 
-void add_tiers(const Json& state, std::vector<std::string>& lines) {
+// Without an exponent.
+std::string rate_text(double rate) { return rate >= 100 ? fmt::format("{:.0f}", rate) : fmt::format("{:.3g}", rate); }
+
+void add_tiers(const Json& state, std::size_t width, std::vector<std::string>& lines) {
   for (const Json& tier : list_in(state, "tiers")) {
     const bool disk = text_in(tier, "kind") == "disk";
     const Bytes planned = bytes_in(tier, "planned");
@@ -83,8 +94,7 @@ void add_tiers(const Json& state, std::vector<std::string>& lines) {
                                        bar(static_cast<double>(planned.value) / whole,
                                            static_cast<double>(budget.value) / whole, 20),
                                        to_string(planned), to_string(budget), held));
-    if (const std::string purposes = purposes_text(tier); !purposes.empty())
-      lines.push_back("               " + purposes);
+    add_purposes(tier, width, lines);
   }
 }
 
@@ -112,9 +122,9 @@ std::string speed_line(const Json& state, const std::optional<TopRates>& now) {
   const Json& rates = object_in(state, "rates");
   const double generation = now ? now->generation : number_in(rates, "generation");
   const double prompt = now ? now->prompt : number_in(rates, "prompt");
-  return fmt::format("speed          {:.3g} tok/s{} (predicted {:.3g} alone) · prompt {:.3g} (predicted {:.3g})",
-                     generation, now ? " now" : " each", number_in(predicted, "generation"), prompt,
-                     number_in(predicted, "prompt"));
+  return fmt::format("speed          {} tok/s{} ({} predicted alone) · prompt {} ({} predicted)", rate_text(generation),
+                     now ? " now" : "", rate_text(number_in(predicted, "generation")), rate_text(prompt),
+                     rate_text(number_in(predicted, "prompt")));
 }
 
 void add_watch(const Json& state, std::vector<std::string>& lines) {
@@ -156,7 +166,7 @@ std::vector<std::string> top_lines(const Json& state, const std::string& url, co
   lines.push_back(fmt::format("loadline top · {} · {} · up {}:{:02}:{:02}",
                               model.empty() ? "no model" : name_of(model, 30), url, up / 3600, up / 60 % 60, up % 60));
   if (!model.empty()) {
-    add_tiers(state, lines);
+    add_tiers(state, width, lines);
     lines.push_back(sessions_line(state));
     lines.push_back(speed_line(state, now));
     add_watch(state, lines);

@@ -1,4 +1,5 @@
 // `loadline ui`: opens a running server's page in the browser, or says where it is.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <spawn.h>
@@ -19,8 +20,13 @@ namespace {
 bool open_in_browser(std::string url) {
   std::string program = "xdg-open";
   char* const arguments[] = {program.data(), url.data(), nullptr};
+  posix_spawn_file_actions_t quiet;  // what it says of browsers that it does not find is no help
+  if (::posix_spawn_file_actions_init(&quiet) != 0) return false;
+  for (const int stream : {1, 2}) ::posix_spawn_file_actions_addopen(&quiet, stream, "/dev/null", O_RDWR, 0);
   pid_t child = 0;
-  if (::posix_spawnp(&child, program.c_str(), nullptr, nullptr, arguments, environ) != 0) return false;
+  const bool begun = ::posix_spawnp(&child, program.c_str(), &quiet, nullptr, arguments, environ) == 0;
+  ::posix_spawn_file_actions_destroy(&quiet);
+  if (!begun) return false;
   int status = 0;
   return ::waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
