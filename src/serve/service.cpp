@@ -116,15 +116,22 @@ bool Service::act_on_slots() {
     SlotTask task;
     {
       const std::lock_guard lock(mutex_);
-      const auto at = std::ranges::find_if(
-          tasks_, [&](const SlotTask& one) { return stopping_ || engine_->scheduler().is_free(one.slot); });
+      const auto at = std::ranges::find_if(tasks_, [&](const SlotTask& one) {
+        return stopping_ || one.slot >= places() || engine_->scheduler().is_free(one.slot);
+      });
       if (at == tasks_.end()) return !tasks_.empty();
       task = std::move(*at);
       tasks_.erase(at);
       if (stopping_) continue;
+      if (!totals_.broken.empty()) {
+        task.error = std::make_exception_ptr(Error(ErrorCode::DeviceFailure, "nothing is loaded any more"));
+      } else if (task.slot >= places()) {
+        task.error = std::make_exception_ptr(bad_input(fmt::format("there is no slot {} any more", task.slot)));
+      }
     }
+    if (texts_.size() <= task.slot) texts_.resize(task.slot + std::size_t{1});
     try {
-      task.work(*engine_, texts_[task.slot]);
+      if (!task.error) task.work(*engine_, texts_[task.slot]);
     } catch (...) {
       task.error = std::current_exception();
     }
@@ -196,7 +203,8 @@ std::shared_ptr<Running> Service::take_next() {
   std::vector<std::size_t> indices;
   for (std::size_t i = 0; i < waiting_.size(); ++i) {
     const std::optional<std::uint32_t>& slot = waiting_[i]->slot();
-    if (slot && !scheduler.is_free(*slot)) continue;
+    // One that a smaller plan has not is refused when it joins.
+    if (slot && *slot < places() && !scheduler.is_free(*slot)) continue;
     keys.emplace_back(waiting_[i]->key());
     indices.push_back(i);
   }
@@ -311,7 +319,9 @@ void Service::ended(Running& running, const exec::SessionResult& result) {
     if (found == running_.end()) return;
     kept = std::move(found->second);
     running_.erase(found);
-    texts_[slot_of(running)] = running.text();
+    const std::uint32_t slot = slot_of(running);
+    if (texts_.size() <= slot) texts_.resize(slot + std::size_t{1});
+    texts_[slot] = running.text();
     ++totals_.generations;
     totals_.prompt_tokens += result.prompt_tokens - result.shared_tokens;
     totals_.prompt_seconds += result.prompt_seconds;
