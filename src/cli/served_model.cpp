@@ -220,16 +220,14 @@ PlannedModel plan_served(const ServedOptions& options, ModelSource source, const
   if (options.models.empty()) {
     out.plan = options.plan.make_plan(source.model, source.program, rows, &basis->machine, out.memory.total());
     basis->options = options.plan.tuned_options(source.model, source.program, basis->machine);
-  } else {
-    *basis = basis_of(options, source);
     basis->options.outputs = rows;
     basis->options.of_requests = out.memory.total();
+  } else {  // what requests take is all models' together, and nobody's row
+    *basis = basis_of(options, source);
     const serve::Basis left = beside(reserved, *basis);
     out.plan = plan::make_plan(source.model, source.program, left.machine, left.options, engine::backends());
     plan::require_available(out.plan, left.machine);
   }
-  basis->options.outputs = rows;
-  basis->options.of_requests = out.memory.total();
   out.basis = std::move(basis);
   say(plan::summary_line(out.plan, source.title));
   for (const std::string& note : options.plan.notes(out.plan, source)) say(note);
