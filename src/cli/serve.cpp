@@ -63,8 +63,8 @@ serve::HttpOptions http_options(const ServeOptions& options) {
   serve::HttpOptions http;
   http.host = options.host;
   http.port = static_cast<std::uint16_t>(options.port);
-  http.most_body = parse_bytes(options.most_body, "--max-body");
-  http.most_bodies = 2 * http.most_body;
+  http.most_body = options.served.most_body;
+  http.most_bodies = options.served.most_bodies;
   if (options.certificate.empty() != options.key.empty()) {
     throw bad_input("TLS needs both a certificate and its key", "Give --tls-cert and --tls-key.");
   }
@@ -244,9 +244,8 @@ void add_serve(Program& program) {
       if (option.name() == "--parallel" && !option.given()) option.take(option.name(), "4");
     }
     (void)on_pressure_of(options->served);
-    const serve::HttpOptions http = http_options(*options);
-    options->served.most_body = http.most_body;
-    options->served.most_bodies = http.most_bodies;
+    options->served.most_body = parse_bytes(options->most_body, "--max-body");
+    options->served.most_bodies = 2 * options->served.most_body;
     if (!models.given()) return serve_one(*options);
     if (!options->served.model.demo())
       throw bad_input("one model is named, and a folder of models too", "Give -m or --models.");

@@ -89,6 +89,19 @@ void refuse(Reply& reply, ErrorForm form, const Refusal& refusal) {
 
 void Call::send(const Json& json, int status) const { reply->send(status, "application/json", dump(json)); }
 
+namespace {
+
+std::optional<Service::Id> submitted(Service& service, Job job) {
+  try {
+    return service.submit(std::move(job.generation), std::move(job.listener));
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::DoesNotFit) throw TooLarge(error.what());
+    throw;
+  }
+}
+
+}  // namespace
+
 std::vector<Service::Id> start(const Call& call, std::vector<Job> jobs) {
   Service& service = *call.served->service;
   std::vector<Service::Id> ids;
@@ -102,7 +115,7 @@ std::vector<Service::Id> start(const Call& call, std::vector<Job> jobs) {
       }
       job.generation.key = call.key;
       job.generation.keeps = call.served;
-      const auto id = service.submit(std::move(job.generation), std::move(job.listener));
+      const auto id = submitted(service, std::move(job));
       if (!id) throw Busy("the server is busy: its queue is full");
       ids.push_back(*id);
     }

@@ -230,7 +230,12 @@ talk::Prompt render(const Served& served, const Json& body, const Offer& offer) 
   if (template_offers) request.tools = dump(offer.tools);
   request.kwargs = dump(kwargs);
   request.memory = kMostRendering;
-  return served.chat->prompt(request);
+  try {
+    return served.chat->prompt(request);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::DoesNotFit) throw TooLarge(error.what());
+    throw;
+  }
 }
 
 // ---- what the answer must match ----
