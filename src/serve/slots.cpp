@@ -26,7 +26,7 @@ std::string file_name_of(const Json& body) {
   return name;
 }
 
-std::string query_value(std::string_view query, std::string_view name) {
+std::string value_in_query(std::string_view query, std::string_view name) {
   while (!query.empty()) {
     const std::string_view one = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(one.size() + 1, query.size()));
@@ -79,7 +79,7 @@ void act(const Call& call, std::uint32_t slot, std::function<Done(engine::Engine
 }  // namespace
 
 void native_slot(const Call& call, std::string_view id) {
-  const std::string action = query_value(call.query, "action");
+  const std::string action = value_in_query(call.query, "action");
   if (action != "save" && action != "restore" && action != "erase") {
     throw bad_input("\"action\" must be save, restore or erase");
   }
