@@ -350,7 +350,8 @@ void ProgramBuilder::expert_feed_forward(std::uint32_t layer, const FeedForwardS
 void ProgramBuilder::output(const OutputStyle& style) {
   begin(GroupKind::Output);
   const ModelConfig& c = config();
-  const ValueId normed = value("normed", c.embedding);
+  // Not the layers' "normed", which has a row for every token and is gone when the next is made.
+  const ValueId normed = value("state", c.embedding);
   const ValueId logits = value("logits", c.vocabulary);
   program_.logits = logits;
   program_.normed = normed;

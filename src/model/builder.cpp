@@ -276,6 +276,16 @@ void ProgramBuilder::select_outputs() {
   std::ranges::sort(kept);
   std::vector<Op>& ops = program_.groups[last + 1].ops;
   ops.insert(ops.begin(), Op(ops::SelectOutputs{}, kept, kept));
+  // What has a row for each output has no room for all tokens.
+  for (const Group& group : program_.groups) {
+    for (const Op& op : group.ops) {
+      for (const ValueId output : op.outputs) {
+        if (op.after_select || !program_.values[output].outputs_only) continue;
+        throw Error(ErrorCode::Internal, fmt::format("{} is written before rows are selected, and has none for others",
+                                                     program_.values[output].name));
+      }
+    }
+  }
 }
 
 namespace {

@@ -73,6 +73,20 @@ TEST(Program, KeepsOnlyTheWantedRowsAfterTheLastAttention) {
   }
 }
 
+// What stays after the pass is nobody else's: neither the logits nor what they are made from.
+TEST(Program, WhatStaysAfterThePassIsWrittenByTheOutputAlone) {
+  const Program program = build_program(small_model());
+  EXPECT_TRUE(program.values[program.normed].outputs_only);
+  for (std::size_t g = 0; g + 1 < program.groups.size(); ++g) {
+    for (const Op& op : program.groups[g].ops) {
+      for (const ValueId output : op.outputs) {
+        EXPECT_NE(output, program.normed) << g;
+        EXPECT_NE(output, program.logits) << g;
+      }
+    }
+  }
+}
+
 TEST(Program, TiesTheOutputToTheEmbeddingWhereThereIsNoOutputMatrix) {
   gguf::Model model = small_model();
   EXPECT_FALSE(build_program(model).tied_embeddings);

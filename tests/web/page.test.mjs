@@ -278,7 +278,7 @@ if (at > 0) {
     await page.keyboard.press('ArrowRight');
     await page.locator('.told', { hasText: 'layer 1 · weights' }).waitFor();
     await page.keyboard.press('Enter');
-    await page.getByRole('button', { name: /blk\.1\.attn_q\.weight · weights · .* · RAM/ }).waitFor();
+    await page.getByRole('button', { name: /blk\.1\.attn_norm\.weight · weights · .* · RAM/ }).waitFor();
     await page.getByText(/MiB held/).first().waitFor();
     await nothingSerious(page, 'memory');
     await page.getByRole('link', { name: 'Speed' }).click();
