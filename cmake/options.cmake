@@ -56,15 +56,10 @@ function(loadline_module name)
   set_source_files_properties(${ARG_APART} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
-# Compiles a target's sources together. Not where lint looks at each (the preset of the fuzzers). Builds with sanitizers
-# take all of a target at once: they are made for one run of the tests.
+# Compiles a target's sources together. Not where lint looks at each (the preset of the fuzzers).
 function(loadline_together target)
   if(LOADLINE_TOGETHER AND NOT LOADLINE_FUZZERS)
-    set(batch 12)
-    if(LOADLINE_SANITIZE)
-      set(batch 0)
-    endif()
-    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${batch})
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
   endif()
 endfunction()
 
