@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -11,6 +10,7 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/plan_options.h"
 #include "cli/server_options.h"
 
 namespace loadline::cli {
@@ -34,24 +34,14 @@ void set_size(Json& body, const char* field, const std::string& text) {
 // "0=6GiB,1=4GiB" as the server takes it.
 void set_vram(Json& body, const std::string& text) {
   if (text.find('=') == std::string::npos) return set_size(body, "vram", text);
-  Json sizes = Json::object();
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string part = text.substr(begin, end - begin);
-    const std::size_t equals = part.find('=');
-    if (equals == std::string::npos) throw bad_input("--vram names a GPU in one part and none in another");
-    (void)parse_bytes(part.substr(equals + 1), "--vram");
-    sizes[part.substr(0, equals)] = part.substr(equals + 1);
-    begin = end + 1;
-  }
-  body["vram"] = std::move(sizes);
+  plan::Options named;
+  parse_vram(text, named);
+  for (const auto& [gpu, size] : named.gpu_budgets) body["vram"][std::to_string(gpu)] = size.value;
 }
 
 std::string tier_line(const Json& tier) {
-  const auto size = [&](const char* name) {
-    return to_string(Bytes(static_cast<std::uint64_t>(number_in(tier, name))));
-  };
-  return fmt::format("{:<24} {:>12} of {:>12}\n", printable(text_in(tier, "name")), size("planned"), size("budget"));
+  return fmt::format("{:<24} {:>12} of {:>12}\n", printable(text_in(tier, "name")),
+                     to_string(bytes_in(tier, "planned")), to_string(bytes_in(tier, "budget")));
 }
 
 int run(const BudgetOptions& options) {
@@ -78,8 +68,8 @@ int run(const BudgetOptions& options) {
   text += fmt::format(
       "{:.3g} tok/s are predicted now; loading {} took {:.2f} s, and {:.0f} tokens are computed again "
       "({:.2f} s without tokens were predicted)\n",
-      number_in(answer, "generation_rate"), to_string(Bytes(static_cast<std::uint64_t>(number_in(change, "weights")))),
-      number_in(change, "load_seconds"), number_in(change, "tokens"), number_in(change, "predicted_seconds"));
+      number_in(answer, "generation_rate"), to_string(bytes_in(change, "weights")), number_in(change, "load_seconds"),
+      number_in(change, "tokens"), number_in(change, "predicted_seconds"));
   print(text);
   return 0;
 }

@@ -45,27 +45,6 @@ std::uint32_t parse_count(const std::string& text, const char* flag, std::uint32
   return value;
 }
 
-// "11.5GiB" for every GPU, or "0=11.5GiB,1=6GiB".
-void parse_vram(const std::string& text, plan::Options& options) {
-  if (text.find('=') == std::string::npos) {
-    options.gpu_budget = parse_bytes(text, "--vram");
-    return;
-  }
-  std::size_t begin = 0;
-  while (begin <= text.size()) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string part = text.substr(begin, end - begin);
-    const std::size_t equals = part.find('=');
-    if (equals == std::string::npos) {
-      throw bad_input(fmt::format("--vram \"{}\" names a GPU in one part and none in another", text),
-                      "Write 0=11.5GiB,1=6GiB, or one size for all.");
-    }
-    const std::uint32_t index = parse_count(part.substr(0, equals), "--vram's GPU", 0);
-    options.gpu_budgets[index] = parse_bytes(part.substr(equals + 1), "--vram");
-    begin = end + 1;
-  }
-}
-
 plan::GpuLayers parse_gpu_layers(const std::string& text) {
   using Kind = plan::GpuLayers::Kind;
   if (text == "auto") return {Kind::Auto, 0};
@@ -125,6 +104,26 @@ quant::TensorType parse_kv_type(const std::string& text, const char* flag) {
 }
 
 }  // namespace
+
+void parse_vram(const std::string& text, plan::Options& options) {
+  if (text.find('=') == std::string::npos) {
+    options.gpu_budget = parse_bytes(text, "--vram");
+    return;
+  }
+  std::size_t begin = 0;
+  while (begin <= text.size()) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string part = text.substr(begin, end - begin);
+    const std::size_t equals = part.find('=');
+    if (equals == std::string::npos) {
+      throw bad_input(fmt::format("--vram \"{}\" names a GPU in one part and none in another", text),
+                      "Write 0=11.5GiB,1=6GiB, or one size for all.");
+    }
+    const std::uint32_t index = parse_count(part.substr(0, equals), "--vram's GPU", 0);
+    options.gpu_budgets[index] = parse_bytes(part.substr(equals + 1), "--vram");
+    begin = end + 1;
+  }
+}
 
 void PlanOptions::add_to(Command& command) {
   const Traits shape{.group = "Context and batches"};

@@ -17,6 +17,9 @@ namespace loadline::cli {
 
 class Command;
 
+// --vram: "11.5GiB" for every GPU, or "0=11.5GiB,1=6GiB". Throws Error(BadInput).
+void parse_vram(const std::string& text, plan::Options& options);
+
 // The flags as given; what they mean is worked out on demand. `add_to` binds this object, which must outlive the
 // parsing.
 class PlanOptions {

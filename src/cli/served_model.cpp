@@ -24,12 +24,8 @@
 namespace loadline::cli {
 namespace {
 
-// What clients call a model that nobody named: its file's name, less ending and part.
 std::string usual_name(const ModelSource& source) {
-  if (source.demo) return "demo";
-  std::string name = source.model.files.front().path().stem().string();
-  if (const std::size_t part = name.find("-00001-of-"); part != std::string::npos) name.resize(part);
-  return name;
+  return source.demo ? "demo" : serve::name_of_file(source.model.files.front().path());
 }
 
 void describe(const ModelSource& source, const std::string& name, serve::Served& served) {
@@ -265,7 +261,8 @@ std::shared_ptr<serve::Served> load_served(const ServedOptions& options, Planned
   service.without_device = [served = planned.served.get()](plan::DeviceIndex device) {
     return serve::plan_without(*served, device);
   };
-  service.log = [](const std::string& line) { say(printable(line, 600)); };
+  const auto log = [](const std::string& line) { say(printable(line, 600)); };
+  service.log = log;
   planned.served->service =
       std::make_unique<serve::Service>(std::move(engine), std::move(planned.tokenizer), std::move(service));
   serve::GuardOptions guard;
@@ -273,7 +270,7 @@ std::shared_ptr<serve::Served> load_served(const ServedOptions& options, Planned
   if (guard.on_pressure != serve::OnPressure::Continue) {
     guard.trouble = [watch] { return watch->missing_memory(); };
     guard.stop = [] { stopped_by_pressure = true; };
-    guard.log = [](const std::string& line) { say(printable(line, 600)); };
+    guard.log = log;
     planned.served->guard = std::make_unique<serve::Guard>(
         *planned.served->service,
         [served = planned.served.get()](serve::Basis& basis) {

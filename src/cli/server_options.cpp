@@ -19,6 +19,11 @@ double number_in(const Json& object, const char* name) {
   return found != object.end() && found->is_number() ? found->get<double>() : 0;
 }
 
+Bytes bytes_in(const Json& object, const char* name) {
+  const double value = number_in(object, name);
+  return Bytes(value > 0 && value < 1e18 ? static_cast<std::uint64_t>(value) : 0);
+}
+
 std::string text_in(const Json& object, const char* name) {
   if (!object.is_object()) return {};
   const auto found = object.find(name);

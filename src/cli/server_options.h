@@ -5,12 +5,14 @@
 
 #include <string>
 
+#include "base/bytes.h"
 #include "cli/option.h"
 
 namespace loadline::cli {
 
 // Members of what a server sent, which may be anything: 0 and "" where they are not that.
 double number_in(const nlohmann::ordered_json& object, const char* name);
+Bytes bytes_in(const nlohmann::ordered_json& object, const char* name);
 std::string text_in(const nlohmann::ordered_json& object, const char* name);
 // An empty list, or object, where it is none.
 const nlohmann::ordered_json& list_in(const nlohmann::ordered_json& object, const char* name);

@@ -15,11 +15,6 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-Bytes bytes_in(const Json& object, const char* name) {
-  const double value = number_in(object, name);
-  return Bytes(value > 0 && value < 1e18 ? static_cast<std::uint64_t>(value) : 0);
-}
-
 std::uint64_t count_in(const Json& object, const char* name) { return bytes_in(object, name).value; }
 
 // So many columns of the text: everything here is one column wide.

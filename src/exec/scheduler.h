@@ -21,8 +21,7 @@
 //
 // The executor may be replaced under the sessions (`put_down`, `take_up`), as by another plan. Their texts are kept and
 // computed again, the prompts as prompts and what was generated as tokens that are generated, so that the same follows;
-// no client is asked
-// for a token twice.
+// no client is asked for a token twice.
 #pragma once
 
 #include <array>

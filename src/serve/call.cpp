@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <mutex>
 #include <random>
@@ -85,6 +87,29 @@ void refuse(Reply& reply, ErrorForm form, const Refusal& refusal) {
   if (refusal.status == 503 || refusal.status == 429) reply.set_header("Retry-After", "1");
   if (refusal.status == 501 || refusal.status == 500) reply.set_header("x-should-retry", "false");
   reply.send(refusal.status, "application/json", dump(error_object(form, refusal)));
+}
+
+std::string query_value(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const std::size_t end = std::min(query.find('&'), query.size());
+    const std::string_view part = query.substr(0, end);
+    query.remove_prefix(std::min(end + 1, query.size()));
+    const std::size_t equals = part.find('=');
+    if (part.substr(0, equals) != name || equals == std::string_view::npos) continue;
+    std::string out;
+    for (std::size_t i = equals + 1; i < part.size(); ++i) {
+      unsigned byte = 0;
+      const char* hex = part.data() + i + 1;
+      if (part[i] == '%' && i + 2 < part.size() && std::from_chars(hex, hex + 2, byte, 16).ptr == hex + 2) {
+        out += static_cast<char>(byte);
+        i += 2;
+      } else {
+        out += part[i] == '+' ? ' ' : part[i];
+      }
+    }
+    return out;
+  }
+  return {};
 }
 
 void Call::send(const Json& json, int status) const { reply->send(status, "application/json", dump(json)); }

@@ -75,6 +75,9 @@ struct Call {
   void send(const Json& json, int status = 200) const;
 };
 
+// The value of `name` in "a=b&c=d", with %XX and + taken apart; empty where there is none.
+std::string query_value(std::string_view query, std::string_view name);
+
 struct Job {
   Generation generation;
   std::shared_ptr<Listener> listener;

@@ -1,6 +1,7 @@
 // Texts as vectors: OpenAI's embeddings, llama.cpp's own, Ollama's two, KoboldCpp's. One request's texts are read a few
 // at a time, so that a long list takes no more of the queue than there are places.
 #include <fmt/format.h>
+#include <openssl/evp.h>
 
 #include <algorithm>
 #include <bit>
@@ -186,22 +187,12 @@ void embed(const Call& call, Texts texts, Answer answer) {
 
 // Little-endian float32 in base64 (RFC 4648), as clients decode them.
 std::string as_base64(std::span<const float> vector) {
-  static constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string bytes;
-  for (const float one : vector) {
-    const auto bits = std::bit_cast<std::uint32_t>(one);
-    for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(bits >> shift);
-  }
-  std::string out;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t three = 0;
-    for (std::size_t j = i; j < i + 3; ++j) {
-      three = three << 8 | (j < bytes.size() ? static_cast<unsigned char>(bytes[j]) : 0U);
-    }
-    for (std::size_t j = 0; j < 4; ++j) {
-      out += i + j > bytes.size() ? '=' : kLetters[three >> (18 - 6 * j) & 63U];
-    }
-  }
+  static_assert(std::endian::native == std::endian::little);
+  const std::span<const std::byte> bytes = std::as_bytes(vector);
+  std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');  // with the zero that OpenSSL puts behind
+  ::EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(bytes.data()),
+                    static_cast<int>(bytes.size()));
+  out.pop_back();
   return out;
 }
 

@@ -16,6 +16,11 @@ constexpr double kLookForRoom = 2;    // s: a plan is made for it
 constexpr double kWorthIt = 1.05;     // predicted speed, that an interruption is worth
 constexpr Bytes kMargin = 64 * kMiB;  // of what is free, beyond what the larger plan takes
 
+plan::Attempt attempt_by(const Basis& basis, const Service& service) {
+  const engine::Engine& engine = service.engine();
+  return plan::try_plan(engine.model(), engine.program(), basis.machine, basis.options, engine::backends());
+}
+
 }  // namespace
 
 Basis basis_now(const Service& service, const Basis& wished) {
@@ -73,9 +78,7 @@ void Guard::look(double time) {
     if (leave_to_others_) leave_to_others_(basis);
     basis.machine.ram.available -= std::min(basis.machine.ram.available, kMargin);
     for (hardware::Gpu& gpu : basis.machine.gpus) gpu.free -= std::min(gpu.free, kMargin);
-    const engine::Engine& engine = service_.engine();
-    const plan::Attempt attempt =
-        plan::try_plan(engine.model(), engine.program(), basis.machine, basis.options, engine::backends());
+    const plan::Attempt attempt = attempt_by(basis, service_);
     room_ = attempt.fits &&
             attempt.plan.prediction.generation_rate > kWorthIt * service_.plan()->prediction.generation_rate;
   }
@@ -100,9 +103,7 @@ bool Guard::change_to_what_fits(const std::string& why, bool only_if_faster) {
   const Basis whole = basis_now(service_, *wished_);
   Basis left = whole;
   if (leave_to_others_) leave_to_others_(left);
-  const engine::Engine& engine = service_.engine();
-  plan::Attempt attempt =
-      plan::try_plan(engine.model(), engine.program(), left.machine, left.options, engine::backends());
+  plan::Attempt attempt = attempt_by(left, service_);
   if (!attempt.fits) return false;
   const auto present = service_.plan();
   bool same = true;

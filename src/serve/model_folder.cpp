@@ -34,11 +34,7 @@ bool stands_for_a_model(const fs::path& file) {
   return !split || stem.compare(of - 5, 5, "00001") == 0;
 }
 
-std::string name_of_file(const fs::path& file) {
-  std::string name = file.stem().string();
-  if (const std::size_t part = name.find("-00001-of-"); part != std::string::npos) name.resize(part);
-  return name;
-}
+void take(Bytes bytes, Bytes& from) { from -= std::min(from, bytes); }
 
 bool is_nameable(const std::string& name) {
   return !name.empty() && std::ranges::all_of(name, [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
@@ -51,6 +47,12 @@ bool is_busy(const Served& served) {
 }
 
 }  // namespace
+
+std::string name_of_file(const fs::path& file) {
+  std::string name = file.stem().string();
+  if (const std::size_t part = name.find("-00001-of-"); part != std::string::npos) name.resize(part);
+  return name;
+}
 
 ModelFolder::ModelFolder(FolderOptions options) : options_(std::move(options)) {
   find_files();
@@ -251,15 +253,13 @@ void ModelFolder::leave_to_others(const Served& served, Basis& basis) const {
     const std::lock_guard lock(mutex_);
     reserved = reserved_beside(entry_of(served).get());
   }
-  const auto less = [](Bytes& from, Bytes bytes) { from -= std::min(from, bytes); };
-  for (hardware::Gpu& gpu : basis.machine.gpus) less(gpu.free, reserved.gpus[gpu.id]);
+  for (hardware::Gpu& gpu : basis.machine.gpus) take(reserved.gpus[gpu.id], gpu.free);
   take_reserved(reserved, basis);
 }
 
 void take_reserved(const Reserved& reserved, Basis& basis) {
-  const auto less = [](Bytes& from, Bytes bytes) { from -= std::min(from, bytes); };
-  less(basis.machine.ram.available, reserved.ram);
-  if (basis.options.ram_budget) less(*basis.options.ram_budget, reserved.ram);
+  take(reserved.ram, basis.machine.ram.available);
+  if (basis.options.ram_budget) take(reserved.ram, *basis.options.ram_budget);
   for (std::uint32_t i = 0; i < basis.machine.gpus.size(); ++i) {
     const auto held = reserved.gpus.find(basis.machine.gpus[i].id);
     if (held == reserved.gpus.end()) continue;
@@ -267,7 +267,7 @@ void take_reserved(const Reserved& reserved, Basis& basis) {
     if (named == basis.options.gpu_budgets.end() && basis.options.gpu_budget) {
       named = basis.options.gpu_budgets.emplace(i, *basis.options.gpu_budget).first;
     }
-    if (named != basis.options.gpu_budgets.end()) less(named->second, held->second);
+    if (named != basis.options.gpu_budgets.end()) take(held->second, named->second);
   }
 }
 

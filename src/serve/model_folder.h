@@ -27,6 +27,9 @@ struct Reserved {
 // free of it already.)
 void take_reserved(const Reserved& reserved, Basis& basis);
 
+// What clients call a model that nobody named: its file's name, less ending and part.
+std::string name_of_file(const std::filesystem::path& file);
+
 struct LoadHooks {
   std::function<void()> notify;                                // see ServiceOptions
   std::function<void(const Served&, Basis&)> leave_to_others;  // see Served; may be empty

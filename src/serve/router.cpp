@@ -116,30 +116,6 @@ void require_own_origin(const Request& request) {
   if (!is_own_origin(request)) throw Forbidden("pages of other origins may not change what this server holds");
 }
 
-// Of "a=b&c=d", with %XX and + taken apart.
-std::string query_value(std::string_view query, std::string_view name) {
-  while (!query.empty()) {
-    const std::size_t end = std::min(query.find('&'), query.size());
-    const std::string_view part = query.substr(0, end);
-    query.remove_prefix(std::min(end + 1, query.size()));
-    const std::size_t equals = part.find('=');
-    if (part.substr(0, equals) != name || equals == std::string_view::npos) continue;
-    std::string out;
-    for (std::size_t i = equals + 1; i < part.size(); ++i) {
-      unsigned byte = 0;
-      const char* hex = part.data() + i + 1;
-      if (part[i] == '%' && i + 2 < part.size() && std::from_chars(hex, hex + 2, byte, 16).ptr == hex + 2) {
-        out += static_cast<char>(byte);
-        i += 2;
-      } else {
-        out += part[i] == '+' ? ' ' : part[i];
-      }
-    }
-    return out;
-  }
-  return {};
-}
-
 const Post* find_post(std::string_view path) {
   const auto found = std::ranges::find(kPosts, path, &Post::path);
   return found == kPosts.end() ? nullptr : &*found;

@@ -40,11 +40,9 @@ Bytes Service::streamed() const {
 }
 
 void Service::look_at(hardware::Profile& machine) const {
-  machine.ram = [&] {
-    hardware::Ram ram = hardware::probe_ram();
-    ram.read_bandwidth = machine.ram.read_bandwidth;
-    return ram;
-  }();
+  hardware::Ram ram = hardware::probe_ram();
+  ram.read_bandwidth = std::move(machine.ram.read_bandwidth);
+  machine.ram = std::move(ram);
   const std::shared_lock lock(engine_mutex_, std::try_to_lock);
   if (!lock) return;
   const plan::Plan& plan = engine_->plan();

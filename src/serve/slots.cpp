@@ -26,17 +26,6 @@ std::string file_name_of(const Json& body) {
   return name;
 }
 
-std::string value_in_query(std::string_view query, std::string_view name) {
-  while (!query.empty()) {
-    const std::string_view one = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(one.size() + 1, query.size()));
-    if (one.size() > name.size() && one.starts_with(name) && one[name.size()] == '=') {
-      return std::string(one.substr(name.size() + 1));
-    }
-  }
-  return {};
-}
-
 std::uint32_t slot_of(const Call& call, std::string_view id) {
   std::uint32_t slot = 0;
   const auto [end, problem] = std::from_chars(id.data(), id.data() + id.size(), slot);
@@ -79,7 +68,7 @@ void act(const Call& call, std::uint32_t slot, std::function<Done(engine::Engine
 }  // namespace
 
 void native_slot(const Call& call, std::string_view id) {
-  const std::string action = value_in_query(call.query, "action");
+  const std::string action = query_value(call.query, "action");
   if (action != "save" && action != "restore" && action != "erase") {
     throw bad_input("\"action\" must be save, restore or erase");
   }
