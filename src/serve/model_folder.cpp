@@ -4,6 +4,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <future>
 #include <set>
@@ -26,7 +27,9 @@ constexpr auto kTick = std::chrono::milliseconds(50);
 
 // The part of a split model that stands for all of it, or a whole one.
 bool stands_for_a_model(const fs::path& file) {
-  if (file.extension() != ".gguf") return false;
+  std::string ending = file.extension().string();
+  std::ranges::transform(ending, ending.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (ending != ".gguf") return false;
   const std::string stem = file.stem().string();
   const std::size_t of = stem.rfind("-of-");
   const bool split = of != std::string::npos && of >= 6 && stem[of - 6] == '-' && stem.size() == of + 9 &&

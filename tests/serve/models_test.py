@@ -14,8 +14,8 @@ def make_folder(case):
     folder = tempfile.TemporaryDirectory()
     case.addCleanup(folder.cleanup)
     os.mkdir(f"{folder.name}/sub")
-    for name, model in (("alpha", "demo"), ("beta", "demo-chat"), ("sub/gamma", "demo")):
-        os.symlink(os.path.abspath(f"{MODELS}/{model}.gguf"), f"{folder.name}/{name}.gguf")
+    for name, model in (("alpha.gguf", "demo"), ("beta.gguf", "demo-chat"), ("sub/gamma.GGUF", "demo")):
+        os.symlink(os.path.abspath(f"{MODELS}/{model}.gguf"), f"{folder.name}/{name}")
     with open(f"{folder.name}/broken.gguf", "w") as broken:
         broken.write("this is no model")
     with open(f"{folder.name}/notes.txt", "w") as notes:
