@@ -1,6 +1,7 @@
-// Any bytes as a server's answer, an address or a duration, and as the path and the body of a request: parsing must
-// end, within bounds, in JSON or in an Error; whatever names of samplers are in it, what they come to must be what a
-// sampler can be made of or an Error; and as a conversation in any dialect it must become a prompt or an Error.
+// Any bytes as a request at the port, or as the path and the body of one (then what it goes through of the server, as
+// the path says): parsing must end, within bounds, in JSON or in an Error; whatever names of samplers are in it, what
+// they come to must be what a sampler can be made of or an Error; and a conversation must become a prompt or an Error.
+// And as a server's answer, an address or a duration.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include "sample/sampler.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
+#include "serve/http.h"
 #include "serve/http_client.h"
 #include "serve/json.h"
 #include "serve/models.h"
@@ -34,26 +36,20 @@ const tokenizer::Tokenizer& small_tokenizer() {
   return *kOne;
 }
 
-void read_samplers(const serve::Json& body) {
+void read_samplers(const serve::Json& body, serve::Dialect dialect) {
   constexpr std::uint32_t kContext = 512;
   const tokenizer::Tokenizer& tokenizer = small_tokenizer();
-  for (const auto dialect : {serve::Dialect::OpenAi, serve::Dialect::Native, serve::Dialect::Kobold,
-                             serve::Dialect::Ollama, serve::Dialect::Anthropic}) {
-    try {
-      const sample::Options usual = serve::defaults_of(dialect, {});
-      const sample::Options options = serve::get_sampling(body, usual, dialect, tokenizer, kContext);
-      const sample::Sampler sampler(options, static_cast<std::uint32_t>(tokenizer.vocabulary_size()));
-      require(sampler.candidates().empty());
-      require(!serve::sampling_json(options).empty());
-    } catch (const Error&) {
-    }
-    try {
-      const auto most = serve::get_most_tokens(body, dialect);
-      require(!most || *most >= -1);
-    } catch (const Error&) {
-    }
+  try {
+    const sample::Options usual = serve::defaults_of(dialect, {});
+    const sample::Options options = serve::get_sampling(body, usual, dialect, tokenizer, kContext);
+    const sample::Sampler sampler(options, static_cast<std::uint32_t>(tokenizer.vocabulary_size()));
+    require(sampler.candidates().empty());
+    require(!serve::sampling_json(options).empty());
+  } catch (const Error&) {
   }
   try {
+    const auto most = serve::get_most_tokens(body, dialect);
+    require(!most || *most >= -1);
     for (const std::string& stop : serve::get_stops(body)) require(!stop.empty());
     (void)serve::get_ignore_end(body);
   } catch (const Error&) {
@@ -71,35 +67,45 @@ const serve::Served& served() {
   return *kOne;
 }
 
-void read_conversations(const serve::Json& body) {
+void read_conversation(const serve::Json& body, serve::Dialect dialect) {
+  const serve::ChatRequest request = serve::read_chat(served(), body, dialect);
+  require(!request.generation.prompt.empty());
+}
+
+// As the router would have it read.
+void read_request(std::string_view path, std::string_view text) {
   using serve::Dialect;
-  const auto read = [&](Dialect dialect, const auto& form) {
-    try {
-      const serve::ChatRequest request = serve::read_chat(served(), form(), dialect);
-      require(!request.generation.prompt.empty());
-    } catch (const Error&) {
-    }
-  };
-  read(Dialect::OpenAi, [&] { return body; });
-  read(Dialect::OpenAi, [&] { return serve::responses_body(body); });
-  read(Dialect::Anthropic, [&] { return serve::anthropic_body(body); });
-  read(Dialect::Ollama, [&] { return serve::ollama_body(served(), body); });
-  try {
+  const std::string_view plain = serve::plain_path(path);
+  require(!plain.empty() && plain.size() <= std::max<std::size_t>(path.size(), 1));
+  const serve::ErrorForm form = serve::error_form_of(path);
+  const serve::Json body = serve::parse_body(text);
+  require(body.is_object());
+  require(serve::Json::parse(serve::dump(body)).is_object());
+  if (plain == "/responses") {
+    read_conversation(serve::responses_body(body), Dialect::OpenAi);
+  } else if (form == serve::ErrorForm::Anthropic) {
+    read_samplers(body, Dialect::Anthropic);
+    read_conversation(serve::anthropic_body(body), Dialect::Anthropic);
+  } else if (form == serve::ErrorForm::Ollama) {
+    const serve::Json fitted = serve::ollama_body(served(), body);
+    read_samplers(fitted, Dialect::Ollama);
+    read_conversation(fitted, Dialect::Ollama);
+  } else if (form == serve::ErrorForm::Kobold) {
+    read_samplers(body, Dialect::Kobold);
     (void)serve::read_prompts(served(), body);
-  } catch (const Error&) {
+  } else if (plain == "/completion" || plain == "/v1/completions") {
+    read_samplers(body, Dialect::Native);
+    (void)serve::read_generation(served(), body, Dialect::Native);
+    (void)serve::read_prompts(served(), body);
+  } else {
+    read_samplers(body, Dialect::OpenAi);
+    read_conversation(body, Dialect::OpenAi);
   }
 }
 
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
-  const std::size_t line = std::min(bytes.find('\n'), bytes.size());
-  const std::string_view path = bytes.substr(0, line);
-  const std::string_view plain = serve::plain_path(path);
-  require(!plain.empty() && plain.size() <= std::max<std::size_t>(path.size(), 1));
-  (void)serve::error_form_of(path);
-  require(serve::same_key(path, "key") == (path == "key"));
+// What this project's own programs read of a server, and of their command lines.
+void read_others(std::string_view bytes) {
+  require(serve::same_key(bytes, "key") == (bytes == "key"));
   for (const auto parse : {+[](std::string_view text) { (void)serve::parse_answer(text); },
                            +[](std::string_view text) { (void)serve::parse_address(text); },
                            +[](std::string_view text) {
@@ -111,12 +117,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     } catch (const Error&) {
     }
   }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  const std::size_t line = std::min(bytes.find('\n'), bytes.size());
   try {
-    const serve::Json body = serve::parse_body(bytes.substr(std::min(line + 1, bytes.size())));
-    require(body.is_object());
-    require(serve::Json::parse(serve::dump(body)).is_object());
-    read_samplers(body);
-    read_conversations(body);
+    if (bytes.substr(0, line).find(" HTTP/1.") != std::string_view::npos) {
+      const auto request = serve::parse_request(bytes, {});
+      if (request) read_request(request->path, request->body);
+    } else if (bytes.starts_with('/')) {
+      read_request(bytes.substr(0, line), bytes.substr(std::min(line + 1, bytes.size())));
+    } else {
+      read_others(bytes);
+    }
   } catch (const Error&) {
   }
   return 0;

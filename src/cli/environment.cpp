@@ -39,17 +39,7 @@ std::string variable_of(std::string_view prefix, std::string_view flag) {
 bool take_from(Option& option, const std::string& variable) {
   const char* value = std::getenv(variable.c_str());
   if (value == nullptr || *value == '\0') return false;
-  if (!option.is_flag()) {
-    option.take(variable, value);
-    return true;
-  }
-  constexpr std::array kYes = std::to_array<std::string_view>({"1", "true", "on", "yes", "enabled"});
-  constexpr std::array kNo = std::to_array<std::string_view>({"0", "false", "off", "no", "disabled"});
-  if (std::ranges::find(kYes, value) != kYes.end()) {
-    option.take(variable, "");
-  } else if (std::ranges::find(kNo, value) == kNo.end()) {
-    throw bad_input(fmt::format("{} is a switch, on or off", variable));
-  }
+  set_from_text(option, variable, value);
   return true;
 }
 
@@ -66,6 +56,14 @@ void apply(Option& option) {
 }
 
 }  // namespace
+
+void set_from_text(Option& option, const std::string& name, std::string_view value) {
+  if (!option.is_flag()) return option.take(name, value);
+  constexpr std::array kYes = std::to_array<std::string_view>({"1", "true", "on", "yes", "enabled"});
+  constexpr std::array kNo = std::to_array<std::string_view>({"0", "false", "off", "no", "disabled"});
+  if (std::ranges::find(kYes, value) != kYes.end()) return option.take(name, "");
+  if (std::ranges::find(kNo, value) == kNo.end()) throw bad_input(fmt::format("{} is a switch, on or off", name));
+}
 
 void apply_environment(Command& command) {
   for (Option& option : command.options()) apply(option);

@@ -9,4 +9,8 @@ namespace loadline::cli {
 // and from llama.cpp's variables that mean the same. Throws Error(BadInput) naming the variable.
 void apply_environment(Command& command);
 
+// Sets an option from a text that stands for itself, a switch from "on", "off" and their like. Throws Error(BadInput)
+// naming `name`.
+void set_from_text(Option& option, const std::string& name, std::string_view value);
+
 }  // namespace loadline::cli

@@ -33,6 +33,7 @@ struct ServeOptions {
   std::string api_key_file;
   std::string certificate, key;
   std::string most_body = "16MiB";
+  std::string presets;  // a file
   bool log = true;
   bool log_json = false;
 };
@@ -59,17 +60,24 @@ std::vector<std::string> keys_of(const ServeOptions& options) {
   return keys;
 }
 
-serve::HttpOptions http_options(const ServeOptions& options) {
+// What bounds its memory.
+serve::HttpOptions http_limits(const ServeOptions& options) {
   serve::HttpOptions http;
-  http.host = options.host;
-  http.port = static_cast<std::uint16_t>(options.port);
   http.most_body = options.served.most_body;
   http.most_bodies = options.served.most_bodies;
+  http.certificate = options.certificate;
+  http.key = options.key;
+  return http;
+}
+
+serve::HttpOptions http_options(const ServeOptions& options) {
+  serve::HttpOptions http = http_limits(options);
+  http.host = options.host;
+  http.port = static_cast<std::uint16_t>(options.port);
+  http.trouble = [](const std::string& sentence) { say(printable(sentence, 600)); };
   if (options.certificate.empty() != options.key.empty()) {
     throw bad_input("TLS needs both a certificate and its key", "Give --tls-cert and --tls-key.");
   }
-  http.certificate = options.certificate;
-  http.key = options.key;
   http.descriptor = handed_over_socket();
   if (options.log_json) {
     http.log = [](const serve::Exchange& one) {
@@ -181,9 +189,11 @@ int serve_folder(const ServeOptions& options) {
   serve::FolderOptions folder;
   folder.folder = how.models;
   folder.aliases = aliases_of(how);
+  for (const auto& [name, section] : how.presets.sections()) (void)options_for(how, name);  // says what is wrong now
   folder.open = [&how](const std::filesystem::path& file, const std::string& name) {
     return open_candidate(how, file, name);
   };
+  folder.requests = shared_request_memory(how);
   folder.log = [](const std::string& line) { say(printable(line, 600)); };
   folder.post = [&host](std::function<void()> function) { host->post(std::move(function)); };  // once somebody asks
   serve::ModelFolder models(std::move(folder));
@@ -218,35 +228,30 @@ void add_serve(Program& program) {
   command.option("--api-key-file", &options->api_key_file, "Keys, one a line");
   command.option("--tls-cert,--ssl-cert-file", &options->certificate, "Certificate chain in PEM: speak HTTPS");
   command.option("--tls-key,--ssl-key-file", &options->key, "Its private key in PEM");
-  command.option("--max-queue", &options->served.most_waiting, "Requests that may wait for their turn",
-                 {.least = 0, .most = 100000, .show_default = true});
   command.flag("--log-disable", options->log, "No line for each request", {}, false);
   command.flag("--log-json", options->log_json, "That line as JSON");
-  command.option("--on-pressure", &options->served.on_pressure,
-                 "Where memory that the plan counts on is gone: continue; shrink: go on by a smaller plan until it is "
-                 "back; stop",
-                 {.show_default = true});
   command.option("--max-body", &options->most_body, "Largest body of a request", {.show_default = true});
-  command.option("--slot-save-path", &options->served.slot_folder,
-                 "Folder in which clients may save and restore slots");
-  command.option("--pooling", &options->served.pooling,
-                 "What of a text its embedding is: last (of its last token), mean (of all), none (one for each)");
-  options->served.chat.add_to(command);
-  options->served.plan.add_to(command);
-  options->served.sampling.add_to(command);
+  Option& presets = command.option("--models-preset", &options->presets,
+                                   "File of options for each model of the folder: [MODEL] or [*], and NAME = VALUE");
+  options->served.add_to(command);
   command.set_footer(
       "Options may also be given by environment: LOADLINE_ARG_CTX_SIZE is --ctx-size, and so on; llama.cpp's "
       "variables\n"
       "that mean the same are taken too. No text of a request is ever logged.");
-  command.set_action([options, &command, &models] {
+  command.set_action([options, &command, &models, &presets] {
     apply_environment(command);
+    if (presets.given()) options->served.presets = ModelPresets::read(options->presets, command);
     for (Option& option : command.options()) {  // four clients at once, where nobody says how many
       if (option.name() == "--parallel" && !option.given()) option.take(option.name(), "4");
     }
     (void)on_pressure_of(options->served);
     options->served.most_body = parse_bytes(options->most_body, "--max-body");
     options->served.most_bodies = 2 * options->served.most_body;
-    if (!models.given()) return serve_one(*options);
+    options->served.connections = serve::most_memory(http_limits(*options));
+    if (!models.given()) {
+      if (presets.given()) throw bad_input("presets are for the models of a folder", "Name it with --models.");
+      return serve_one(*options);
+    }
     if (!options->served.model.demo())
       throw bad_input("one model is named, and a folder of models too", "Give -m or --models.");
     return serve_folder(*options);

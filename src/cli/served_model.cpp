@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "chat/model_template.h"
+#include "cli/option.h"
 #include "cli/output.h"
 #include "engine/backends.h"
 #include "engine/engine.h"
@@ -84,73 +85,6 @@ class Watch {
   std::optional<watch::Watcher> watcher_;
 };
 
-serve::Basis basis_of(const ServedOptions& options, const ModelSource& source) {
-  serve::Basis basis;
-  basis.machine = options.plan.profile(source.model);
-  basis.options = options.plan.tuned_options(source.model, source.program, basis.machine);
-  return basis;
-}
-
-serve::Basis beside(const serve::Reserved& reserved, serve::Basis basis) {
-  serve::take_reserved(reserved, basis);
-  return basis;
-}
-
-// A file of a folder.
-class FileCandidate final : public serve::Candidate {
- public:
-  FileCandidate(const ServedOptions& options, const std::filesystem::path& file, std::string name)
-      : options_(options),
-        name_(std::move(name)),
-        source_(options.model.open_file(file, options.plan.most_header())),
-        basis_(basis_of(options, source_)) {}
-
-  void describe(serve::Listed& listed) const override {
-    const gguf::Summary summary = gguf::summarise(source_.model);
-    listed.architecture = summary.architecture;
-    listed.file_type = summary.format;
-    listed.parameters = summary.parameters;
-    listed.size = source_.model.tensor_bytes();
-    listed.trained_context = source_.program.config.trained_context;
-    const std::string* label = source_.model.metadata.get_string("general.size_label");
-    if (label != nullptr) listed.size_label = *label;
-  }
-  [[nodiscard]] Fit fit(const serve::Reserved& reserved) const override {
-    const plan::Attempt attempt = try_beside(reserved);
-    Fit fit;
-    fit.fits = attempt.fits;
-    fit.streams = !attempt.plan.stream.empty();
-    if (fit.fits) {
-      fit.prompt_rate = attempt.plan.prediction.prompt_rate;
-      fit.generation_rate = attempt.plan.prediction.generation_rate;
-    }
-    for (std::uint32_t tier = 0; tier < attempt.plan.scratch.size(); ++tier) {
-      (tier == plan::kCpu ? fit.ram : fit.vram) += plan::tier_total(attempt.plan, tier);
-    }
-    return fit;
-  }
-  [[nodiscard]] Error refusal() const override {
-    return plan::refusal(source_.model, source_.program, basis_.machine, basis_.options, engine::backends(),
-                         try_beside({}).plan);
-  }
-  std::shared_ptr<serve::Served> load(const serve::Reserved& reserved, serve::LoadHooks hooks,
-                                      const engine::LoadProgress& progress, const std::atomic<bool>& stop) override {
-    return load_served(options_, plan_served(options_, std::move(source_), name_, reserved), std::move(hooks), progress,
-                       stop);
-  }
-
- private:
-  [[nodiscard]] plan::Attempt try_beside(const serve::Reserved& reserved) const {
-    const serve::Basis left = beside(reserved, basis_);
-    return plan::try_plan(source_.model, source_.program, left.machine, left.options, engine::backends());
-  }
-
-  const ServedOptions& options_;
-  std::string name_;
-  ModelSource source_;
-  serve::Basis basis_;
-};
-
 // As asked for, or as the model's file says.
 serve::Pooling pooling_of(const std::string& wanted, const gguf::Metadata& metadata) {
   if (wanted == "last" || wanted == "mean" || wanted == "none") {
@@ -186,11 +120,121 @@ serve::RequestMemory memory_of(const ServedOptions& options, const ModelSource& 
   limits.vocabulary = config.vocabulary;
   limits.most_body = options.most_body;
   limits.most_bodies = options.most_bodies;
+  limits.connections = options.connections;
   limits.index = index;
   return serve::request_memory(limits);
 }
 
+// The index of a vocabulary, without making it: more than it takes of any that is known.
+Bytes usual_index(const ModelSource& source) {
+  constexpr std::uint64_t kEachToken = 96;
+  return Bytes(kEachToken * source.program.config.vocabulary) + Bytes(std::uint64_t{1} << 20);
+}
+
+// Of a model among others: its own share of what requests take is its plan's.
+serve::Basis basis_of(const ServedOptions& options, const ModelSource& source) {
+  serve::Basis basis;
+  basis.machine = options.plan.profile(source.model);
+  basis.options = options.plan.tuned_options(source.model, source.program, basis.machine);
+  basis.options.outputs = rows_of(pooling_of(options.pooling, source.model.metadata), basis.options.sequences);
+  basis.options.of_requests = memory_of(options, source, usual_index(source)).own();
+  return basis;
+}
+
+serve::Basis beside(const serve::Reserved& reserved, serve::Basis basis) {
+  serve::take_reserved(reserved, basis);
+  return basis;
+}
+
+// A file of a folder.
+class FileCandidate final : public serve::Candidate {
+ public:
+  FileCandidate(const ServedOptions& options, const std::filesystem::path& file, std::string name)
+      : options_(options_for(options, name)),
+        name_(std::move(name)),
+        source_(options_.model.open_file(file, options_.plan.most_header())),
+        basis_(basis_of(options_, source_)) {}
+
+  void describe(serve::Listed& listed) const override {
+    const gguf::Summary summary = gguf::summarise(source_.model);
+    listed.architecture = summary.architecture;
+    listed.file_type = summary.format;
+    listed.parameters = summary.parameters;
+    listed.size = source_.model.tensor_bytes();
+    listed.trained_context = source_.program.config.trained_context;
+    const std::string* label = source_.model.metadata.get_string("general.size_label");
+    if (label != nullptr) listed.size_label = *label;
+  }
+  [[nodiscard]] Fit fit(const serve::Reserved& reserved) const override {
+    const plan::Attempt attempt = try_beside(reserved);
+    Fit fit;
+    fit.fits = attempt.fits;
+    fit.streams = !attempt.plan.stream.empty();
+    if (fit.fits) {
+      fit.prompt_rate = attempt.plan.prediction.prompt_rate;
+      fit.generation_rate = attempt.plan.prediction.generation_rate;
+    }
+    for (std::uint32_t tier = 0; tier < attempt.plan.scratch.size(); ++tier) {
+      (tier == plan::kCpu ? fit.ram : fit.vram) += plan::tier_total(attempt.plan, tier);
+    }
+    return fit;
+  }
+  [[nodiscard]] Error refusal(const serve::Reserved& reserved) const override {
+    return plan::refusal(source_.model, source_.program, basis_.machine, basis_.options, engine::backends(),
+                         try_beside(reserved).plan);
+  }
+  std::shared_ptr<serve::Served> load(const serve::Reserved& reserved, serve::LoadHooks hooks,
+                                      const engine::LoadProgress& progress, const std::atomic<bool>& stop) override {
+    return load_served(options_, plan_served(options_, std::move(source_), name_, reserved), std::move(hooks), progress,
+                       stop);
+  }
+
+ private:
+  [[nodiscard]] plan::Attempt try_beside(const serve::Reserved& reserved) const {
+    const serve::Basis left = beside(reserved, basis_);
+    return plan::try_plan(source_.model, source_.program, left.machine, left.options, engine::backends());
+  }
+
+  const ServedOptions options_;
+  std::string name_;
+  ModelSource source_;
+  serve::Basis basis_;
+};
+
 }  // namespace
+
+Bytes shared_request_memory(const ServedOptions& options) {
+  serve::RequestLimits limits;
+  limits.most_body = options.most_body;
+  limits.most_bodies = options.most_bodies;
+  limits.connections = options.connections;
+  // And the headers of one that is looked at.
+  return serve::request_memory(limits).shared() + gguf::kMostDecodedHeader;
+}
+
+void ServedOptions::add_to(Command& command) {
+  command.option("--max-queue", &most_waiting, "Requests that may wait for their turn",
+                 {.least = 0, .most = 100000, .show_default = true});
+  command.option("--on-pressure", &on_pressure,
+                 "Where memory that the plan counts on is gone: continue; shrink: go on by a smaller plan until it is "
+                 "back; stop",
+                 {.show_default = true});
+  command.option("--slot-save-path", &slot_folder, "Folder in which clients may save and restore slots");
+  command.option("--pooling", &pooling,
+                 "What of a text its embedding is: last (of its last token), mean (of all), none (one for each)");
+  chat.add_to(command);
+  plan.add_to(command);
+  sampling.add_to(command);
+}
+
+ServedOptions options_for(const ServedOptions& options, const std::string& name) {
+  ServedOptions own = options;
+  Command command("preset", "");
+  own.model.add_overrides_to(command);
+  own.add_to(command);
+  options.presets.apply(name, command);
+  return own;
+}
 
 PlannedModel plan_served(const ServedOptions& options, ModelSource source, const std::string& name,
                          const serve::Reserved& reserved) {
@@ -218,7 +262,7 @@ PlannedModel plan_served(const ServedOptions& options, ModelSource source, const
     basis->options = options.plan.tuned_options(source.model, source.program, basis->machine);
     basis->options.outputs = rows;
     basis->options.of_requests = out.memory.total();
-  } else {  // what requests take is all models' together, and nobody's row
+  } else {
     *basis = basis_of(options, source);
     const serve::Basis left = beside(reserved, *basis);
     out.plan = plan::make_plan(source.model, source.program, left.machine, left.options, engine::backends());

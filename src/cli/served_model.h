@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/chat_template.h"
+#include "cli/model_presets.h"
 #include "cli/model_source.h"
 #include "cli/plan_options.h"
 #include "cli/sample_options.h"
@@ -35,6 +36,11 @@ struct ServedOptions {
   std::string pooling;           // last, mean or none; empty: as the file says
   std::string slot_folder;       // where slots are saved; empty: nowhere
   Bytes most_body, most_bodies;  // of requests
+  Bytes connections;             // what the HTTP server takes beside those
+  ModelPresets presets;          // with several models
+
+  // The options that a model of a folder may have of its own.
+  void add_to(Command& command);
 };
 
 // A model whose headers are read and whose plan is made, and nothing more.
@@ -46,6 +52,11 @@ struct PlannedModel {
   std::shared_ptr<const serve::Basis> basis;
   serve::RequestMemory memory;
 };
+// What requests take whichever model they are for.
+Bytes shared_request_memory(const ServedOptions& options);
+// The options of one model of a folder: those of the command line, and what its preset says of the others. Throws
+// Error(BadInput).
+ServedOptions options_for(const ServedOptions& options, const std::string& name);
 
 // Says what users are told of a model and its plan. `name`: what clients call it; empty: by its file.
 PlannedModel plan_served(const ServedOptions& options, ModelSource source, const std::string& name,

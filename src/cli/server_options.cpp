@@ -45,21 +45,25 @@ const Json& object_in(const Json& object, const char* name) {
 }
 
 void ServerOptions::add_to(Command& command) {
-  command.option("SERVER", &server_, "Where it is (default: http://127.0.0.1:8080)");
+  command.option("SERVER", &server_, "Where it is: http:// or https:// (default: http://127.0.0.1:8080)");
   command.option("--api-key", &key_, "Key, where the server wants one (default: $LOADLINE_API_KEY)");
+  command.option("--tls-cert", &certificate_,
+                 "Certificate to trust, in PEM, where it is not one that this system trusts");
 }
 
 std::string ServerOptions::url() const {
   const serve::Address address = serve::parse_address(server_);
   const bool six = address.host.find(':') != std::string::npos;
-  return fmt::format("http://{}{}{}:{}", six ? "[" : "", address.host, six ? "]" : "", address.port);
+  return fmt::format("{}://{}{}{}:{}", address.tls ? "https" : "http", six ? "[" : "", address.host, six ? "]" : "",
+                     address.port);
 }
 
 Json ServerOptions::ask(const std::string& method, const std::string& path, const std::string& body,
                         double patience) const {
   std::string key = key_;
   if (const char* known = std::getenv("LOADLINE_API_KEY"); key.empty() && known != nullptr) key = known;
-  const serve::Answer answer = serve::ask(serve::parse_address(server_), method, path, body, key, patience);
+  const serve::Answer answer =
+      serve::ask(serve::parse_address(server_), method, path, body, {key, patience, certificate_});
   Json json = Json::parse(answer.body, nullptr, false);
   if (answer.status == 200 && json.is_object()) return json;
   std::string sentence = fmt::format("the server answers with status {}", answer.status);

@@ -34,6 +34,7 @@ class ServerOptions {
 
   std::string server_;
   std::string key_;
+  std::string certificate_;
 };
 
 }  // namespace loadline::cli

@@ -247,4 +247,10 @@ Json probabilities_json(const Served& served, const TokenReport& report, bool wi
   return out;
 }
 
+Json probabilities_json(const Served& served, const std::vector<TokenReport>& reports, bool with_ids) {
+  Json out = Json::array();
+  for (const TokenReport& one : reports) out.push_back(probabilities_json(served, one, with_ids));
+  return out;
+}
+
 }  // namespace loadline::serve

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "serve/dialects.h"
 #include "serve/pooled.h"
+#include "serve/request_memory.h"
 
 namespace loadline::serve {
 namespace {
@@ -75,6 +76,16 @@ Texts read_texts(const Call& call, std::initializer_list<const char*> fields) {
   return out;
 }
 
+// What their vectors take.
+Bytes vectors_of(const Served& served, const Texts& texts) {
+  std::uint64_t vectors = texts.prompts.size();
+  if (texts.pooling == Pooling::None) {
+    vectors = 0;
+    for (const auto& prompt : texts.prompts) vectors += prompt.size();
+  }
+  return Bytes(vectors * served.service->engine().program().config.embedding * sizeof(float));
+}
+
 class Embeddings;
 
 // One of the texts.
@@ -107,10 +118,20 @@ class Embeddings final : public std::enable_shared_from_this<Embeddings> {
         key_(call.key),
         texts_(std::move(texts)),
         answer_(std::move(answer)),
-        left_(texts_.prompts.size()) {
+        left_(texts_.prompts.size()),
+        held_(vectors_of(*served_, texts_)) {
+    if (held_ > kMostVectors) {
+      throw TooLarge(fmt::format("the vectors of these texts take {}, and there are {} for them", to_string(held_),
+                                 to_string(kMostVectors)));
+    }
+    if (Bytes(served_->vectors) + held_ > kMostVectors) throw Busy("the server is busy: others ask for embeddings");
     result_.vectors.resize(left_);
     ids_.resize(left_);
+    served_->vectors += held_.value;
   }
+  ~Embeddings() { served_->vectors -= held_.value; }
+  Embeddings(const Embeddings&) = delete;
+  Embeddings& operator=(const Embeddings&) = delete;
 
   // Throws Busy where not even one can be read.
   void start() {
@@ -175,6 +196,7 @@ class Embeddings final : public std::enable_shared_from_this<Embeddings> {
   Result result_;
   std::vector<Service::Id> ids_;
   std::size_t next_ = 0, left_;
+  Bytes held_;  // of Served::vectors
   std::uint32_t running_ = 0;
   bool ended_ = false;
 };

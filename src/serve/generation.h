@@ -26,6 +26,7 @@ struct Generation : talk::GenerationOptions {
   bool reuse = true;                  // what the cache holds of the prompt is not computed again
   std::optional<std::uint32_t> slot;  // the place that it is to have
   std::optional<Pooling> pooling;     // no text, but Outcome::vectors
+  bool keeps_reports = true;          // of tokens, until the answer ends
   std::string key;                    // who asks: places are shared fairly between keys
   std::shared_ptr<const void> keeps;  // what the listener looks at
 };

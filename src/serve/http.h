@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -53,8 +54,9 @@ struct HttpOptions {
   std::uint16_t port = 8080;  // 0: any
   Bytes most_body{std::uint64_t{32} << 20};
   Bytes most_header{std::uint64_t{64} << 10};
-  Bytes most_unsent{std::uint64_t{1} << 20};  // of a reply whose client does not read; more, and it is dropped
-  std::uint32_t most_connections = 1024;
+  Bytes most_unsent{std::uint64_t{1} << 20};          // of a reply whose client does not read; more, and it is dropped
+  Bytes most_unsent_of_all{std::uint64_t{16} << 20};  // of all replies: more, and the one read slowest is dropped
+  std::uint32_t most_connections = 512;
   // Of all bodies that are being received or answered, together.
   Bytes most_bodies{std::uint64_t{128} << 20};
   double patience = 60;          // s for a request to come whole, or for a client to read what there is
@@ -62,7 +64,11 @@ struct HttpOptions {
   int descriptor = -1;           // of a socket that listens already; -1: one is made
   // A line for the log, once an answer has ended. From the server's thread. Empty: none.
   std::function<void(const struct Exchange&)> log;
+  // A sentence about what went wrong within the server itself. Likewise.
+  std::function<void(const std::string&)> trouble;
 };
+// The most that its connections take of RAM, together, beside the bodies.
+Bytes most_memory(const HttpOptions& options);
 
 // A request and its answer, after it.
 struct Exchange {
@@ -99,6 +105,10 @@ class HttpServer {
  private:
   std::unique_ptr<State> state_;
 };
+
+// The request that these bytes begin with, as the server understands it; nullopt: it is not whole. Throws
+// Error(BadInput) for what the server refuses.
+std::optional<Request> parse_request(std::string_view bytes, const HttpOptions& options);
 
 // "Bad Request".
 std::string_view reason_of(int status);

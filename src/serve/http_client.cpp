@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 #include <netdb.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -56,9 +59,73 @@ std::string unchunked(std::string_view bytes) {
   }
 }
 
-class Connection {
+struct FreeTls {
+  void operator()(SSL_CTX* context) const { ::SSL_CTX_free(context); }
+  void operator()(SSL* ssl) const { ::SSL_free(ssl); }
+};
+
+// A connection whose other end has shown who it is.
+class ClientTls {
  public:
-  Connection(const Address& address, double until) : address_(address), until_(until) {
+  // Throws Error(BadInput) naming the file.
+  ClientTls(const Address& address, const std::string& certificate, int socket)
+      : context_(::SSL_CTX_new(::TLS_client_method())) {
+    if (context_ == nullptr) throw std::bad_alloc();
+    ::SSL_CTX_set_min_proto_version(context_.get(), TLS1_2_VERSION);
+    ::SSL_CTX_set_verify(context_.get(), SSL_VERIFY_PEER, nullptr);
+    const bool trusted = certificate.empty() ? ::SSL_CTX_set_default_verify_paths(context_.get()) == 1
+                                             : ::SSL_CTX_load_verify_file(context_.get(), certificate.c_str()) == 1;
+    if (!trusted) throw bad_input(fmt::format("{} has no certificate in PEM", printable(certificate, 4096)));
+    ssl_.reset(::SSL_new(context_.get()));
+    if (ssl_ == nullptr) throw std::bad_alloc();
+    X509_VERIFY_PARAM* wanted = ::SSL_get0_param(ssl_.get());
+    if (::X509_VERIFY_PARAM_set1_ip_asc(wanted, address.host.c_str()) != 1) {  // it is no number
+      ::X509_VERIFY_PARAM_set1_host(wanted, address.host.c_str(), address.host.size());
+      ::SSL_set_tlsext_host_name(ssl_.get(), address.host.c_str());
+    }
+    ::SSL_set_fd(ssl_.get(), socket);
+    ::SSL_set_connect_state(ssl_.get());
+  }
+
+  // Each does what it can: bytes, or 0 at the end, or what is to be waited for (POLLIN, POLLOUT), negative.
+  [[nodiscard]] ssize_t send(std::string_view bytes) {
+    ::ERR_clear_error();
+    std::size_t sent = 0;
+    const int result = ::SSL_write_ex(ssl_.get(), bytes.data(), bytes.size(), &sent);
+    greeted_ = greeted_ || result == 1;
+    return result == 1 ? static_cast<ssize_t>(sent) : waits_for(result);
+  }
+  [[nodiscard]] ssize_t receive(std::string& out) {
+    ::ERR_clear_error();
+    std::size_t got = 0;
+    const int result = ::SSL_read_ex(ssl_.get(), out.data(), out.size(), &got);
+    return result == 1 ? static_cast<ssize_t>(got) : waits_for(result);
+  }
+
+ private:
+  [[nodiscard]] ssize_t waits_for(int result) const {
+    const int problem = ::SSL_get_error(ssl_.get(), result);
+    if (problem == SSL_ERROR_WANT_READ) return -POLLIN;
+    if (problem == SSL_ERROR_WANT_WRITE) return -POLLOUT;
+    if (const long why = ::SSL_get_verify_result(ssl_.get()); why != X509_V_OK) {
+      throw bad_input(fmt::format("the server's certificate is not trusted: {}", ::X509_verify_cert_error_string(why)),
+                      "Name the certificate that it should be with --tls-cert.");
+    }
+    if (!greeted_) {
+      throw Error(ErrorCode::DeviceFailure, "what answered speaks no TLS", "Is its address http://?");
+    }
+    return 0;
+  }
+
+  std::unique_ptr<SSL_CTX, FreeTls> context_;
+  std::unique_ptr<SSL, FreeTls> ssl_;
+  bool greeted_ = false;  // something was sent, which takes a handshake
+};
+
+class ClientConnection {
+ public:
+  ClientConnection(const Address& address, const std::string& certificate, double until)
+      : address_(address), until_(until) {
     addrinfo hints{};
     hints.ai_socktype = SOCK_STREAM;
     addrinfo* found = nullptr;
@@ -68,14 +135,26 @@ class Connection {
     const std::unique_ptr<addrinfo, void (*)(addrinfo*)> all(found, ::freeaddrinfo);
     for (const addrinfo* one = found; one != nullptr && socket_ < 0; one = one->ai_next) open(*one);
     if (socket_ < 0) throw nobody();
+    if (!address.tls) return;
+    try {
+      tls_.emplace(address, certificate, socket_);
+    } catch (...) {
+      ::close(socket_);
+      throw;
+    }
   }
-  ~Connection() {
+  ~ClientConnection() {
     if (socket_ >= 0) ::close(socket_);
   }
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
+  ClientConnection(const ClientConnection&) = delete;
+  ClientConnection& operator=(const ClientConnection&) = delete;
 
   void send(std::string_view bytes) {
+    while (!bytes.empty() && tls_) {
+      const ssize_t sent = tls_->send(bytes);
+      if (sent == 0) return;
+      sent > 0 ? bytes.remove_prefix(static_cast<std::size_t>(sent)) : wait(static_cast<short>(-sent));
+    }
     while (!bytes.empty()) {
       const ssize_t sent = ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
       if (sent > 0) {
@@ -91,6 +170,12 @@ class Connection {
   std::string receive_all() {
     std::string out;
     std::string piece(std::size_t{1} << 16, '\0');
+    while (tls_) {
+      const ssize_t got = tls_->receive(piece);
+      if (got == 0) return out;
+      got > 0 ? void(out.append(piece, 0, static_cast<std::size_t>(got))) : wait(static_cast<short>(-got));
+      if (out.size() > kMostAnswer) throw not_http();
+    }
     for (;;) {
       const ssize_t got = ::recv(socket_, piece.data(), piece.size(), 0);
       if (got == 0) return out;
@@ -132,6 +217,7 @@ class Connection {
   const Address& address_;
   double until_;
   int socket_ = -1;
+  std::optional<ClientTls> tls_;
 };
 
 }  // namespace
@@ -139,10 +225,8 @@ class Connection {
 Address parse_address(std::string_view text) {
   Address address;
   const std::string given(text);
-  if (text.starts_with("https://")) {
-    throw bad_input("servers that speak TLS cannot be asked from here", "Ask them with curl, or at their page.");
-  }
-  if (text.starts_with("http://")) text.remove_prefix(7);
+  address.tls = text.starts_with("https://");
+  if (address.tls || text.starts_with("http://")) text.remove_prefix(text.find("//") + 2);
   text = text.substr(0, text.find('/'));
   if (text.empty()) return address;
   std::string_view port;
@@ -204,11 +288,12 @@ Answer parse_answer(std::string_view bytes) {
 }
 
 Answer ask(const Address& address, std::string_view method, std::string_view path, std::string_view body,
-           std::string_view key, double patience) {
+           const AskOptions& options) {
+  const std::string& key = options.key;
   for (const char c : key) {
     if (static_cast<unsigned char>(c) < 0x20) throw bad_input("a key has no control characters");
   }
-  Connection connection(address, steady_seconds() + patience);
+  ClientConnection connection(address, options.certificate, steady_seconds() + options.patience);
   const bool six = address.host.find(':') != std::string::npos;
   connection.send(
       fmt::format("{} {} HTTP/1.1\r\nHost: {}{}{}:{}\r\nConnection: close\r\n{}Content-Type: application/json\r\n"

@@ -12,10 +12,18 @@
 namespace loadline::serve {
 namespace {
 
-// Arrays and objects inside one another, and values, which are at most one more than what separates them.
+// Arrays and objects inside one another; values, which are at most one more than what separates them; and at most how
+// much memory they take once they are parsed: lists grow by doubling, and each string may be an allocation.
 struct Extent {
   int depth = 0;
   std::size_t values = 1;
+  std::size_t members = 0, lists = 0, strings = 0;
+
+  [[nodiscard]] Bytes memory() const {
+    constexpr std::size_t kAllocation = 32;
+    constexpr std::size_t kMember = sizeof(Json) + sizeof(std::string);
+    return Bytes(3 * (values * sizeof(Json) + members * kMember) + (strings + 2 * lists) * kAllocation);
+  }
 };
 
 Extent extent_of(std::string_view text) {
@@ -29,9 +37,13 @@ Extent extent_of(std::string_view text) {
       if (c == '"') in_string = false;
     } else if (c == '"') {
       in_string = true;
+      ++extent.strings;
     } else if (c == '[' || c == '{') {
       extent.depth = std::max(extent.depth, ++depth);
       ++extent.values;
+      ++extent.lists;
+    } else if (c == ':') {
+      ++extent.members;
     } else if (c == ']' || c == '}') {
       --depth;
     } else if (c == ',') {
@@ -101,6 +113,9 @@ Json parse_body(std::string_view body) {
   }
   if (extent.values > kMostJsonValues) {
     throw bad_input(fmt::format("the request's JSON has more than {} values", kMostJsonValues));
+  }
+  if (extent.memory() > kMostJson) {
+    throw bad_input(fmt::format("the request's JSON would take more than {} of memory", to_string(kMostJson)));
   }
   const bool pairs = body.find("\\uD") != std::string_view::npos || body.find("\\ud") != std::string_view::npos;
   Json json = pairs ? Json::parse(with_whole_pairs(body), nullptr, false) : Json::parse(body, nullptr, false);

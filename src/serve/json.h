@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 namespace loadline::serve {
@@ -19,6 +20,7 @@ using Json = nlohmann::ordered_json;
 // What a request's JSON may be: deeper and longer is refused before anything is kept of it.
 inline constexpr int kDeepestJson = 100;
 inline constexpr std::size_t kMostJsonValues = std::size_t{1} << 19;
+inline constexpr Bytes kMostJson{std::uint64_t{32} << 20};  // parsed, beside its texts
 
 // The object of a body; an empty body is an empty object. Half a surrogate pair becomes U+FFFD. Throws Error(BadInput).
 Json parse_body(std::string_view body);

@@ -23,7 +23,8 @@ struct Known {
   Finish last_finish = Finish::Failed;
   std::uint64_t last_seed = 0, total = 0;
   bool any = false;
-  Json last_probabilities;
+  std::vector<TokenReport> last_reports;
+  std::weak_ptr<const Served> last_served;
 };
 Known& known() {
   static Known one;
@@ -33,13 +34,16 @@ Known& known() {
 class KoboldAnswer final : public Listener {
  public:
   KoboldAnswer(const Call& call, bool streams)
-      : served_(*call.served), reply_(call.reply), trims_(get_bool(call.body, "trim_stop").value_or(true)) {
+      : served_(*call.served),
+        reply_(call.reply),
+        trims_(get_bool(call.body, "trim_stop").value_or(true)),
+        kept_(call.served) {
     if (streams) events_ = std::make_shared<EventStream>(reply_, std::string(kEventStream), "");
   }
 
   void piece(const Piece& piece) override {
     text_ += piece.text;
-    for (const TokenReport& one : piece.tokens) probabilities_.push_back(probabilities_json(served_, one, true));
+    reports_.insert(reports_.end(), piece.tokens.begin(), piece.tokens.end());
     if (events_ && !piece.text.empty()) send(piece.text, nullptr);
   }
   void finished(const Outcome& outcome) override {
@@ -49,7 +53,12 @@ class KoboldAnswer final : public Listener {
     all.last_seed = outcome.seed;
     all.any = true;
     ++all.total;
-    if (!probabilities_.empty()) all.last_probabilities = {{"content", probabilities_}};
+    Json probabilities;
+    if (!reports_.empty() && !events_) probabilities = {{"content", probabilities_json(served_, reports_, true)}};
+    if (!reports_.empty()) {
+      all.last_reports = std::move(reports_);
+      all.last_served = kept_;
+    }
     if (outcome.finish == Finish::Failed) {
       const Refusal refusal{500, "server_error", outcome.error, {}};
       if (!events_ || !events_->begun()) return refuse(*reply_, ErrorForm::Kobold, refusal);
@@ -66,7 +75,7 @@ class KoboldAnswer final : public Listener {
     }
     Json result = {{"text", text_ + stop},
                    {"finish_reason", reason},
-                   {"logprobs", probabilities_.empty() ? Json() : Json{{"content", probabilities_}}},
+                   {"logprobs", std::move(probabilities)},
                    {"prompt_tokens", outcome.figures.prompt_tokens},
                    {"completion_tokens", outcome.figures.generated_tokens}};
     reply_->send(200, "application/json", dump({{"results", Json::array({std::move(result)})}}));
@@ -90,7 +99,8 @@ class KoboldAnswer final : public Listener {
   std::shared_ptr<EventStream> events_;
   bool trims_;
   std::string text_;
-  Json probabilities_ = Json::array();
+  std::vector<TokenReport> reports_;
+  std::weak_ptr<const Served> kept_;
   std::vector<Service::Id> ids_;
 };
 
@@ -173,7 +183,12 @@ void kobold_check(const Call& call) {
   call.send({{"results", Json::array({{{"text", answer ? answer->text() : ""}}})}});
 }
 
-void kobold_probabilities(const Call& call) { call.send({{"logprobs", known().last_probabilities}}); }
+void kobold_probabilities(const Call& call) {
+  const auto served = known().last_served.lock();  // null: there were none, or their model is gone
+  Json told;
+  if (served != nullptr) told = {{"content", probabilities_json(*served, known().last_reports, true)}};
+  call.send({{"logprobs", std::move(told)}});
+}
 
 void kobold_count(const Call& call) {
   const std::string text = get_string(call.body, "prompt").value_or("");

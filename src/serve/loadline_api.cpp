@@ -371,7 +371,10 @@ Json models_json(const Models& models) {
                     {"to_load", one.to_load.value},
                     {"fit", std::move(fit)}});
   }
-  return {{"folder", models.is_folder()}, {"models", std::move(list)}};
+  const Models::Sum sum = models.sum();
+  return {{"folder", models.is_folder()},   {"models", std::move(list)},
+          {"requests", sum.requests.value}, {"planned", sum.planned.value},
+          {"held", sum.held.value},         {"trouble", sum.trouble.empty() ? Json() : Json(sum.trouble)}};
 }
 
 void stream_state(std::function<std::shared_ptr<const Served>()> served, const std::shared_ptr<Reply>& reply,

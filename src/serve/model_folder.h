@@ -30,6 +30,9 @@ void take_reserved(const Reserved& reserved, Basis& basis);
 // What clients call a model that nobody named: its file's name, less ending and part.
 std::string name_of_file(const std::filesystem::path& file);
 
+// Somebody waits for an answer of it.
+bool is_busy(const Served& served);
+
 struct LoadHooks {
   std::function<void()> notify;                                // see ServiceOptions
   std::function<void(const Served&, Basis&)> leave_to_others;  // see Served; may be empty
@@ -48,7 +51,7 @@ class Candidate {
   };
   [[nodiscard]] virtual Fit fit(const Reserved& reserved) const = 0;
   // Why it does not fit though nothing else is loaded, with what would.
-  [[nodiscard]] virtual Error refusal() const = 0;
+  [[nodiscard]] virtual Error refusal(const Reserved& reserved) const = 0;
   // Once. Null: stopped. Throws Error.
   virtual std::shared_ptr<Served> load(const Reserved& reserved, LoadHooks hooks, const engine::LoadProgress& progress,
                                        const std::atomic<bool>& stop) = 0;
@@ -59,8 +62,10 @@ struct FolderOptions {
   std::map<std::string, std::string> aliases;  // to names
   // Reads the headers of a file; throws Error where it cannot be served.
   std::function<std::unique_ptr<Candidate>(const std::filesystem::path& file, const std::string& name)> open;
+  Bytes requests;  // what they take whichever model they are for: no model's plan has it
   std::function<void(std::function<void()>)> post;  // has it called soon, from the network's thread
   std::function<void(const std::string&)> log;      // a line; empty: none
+  std::function<Bytes()> held_memory;               // of the process; empty: as the system says
 };
 
 class ModelFolder final : public Models {
@@ -86,6 +91,7 @@ class ModelFolder final : public Models {
   void keep(const Served& served, std::optional<double> seconds) override;
   [[nodiscard]] std::optional<double> left(const Served& served) const override;
   void cancel() override { stop_loading_ = true; }
+  [[nodiscard]] Sum sum() const override;
 
  private:
   struct Entry {
@@ -108,7 +114,8 @@ class ModelFolder final : public Models {
   void look_again(const std::string& name, Then then);
   [[nodiscard]] EntryPtr next_unread() const;
   void read_next();
-  static void look_at(const Candidate& candidate, Listed& listed);
+  void look_at(const Candidate& candidate, Listed& listed) const;
+  void check();
   void load_now(const EntryPtr& entry);
   void open_and_load(const EntryPtr& entry, const std::string& name);
   void make_room(const EntryPtr& entry, const Candidate& candidate, const Candidate::Fit& alone);
@@ -125,6 +132,7 @@ class ModelFolder final : public Models {
   std::vector<std::pair<std::string, Then>> unknown_;  // names that no file had
   bool may_expire_ = false;                            // how long one is kept was changed
   bool stopping_ = false, winding_down_ = false;
+  std::string trouble_;  // what the last check found
   std::atomic<bool> stop_loading_{false};
   std::thread thread_;
 };

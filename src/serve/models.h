@@ -63,6 +63,14 @@ class Models {
   [[nodiscard]] virtual std::optional<double> left(const Served& /*served*/) const { return std::nullopt; }
   // Gives up what is being loaded.
   virtual void cancel() {}
+  // What all of them and their requests take of RAM together, and what the last check against that found.
+  struct Sum {
+    Bytes requests;  // in no model's plan
+    Bytes planned;   // by the plans of those that are loaded, and that
+    Bytes held;      // by the process
+    std::string trouble;
+  };
+  [[nodiscard]] virtual Sum sum() const { return {}; }
 };
 
 // One model, whatever it is asked for by: clients send names that they made up.

@@ -94,16 +94,11 @@ class CompletionAnswer final : public Listener {
   }
 
   void piece(const Piece& piece) override {
-    Json probabilities = Json::array();
-    for (const TokenReport& one : piece.tokens) {
-      tokens_.push_back(one.token);
-      Json told = probabilities_json(served_, one, true);
-      probabilities.push_back(after_steps_ ? as_probabilities(std::move(told)) : std::move(told));
-    }
+    for (const TokenReport& one : piece.tokens) tokens_.push_back(one.token);
     has_new_line_ = has_new_line_ || piece.text.find('\n') != std::string::npos;
     if (!shared_->events) {
       text_ += piece.text;
-      for (Json& one : probabilities) probabilities_.push_back(std::move(one));
+      if (tells_probabilities_) reports_.insert(reports_.end(), piece.tokens.begin(), piece.tokens.end());
       return;
     }
     if (piece.text.empty() && piece.tokens.empty()) return;
@@ -112,7 +107,7 @@ class CompletionAnswer final : public Listener {
       for (const TokenReport& one : piece.tokens) event["tokens"].push_back(one.token);
     }
     event["tokens_predicted"] = ++pieces_;
-    if (tells_probabilities_) event["completion_probabilities"] = std::move(probabilities);
+    if (tells_probabilities_) event["completion_probabilities"] = told(piece.tokens);
     shared_->events->event(event);
   }
 
@@ -136,7 +131,7 @@ class CompletionAnswer final : public Listener {
                  {"stopping_word", outcome.stop},
                  {"tokens_cached", outcome.figures.prompt_tokens + outcome.figures.generated_tokens},
                  {"timings", timings(outcome.figures)}};
-    if (tells_probabilities_ && !shared_->events) last["completion_probabilities"] = std::move(probabilities_);
+    if (tells_probabilities_ && !shared_->events) last["completion_probabilities"] = told(reports_);
     last = chosen_fields(last, shared_->fields);
     --shared_->left;
     if (shared_->events) {
@@ -154,6 +149,13 @@ class CompletionAnswer final : public Listener {
   void tell_probabilities() { tells_probabilities_ = true; }
 
  private:
+  [[nodiscard]] Json told(const std::vector<TokenReport>& reports) const {
+    Json out = probabilities_json(served_, reports, true);
+    if (after_steps_) {
+      for (Json& one : out) one = as_probabilities(std::move(one));
+    }
+    return out;
+  }
   [[nodiscard]] Json partial(const std::string& text) const {
     return {{"index", index_}, {"content", text}, {"tokens", Json::array()}, {"stop", false}, {"id_slot", 0}};
   }
@@ -171,7 +173,7 @@ class CompletionAnswer final : public Listener {
   bool return_tokens_, progress_, tells_probabilities_ = false, has_new_line_ = false, after_steps_ = false;
   std::string prompt_, text_;
   std::vector<Token> tokens_;
-  Json probabilities_ = Json::array();
+  std::vector<TokenReport> reports_;
   std::size_t pieces_ = 0;
 };
 
@@ -202,6 +204,7 @@ void answer(const Call& call, Generation base, std::vector<std::vector<Token>> p
     shared->events = std::make_shared<EventStream>(call.reply, std::string(kEventStream), ":\n\n");
     shared->events->break_silence(get_number(call.body, "sse_ping_interval", -1, 86400).value_or(kPingSeconds));
   }
+  base.keeps_reports = shared->events == nullptr;
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < prompts.size() * each; ++i) {
     Generation generation = base;

@@ -76,9 +76,7 @@ class OllamaAnswer final : public ChatListener {
   void tokens(const std::vector<TokenReport>& tokens) override {
     for (const TokenReport& one : tokens) {
       context_.push_back(one.token);
-      if (!tells_probabilities_) continue;
-      Json told = probabilities_json(served_, one, false);
-      probabilities_.push_back(std::move(told));
+      if (tells_probabilities_) reports_.push_back(one);
     }
   }
   void ended(const Outcome& outcome) override {
@@ -98,6 +96,7 @@ class OllamaAnswer final : public ChatListener {
 
  public:
   void tell_probabilities() { tells_probabilities_ = true; }
+  [[nodiscard]] bool streams() const { return streams_; }
 
  private:
   static std::string line(const Json& json) { return dump(json) + "\n"; }
@@ -111,7 +110,7 @@ class OllamaAnswer final : public ChatListener {
       out["response"] = text;
       if (!thinking.empty()) out["thinking"] = thinking;
     }
-    if (!probabilities_.empty()) out["logprobs"] = std::exchange(probabilities_, Json::array());
+    if (!reports_.empty()) out["logprobs"] = probabilities_json(served_, std::exchange(reports_, {}), false);
     out["done"] = false;
     return out;
   }
@@ -122,7 +121,8 @@ class OllamaAnswer final : public ChatListener {
   std::string model_, content_, thinking_;
   bool chat_, streams_, tells_probabilities_ = false;
   std::vector<Token> context_;
-  Json calls_ = Json::array(), probabilities_ = Json::array();
+  Json calls_ = Json::array();
+  std::vector<TokenReport> reports_;
 };
 
 bool keeps_nothing(const Json& body) {
@@ -173,6 +173,7 @@ void set_probabilities(const Json& body, Generation& generation, OllamaAnswer& a
   if (!get_bool(body, "logprobs").value_or(false)) return;
   generation.log_probabilities = {static_cast<std::uint32_t>(get_integer(body, "top_logprobs", 0, 20).value_or(0)),
                                   false};
+  generation.keeps_reports = !answer.streams();
   answer.tell_probabilities();
 }
 

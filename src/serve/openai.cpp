@@ -149,7 +149,7 @@ class ChatChoice final : public ChatListener {
     }
   }
   void tokens(const std::vector<TokenReport>& tokens) override {
-    for (const TokenReport& one : tokens) probabilities_.push_back(probabilities_json(served_, one, false));
+    reports_.insert(reports_.end(), tokens.begin(), tokens.end());
   }
   void ended(const Outcome& outcome) override {
     const std::string_view reason = finish_reason(outcome, calls() > 0);
@@ -167,10 +167,8 @@ class ChatChoice final : public ChatListener {
 
  private:
   Json take_probabilities() {
-    if (probabilities_.empty()) return nullptr;
-    Json out = {{"content", std::move(probabilities_)}, {"refusal", nullptr}};
-    probabilities_ = Json::array();
-    return out;
+    if (reports_.empty()) return nullptr;
+    return {{"content", probabilities_json(served_, std::exchange(reports_, {}), false)}, {"refusal", nullptr}};
   }
   Json chunk(Json delta, Json finish) {
     Json choice = {{"index", index_}, {"delta", std::move(delta)}, {"finish_reason", std::move(finish)}};
@@ -192,7 +190,8 @@ class ChatChoice final : public ChatListener {
   std::size_t index_;
   bool progress_, role_sent_ = false;
   std::string content_, reasoning_;
-  Json calls_ = Json::array(), probabilities_ = Json::array();
+  Json calls_ = Json::array();
+  std::vector<TokenReport> reports_;
 };
 
 // POST /v1/completions: text as it is.
@@ -205,7 +204,7 @@ class TextChoice final : public Listener {
   }
 
   void piece(const Piece& piece) override {
-    for (const TokenReport& one : piece.tokens) add(one);
+    reports_.insert(reports_.end(), piece.tokens.begin(), piece.tokens.end());
     if (!answer_->streams()) {
       text_ += piece.text;
     } else if (!piece.text.empty() || !piece.tokens.empty()) {
@@ -219,26 +218,28 @@ class TextChoice final : public Listener {
 
  private:
   // OpenAI's older form and llama.cpp's, since clients read one or the other.
-  void add(const TokenReport& report) {
-    if (probabilities_.is_null()) {
-      probabilities_ = {{"tokens", Json::array()},
-                        {"token_logprobs", Json::array()},
-                        {"top_logprobs", Json::array()},
-                        {"text_offset", Json::array()},
-                        {"content", Json::array()}};
+  Json take_probabilities() {
+    if (reports_.empty()) return nullptr;
+    Json out = {{"tokens", Json::array()},
+                {"token_logprobs", Json::array()},
+                {"top_logprobs", Json::array()},
+                {"text_offset", Json::array()},
+                {"content", Json::array()}};
+    for (const TokenReport& report : std::exchange(reports_, {})) {
+      Json one = probabilities_json(served_, report, true);
+      out["tokens"].push_back(one["token"]);
+      out["token_logprobs"].push_back(one["logprob"]);
+      Json top = Json::object();
+      for (const Json& other : one["top_logprobs"]) top[other["token"].get<std::string>()] = other["logprob"];
+      out["top_logprobs"].push_back(std::move(top));
+      out["text_offset"].push_back(offset_);
+      offset_ += report.bytes.size();
+      out["content"].push_back(std::move(one));
     }
-    const Json one = probabilities_json(served_, report, true);
-    probabilities_["tokens"].push_back(one["token"]);
-    probabilities_["token_logprobs"].push_back(one["logprob"]);
-    Json top = Json::object();
-    for (const Json& other : one["top_logprobs"]) top[other["token"].get<std::string>()] = other["logprob"];
-    probabilities_["top_logprobs"].push_back(std::move(top));
-    probabilities_["text_offset"].push_back(offset_);
-    offset_ += report.bytes.size();
-    probabilities_["content"].push_back(one);
+    return out;
   }
   Json choice(std::string text, Json finish) {
-    Json out = {{"text", std::move(text)}, {"index", index_}, {"logprobs", std::exchange(probabilities_, nullptr)}};
+    Json out = {{"text", std::move(text)}, {"index", index_}, {"logprobs", take_probabilities()}};
     out["finish_reason"] = std::move(finish);
     return out;
   }
@@ -247,7 +248,7 @@ class TextChoice final : public Listener {
   std::shared_ptr<OpenAiAnswer> answer_;
   std::size_t index_, offset_ = 0;
   std::string text_;
-  Json probabilities_;
+  std::vector<TokenReport> reports_;
 };
 
 std::size_t answers_wanted(const Call& call, std::size_t prompts) {
@@ -337,6 +338,7 @@ void openai_chat(const Call& call) {
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < choices; ++i) {
     Generation generation = request.generation;
+    generation.keeps_reports = !answer->streams();
     vary_seed(generation, i);
     jobs.push_back({std::move(generation), std::make_shared<ChatChoice>(*call.served, answer, i, progress)});
   }
@@ -362,6 +364,7 @@ void openai_completion(const Call& call) {
   for (std::size_t i = 0; i < prompts.size() * each; ++i) {
     Generation generation = base;
     generation.prompt = prompts[i / each];
+    generation.keeps_reports = !answer->streams();
     vary_seed(generation, i % each);
     std::string before = echo ? call.served->tokenizer().decode(generation.prompt, false) : std::string();
     jobs.push_back({std::move(generation), std::make_shared<TextChoice>(*call.served, answer, i, std::move(before))});

@@ -1,5 +1,7 @@
 #include "serve/request_memory.h"
 
+#include "serve/json.h"
+
 namespace loadline::serve {
 
 RequestMemory request_memory(const RequestLimits& limits) {
@@ -12,12 +14,15 @@ RequestMemory request_memory(const RequestLimits& limits) {
   RequestMemory out;
   out.places = limits.places;
   out.bodies = limits.most_bodies;
-  out.reading = limits.most_body * 3 + kMostRendering;  // as JSON, as messages, as the template's text
+  // As JSON, twice where messages are fitted to what templates know, and as the template's text.
+  out.reading = limits.most_body * 4 + kMostJson * 2 + kMostRendering;
   const Bytes prompt(std::uint64_t{limits.context} * 4);
   out.waiting = (prompt + kSettings) * limits.waiting;
   out.running = kAnswer + Bytes(kEachToken * limits.vocabulary) + prompt * 4;
   out.grammars = kMostGrammars;
-  out.fixed = Bytes(std::uint64_t{8} << 20) + limits.index;
+  out.vectors = kMostVectors;
+  out.connections = limits.connections;
+  out.fixed = Bytes(std::uint64_t{1} << 20) + limits.index;
   return out;
 }
 

@@ -14,21 +14,28 @@ struct RequestMemory {
   Bytes waiting;  // prompts and settings of those that wait for a place
   Bytes running;  // of each that runs: its sampler, its grammar's state, its text
   Bytes grammars;
-  Bytes fixed;  // connections, the index of the vocabulary
+  Bytes vectors;      // embeddings that are not answered yet
+  Bytes connections;  // what the HTTP server holds of and for them
+  Bytes fixed;        // the index of the vocabulary
   std::uint32_t places = 0;
 
-  [[nodiscard]] Bytes total() const { return bodies + reading + waiting + running * places + grammars + fixed; }
+  // Whichever model they are for, and each model's own.
+  [[nodiscard]] Bytes shared() const { return bodies + reading + connections; }
+  [[nodiscard]] Bytes own() const { return waiting + running * places + grammars + vectors + fixed; }
+  [[nodiscard]] Bytes total() const { return shared() + own(); }
 };
 
 struct RequestLimits {
   std::uint32_t places = 1, waiting = 0, context = 0, vocabulary = 0;
-  Bytes most_body, most_bodies;
+  Bytes most_body, most_bodies, connections;
   Bytes index;  // of the vocabulary
 };
 RequestMemory request_memory(const RequestLimits& limits);
 
 // Of a conversation, while a template renders it.
 inline constexpr Bytes kMostRendering{std::uint64_t{64} << 20};
+// Of all embeddings that are asked for and not answered yet.
+inline constexpr Bytes kMostVectors{std::uint64_t{4} << 20};
 // Of all grammars that are remembered, and of each.
 inline constexpr Bytes kMostGrammars{std::uint64_t{16} << 20};
 inline constexpr Bytes kMostGrammar{std::uint64_t{4} << 20};

@@ -5,6 +5,15 @@
 #include "base/error.h"
 
 namespace loadline::serve {
+namespace {
+
+// Of a token that is kept: its list grows by doubling, its bytes and those that are likeliest are allocations.
+Bytes report_bytes(const talk::LogProbabilityOptions& wanted) {
+  constexpr std::uint64_t kAllocations = 64;
+  return Bytes(3 * sizeof(TokenReport) + wanted.top * sizeof(sample::LogProbability) + kAllocations);
+}
+
+}  // namespace
 
 Running::Running(Service& service, Service::Id id, Generation generation, std::shared_ptr<Listener> listener)
     : service_(service),
@@ -24,6 +33,13 @@ Running::Running(Service& service, Service::Id id, Generation generation, std::s
 Bytes Running::memory_bytes(const Generation& generation, const model::ModelConfig& config, std::uint32_t context) {
   Bytes out = talk::Generation::memory_bytes(generation, config.vocabulary, context);
   if (generation.pooling) out += Pooled::memory_bytes(*generation.pooling, generation.prompt.size(), config.embedding);
+  if (generation.log_probabilities && generation.keeps_reports) {
+    const std::uint64_t room = context - std::min<std::uint64_t>(context, generation.prompt.size());
+    const std::uint64_t tokens =
+        generation.most_tokens < 0 ? room
+                                   : std::min<std::uint64_t>(room, static_cast<std::uint64_t>(generation.most_tokens));
+    out += report_bytes(*generation.log_probabilities) * tokens;
+  }
   return out;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -62,6 +63,7 @@ struct Served {
   // Takes from what a plan of it may have what other models hold; empty: there are none. From any thread.
   std::function<void(Basis&)> leave_to_others;
   mutable GrammarCache grammars;
+  mutable std::atomic<std::uint64_t> vectors{0};  // bytes of embeddings that are asked for
   std::unique_ptr<Service> service;
   std::unique_ptr<Guard> guard;  // goes before the service
 

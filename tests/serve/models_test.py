@@ -141,8 +141,10 @@ class Models(unittest.TestCase):
         until(lambda: self.states(server)["alpha"], lambda state: state == "unloaded")
 
     def test_the_one_used_longest_ago_makes_room_once_its_answers_are_given(self):
-        needs = max(one["fit"]["ram"] for one in self.details(self.start()).values() if one["fit"])
-        server = self.start("--ram", str(needs * 5 // 4))
+        first = self.start()
+        needs = max(one["fit"]["ram"] for one in self.details(first).values() if one["fit"])
+        requests = first.get("/api/loadline/models")[1]["requests"]
+        server = self.start("--ram", str(requests + needs * 5 // 4))
         long = {"model": "alpha", "prompt": "Once upon", "n_predict": 900, "temperature": 0, "ignore_eos": True}
         whole = server.post("/completion", long)[1]["content"]
         connection, received = server.begin("/completion", {**long, "stream": True})
@@ -157,6 +159,40 @@ class Models(unittest.TestCase):
         self.assertEqual(self.chat(server, "alpha")[0], 200)
         states = self.states(server)
         self.assertEqual((states["alpha"], states["beta"]), ("loaded", "unloaded"))
+
+    def test_no_more_is_held_than_all_plans_and_their_requests_say(self):
+        server = self.start()
+        self.assertEqual(server.get("/api/loadline/models")[1]["planned"], 0)
+        planned = []
+        for model in ("alpha", "beta"):
+            self.assertEqual(self.chat(server, model)[0], 200)
+            now = server.get("/api/loadline/models")[1]
+            self.assertIsNone(now["trouble"])
+            self.assertLessEqual(now["held"], now["planned"])
+            planned.append(now["planned"])
+            self.assertGreater(server.get("/api/loadline/state")[1]["tiers"][0]["purposes"]["runtime"], 0)
+        self.assertGreater(planned[1], planned[0])
+        self.assertGreater(planned[0], now["requests"])
+
+    def test_each_model_may_have_options_of_its_own(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".ini") as presets:
+            presets.write("version = 1\n\n; for all\n[*]\ntemp = 0.25\nctx-size = 512\n\n[Beta]\n--temp = 0.5\n"
+                          "no-kv-offload\npooling = mean\n")
+            presets.flush()
+            server = self.start("--models-preset", presets.name)
+            for model, heat in (("alpha", 0.25), ("beta", 0.5)):
+                self.assertEqual(self.chat(server, model)[0], 200)
+                settings = server.get(f"/props?model={model}")[1]["default_generation_settings"]
+                self.assertEqual(settings["params"]["temperature"], heat)
+                self.assertEqual(settings["n_ctx"], 1024, "the command line has the last word")
+        for text, said in (("[*]\nnothing = 1\n", "line 2: a model has no option \"nothing\""), ("temp = 1\n", "belongs to no model"),
+                           ("[x\n", "a section is written"), ("[*]\ntemp = warm\n", "line 2"), ("[*]\nport = 1\n", "no option")):
+            with tempfile.NamedTemporaryFile("w") as presets:
+                presets.write(text)
+                presets.flush()
+                with self.assertRaises(RuntimeError) as raised:
+                    self.start("--models-preset", presets.name)
+                self.assertIn(said, str(raised.exception))
 
     def test_what_does_not_fit_is_refused_and_the_others_go_on(self):
         server = self.start("--ram", "1MiB")

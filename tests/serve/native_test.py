@@ -1,6 +1,8 @@
 """llama.cpp's own API on the demo model, and what holds for all paths."""
 
 import json
+import random
+import socket
 
 from server import Server, ServerTest, events, main
 
@@ -208,6 +210,47 @@ class Http(ServerTest):
         self.server.wait_until(lambda slots: any(one["is_processing"] for one in slots))
         connection.close()
         self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+
+    def test_a_client_that_does_not_read_is_dropped_and_others_go_on(self):
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", self.server.port))
+        data = json.dumps({"prompt": "Once", "n_predict": 500, "ignore_eos": True, "stream": True, "n_probs": 300}).encode()
+        with slow:
+            slow.sendall(b"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
+            self.server.wait_until(lambda slots: any(one["is_processing"] for one in slots))
+            self.assertEqual(self.server.post("/completion", {"prompt": "Twice", "n_predict": 8, "ignore_eos": True})[1]["tokens_predicted"], 8)
+            self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+            received = b""
+            try:
+                while piece := slow.recv(1 << 20):
+                    received += piece
+            except ConnectionResetError:
+                pass
+        self.assertNotIn(b'"stop":true', received)
+
+    def test_no_bytes_at_the_port_harm_it(self):
+        numbers = random.Random(1)
+        good = b'POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: 31\r\n\r\n{"prompt":"Once","n_predict":1}'
+        sent = 0
+        while sent < 1_000_000:
+            data = bytearray(numbers.randbytes(numbers.randrange(1, 20000)))
+            if numbers.randrange(2):  # a request with some bytes changed
+                data = bytearray(good * numbers.randrange(1, 4))
+                for _ in range(numbers.randrange(1, 6)):
+                    data[numbers.randrange(len(data))] = numbers.randrange(256)
+                data += b" " * numbers.randrange(4000)
+            sent += len(data)
+            with self.server.connect() as connection:
+                try:
+                    connection.sendall(data)
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(65536):
+                        pass
+                except OSError:
+                    pass
+        self.assertEqual(self.server.post("/completion", {"prompt": "Once", "n_predict": 1})[0], 200)
+        self.assertIsNone(self.server.get("/api/loadline/state")[1]["trouble"])
 
     def test_a_client_that_leaves_while_its_prompt_is_read_frees_its_place_and_cells(self):
         with Server("-np", "2", "-c", "16384", "-b", "32") as server:

@@ -65,6 +65,18 @@ class Chat(ServerTest):
         self.assertEqual(whole["message"]["content"], "".join(one["message"]["content"] for one in chunks))
         self.assertRegex(whole["created_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
 
+    def test_another_context_loads_nothing_anew(self):
+        def state():
+            return self.server.get("/api/loadline/state")[1]
+
+        for context in (512, 4096, 512):
+            before = state()["activity"]
+            body = {"model": "demo", "messages": USER, "options": {**OPTIONS, "num_ctx": context}, "stream": False}
+            self.assertEqual(self.server.post("/api/chat", body)[0], 200)
+            after = state()
+            self.assertEqual(after["context"], 2048)
+        self.assertGreater(after["activity"]["cached_tokens"], before["cached_tokens"], "the prompt was read before")
+
     def test_a_line_is_to_the_byte_what_clients_read(self):
         data = self.server.stream("/api/chat", {"model": "demo", "messages": USER, "options": OPTIONS})[2]
         for line in data[:-1].split(b"\n")[:-1]:

@@ -2,12 +2,17 @@
 
 import json
 import os
+import shutil
 import socket
 import ssl
+import subprocess
 import tempfile
+import threading
 import unittest
+import urllib.error
+import urllib.request
 
-from server import Server, main
+from server import PROGRAM, Server, main
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 
@@ -30,6 +35,35 @@ class Service(unittest.TestCase):
         with server.connect() as plain:
             plain.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertNotIn(b"HTTP/1.1", plain.recv(4096))
+
+    def test_commands_ask_it_through_tls_where_they_trust_its_certificate(self):
+        server = self.start("--tls-cert", f"{DATA}/certificate.pem", "--tls-key", f"{DATA}/key.pem", "--host", "0.0.0.0",
+                            ready=False)
+
+        def top(*arguments, host="127.0.0.1"):
+            return subprocess.run([PROGRAM, "top", f"https://{host}:{server.port}", "--json", *arguments],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+        trusting = ("--tls-cert", f"{DATA}/certificate.pem")
+        while (told := top(*trusting)).returncode != 0:
+            self.assertIn("Loading model", told.stderr)
+        self.assertIn("tiers", json.loads(told.stdout))
+        self.assertEqual(top(*trusting, host="localhost").returncode, 0)
+        self.assertIn("certificate", top().stderr)
+        self.assertIn("certificate", top(*trusting, host="127.0.0.2").stderr)  # another's name
+        self.assertIn("no certificate", top("--tls-cert", __file__).stderr)
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            def answer():
+                connection = other.accept()[0]
+                connection.recv(100)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                connection.close()
+            thread = threading.Thread(target=answer)
+            thread.start()
+            told = subprocess.run([PROGRAM, "top", f"https://127.0.0.1:{other.getsockname()[1]}"],
+                                  stderr=subprocess.PIPE, text=True)
+            thread.join()
+        self.assertIn("no TLS", told.stderr)
 
     def test_a_key_that_is_not_the_certificates_is_an_error(self):
         for arguments in (("--tls-cert", f"{DATA}/certificate.pem", "--tls-key", f"{DATA}/other_key.pem"),
@@ -72,6 +106,38 @@ class Service(unittest.TestCase):
             server = self.start(socket=listening)
             self.assertEqual(server.port, port)
             self.assertEqual(server.get("/health")[0], 200)
+
+    @unittest.skipUnless(shutil.which("systemd-socket-activate"), "systemd is not installed")
+    def test_systemd_starts_it_when_the_first_client_comes(self):
+        for _ in range(20):  # until a port stays free for a moment
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            activator = subprocess.Popen(
+                ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", PROGRAM, "serve", "-c", "256", "-t", "1"],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            status = None
+            while status in (None, 503) and activator.poll() is None:
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=120) as answer:
+                        status = answer.status
+                except urllib.error.HTTPError as error:
+                    status = error.code
+                except OSError:  # it does not listen yet
+                    pass
+            if status == 200:
+                break
+        self.assertEqual(status, 200)
+        self.assertEqual(activator.stdout.readline().strip(), f"http://127.0.0.1:{port}".encode())
+        activator.terminate()  # by now it is the server
+        activator.communicate(timeout=60)
+        self.assertEqual(activator.returncode, 0)
+
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd is not installed")
+    def test_its_unit_leaves_little_open(self):
+        unit = os.path.join(os.path.dirname(DATA), "..", "..", "packaging", "systemd", "loadline.service")
+        told = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--threshold=20", unit],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(told.returncode, 0, told.stdout)
 
     def test_logs_a_line_a_request_and_no_text_of_it(self):
         server = Server("-c", "256", "--log-json")
