@@ -1,9 +1,11 @@
 // Libraries and programs that people use, against `loadline serve` with the demo model: each holds a small scripted
-// conversation, streaming and not, and what comes back is checked. Run by `./dev clients [name]`.
+// conversation, streaming and not, and what comes back is checked. Run by `./dev clients [name]`; whole programs only
+// where they are named, or "programs".
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import Ajv from "ajv";
+import { programs } from "./programs.mjs";
 
 const program = process.env.LOADLINE_PROGRAM ?? "build/release/loadline";
 const wanted = process.argv[2] ?? "";
@@ -144,11 +146,19 @@ const clients = {
 };
 
 let failed = 0;
-const server = await startServer();
-for (const [name, run] of Object.entries(clients)) {
-  if (!name.includes(wanted)) continue;
+const chosen = Object.entries(clients).filter(([name]) => name.includes(wanted));
+for (const one of Object.entries(programs)) {
+  if (one[0] === wanted || wanted === "programs") chosen.push(one);
+}
+if (chosen.length === 0) {
+  console.error(`there is no client ${wanted}: ${[...Object.keys(clients), ...Object.keys(programs)].join(", ")}, or programs for all of the latter`);
+  process.exit(2);
+}
+// What agents say first is long.
+const server = await startServer(...(chosen.some(([name]) => name in programs) ? ["-c", "131072"] : []));
+for (const [name, run] of chosen) {
   try {
-    await run(server.url);
+    await run(server.url, idle);
     console.log(`ok      ${name}`);
   } catch (error) {
     ++failed;
