@@ -5,4 +5,5 @@
 FMT_BEGIN_NAMESPACE
 template std::locale detail::locale_ref::get<std::locale>() const;
 template detail::thousands_sep_result<char> detail::thousands_sep_impl<char>(detail::locale_ref);
+template char detail::decimal_point_impl<char>(detail::locale_ref);
 FMT_END_NAMESPACE

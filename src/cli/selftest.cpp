@@ -48,7 +48,7 @@ int run(const SelftestOptions& options) {
     print_json(selftest::to_json(report));
   } else {
     for (const selftest::Card& card : report.cards) {
-      print(fmt::format("{}: {}\n", card.id, selftest::summary_of(card, report.minutes)));
+      print(fmt::format("{}: {}\n", card.id, selftest::summary_of(card, report)));
     }
   }
   if (file) {

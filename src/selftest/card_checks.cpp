@@ -23,18 +23,21 @@ void see_capabilities(Subject& subject, Row& row) {
   const vulkan::Limits& limits = bench.context.limits();
   const auto units = bench.context.matrix_units();
   subject.matrix_units = units.has_value();
+  subject.integer_dots = bench.context.integer_dots();
   row.verdict = Verdict::Measured;
   row.said = fmt::format(
-      "subgroups of {}{}, {} of shared memory, {} in one allocation, {}; {}", limits.lanes,
+      "subgroups of {}{}, {} of shared memory, {} in one allocation, {}, {}; {}", limits.lanes,
       limits.fixed_lanes ? "" : " (not fixed)", to_string(Bytes(limits.shared_memory)),
       to_string(limits.largest_allocation),
       units ? fmt::format("matrix units {} x {} x {}", units->rows, units->tokens, units->depth) : "no matrix units",
+      subject.integer_dots ? "fast products of bytes" : "no fast products of bytes",
       bench.context.heap_use() ? "says what is free" : "does not say what is free");
   row.figures = {{"subgroup", static_cast<double>(limits.lanes), "lanes"},
                  {"shared memory", static_cast<double>(limits.shared_memory), "bytes"},
                  {"largest allocation", static_cast<double>(limits.largest_allocation.value), "bytes"},
                  {"workgroups", static_cast<double>(limits.most_workgroups), "along one dimension"},
-                 {"matrix units", units ? 1.0 : 0.0, "1"}};
+                 {"matrix units", units ? 1.0 : 0.0, "1"},
+                 {"products of bytes", subject.integer_dots ? 1.0 : 0.0, "1"}};
 }
 
 // What a usual model's shaders need to be made, without anything kept and with what the first start kept. What the

@@ -28,10 +28,15 @@ class Mismatch : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
-// The time is up, or the user had enough.
+// The time is up, or the user had enough: who it was is known to the one who set the flag.
 class Stopped : public std::exception {};
 // This card cannot be asked that; the text says why.
 class NotHere : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+// It needs what an earlier check finds out, which was not made or failed.
+class NotKnown : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
@@ -68,6 +73,7 @@ struct Subject {
   Models& models;
   const StopFlag& stop;
   bool matrix_units = false;  // it has some, and they are used
+  bool integer_dots = false;  // products of bytes, likewise
   double square_product = 0;  // operations/s of the largest square product, once it was measured
 
   [[nodiscard]] hardware::Gpu& gpu() { return machine.gpus.front(); }
@@ -80,7 +86,7 @@ struct Subject {
 struct Check {
   std::string section, name;
   int rank = 0;  // lower ones come first
-  // Fills in what it saw. Throws Mismatch, NotHere, Stopped, or Error for what the driver refuses.
+  // Fills in what it saw. Throws Mismatch, NotHere, NotKnown, Stopped, or Error for what the driver refuses.
   std::function<void(Subject&, Row&)> run;
 };
 using Checks = std::vector<Check>;
@@ -88,6 +94,7 @@ using Checks = std::vector<Check>;
 void add_card_checks(Checks& checks);
 void add_shader_checks(Checks& checks);
 void add_attention_checks(Checks& checks);     // those of caches and heads
+void add_recurrent_checks(Checks& checks);     // those that keep a state
 void add_small_shader_checks(Checks& checks);  // the others that read no weights
 void add_model_checks(Checks& checks);
 void add_memory_checks(Checks& checks);

@@ -44,6 +44,8 @@ void compare(Subject& subject, Row& row, std::string_view shape_name, std::strin
 
 // Of a model that is wholly on the card.
 Bound whole(const Subject& subject, std::string_view mix) {
+  const bool whole_numbers = mix.starts_with("Q");  // those of which bytes are multiplied, Q1_0 and the like aside
+  if (subject.integer_dots && whole_numbers) return kEightBits;
   return subject.matrix_units && mix != "F32" && mix != "BF16" ? kHalf : kExact;
 }
 
@@ -154,6 +156,9 @@ void add_model_checks(Checks& checks) {
   add_whole(checks, "tiny", "Q6_K", 3);
   add_whole(checks, "tiny", "IQ2_XS", 3);
   add_whole(checks, "tiny", "MXFP4", 3);
+  add_whole(checks, "tiny-qwen35", "F32", 2);
+  add_whole(checks, "tiny-mamba2", "F32", 3);
+  add_whole(checks, "tiny-lfm2", "F32", 3);
   checks.push_back({"model", "long context", 2, check_long_context});
   checks.push_back({"model", "cache F16", 2,
                     [](Subject& subject, Row& row) { check_cache(subject, row, TensorType::F16, kHalfCache); }});

@@ -48,7 +48,7 @@ nlohmann::ordered_json json_of(const Card& card) {
   json["memory"] = card.memory.value;
   json["free"] = card.free.value;
   for (const Verdict verdict :
-       {Verdict::Passed, Verdict::Failed, Verdict::Missed, Verdict::Measured, Verdict::LeftOut}) {
+       {Verdict::Passed, Verdict::Failed, Verdict::Missed, Verdict::Measured, Verdict::NotHere, Verdict::LeftOut}) {
     json["counts"][std::string(name_of(verdict))] = count(card, verdict);
   }
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
@@ -65,6 +65,7 @@ std::string_view name_of(Verdict verdict) {
     case Verdict::Failed: return "FAILED";
     case Verdict::Missed: return "missed";
     case Verdict::Measured: return "seen";
+    case Verdict::NotHere: return "not here";
     case Verdict::LeftOut: return "left out";
   }
   return "";
@@ -84,14 +85,17 @@ std::string line_of(const Row& row) {
                      printable(row.said, std::string::npos));
 }
 
-std::string summary_of(const Card& card, double minutes) {
-  std::string text = fmt::format("{} ok, {} failed, {} missed, {} seen, {} left out", count(card, Verdict::Passed),
-                                 count(card, Verdict::Failed), count(card, Verdict::Missed),
-                                 count(card, Verdict::Measured), count(card, Verdict::LeftOut));
+std::string summary_of(const Card& card, const Report& report) {
+  std::string text =
+      fmt::format("{} ok, {} failed, {} missed, {} seen, {} not here, {} left out", count(card, Verdict::Passed),
+                  count(card, Verdict::Failed), count(card, Verdict::Missed), count(card, Verdict::Measured),
+                  count(card, Verdict::NotHere), count(card, Verdict::LeftOut));
   if (count(card, Verdict::Failed) != 0) text += fmt::format("\nfailed: {}", names(card, Verdict::Failed));
   if (count(card, Verdict::Missed) != 0) text += fmt::format("\nmissed: {}", names(card, Verdict::Missed));
   if (count(card, Verdict::LeftOut) != 0) {
-    text += fmt::format("\nleft out of {:.3g} minutes: {}", minutes, names(card, Verdict::LeftOut));
+    const std::string why = report.interrupted ? "left out, stopped by the user"
+                                               : fmt::format("left out of {:.3g} minutes", report.minutes);
+    text += fmt::format("\n{}: {}", why, names(card, Verdict::LeftOut));
   }
   return text;
 }

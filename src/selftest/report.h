@@ -16,6 +16,7 @@ enum class Verdict : std::uint8_t {
   Failed,    // a wrong result, or an error
   Missed,    // right, but slower or larger than it should be
   Measured,  // a figure that has no bound
+  NotHere,   // this card has not got what it is about
   LeftOut,   // not done, or not to its end
 };
 std::string_view name_of(Verdict verdict);
@@ -58,7 +59,7 @@ bool any_failed(const Report& report);
 std::string heading_of(const Card& card);
 std::string line_of(const Row& row);
 // How many of each verdict, what failed and what was left out.
-std::string summary_of(const Card& card, double minutes);
+std::string summary_of(const Card& card, const Report& report);
 
 std::string to_json(const Report& report);
 

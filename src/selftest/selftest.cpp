@@ -1,6 +1,7 @@
 #include "selftest/selftest.h"
 
 #include <fmt/format.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <chrono>
@@ -42,7 +43,7 @@ class TimeLimit {
   std::jthread thread_;  // goes first
 };
 
-Checks checks_for(const Options& options) {
+Checks all_checks() {
   Checks all;
   add_card_checks(all);
   add_shader_checks(all);
@@ -50,6 +51,11 @@ Checks checks_for(const Options& options) {
   add_memory_checks(all);
   add_speed_checks(all);
   std::ranges::stable_sort(all, {}, &Check::rank);
+  return all;
+}
+
+Checks checks_for(const Options& options) {
+  Checks all = all_checks();
   if (options.only.empty()) return all;
   Checks wanted;
   for (const std::string& part : options.only) {
@@ -72,7 +78,7 @@ Checks checks_for(const Options& options) {
 }
 
 // One check, whatever becomes of it.
-Row make(const Check& check, Subject& subject) {
+Row make(const Check& check, Subject& subject, const StopFlag& interrupted) {
   Row row;
   row.section = check.section;
   row.name = check.name;
@@ -85,8 +91,10 @@ Row make(const Check& check, Subject& subject) {
     subject.check_time();
     check.run(subject, row);
   } catch (const Stopped&) {
-    ends(Verdict::LeftOut, "the time is up");
+    ends(Verdict::LeftOut, interrupted.load() ? "stopped by the user" : "the time is up");
   } catch (const NotHere& reason) {
+    ends(Verdict::NotHere, reason.what());
+  } catch (const NotKnown& reason) {
     ends(Verdict::LeftOut, reason.what());
   } catch (const Mismatch& mismatch) {
     ends(Verdict::Failed, mismatch.what());
@@ -113,8 +121,17 @@ hardware::VulkanDeviceInfo info_of(const hardware::Gpu& gpu) {
 
 }  // namespace
 
+std::vector<std::string> check_names() {
+  std::vector<std::string> names;
+  for (const Check& check : all_checks()) names.push_back(check.section + " " + check.name);
+  return names;
+}
+
 Report run(const Options& options, const Events& events, const StopFlag& interrupted) {
   const double begin = steady_seconds();
+  // Mesa's software device, which is used when it is named, spends most of the time on compiling, and that on making
+  // fast what runs once. Read when its driver is opened; nobody else knows it.
+  if (!options.device.empty()) ::setenv("GALLIVM_PERF", "nopt", 0);
   const Checks checks = checks_for(options);
   Report report;
   report.minutes = options.minutes;
@@ -149,7 +166,7 @@ Report run(const Options& options, const Events& events, const StopFlag& interru
       if (events.progress) {
         events.progress(check.section + " " + check.name, std::min(1.0, (steady_seconds() - from) / share));
       }
-      card.rows.push_back(make(check, subject));
+      card.rows.push_back(make(check, subject, interrupted));
       if (events.row) events.row(card.rows.back());
     }
     report.cards.push_back(std::move(card));

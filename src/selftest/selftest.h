@@ -29,6 +29,9 @@ struct Events {
   std::function<void(const std::string& doing, double share_of_time)> progress;
 };
 
+// "SECTION NAME" of every check, in the order in which they are made.
+std::vector<std::string> check_names();
+
 // Throws Error(BadInput) where there is no such GPU, or none at all, and for an `only` that means no check. What a GPU
 // or its driver does wrong is a row of the report.
 Report run(const Options& options, const Events& events, const StopFlag& interrupted);

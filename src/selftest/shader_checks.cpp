@@ -175,6 +175,61 @@ void check_experts(Workbench& bench, TensorType type, Comparison& comparison) {
   }
 }
 
+// As a prompt's: the tokens of an expert together, more than a tile of one and few of another.
+void check_grouped(Workbench& bench, TensorType type, Comparison& comparison) {
+  constexpr std::uint32_t kExperts = 3, kUsed = 1, kTokens = 75, kRows = 33, kTiles = 4, kTile = 64;
+  constexpr std::uint32_t kOrder = 4 + 3 * kTiles;
+  const Matrix m(type, kExperts * kRows, columns_of(type), 6);
+  Random random(6);
+  const Floats x = random_floats(std::size_t{kTokens} * m.columns, random);
+  // The order that group_experts.comp makes, whose own affair it is: every seventh token goes to expert 2.
+  std::vector<std::uint32_t> groups(kOrder + 2 * kTokens);
+  const auto expert_of = [](std::uint32_t token) { return token % 7 == 0 ? 2U : 0U; };
+  std::uint32_t place = 0;
+  for (const std::uint32_t expert : {0U, 2U}) {
+    const std::uint32_t first = place;
+    for (std::uint32_t t = 0; t < kTokens; ++t) {
+      if (expert_of(t) == expert) groups[kOrder + 2 * place++] = t;
+    }
+    for (std::uint32_t at = first; at < place; at += kTile) {
+      std::uint32_t* const tile = groups.data() + 4 + 3 * std::size_t{groups[0]++};
+      tile[0] = expert;
+      tile[1] = at;
+      tile[2] = std::min(kTile, place - at);
+    }
+  }
+  groups[1] = kOrder;
+  const Buffer weights = bench.buffer(m.file);
+  const Buffer x_buffer = bench.buffer(x);
+  const Buffer group_buffer = bench.buffer(groups);
+  const Buffer table = bench.table(kTokens);
+  const Buffer out = bench.buffer(std::size_t{kTokens} * kRows * sizeof(float), 0xFF);
+  vulkan::ProductArguments arguments;
+  arguments.weights = weights.address();
+  arguments.x = x_buffer.address();
+  arguments.result = out.address();
+  arguments.table = table.address();
+  arguments.columns = m.columns;
+  arguments.row_bytes = m.row_bytes;
+  arguments.end_row = arguments.result_stride = kRows;
+  arguments.groups = group_buffer.address();
+  arguments.expert_bytes = std::uint64_t{kRows} * m.row_bytes;
+  arguments.used = kUsed;
+  bench.run([&](CommandList& list) {
+    bench.operations.grouped_product(list, type, arguments, kTiles, vulkan::Operations::Arithmetic::Plain);
+  });
+  const auto results = floats_of(out, std::size_t{kTokens} * kRows);
+  for (std::uint32_t t = 0; t < kTokens; ++t) {
+    for (std::uint32_t r = 0; r < kRows; ++r) {
+      const std::size_t row = std::size_t{expert_of(t)} * kRows + r;
+      const Wanted wanted = product_of(std::span(m.values).subspan(row * m.columns, m.columns),
+                                       std::span(x).subspan(std::size_t{t} * m.columns, m.columns));
+      comparison.expect(results[std::size_t{t} * kRows + r], wanted.value, wanted.tolerance + 1e-6,
+                        label(type, "tokens of an expert"), t, r);
+    }
+  }
+}
+
 // A matrix for each head, as it lies and transposed.
 void check_head_linear(Workbench& bench, TensorType type, Comparison& comparison) {
   constexpr std::uint32_t kHeads = 2, kHeadRows = 21, kTokens = 3, kCopied = 4;
@@ -224,30 +279,50 @@ void check_head_linear(Workbench& bench, TensorType type, Comparison& comparison
   }
 }
 
-void for_all_formats(Subject& subject, Row& row,
-                     const std::function<void(Workbench&, TensorType, Comparison&)>& check) {
-  Workbench bench(subject.options);
-  Comparison comparison;
-  for (const quant::Format& format : quant::all_formats()) {
-    subject.check_time();
-    check(bench, format.type, comparison);
-  }
-  row.said = fmt::format("{} formats, {}", quant::all_formats().size(), comparison.text());
+// A software device compiles each shader for a while. What differs between formats is how they are read, which is the
+// same in all shaders: there a shader's less usual ways see one format of each kind.
+bool is_sample(TensorType type) {
+  return type == TensorType::F16 || type == TensorType::Q4_K || type == TensorType::Q8_0 || type == TensorType::IQ2_XS;
 }
 
-void check_units(Subject& subject, Row& row) {
+using FormatCheck = std::function<void(Workbench&, TensorType, Comparison&)>;
+
+void for_formats(Subject& subject, Row& row, bool only_samples, const FormatCheck& check) {
   Workbench bench(subject.options);
+  Comparison comparison;
+  std::size_t formats = 0;
+  for (const quant::Format& format : quant::all_formats()) {
+    if (only_samples && !is_sample(format.type)) continue;
+    subject.check_time();
+    check(bench, format.type, comparison);
+    ++formats;
+  }
+  row.said = fmt::format("{} formats, {}", formats, comparison.text());
+}
+
+void for_all_formats(Subject& subject, Row& row, const FormatCheck& check) { for_formats(subject, row, false, check); }
+
+// `emulated`: the program for matrix units with what these do done in loops.
+void check_units(Subject& subject, Row& row, bool emulated) {
+  vulkan::DeviceOptions options = subject.options;
+  if (emulated) options.emulated_units.emplace();
+  Workbench bench(options);
   const auto units = bench.context.matrix_units();
-  if (!units) throw NotHere("this device has no matrix units that can be used");
+  if (!units) {
+    throw NotHere(emulated ? "this device has no float16 arithmetic"
+                           : "this device has no matrix units that can be used");
+  }
   const Buffer memory = bench.buffer(vulkan::kUnitsCheckMemory.value);
   const vulkan::Place place{memory.handle(), 0, memory.address(), memory.data()};
   std::size_t formats = 0;
   for (const quant::Format& format : quant::all_formats()) {
     subject.check_time();
     if (!vulkan::suits_matrix_units(format.type)) continue;
+    if (emulated && subject.software() && !is_sample(format.type)) continue;
     if (!vulkan::matrix_units_agree(bench.context, bench.pipelines, bench.timeline, place, format.type,
                                     bench.codebooks.address())) {
-      throw Mismatch(fmt::format("{}: the matrix units do not give what plain arithmetic gives", format.name));
+      throw Mismatch(fmt::format("{}: {} not give what plain arithmetic gives", format.name,
+                                 emulated ? "matrix units done in loops do" : "the matrix units do"));
     }
     ++formats;
   }
@@ -255,12 +330,35 @@ void check_units(Subject& subject, Row& row) {
                          units->depth, formats);
 }
 
+// Whether the device is fast at it or not.
+void check_dots(Subject& subject, Row& row, std::span<const std::uint32_t> tokens) {
+  vulkan::DeviceOptions options = subject.options;
+  options.integer_dots = true;
+  options.matrix_units = false;
+  Workbench bench(options);
+  if (!bench.context.integer_dots()) throw NotHere("this device has no products of bytes");
+  const Buffer memory = bench.buffer(vulkan::kUnitsCheckMemory.value);
+  const vulkan::Place place{memory.handle(), 0, memory.address(), memory.data()};
+  std::size_t formats = 0;
+  for (const quant::Format& format : quant::all_formats()) {
+    subject.check_time();
+    if (!vulkan::suits_integer_dots(format.type)) continue;
+    if (!vulkan::integer_dots_agree(bench.context, bench.pipelines, bench.timeline, place, format.type, tokens)) {
+      throw Mismatch(fmt::format("{}: products of bytes do not give what plain arithmetic gives", format.name));
+    }
+    ++formats;
+  }
+  row.said = fmt::format("agree with plain arithmetic in {} formats", formats);
+}
+
 }  // namespace
 
 void add_shader_checks(Checks& checks) {
   checks.push_back({"shader", "Matvec", 1, [](Subject& subject, Row& row) {
-                      for_all_formats(subject, row, [](Workbench& bench, TensorType type, Comparison& comparison) {
+                      const bool samples = subject.software();
+                      for_all_formats(subject, row, [&](Workbench& bench, TensorType type, Comparison& comparison) {
                         check_product(bench, type, {1, 1, "one token"}, comparison);
+                        if (samples && !is_sample(type)) return;
                         check_product(bench, type, {5, vulkan::kMostVectorRows, "a few tokens"}, comparison);
                       });
                     }});
@@ -269,7 +367,19 @@ void add_shader_checks(Checks& checks) {
                         check_product(bench, type, {70, 128, "many tokens"}, comparison);
                       });
                     }});
-  checks.push_back({"shader", "MatmulUnits", 1, check_units});
+  checks.push_back({"shader", "Matmul by expert", 3,
+                    [](Subject& subject, Row& row) { for_formats(subject, row, subject.software(), check_grouped); }});
+  checks.push_back({"shader", "MatmulUnits", 1, [](Subject& subject, Row& row) { check_units(subject, row, false); }});
+  checks.push_back({"shader", "MatvecDots", 2, [](Subject& subject, Row& row) {
+                      constexpr std::uint32_t kTokens[] = {1, vulkan::kMostVectorRows};
+                      check_dots(subject, row, std::span(kTokens).first(subject.software() ? 1 : 2));
+                    }});
+  checks.push_back({"shader", "MatmulDots", 2, [](Subject& subject, Row& row) {
+                      constexpr std::uint32_t kTokens[] = {70};
+                      check_dots(subject, row, kTokens);
+                    }});
+  checks.push_back(
+      {"shader", "MatmulEmulated", 3, [](Subject& subject, Row& row) { check_units(subject, row, true); }});
   checks.push_back(
       {"shader", "Embed", 2, [](Subject& subject, Row& row) { for_all_formats(subject, row, check_embedding); }});
   checks.push_back(
@@ -277,6 +387,7 @@ void add_shader_checks(Checks& checks) {
   checks.push_back({"shader", "HeadLinear", 3,
                     [](Subject& subject, Row& row) { for_all_formats(subject, row, check_head_linear); }});
   add_attention_checks(checks);
+  add_recurrent_checks(checks);
   add_small_shader_checks(checks);
 }
 

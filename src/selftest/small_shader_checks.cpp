@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 
 #include "model/operations.h"
@@ -197,6 +198,131 @@ void check_route(Subject& subject, Row& row) {
   row.said = comparison.text();
 }
 
+// The expert that a token goes to, and its weight.
+struct Choice {
+  std::uint32_t expert;
+  float weight;
+};
+
+// Of the experts one has more than a tile of 64, one has none.
+void check_group_experts(Subject& subject, Row& row) {
+  constexpr std::uint32_t kTokens = 90, kUsed = 2, kExperts = 5, kTiles = 8, kTile = 64;
+  Workbench bench(subject.options);
+  std::vector<Choice> chosen;
+  std::array<std::uint32_t, kExperts> counts{};
+  for (std::uint32_t i = 0; i < kTokens * kUsed; ++i) {
+    const std::uint32_t expert = i % 2 == 0 ? 1 : i % 3 == 0 ? 4 : i % 5 == 0 ? 0 : 3;
+    chosen.push_back({expert, static_cast<float>(i) / 64});
+    ++counts[expert];
+  }
+  const Buffer chosen_buffer = bench.buffer(chosen);
+  const std::uint32_t order = 4 + 3 * kTiles;
+  const Buffer groups = bench.buffer((order + 2 * chosen.size()) * sizeof(std::uint32_t), 0xFF);
+  const Buffer table = bench.table(kTokens);
+  bench.run([&](CommandList& list) {
+    bench.operations.group_experts(
+        list, {chosen_buffer.address(), groups.address(), table.address(), kExperts, kUsed, kTiles, 0});
+  });
+  const auto* const words = reinterpret_cast<const std::uint32_t*>(groups.data());
+  Comparison comparison;
+  const auto expect = [&](std::uint32_t seen, std::uint32_t wanted, std::string_view what, std::uint32_t at) {
+    comparison.expect(seen, wanted, 0.5, what, at, 0);
+  };
+  std::vector<bool> seen(chosen.size());
+  std::uint32_t tile = 0;
+  std::uint32_t place = 0;
+  for (std::uint32_t e = 0; e < kExperts; ++e) {
+    const std::uint32_t end = place + counts.at(e);
+    for (std::uint32_t first = place; first < end; first += kTile, ++tile) {
+      const std::uint32_t* const of_tile = words + 4 + 3 * std::size_t{tile};
+      expect(of_tile[0], e, "a tile's expert", tile);
+      expect(of_tile[1], first, "a tile's first place", tile);
+      expect(of_tile[2], std::min(kTile, end - first), "a tile's places", tile);
+    }
+    for (; place < end; ++place) {
+      const std::uint32_t pair = words[order + 2 * place];
+      if (pair >= chosen.size() || seen[pair]) throw Mismatch(fmt::format("place {} has pair {}", place, pair));
+      seen[pair] = true;
+      expect(chosen[pair].expert, e, "the expert of a place", place);
+      expect(words[order + 2 * place + 1], std::bit_cast<std::uint32_t>(chosen[pair].weight), "its weight", place);
+    }
+  }
+  expect(words[0], tile, "tiles", 0);
+  expect(words[1], order, "where the order begins", 0);
+  row.said = comparison.text();
+}
+
+void check_sum_experts(Subject& subject, Row& row) {
+  constexpr std::uint32_t kTokens = 3, kUsed = 4, kColumns = 70;
+  Workbench bench(subject.options);
+  Random random(13);
+  const Floats x = random_floats(std::size_t{kTokens} * kUsed * kColumns, random);
+  std::vector<Choice> chosen;
+  for (std::uint32_t i = 0; i < kTokens * kUsed; ++i) chosen.push_back({i % 7, static_cast<float>(i) / 4 - 1});
+  const Buffer x_buffer = bench.buffer(x);
+  const Buffer chosen_buffer = bench.buffer(chosen);
+  const Buffer table = bench.table(kTokens);
+  Comparison comparison;
+  for (const std::uint32_t weighted : {1U, 0U}) {
+    const Buffer out = bench.buffer(std::size_t{kTokens} * kColumns * sizeof(float), 0xFF);
+    const vulkan::SumArguments arguments{
+        x_buffer.address(), chosen_buffer.address(), out.address(), table.address(), kColumns, kUsed, weighted, 0};
+    bench.run([&](CommandList& list) { bench.operations.sum_experts(list, arguments, kTokens + 1); });
+    const auto results = floats_of(out, std::size_t{kTokens} * kColumns);
+    for (std::uint32_t i = 0; i < results.size(); ++i) {
+      double sum = 0;
+      for (std::uint32_t e = 0; e < kUsed; ++e) {
+        const std::size_t pair = std::size_t{i} / kColumns * kUsed + e;
+        sum += (weighted != 0 ? chosen[pair].weight : 1) * double{x[pair * kColumns + i % kColumns]};
+      }
+      comparison.expect(results[i], sum, 1e-5 * (1 + std::fabs(sum)), weighted != 0 ? "weighted" : "as they are",
+                        i / kColumns, i % kColumns);
+    }
+  }
+  row.said = comparison.text();
+}
+
+// The two that rates are measured with. One stores a sum where memory adds up to one number and to no other; what it
+// leaves out of its sum is found.
+void check_read_memory(Subject& subject, Row& row) {
+  constexpr std::uint32_t kWord = 0x9E3779B9, kWords = 64 * 1024 / 4, kLane = 77, kRounds = 16, kStep = 256 * 4;
+  Workbench bench(subject.options);
+  std::vector<std::uint32_t> memory(kWords, 1);
+  for (std::uint32_t round = 0; round < kRounds; ++round) {
+    for (std::uint32_t i = 0; i < 4; ++i) {
+      memory[4 * kLane + round * kStep + i] = round == 0 ? kWord - (kRounds - 1) * 5 : 5;
+    }
+  }
+  Comparison comparison;
+  for (const bool adds_up : {true, false}) {
+    if (!adds_up) ++memory[4 * kLane + (kRounds - 1) * kStep + 3];
+    const Buffer from = bench.buffer(memory);
+    const Buffer out = bench.buffer(std::vector<std::uint32_t>{7});
+    const vulkan::ReadMemoryArguments arguments{from.address(), out.address()};
+    bench.run([&](CommandList& list) {
+      list.dispatch(bench.pipelines.get({vulkan::Shader::ReadMemory, std::nullopt, {}}), bench.pipelines.layout(),
+                    arguments, {1});
+    });
+    comparison.expect(*reinterpret_cast<const std::uint32_t*>(out.data()), adds_up ? kWord : 7, 0.5, "what it stores",
+                      0, 0);
+  }
+  row.said = comparison.text();
+}
+
+// Its sums are never what it would store for: all that can be seen is that it comes to an end and stores nothing.
+void check_multiply_add(Subject& subject, Row& row) {
+  Workbench bench(subject.options);
+  const Buffer out = bench.buffer(std::vector<std::uint32_t>{7});
+  const vulkan::MultiplyAddArguments arguments{out.address(), 0.5F};
+  bench.run([&](CommandList& list) {
+    list.dispatch(bench.pipelines.get({vulkan::Shader::MultiplyAdd, std::nullopt, {}}), bench.pipelines.layout(),
+                  arguments, {2});
+  });
+  Comparison comparison;
+  comparison.expect(*reinterpret_cast<const std::uint32_t*>(out.data()), 7, 0.5, "what it stores", 0, 0);
+  row.said = comparison.text();
+}
+
 }  // namespace
 
 void add_small_shader_checks(Checks& checks) {
@@ -205,6 +331,10 @@ void add_small_shader_checks(Checks& checks) {
   checks.push_back({"shader", "Map", 3, check_map});
   checks.push_back({"shader", "Split", 3, check_split});
   checks.push_back({"shader", "Route", 3, check_route});
+  checks.push_back({"shader", "GroupExperts", 2, check_group_experts});
+  checks.push_back({"shader", "SumExperts", 2, check_sum_experts});
+  checks.push_back({"shader", "ReadMemory", 3, check_read_memory});
+  checks.push_back({"shader", "MultiplyAdd", 3, check_multiply_add});
 }
 
 }  // namespace loadline::selftest

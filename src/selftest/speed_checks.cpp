@@ -39,10 +39,10 @@ constexpr authoring::Shape kSmall{"selftest-small",
                                   "llama",
                                   authoring::VocabularyKind::SentencePiece,
                                   4,
-                                  512,
-                                  1536,
-                                  8,
+                                  256,
+                                  768,
                                   4,
+                                  2,
                                   64,
                                   1024,
                                   32768,
@@ -68,17 +68,19 @@ authoring::Shape shape_for(const Subject& subject, std::string_view mix) {
   return shape;
 }
 
-// While it lives, this process does without matrix units.
-class WithoutMatrixUnits {
+// While it lives, this process does without matrix units, or whatever the variable is for.
+class Without {
  public:
-  WithoutMatrixUnits() { ::setenv(kVariable, "0", 1); }
-  ~WithoutMatrixUnits() { ::unsetenv(kVariable); }
-  WithoutMatrixUnits(const WithoutMatrixUnits&) = delete;
-  WithoutMatrixUnits& operator=(const WithoutMatrixUnits&) = delete;
+  explicit Without(const char* variable) : variable_(variable) { ::setenv(variable, "0", 1); }
+  ~Without() { ::unsetenv(variable_); }
+  Without(const Without&) = delete;
+  Without& operator=(const Without&) = delete;
 
  private:
-  static constexpr const char* kVariable = "LOADLINE_VULKAN_MATRIX_UNITS";
+  const char* variable_;
 };
+constexpr const char* kMatrixUnits = "LOADLINE_VULKAN_MATRIX_UNITS";
+constexpr const char* kIntegerDots = "LOADLINE_VULKAN_INTEGER_DOTS";
 
 std::unique_ptr<Engine> load_for_speed(Subject& subject, std::string_view mix, plan::Options options,
                                        const engine::BenchmarkOptions& test) {
@@ -134,7 +136,7 @@ void judge(Subject& subject, Row& row, bool reached) {
 
 // Both bounds need to know what the card can do.
 double bandwidth_of(Subject& subject) {
-  if (subject.gpu().float_ops == 0) throw NotHere("the card's rates are not known");
+  if (subject.gpu().float_ops == 0) throw NotKnown("the card's rates are not known");
   return subject.gpu().memory_bandwidth;
 }
 
@@ -154,11 +156,17 @@ void see_generation(Subject& subject, Row& row, std::string_view mix) {
                  {"bytes", seen.bytes_per_token, "bytes/token"}};
 }
 
+void see_generation_in_floats(Subject& subject, Row& row) {
+  if (!subject.integer_dots) throw NotHere("this card has no fast products of bytes to do without");
+  const Without without(kIntegerDots);
+  see_generation(subject, row, kUsualMix);
+}
+
 void see_prompt(Subject& subject, Row& row, bool with_units) {
-  if (subject.square_product == 0) throw NotHere("the largest square product is not known");
+  if (subject.square_product == 0) throw NotKnown("the largest square product is not known");
   if (!with_units && !subject.matrix_units) throw NotHere("this card has no matrix units to do without");
-  std::optional<WithoutMatrixUnits> without;
-  if (!with_units) without.emplace();
+  std::optional<Without> without;
+  if (!with_units) without.emplace(kMatrixUnits);
   const engine::BenchmarkOptions test = reading(subject);
   const auto engine = load_for_speed(subject, kUsualMix, wholly(), test);
   const engine::BenchmarkRow seen = measure(subject, *engine, test).at(0);
@@ -222,17 +230,22 @@ void add_speed_checks(Checks& checks) {
                                    "Q2_K",   "IQ4_XS", "MXFP4", "IQ3_S", "IQ2_XXS", "IQ1_S",  "IQ4_NL",
                                    "Q5_0",   "NVFP4",  "TQ2_0", "BF16",  "Q4_1",    "Q5_1",   "IQ3_XXS",
                                    "IQ2_S",  "IQ1_M",  "TQ1_0", "Q1_0",  "Q2_0",    "F32",    "IQ2_XS"};
+  constexpr std::size_t kUsualFormats = 4;
   for (std::size_t i = 0; i < kFormats.size(); ++i) {
     const char* mix = kFormats.at(i);
     checks.push_back({"speed", fmt::format("generation {}", mix),
-                      i == 0  ? 2
-                      : i < 4 ? 4
-                              : 5,
-                      [mix](Subject& subject, Row& row) { see_generation(subject, row, mix); }});
+                      i == 0              ? 2
+                      : i < kUsualFormats ? 4
+                                          : 5,
+                      [mix, few = i < kUsualFormats](Subject& subject, Row& row) {
+                        if (!few && subject.software()) throw NotHere("a software device's speed in it says nothing");
+                        see_generation(subject, row, mix);
+                      }});
   }
   checks.push_back({"speed", "prompt", 2, [](Subject& subject, Row& row) { see_prompt(subject, row, true); }});
   checks.push_back(
       {"speed", "prompt without units", 4, [](Subject& subject, Row& row) { see_prompt(subject, row, false); }});
+  checks.push_back({"speed", "generation in floats", 4, see_generation_in_floats});
   checks.push_back({"speed", "depth", 4, see_depth});
   checks.push_back({"speed", "batches", 4, see_batches});
   for (const std::uint32_t quarters : {4U, 2U, 1U, 3U}) {

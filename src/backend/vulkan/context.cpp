@@ -28,6 +28,14 @@ bool wants_matrix_units(const DeviceOptions& options) {
   return options.matrix_units && (variable == nullptr || std::string_view(variable) != "0");
 }
 
+// Where the device has products of bytes.
+bool wants_integer_dots(const DeviceOptions& options, bool accelerated) {
+  if (options.integer_dots) return *options.integer_dots;
+  const char* variable = std::getenv("LOADLINE_VULKAN_INTEGER_DOTS");
+  if (variable == nullptr || *variable == '\0') return accelerated;
+  return std::string_view(variable) != "0";
+}
+
 bool contains(std::string_view text, std::string_view part) {
   const auto same = [](char a, char b) {
     return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
@@ -111,6 +119,8 @@ void Context::query() {
   limits_.software = info_.software();
   const bool can_require = vulkan13_ && (three.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
   limits_.fixed_lanes = can_require;
+  const bool accelerated = vulkan13_ && three.integerDotProduct4x8BitPackedSignedAccelerated != VK_FALSE;
+  integer_dots_ = vulkan13_ && wants_integer_dots(options_, accelerated);
   cache_name_ = "vulkan-";
   for (const std::uint8_t byte : properties.properties.pipelineCacheUUID) cache_name_ += fmt::format("{:02x}", byte);
 }
@@ -149,6 +159,7 @@ void Context::create_device() {
   features.pNext = &two;
   instance_->vkGetPhysicalDeviceFeatures2(info_.handle, &features);
   limits_.fixed_lanes = limits_.fixed_lanes && three.subgroupSizeControl != 0 && three.computeFullSubgroups != 0;
+  integer_dots_ = integer_dots_ && three.shaderIntegerDotProduct != VK_FALSE;
   find_matrix_units(two);
   const bool real_units = matrix_units_ && !options_.emulated_units;
   VkPhysicalDeviceVulkan13Features enable13{};
@@ -156,6 +167,7 @@ void Context::create_device() {
   enable13.subgroupSizeControl = limits_.fixed_lanes ? VK_TRUE : VK_FALSE;
   enable13.computeFullSubgroups = enable13.subgroupSizeControl;
   enable13.maintenance4 = three.maintenance4;
+  enable13.shaderIntegerDotProduct = integer_dots_ ? VK_TRUE : VK_FALSE;
   MatrixFeatures matrices;
   matrices.next = vulkan13_ ? &enable13 : nullptr;
   matrices.matrices = VK_TRUE;

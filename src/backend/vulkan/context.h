@@ -39,6 +39,9 @@ struct DeviceOptions {
   std::function<std::optional<Bytes>()> free_memory;
   // False: plain arithmetic only. Also by LOADLINE_VULKAN_MATRIX_UNITS=0.
   bool matrix_units = true;
+  // Whether products of bytes are used (VK_KHR_shader_integer_dot_product); empty: where the device accelerates them.
+  // Also by LOADLINE_VULKAN_INTEGER_DOTS, 0 or 1.
+  std::optional<bool> integer_dots;
   // Tests: take the device for one with matrix units of this shape, and do what they do in loops.
   std::optional<MatrixShape> emulated_units;
   // Tests: may change what the device is asked through, to show another one.
@@ -76,6 +79,9 @@ class Context {
   [[nodiscard]] std::optional<MatrixShape> matrix_units() const { return matrix_units_; }
   // They proved wrong.
   void do_without_matrix_units() { matrix_units_.reset(); }
+  // Products of bytes are at hand, and worth it.
+  [[nodiscard]] bool integer_dots() const { return integer_dots_; }
+  void do_without_integer_dots() { integer_dots_ = false; }
   [[nodiscard]] std::uint32_t queue_family() const { return queue_family_; }
   [[nodiscard]] const VkPhysicalDeviceMemoryProperties& memory_properties() const { return memory_; }
   [[nodiscard]] const DeviceOptions& options() const { return options_; }
@@ -120,6 +126,7 @@ class Context {
   VkPhysicalDeviceMemoryProperties memory_{};
   Limits limits_;
   std::optional<MatrixShape> matrix_units_;
+  bool integer_dots_ = false;
   std::string cache_name_;
   bool vulkan13_ = false;
   std::uint32_t queue_family_ = 0;

@@ -43,6 +43,10 @@ void make_all(Context& context, Pipelines& pipelines) {
   Operations operations(context, pipelines);
   CommandList list(context);
   list.begin(true);
+  pipelines.collect(true);
+  record_all(operations, list);
+  pipelines.collect(false);
+  pipelines.make_wanted();
   record_all(operations, list);
   list.end();
   context.check_messages();

@@ -53,6 +53,12 @@ bool suits_matrix_units(quant::TensorType format) {
   return format != quant::TensorType::F32 && format != quant::TensorType::BF16;
 }
 
+bool suits_integer_dots(quant::TensorType format) {
+  return std::ranges::any_of(all_shaders(), [&](const ShaderCode& code) {
+    return code.shader == Shader::MatvecDots && code.format == format;
+  });
+}
+
 template <class Arguments>
 void Operations::dispatch(CommandList& list, const PipelineKey& key, const Arguments& arguments, Workgroups groups) {
   if (groups.x == 0 || groups.y == 0 || groups.z == 0) return;
@@ -61,6 +67,7 @@ void Operations::dispatch(CommandList& list, const PipelineKey& key, const Argum
     throw Error(ErrorCode::DeviceFailure, fmt::format("the GPU {} cannot take a step of {} by {} workgroups ({})",
                                                       context_.info().name, groups.x, groups.y, name_of(key.shader)));
   }
+  if (pipelines_.collecting()) return pipelines_.want(key);
   list.dispatch(pipelines_.get(key), pipelines_.layout(), arguments, groups);
 }
 
@@ -70,6 +77,10 @@ Address Operations::codebooks_of(quant::TensorType format) const {
   return codebooks_;
 }
 
+bool Operations::uses_dots(quant::TensorType format, Arithmetic arithmetic) const {
+  return arithmetic == Arithmetic::Best && context_.integer_dots() && suits_integer_dots(format);
+}
+
 PipelineKey Operations::matmul_key(quant::TensorType format, std::uint32_t columns, Arithmetic arithmetic,
                                    bool grouped) const {
   PipelineKey key{Shader::Matmul, format, {0, ragged(columns)}};
@@ -77,6 +88,8 @@ PipelineKey Operations::matmul_key(quant::TensorType format, std::uint32_t colum
   if (units && arithmetic == Arithmetic::Best && suits_matrix_units(format)) {
     key.shader = context_.options().emulated_units ? Shader::MatmulEmulated : Shader::MatmulUnits;
     key.constants = {context_.limits().lanes * kQuarters, ragged(columns), units->rows, units->tokens, units->depth};
+  } else if (uses_dots(format, arithmetic)) {
+    key.shader = Shader::MatmulDots;
   }
   key.constants[5] = grouped ? 1 : 0;
   return key;
@@ -96,7 +109,7 @@ void Operations::product(CommandList& list, quant::TensorType format, const Prod
   }
   const std::uint32_t lanes = context_.limits().lanes;
   const std::uint32_t rows_each = most == 1 ? kVectorRows : kFewTokensRows;
-  const PipelineKey key{Shader::Matvec,
+  const PipelineKey key{uses_dots(format, arithmetic) ? Shader::MatvecDots : Shader::Matvec,
                         format,
                         {lanes * kSubgroups, ragged(arguments.columns), rows_each, most == 1 ? 1 : kMostVectorRows}};
   dispatch(list, key, arguments, {divide_up(rows, rows_each * kSubgroups)});
@@ -150,13 +163,12 @@ void Operations::group_experts(CommandList& list, const GroupArguments& argument
 }
 
 void Operations::grouped_product(CommandList& list, quant::TensorType format, const ProductArguments& given,
-                                 std::uint32_t tiles) {
+                                 std::uint32_t tiles, Arithmetic arithmetic) {
   ProductArguments arguments = given;
   arguments.codebooks = codebooks_of(format);
   const std::uint32_t doubled = (arguments.flags & kGated) != 0 ? 2 : 1;
   const std::uint32_t rows = (arguments.end_row - arguments.first_row) * doubled;
-  dispatch(list, matmul_key(format, arguments.columns, Arithmetic::Best, true), arguments,
-           {divide_up(rows, kTile), tiles});
+  dispatch(list, matmul_key(format, arguments.columns, arithmetic, true), arguments, {divide_up(rows, kTile), tiles});
 }
 
 void Operations::sum_experts(CommandList& list, const SumArguments& arguments, std::uint32_t most) {

@@ -18,6 +18,9 @@ inline constexpr std::uint32_t kMostVectorRows = kFewRows;
 // Whether matrix units multiply this format: float16 does not hold what a wider format holds.
 bool suits_matrix_units(quant::TensorType format);
 
+// Whether products of bytes are made of this format: its weights are whole numbers with a scale.
+bool suits_integer_dots(quant::TensorType format);
+
 // What attention is specialised on.
 struct AttentionShape {
   std::uint32_t heads = 0;
@@ -39,7 +42,7 @@ struct AttentionTile {
 };
 
 // Records dispatches into command lists. `pipelines` must outlive it. Making a pipeline for the first time takes a
-// while and may throw Error(DeviceFailure).
+// while and may throw Error(DeviceFailure). While `pipelines` collects, nothing is dispatched.
 class Operations {
  public:
   // `codebooks`: where the device has quant::packed_codebooks; 0 where no format needs them.
@@ -47,8 +50,8 @@ class Operations {
       : context_(context), pipelines_(pipelines), codebooks_(codebooks) {}
 
   enum class Arithmetic : std::uint8_t { Best, Plain };
-  // Rows [first_row, end_row) of the product with at most `most` rows of activations, from `first_token` on. Plain: not
-  // with the device's matrix units.
+  // Rows [first_row, end_row) of the product with at most `most` rows of activations, from `first_token` on. Plain: in
+  // float32 alone, neither with the device's matrix units nor with products of bytes.
   void product(CommandList& list, quant::TensorType format, const ProductArguments& arguments, std::uint32_t most,
                Arithmetic arithmetic = Arithmetic::Best);
   void embed(CommandList& list, quant::TensorType format, const EmbedArguments& arguments, std::uint32_t most);
@@ -62,7 +65,7 @@ class Operations {
   // tokens of up to `tiles` tiles, from arguments.first_token on, and the sums of what they make.
   void group_experts(CommandList& list, const GroupArguments& arguments);
   void grouped_product(CommandList& list, quant::TensorType format, const ProductArguments& arguments,
-                       std::uint32_t tiles);
+                       std::uint32_t tiles, Arithmetic arithmetic = Arithmetic::Best);
   void sum_experts(CommandList& list, const SumArguments& arguments, std::uint32_t most);
   // `transposed`: the matrix has a row for each input.
   void head_linear(CommandList& list, quant::TensorType format, bool transposed, const HeadLinearArguments& arguments,
@@ -86,6 +89,7 @@ class Operations {
   void dispatch(CommandList& list, const PipelineKey& key, const Arguments& arguments, Workgroups groups);
 
   [[nodiscard]] Address codebooks_of(quant::TensorType format) const;
+  [[nodiscard]] bool uses_dots(quant::TensorType format, Arithmetic arithmetic) const;
   [[nodiscard]] PipelineKey matmul_key(quant::TensorType format, std::uint32_t columns, Arithmetic arithmetic,
                                        bool grouped) const;
 

@@ -2,9 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <atomic>
+#include <exception>
 #include <fstream>
 #include <span>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include "backend/vulkan/arguments.h"
@@ -64,7 +68,40 @@ VkPipeline Pipelines::get(const PipelineKey& key) {
   return pipelines_.emplace(key, create(key)).first->second;
 }
 
-VkPipeline Pipelines::create(const PipelineKey& key) {
+unsigned Pipelines::usual_threads() { return std::clamp(std::thread::hardware_concurrency(), 1U, 8U); }
+
+void Pipelines::make_wanted(unsigned threads) {
+  std::vector<PipelineKey> missing;
+  std::ranges::copy_if(wanted_, std::back_inserter(missing),
+                       [&](const PipelineKey& key) { return !pipelines_.contains(key); });
+  wanted_.clear();
+  if (context_.options().fault) return;
+  std::vector<VkPipeline> made(missing.size(), VK_NULL_HANDLE);
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t i = next++; i < missing.size(); i = next++) {
+      try {
+        made[i] = create(missing[i]);
+      } catch (const std::exception&) {
+        made[i] = VK_NULL_HANDLE;  // said by `get`
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    try {
+      for (unsigned i = 1; i < std::min<std::size_t>(threads, missing.size()); ++i) others.emplace_back(work);
+    } catch (const std::system_error&) {
+      threads = 1;  // as many as the system gives
+    }
+    work();
+  }
+  for (std::size_t i = 0; i < missing.size(); ++i) {
+    if (made[i] != VK_NULL_HANDLE) pipelines_.emplace(missing[i], made[i]);
+  }
+}
+
+VkPipeline Pipelines::create(const PipelineKey& key) const {
   const ShaderCode& code = shader_code(key.shader, key.format);
   const std::string doing = fmt::format("preparing its shader {}", name_of(key.shader));
   VkShaderModuleCreateInfo module_info{};
@@ -100,9 +137,10 @@ VkPipeline Pipelines::create(const PipelineKey& key) {
   info.stage.pSpecializationInfo = &special;
   info.layout = layout_;
   // Those that sum over a subgroup share their work by the number of lanes, which must be what they were told.
-  const bool counts_lanes = key.shader == Shader::Matvec || key.shader == Shader::Experts ||
-                            key.shader == Shader::HeadLinear || key.shader == Shader::Norm ||
-                            key.shader == Shader::MatmulUnits || key.shader == Shader::MatmulEmulated;
+  const bool counts_lanes = key.shader == Shader::Matvec || key.shader == Shader::MatvecDots ||
+                            key.shader == Shader::Experts || key.shader == Shader::HeadLinear ||
+                            key.shader == Shader::Norm || key.shader == Shader::MatmulUnits ||
+                            key.shader == Shader::MatmulEmulated;
   if (counts_lanes && context_.limits().fixed_lanes) {
     info.stage.pNext = &lanes;
     info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;

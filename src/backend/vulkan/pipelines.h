@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "backend/vulkan/context.h"
 #include "backend/vulkan/shader_code.h"
@@ -23,6 +24,8 @@ struct PipelineKey {
 
 // Owns the pipelines, and the driver's cache of them: read from the cache folder when constructed, where there is one
 // of this device and driver. Not thread-safe.
+// A driver takes a while for each, and can make several at once. So what records many dispatches does it twice: at
+// first while keys are only collected, then, after `make_wanted`, in earnest.
 class Pipelines {
  public:
   explicit Pipelines(Context& context);
@@ -32,13 +35,22 @@ class Pipelines {
 
   // Makes it where it is not there yet. Throws Error(DeviceFailure).
   VkPipeline get(const PipelineKey& key);
+  void collect(bool on) { collecting_ = on; }
+  [[nodiscard]] bool collecting() const { return collecting_; }
+  void want(const PipelineKey& key) { wanted_.insert(key); }
+  // Makes what is wanted and not there yet, on so many threads. What the driver refuses is left to `get`, which says so
+  // where it is used. With a fault hook, which counts calls in their order, everything is.
+  void make_wanted(unsigned threads = usual_threads());
+  static unsigned usual_threads();
+
   [[nodiscard]] VkPipelineLayout layout() const { return layout_; }
   [[nodiscard]] std::size_t made() const { return pipelines_.size(); }
   // Writes the cache back if pipelines were made. What fails here is not worth a word: the next start is slower.
   void save() noexcept;
 
  private:
-  VkPipeline create(const PipelineKey& key);
+  // Thread-safe.
+  [[nodiscard]] VkPipeline create(const PipelineKey& key) const;
   void release() noexcept;
 
   Context& context_;
@@ -46,6 +58,8 @@ class Pipelines {
   VkPipelineCache cache_ = VK_NULL_HANDLE;
   std::size_t loaded_bytes_ = 0;
   std::map<PipelineKey, VkPipeline> pipelines_;
+  std::set<PipelineKey> wanted_;
+  bool collecting_ = false;
 };
 
 }  // namespace loadline::vulkan

@@ -10,9 +10,11 @@ std::string_view name_of(Shader shader) {
 #define LOADLINE_SHADER(name, source) \
   case Shader::name: return #name;
 #define LOADLINE_FORMAT_SHADER(name, source) LOADLINE_SHADER(name, source)
+#define LOADLINE_DOTS_SHADER(name, source) LOADLINE_SHADER(name, source)
 #include "backend/vulkan/shaders/shaders.inc"
 #undef LOADLINE_SHADER
 #undef LOADLINE_FORMAT_SHADER
+#undef LOADLINE_DOTS_SHADER
   }
   return "unknown";
 }

@@ -13,9 +13,11 @@ namespace loadline::vulkan {
 enum class Shader : std::uint8_t {
 #define LOADLINE_SHADER(name, source) name,
 #define LOADLINE_FORMAT_SHADER(name, source) name,
+#define LOADLINE_DOTS_SHADER(name, source) name,
 #include "backend/vulkan/shaders/shaders.inc"
 #undef LOADLINE_SHADER
 #undef LOADLINE_FORMAT_SHADER
+#undef LOADLINE_DOTS_SHADER
 };
 
 std::string_view name_of(Shader shader);

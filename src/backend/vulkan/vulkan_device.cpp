@@ -6,7 +6,6 @@
 #include <array>
 #include <cassert>
 #include <cstring>
-#include <set>
 
 #include "backend/vulkan/slices.h"
 #include "backend/vulkan/units_check.h"
@@ -156,21 +155,31 @@ void VulkanDevice::upload_codebooks() {
   upload_part(slots_.front(), place(region), std::as_bytes(std::span(all)));
 }
 
-// Where the matrix units are wrong in one format, or the driver refuses their shader, they are used for none.
-void VulkanDevice::check_matrix_units() {
-  if (!context_.matrix_units() || plan_.shape.batch <= kMostVectorRows) return;
-  const plan::RegionIndex staging = region_of(plan_.scratch[index_], Staging::Host);
-  assert(plan_.regions[staging].size >= kUnitsCheckMemory);
+// Of the matrices that are multiplied here.
+std::set<quant::TensorType> VulkanDevice::formats_here() const {
   std::set<quant::TensorType> formats;
   for (const plan::Region& region : plan_.regions) {
     if (region.tensor == model::kNoTensor) continue;
     const bool here = plan_.arenas[region.arena].tier == index_ || plan_.prompt.device == index_;
-    const quant::TensorType type = model_.tensors[static_cast<std::size_t>(region.tensor)].type;
-    if (here && suits_matrix_units(type)) formats.insert(type);
+    if (here) formats.insert(model_.tensors[static_cast<std::size_t>(region.tensor)].type);
   }
+  return formats;
+}
+
+void VulkanDevice::check_fast_products() {
+  const plan::RegionIndex staging = region_of(plan_.scratch[index_], Staging::Host);
+  const std::set<quant::TensorType> formats = formats_here();
+  assert(plan_.regions[staging].size >= kUnitsCheckMemory);
+  if (checks_units()) check_matrix_units(formats, place(staging));
+  if (context_.integer_dots()) check_integer_dots(formats, place(staging));
+}
+
+// Where the matrix units are wrong in one format, or the driver refuses their shader, they are used for none.
+void VulkanDevice::check_matrix_units(const std::set<quant::TensorType>& formats, const Place& memory) {
   for (const quant::TensorType format : formats) {
+    if (!suits_matrix_units(format)) continue;
     try {
-      if (matrix_units_agree(context_, pipelines_, timeline_, place(staging), format, codebooks())) continue;
+      if (matrix_units_agree(context_, pipelines_, timeline_, memory, format, codebooks())) continue;
       remark_ = fmt::format("the matrix units of the GPU {} multiply {} wrongly and are not used", context_.info().name,
                             quant::name_of(format));
     } catch (const Error& error) {
@@ -181,10 +190,45 @@ void VulkanDevice::check_matrix_units() {
   }
 }
 
+// Likewise.
+void VulkanDevice::check_integer_dots(const std::set<quant::TensorType>& formats, const Place& memory) {
+  for (const quant::TensorType format : formats) {
+    if (!suits_integer_dots(format)) continue;
+    const std::string before = remark_.empty() ? "" : remark_ + "; ";
+    try {
+      const std::span<const std::uint32_t> tokens = dots_tokens(context_, plan_.shape.batch);
+      if (integer_dots_agree(context_, pipelines_, timeline_, memory, format, tokens)) continue;
+      remark_ = fmt::format("{}the GPU {}'s products of bytes are wrong in {} and are not used", before,
+                            context_.info().name, quant::name_of(format));
+    } catch (const Error& error) {
+      remark_ = fmt::format("{}the GPU {}'s products of bytes cannot be used: {}", before, context_.info().name,
+                            error.what());
+    }
+    return context_.do_without_integer_dots();
+  }
+}
+
 void VulkanDevice::prepare() {
   upload_codebooks();
   slots_.clear();
-  check_matrix_units();
+  pipelines_.collect(true);
+  record_classes();
+  for (const quant::TensorType format : formats_here()) {
+    if (checks_units() && suits_matrix_units(format)) want_units_check(context_, pipelines_, format, codebooks());
+    const bool dots = context_.integer_dots() && suits_integer_dots(format);
+    if (dots) want_dots_check(context_, pipelines_, format, dots_tokens(context_, plan_.shape.batch));
+  }
+  pipelines_.collect(false);
+  pipelines_.make_wanted();
+  check_fast_products();
+  classes_ = record_classes();
+  page_copy_.emplace(context_);
+  pipelines_.save();
+  context_.check_messages();
+}
+
+std::vector<VulkanDevice::PassClass> VulkanDevice::record_classes() {
+  std::vector<PassClass> classes;
   std::vector<std::uint32_t> sizes;
   for (const std::uint32_t most : kClasses) {
     if (most < plan_.shape.batch) sizes.push_back(most);
@@ -203,12 +247,10 @@ void VulkanDevice::prepare() {
       if (plan_.stages[i].device != index_) continue;
       pass_class.stages[i] = record_stage(context_, pipelines_, source, plan_.stages[i], most);
     }
-    classes_.push_back(std::move(pass_class));
+    classes.push_back(std::move(pass_class));
     least = most + 1;
   }
-  page_copy_.emplace(context_);
-  pipelines_.save();
-  context_.check_messages();
+  return classes;
 }
 
 // The pass as the shaders see it (PassTable), into host memory; the first list of a stage takes it to the device.

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -70,7 +71,12 @@ class VulkanDevice final : public backend::Device {
 
   void check_free_memory() const;
   void allocate();
-  void check_matrix_units();
+  [[nodiscard]] std::set<quant::TensorType> formats_here() const;
+  [[nodiscard]] bool checks_units() const { return context_.matrix_units() && plan_.shape.batch > kMostVectorRows; }
+  void check_fast_products();
+  void check_matrix_units(const std::set<quant::TensorType>& formats, const Place& memory);
+  void check_integer_dots(const std::set<quant::TensorType>& formats, const Place& memory);
+  std::vector<PassClass> record_classes();
   void upload_codebooks();
   [[nodiscard]] Address codebooks() const;
   [[nodiscard]] Place place(plan::RegionIndex region) const;

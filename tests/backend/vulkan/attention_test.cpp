@@ -273,6 +273,27 @@ TEST_P(Attention, SplitsTheCellsOfAFewTokens) {
   cache.pass({{1, 1}}, 1, 4);
 }
 
+// On a device with as little shared memory as there may be (a function of an instance has no place for an object).
+PFN_vkGetPhysicalDeviceProperties2 real_properties_of;
+TEST_P(Attention, FitsTheSharedMemoryOfAnyDevice) {
+  Messages messages;
+  DeviceOptions options = options_for_tests(messages);
+  options.on_instance = [](hardware::VulkanInstance& instance) {
+    real_properties_of = instance.vkGetPhysicalDeviceProperties2;
+    instance.vkGetPhysicalDeviceProperties2 = [](VkPhysicalDevice device, VkPhysicalDeviceProperties2* all) {
+      real_properties_of(device, all);
+      all->properties.limits.maxComputeSharedMemorySize = 16384;
+    };
+  };
+  Gpu small(options);
+  Random random(4);
+  Cache cache(small, GetParam(), random);
+  cache.pass({{0, 45}, {1, 20}}, 128, 1);
+  cache.pass({{0, 2}, {1, 1}}, 8, 4);
+  cache.pass({{1, 1}}, 1, 4);
+  EXPECT_EQ(messages.take(), std::vector<std::string>());
+}
+
 using SmallShaders = GpuTest;
 
 TEST_F(SmallShaders, NormaliseEachRow) {

@@ -374,6 +374,76 @@ TEST_F(Device, UsesMatrixUnitsUnlessTheyAreWrong) {
   EXPECT_LT(std::sqrt(difference), 5e-3 * std::sqrt(square));
 }
 
+// Likewise products of bytes, for single tokens and for many.
+TEST_F(Device, MultipliesBytesUnlessThatIsWrong) {
+  const Loaded setup(loadline::test::tiny(), TensorType::Q4_K, shape_of(64, 40));
+  std::string remark;
+  const auto passes = [&](bool dots, const std::string& broken) {
+    DeviceOptions options = options_for_tests(messages_);
+    options.integer_dots = dots;
+    options.broken_shader = broken;
+    VulkanDevice device(setup.model, setup.program, setup.plan, kGpu, options);
+    upload_all(device, setup);
+    device.prepare();
+    remark = device.remark();
+    return std::pair{run_pass(device, setup, 40), run_pass(device, setup, 1)};
+  };
+  const auto plain = passes(false, "");
+  EXPECT_EQ(passes(true, "MatvecDots"), plain);
+  EXPECT_NE(remark.find("products of bytes are wrong in Q4_K"), std::string::npos) << remark;
+  EXPECT_EQ(passes(true, "MatmulDots"), plain);
+  const auto dots = passes(true, "");
+  EXPECT_EQ(remark, "");
+  for (const auto& [exact, seen] : {std::pair{plain.first, dots.first}, {plain.second, dots.second}}) {
+    EXPECT_NE(seen, exact) << "they were not used";
+    double square = 0;
+    double difference = 0;
+    for (std::size_t i = 0; i < exact.size(); ++i) {
+      square += double{exact[i]} * exact[i];
+      difference += (double{seen[i]} - exact[i]) * (double{seen[i]} - exact[i]);
+    }
+    EXPECT_LT(std::sqrt(difference), 2e-2 * std::sqrt(square));
+  }
+}
+
+// All shaders are made before anything is recorded in earnest, on several threads; none is left for later.
+TEST_F(Device, MakesTheSameShadersOnAnyNumberOfThreads) {
+  Context context(options());
+  AttentionShape shape{8, 2, 64, 64};
+  std::size_t one_by_one = 0;
+  for (const unsigned threads : {0U, 1U, 5U}) {
+    Pipelines pipelines(context);
+    Operations operations(context, pipelines);
+    CommandList list(context);
+    list.begin(false);
+    const auto record = [&] {
+      ProductArguments product;
+      product.columns = 256;
+      product.end_row = 1;
+      for (const TensorType type : {TensorType::F16, TensorType::Q4_K, TensorType::Q6_K}) {
+        for (const std::uint32_t most : {1U, kMostVectorRows, 64U}) operations.product(list, type, product, most);
+      }
+      for (const std::uint32_t most : {1U, 64U}) {
+        operations.attention(list, shape, operations.attention_tile(shape, most), 1, {}, 1);
+      }
+      operations.norm(list, {}, 1, 1);
+    };
+    if (threads != 0) {
+      pipelines.collect(true);
+      record();
+      pipelines.collect(false);
+      EXPECT_EQ(pipelines.made(), 0U);
+      pipelines.make_wanted(threads);
+      EXPECT_EQ(pipelines.made(), one_by_one) << threads << " threads";
+    }
+    record();
+    if (threads == 0) one_by_one = pipelines.made();
+    EXPECT_EQ(pipelines.made(), one_by_one);
+    list.end();
+  }
+  EXPECT_EQ(one_by_one, 12U);
+}
+
 TEST_F(Device, StopsBetweenTwoSlices) {
   const Loaded setup(loadline::test::tiny(), TensorType::F16, shape_of(64, 16), true, false, true);
   class StoppingSource final : public backend::WeightSource {

@@ -244,6 +244,56 @@ TEST_F(Limited, devices_whose_queues_only_copy_are_refused) {
   EXPECT_THAT(refusal_of(copying), HasSubstr("no queue for computing"));
 }
 
+// A card with a queue that only copies, one for all and one for computing alone: the first that computes is asked for.
+std::uint32_t asked_family = 0;
+TEST_F(Limited, devices_of_several_queues_are_asked_for_one_that_computes) {
+  const Other same;
+  DeviceOptions several = options(same);
+  several.on_instance = [](hardware::VulkanInstance& instance) {
+    ask_through(instance);
+    instance.vkGetPhysicalDeviceQueueFamilyProperties = [](VkPhysicalDevice, std::uint32_t* count,
+                                                           VkQueueFamilyProperties* all) {
+      if (all == nullptr) {
+        *count = 3;
+        return;
+      }
+      all[0].queueFlags = VK_QUEUE_TRANSFER_BIT;
+      all[1].queueFlags = VK_QUEUE_GRAPHICS_BIT | VK_QUEUE_COMPUTE_BIT | VK_QUEUE_TRANSFER_BIT;
+      all[2].queueFlags = VK_QUEUE_COMPUTE_BIT | VK_QUEUE_TRANSFER_BIT;
+    };
+    instance.vkCreateDevice = [](VkPhysicalDevice, const VkDeviceCreateInfo* create, const VkAllocationCallbacks*,
+                                 VkDevice*) {
+      asked_family = create->queueCreateInfoCount == 1 ? create->pQueueCreateInfos[0].queueFamilyIndex : 99;
+      return VK_ERROR_INITIALIZATION_FAILED;
+    };
+  };
+  EXPECT_THAT(
+      loadline::test::refusal([&] { return Context(several).limits().lanes; }, ErrorCode::DeviceFailure).sentence,
+      HasSubstr("being opened"));
+  EXPECT_EQ(asked_family, 1U);
+}
+
+TEST_F(Limited, products_of_bytes_are_used_where_the_device_is_fast_at_them) {
+  const auto used = [&](VkBool32 there, VkBool32 fast, std::optional<bool> wanted = std::nullopt) {
+    Other device;
+    device.features = [&](auto&, auto*, auto*, auto* three) {
+      if (three != nullptr) three->shaderIntegerDotProduct = there;
+    };
+    device.properties = [&](auto&, auto*, auto* three) {
+      if (three != nullptr) three->integerDotProduct4x8BitPackedSignedAccelerated = fast;
+    };
+    DeviceOptions asked = options(device);
+    asked.integer_dots = wanted;
+    return Context(asked).integer_dots();
+  };
+  EXPECT_TRUE(used(VK_TRUE, VK_TRUE));
+  EXPECT_FALSE(used(VK_TRUE, VK_FALSE));
+  EXPECT_FALSE(used(VK_FALSE, VK_TRUE));
+  EXPECT_TRUE(used(VK_TRUE, VK_FALSE, true));
+  EXPECT_FALSE(used(VK_FALSE, VK_FALSE, true));
+  EXPECT_FALSE(used(VK_TRUE, VK_TRUE, false));
+}
+
 TEST_F(Limited, devices_without_memory_of_their_own_are_refused) {
   Other none;
   none.memory = [](VkPhysicalDeviceMemoryProperties& memory) {

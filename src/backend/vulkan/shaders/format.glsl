@@ -3,6 +3,9 @@
 //   kUnitVectors                  vec4s a unit decodes to
 //   vector_offset(unit, i)        where the unit's vec4 i lies in the block, in elements
 //   dequant(block, unit, values)  decodes one unit of the block at that address
+//   integers(block, unit, packed, scales)  where that is of use (dots.glsl): the same as whole numbers in signed bytes,
+//                                 and scale and offset of each vec4, which those of neighbours that make a step of
+//                                 matmul.glsl share
 // so that a unit is what one lane takes at a time: neighbouring lanes read neighbouring bytes.
 // Layouts: quant/blocks.h. FLOAT_FORMAT marks those whose "block" is only a run of eight values.
 #if defined(FORMAT_F32)
@@ -81,6 +84,12 @@ void dequant_row(uint64_t row, uint unit, uint columns, out vec4 values[kUnitVec
 #endif
   dequant(row + uint64_t(unit / kBlockUnits) * kBlockBytes, unit % kBlockUnits, values);
 }
+
+#ifdef DOTS
+void integers_of_row(uint64_t row, uint unit, out uint packed[kUnitVectors], out vec2 scales[kUnitVectors]) {
+  integers(row + uint64_t(unit / kBlockUnits) * kBlockBytes, unit % kBlockUnits, packed, scales);
+}
+#endif
 
 // Where the unit's vec4 i lies in the row, in elements.
 uint row_offset(uint unit, uint i) {

@@ -6,14 +6,20 @@ const uint kUnitVectors = 4u;
 
 uint vector_offset(uint unit, uint i) { return 128u * (unit / 8u) + 32u * i + 4u * (unit % 8u); }
 
-void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
+void integers(uint64_t block, uint unit, out uint packed[kUnitVectors], out vec2 scales[kUnitVectors]) {
   const uint quants = load_word(block + 16u + 4u * unit);
   const vec2 scale = unpackHalf2x16(load_word(block + 80u));
   const uint first_group = 8u * (unit / 8u) + (unit % 8u) / 4u;
   [[unroll]] for (uint i = 0u; i < 4u; ++i) {
     const uint group = load_octet(block + first_group + 2u * i);
-    const float group_scale = scale.x * float(group & 15u);
-    const float minimum = scale.y * float(group >> 4);
-    values[i] = group_scale * octets((quants >> (2u * i)) & 0x03030303u) - minimum;
+    packed[i] = (quants >> (2u * i)) & 0x03030303u;
+    scales[i] = scale * vec2(group & 15u, -float(group >> 4));
   }
+}
+
+void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
+  uint packed[kUnitVectors];
+  vec2 scales[kUnitVectors];
+  integers(block, unit, packed, scales);
+  [[unroll]] for (uint i = 0u; i < kUnitVectors; ++i) values[i] = octets(packed[i]) * scales[i].x + scales[i].y;
 }

@@ -13,13 +13,20 @@ float group_scale(uint64_t groups, uint group) {
   return float(int(low | high << 4) - 32);
 }
 
-void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
+void integers(uint64_t block, uint unit, out uint packed[kUnitVectors], out vec2 scales[kUnitVectors]) {
   const uint quants = load_split_word(block + 32u + 4u * unit);
   const uint high = load_split_word(block + 4u * (unit % 8u)) >> (4u * (unit / 8u));
   const float scale = half_value(load_half(block + 108u));
   const uint first_group = 8u * (unit / 8u) + (unit % 8u) / 4u;
   [[unroll]] for (uint i = 0u; i < 4u; ++i) {
-    const uint bits = ((quants >> (2u * i)) & 0x03030303u) | ((high >> i) & 0x01010101u) << 2;
-    values[i] = scale * group_scale(block + 96u, first_group + 2u * i) * (octets(bits) - 4.0);
+    packed[i] = ((quants >> (2u * i)) & 0x03030303u) | ((high >> i) & 0x01010101u) << 2;
+    scales[i] = scale * group_scale(block + 96u, first_group + 2u * i) * vec2(1.0, -4.0);
   }
+}
+
+void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
+  uint packed[kUnitVectors];
+  vec2 scales[kUnitVectors];
+  integers(block, unit, packed, scales);
+  [[unroll]] for (uint i = 0u; i < kUnitVectors; ++i) values[i] = (octets(packed[i]) - 4.0) * scales[i].x;
 }

@@ -7,12 +7,19 @@ const uint kUnitVectors = 2u;
 
 uint vector_offset(uint unit, uint i) { return 64u * (unit / 8u) + 32u * i + 4u * (unit % 8u); }
 
-void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
+void integers(uint64_t block, uint unit, out uint packed[kUnitVectors], out vec2 scales[kUnitVectors]) {
   const vec2 scale = unpackHalf2x16(load_word(block));
   const uint nibbles = load_word(block + 16u + 4u * unit);
   const uint pair = unit / 8u * 2u;
-  const vec2 low = scale * group_scales(block + 4u, pair);
-  const vec2 high = scale * group_scales(block + 4u, pair + 1u);
-  values[0] = low.x * octets(nibbles & 0x0F0F0F0Fu) - low.y;
-  values[1] = high.x * octets((nibbles >> 4) & 0x0F0F0F0Fu) - high.y;
+  packed[0] = nibbles & 0x0F0F0F0Fu;
+  packed[1] = (nibbles >> 4) & 0x0F0F0F0Fu;
+  scales[0] = scale * vec2(1.0, -1.0) * group_scales(block + 4u, pair);
+  scales[1] = scale * vec2(1.0, -1.0) * group_scales(block + 4u, pair + 1u);
+}
+
+void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
+  uint packed[kUnitVectors];
+  vec2 scales[kUnitVectors];
+  integers(block, unit, packed, scales);
+  [[unroll]] for (uint i = 0u; i < kUnitVectors; ++i) values[i] = octets(packed[i]) * scales[i].x + scales[i].y;
 }

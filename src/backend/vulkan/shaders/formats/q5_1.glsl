@@ -6,10 +6,18 @@ const uint kUnitVectors = 2u;
 
 uint vector_offset(uint unit, uint i) { return 4u * unit + 16u * i; }
 
-void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
+void integers(uint64_t block, uint unit, out uint packed[kUnitVectors], out vec2 scales[kUnitVectors]) {
   const vec2 scale = unpackHalf2x16(load_word(block));
   const uint high = load_word(block + 4u);
   const uint nibbles = load_word(block + 8u + 4u * unit);
-  values[0] = octets((nibbles & 0x0F0F0F0Fu) | fifth_bits(high, 4u * unit)) * scale.x + scale.y;
-  values[1] = octets(((nibbles >> 4) & 0x0F0F0F0Fu) | fifth_bits(high, 16u + 4u * unit)) * scale.x + scale.y;
+  packed[0] = (nibbles & 0x0F0F0F0Fu) | fifth_bits(high, 4u * unit);
+  packed[1] = ((nibbles >> 4) & 0x0F0F0F0Fu) | fifth_bits(high, 16u + 4u * unit);
+  scales[0] = scales[1] = scale;
+}
+
+void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
+  uint packed[kUnitVectors];
+  vec2 scales[kUnitVectors];
+  integers(block, unit, packed, scales);
+  [[unroll]] for (uint i = 0u; i < kUnitVectors; ++i) values[i] = octets(packed[i]) * scales[i].x + scales[i].y;
 }
