@@ -270,7 +270,9 @@ int run(const RunOptions& options, bool prompt_given) {
   const std::vector<std::int32_t> tokens =
       tokenizer->encode(prompt, {.add_special = true, .parse_special = options.special, .goes_on = true});
   if (tokens.empty()) throw bad_input("the prompt is empty", "Give some text with -p TEXT, -f FILE or standard input.");
-  sample::Sampler sampler(options.sampling.options(*tokenizer), source.program.config.vocabulary);
+  std::vector<std::string> sampling_notes;
+  sample::Sampler sampler(options.sampling.options(source.model.metadata, *tokenizer, sampling_notes),
+                          source.program.config.vocabulary);
   const std::unique_ptr<Constraint> constraint = options.grammar.constraint(*tokenizer);
 
   hardware::Profile machine;
@@ -293,6 +295,7 @@ int run(const RunOptions& options, bool prompt_given) {
     for (const std::string& remark : tokenizer->remarks()) say(remark);
     say(plan::summary_line(plan, source.title));
     for (const std::string& note : options.plan.notes(plan, source)) say(note);
+    for (const std::string& note : sampling_notes) say(note);
   }
 
   const auto start = std::chrono::steady_clock::now();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -248,6 +249,38 @@ TEST_F(RunCommand, PenaltiesSeeThePrompt) {
   std::vector<std::string> rewarded = one;
   rewarded.insert(rewarded.end(), {"--presence-penalty", "-100"});
   EXPECT_EQ(run(rewarded).out, "Once there was a ship and Tom a\n");
+}
+
+// A copy of a model's file with one more key, a number; the bytes that are put in keep the tensors' alignment.
+void copy_with_number(const std::filesystem::path& from, const std::filesystem::path& to, const std::string& key,
+                      std::int32_t value) {
+  std::ifstream file(from, std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  const auto number = [](auto n) { return std::string(reinterpret_cast<const char*>(&n), sizeof n); };
+  const auto text = [&](const std::string& t) { return number(std::uint64_t{t.size()}) + t; };
+  std::string added =
+      text(key) + number(std::uint32_t{5}) + number(value) + text("general.filling") + number(std::uint32_t{8});
+  added += text(std::string(31 - (added.size() + 7) % 32, '.'));
+  std::uint64_t keys = 0;
+  std::memcpy(&keys, bytes.data() + 16, sizeof keys);
+  keys += 2;
+  std::memcpy(bytes.data() + 16, &keys, sizeof keys);
+  std::ofstream(to, std::ios::binary) << bytes.insert(24, added);
+}
+
+TEST_F(RunCommand, SamplesAsTheModelsFileRecommends) {
+  const std::string demo = (source_dir() / "models/demo.gguf").string();
+  const std::string model = in_folder("recommends.gguf");
+  copy_with_number(demo, model, "general.sampling.top_k", 1);
+  const std::vector<std::string> rest = {"-p", kPrompt, "-n", "8", "--seed", "3"};
+  const auto with = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), rest.begin(), rest.end());
+    return run(arguments);
+  };
+  const ProcessResult result = with({"-m", model});
+  EXPECT_EQ(result.out, with({"-m", demo, "--temp", "0"}).out) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("sampling as the model's file recommends: top-k 1\n"));
+  EXPECT_THAT(with({"-m", model, "--top-k", "40"}).err, Not(HasSubstr("recommends")));
 }
 
 // SentencePiece's first token of a text loses its blank, the first one after a prompt does not.
