@@ -58,6 +58,13 @@ void Transcript::set_system(std::string_view text) {
   if (!text.empty()) messages_.insert(messages_.begin(), text_message("system", text));
 }
 
+void Transcript::clear() {
+  const bool has_system = !messages_.empty() && messages_.front().role == "system";
+  messages_.resize(has_system ? 1 : 0);
+  last_call_id_.clear();
+  last_call_name_.clear();
+}
+
 void Transcript::add(std::string_view role, std::string_view content) {
   messages_.push_back(text_message(role, content));
 }

@@ -20,6 +20,8 @@ class Transcript {
 
   // Sets or replaces the system message at the beginning; empty: removes it.
   void set_system(std::string_view text);
+  // Begins anew, with the same system message.
+  void clear();
   void add(std::string_view role, std::string_view content);
   void add_answer(const Answer& answer);
   void add_tool_result(std::string_view text);

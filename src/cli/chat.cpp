@@ -102,7 +102,10 @@ void print_answer(const talk::Answer& answer, const talk::Dialogue& dialogue) {
   out["reasoning_content"] = answer.outcome.answer.reasoning;
   out["tool_calls"] = nlohmann::ordered_json::array();
   for (const chat::ToolCall& call : answer.outcome.answer.calls) {
-    nlohmann::ordered_json one = {{"name", call.name}, {"arguments", nlohmann::ordered_json::parse(call.arguments)}};
+    // (A number too large for a double is JSON, and none that can be printed.)
+    nlohmann::ordered_json arguments = nlohmann::ordered_json::parse(call.arguments, nullptr, false);
+    if (arguments.is_discarded()) arguments = call.arguments;
+    nlohmann::ordered_json one = {{"name", call.name}, {"arguments", std::move(arguments)}};
     if (!call.id.empty()) one["id"] = call.id;
     out["tool_calls"].push_back(std::move(one));
   }

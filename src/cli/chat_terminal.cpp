@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 
@@ -19,23 +20,25 @@ namespace {
 
 constexpr Bytes kLongestTranscript{std::uint64_t{64} << 20};
 constexpr double kNearlyFull = 0.85;
+constexpr std::string_view kQuotes = "\"\"\"";
 
 constexpr std::string_view kHelp = R"(/help                this list
 /system [TEXT]       set the system message, or take it away
 /undo                take back the last question and its answer
-/retry               answer the last question anew
+/retry, /regen       answer the last question anew
 /continue            go on with the last answer
 /result TEXT         what a tool that was called gave
 /tools on|off        offer tools or not
 /set [NAME VALUE]    a sampling parameter: temp, top-k, top-p, min-p, repeat-penalty, seed, predict,
                      reasoning-budget
 /reasoning on|off    show reasoning
-/new                 begin anew, with the same system message
+/new, /clear         begin anew, with the same system message
 /save FILE, /load FILE   the conversation as JSON messages
 /prompt              what the model saw, as tokens
 /plan                where the model lies
 /quit                leave, as Ctrl-D
-A line that ends in \ goes on in the next; """ begins and ends a text of several lines. Ctrl-C stops an answer.)";
+A line that ends in \ goes on in the next; """ begins and ends a text of several lines, and what is pasted is one text.
+A blank before the / makes it text. Ctrl-C stops an answer.)";
 
 std::string rate(std::size_t tokens, double seconds) {
   if (tokens == 0 || seconds <= 0) return "-";
@@ -92,15 +95,17 @@ class Talk {
   std::optional<LineEditor::Line> read_text() {
     auto line = editor_.read("> ");
     if (!line || line->interrupted) return line;
-    if (line->text == "\"\"\"") {
-      line->text.clear();
-      while (true) {
+    if (line->text.starts_with(kQuotes)) {
+      line->text.erase(0, kQuotes.size());
+      while (!line->text.ends_with(kQuotes)) {
         auto more = editor_.read(". ");
         if (!more || more->interrupted) return more;
-        if (more->text == "\"\"\"") return line;
         if (!line->text.empty()) line->text += '\n';
         line->text += more->text;
       }
+      line->text.resize(line->text.size() - kQuotes.size());
+      if (line->text.ends_with('\n')) line->text.pop_back();
+      return line;
     }
     while (line->text.ends_with('\\')) {
       auto more = editor_.read(". ");
@@ -169,11 +174,10 @@ class Talk {
       left_ = true;
     } else if (name == "system") {
       dialogue_.transcript.set_system(rest);
-      system_ = rest;
     } else if (name == "undo") {
       const std::string text = dialogue_.transcript.undo();
       say(text.empty() ? "there is nothing to take back" : fmt::format("taken back: {}", printable(text)));
-    } else if (name == "retry") {
+    } else if (name == "retry" || name == "regen") {
       if (!dialogue_.transcript.drop_answer()) throw bad_input("there is no answer to give anew");
       ask(false);
     } else if (name == "continue") {
@@ -183,9 +187,8 @@ class Talk {
       if (dialogue_.transcript.last_role() != "assistant") throw bad_input("no tool was called");
       dialogue_.transcript.add_tool_result(rest);
       ask(false);
-    } else if (name == "new" || name == "clear") {
-      dialogue_.transcript = chat::Transcript();
-      dialogue_.transcript.set_system(system_);
+    } else if (name == "new" || name == "clear" || name == "reset") {
+      dialogue_.transcript.clear();
     } else if (name == "tools" || name == "reasoning") {
       if (rest != "on" && rest != "off") throw bad_input(fmt::format("/{} is on or off", name));
       (name == "tools" ? dialogue_.settings.tools_on : options_.reasoning) = rest == "on";
@@ -200,9 +203,17 @@ class Talk {
     } else if (name == "plan") {
       say(options_.plan_text);
     } else if (name == "set") {
-      set(rest);
+      // Ollama's words, which many hands know.
+      constexpr std::string_view kSystem = "system ";
+      constexpr std::string_view kParameter = "parameter ";
+      if (rest.starts_with(kSystem)) {
+        dialogue_.transcript.set_system(std::string_view(rest).substr(kSystem.size()));
+      } else {
+        set(rest.starts_with(kParameter) ? rest.substr(kParameter.size()) : rest);
+      }
     } else {
-      throw bad_input(fmt::format("there is no command /{}", printable(name)), "/help lists them.");
+      throw bad_input(fmt::format("there is no command /{}", printable(name)),
+                      "/help lists them; a blank before the / makes it text.");
     }
   }
 
@@ -236,7 +247,8 @@ class Talk {
                       dialogue_.settings.reasoning_budget));
       return;
     }
-    const std::string name = rest.substr(0, blank);
+    std::string name = rest.substr(0, blank);
+    std::ranges::replace(name, '_', '-');
     const std::string_view value = std::string_view(rest).substr(blank + 1);
     sample::Options changed = sampling;
     std::int64_t number = 0;
@@ -253,7 +265,7 @@ class Talk {
     } else if (name == "seed") {
       parse_number(value, number, std::int64_t{-1}, INT64_MAX);
       changed.seed = number < 0 ? std::nullopt : std::optional(static_cast<std::uint64_t>(number));
-    } else if (name == "predict") {
+    } else if (name == "predict" || name == "num-predict") {
       parse_number(value, dialogue_.settings.most_tokens, std::int64_t{-1}, std::int64_t{1} << 31);
     } else if (name == "reasoning-budget") {
       parse_number(value, dialogue_.settings.reasoning_budget, std::int64_t{-1}, std::int64_t{1} << 31);
@@ -267,7 +279,6 @@ class Talk {
   TerminalOptions options_;
   speculate::Drafter* drafter_;
   LineEditor editor_;
-  std::string system_;
   bool left_ = false;
 };
 
@@ -300,7 +311,8 @@ void AnswerPrinter::operator()(const chat::OutputEvent& event) {
     case Kind::Content: write(event.text); break;
     case Kind::CallBegins: write(fmt::format("{}{} ", ends_line_ ? "" : "\n", printable(event.text))); break;
     case Kind::CallArguments: write(event.text); break;
-    case Kind::CallEnds: write("\n"); break;
+    case Kind::CallEnds:
+    case Kind::CallDropped: write("\n"); break;
     default: break;
   }
 }

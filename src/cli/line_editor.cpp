@@ -8,7 +8,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cwchar>
 #include <filesystem>
+#include <string_view>
 
 #include "cli/output.h"
 #include "hardware/measurements.h"
@@ -29,6 +31,7 @@ struct LineEditor::State {
   HistEvent event{};
   std::string prompt;
   std::filesystem::path file;
+  bool marks_pastes = false;  // the terminal is asked to say where pasted text begins and ends
 };
 
 namespace {
@@ -38,6 +41,26 @@ char* current_prompt(EditLine* editor) {
   void* data = nullptr;
   ::el_get(editor, EL_CLIENTDATA, &data);
   return const_cast<char*>(static_cast<std::string*>(data)->c_str());
+}
+
+// Pasted text is one text, however many lines it has: it waits to be sent like what was typed.
+unsigned char take_paste(EditLine* editor, int) {
+  constexpr std::wstring_view kEnd = L"\033[201~";
+  std::wstring text;
+  wchar_t c = 0;
+  while (!text.ends_with(kEnd) && ::el_wgetc(editor, &c) == 1) text += c;
+  if (text.ends_with(kEnd)) text.resize(text.size() - kEnd.size());
+  std::wstring lines;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == L'\r') {
+      if (i + 1 == text.size() || text[i + 1] != L'\n') lines += L'\n';
+    } else if (text[i] == L'\t' || text[i] == L'\n' || text[i] >= L' ') {
+      lines += text[i];
+    }
+  }
+  while (lines.ends_with(L'\n')) lines.pop_back();
+  ::el_winsertstr(editor, lines.c_str());
+  return CC_REFRESH;
 }
 
 }  // namespace
@@ -50,6 +73,10 @@ LineEditor::LineEditor() : state_(std::make_unique<State>()) {
   ::el_set(state_->editor, EL_CLIENTDATA, static_cast<void*>(&state_->prompt));
   ::el_set(state_->editor, EL_PROMPT, &current_prompt);
   ::el_set(state_->editor, EL_EDITOR, "emacs");
+  ::el_set(state_->editor, EL_ADDFN, "take-paste", "Insert what is pasted", &take_paste);
+  ::el_set(state_->editor, EL_BIND, "\\e[200~", "take-paste", nullptr);
+  const char* terminal = std::getenv("TERM");
+  state_->marks_pastes = terminal != nullptr && std::string_view(terminal) != "dumb";
   state_->history = ::history_init();
   if (state_->history == nullptr) return;
   ::history(state_->history, &state_->event, H_SETSIZE, kKept);
@@ -86,7 +113,9 @@ std::optional<LineEditor::Line> LineEditor::read(const std::string& prompt) {
     action.sa_handler = note_interrupt;  // no SA_RESTART: reading ends
     ::sigaction(SIGINT, &action, &before);
     int length = 0;
+    if (state_->marks_pastes) draw("\033[?2004h");
     const char* text = ::el_gets(state_->editor, &length);
+    if (state_->marks_pastes) draw("\033[?2004l");
     ::sigaction(SIGINT, &before, nullptr);
     if (interrupted != 0) {
       say("^C");

@@ -126,6 +126,12 @@ TEST(transcript, takes_turns_back_and_drops_the_oldest) {
   EXPECT_EQ(transcript.json(),
             R"([{"role": "system", "content": "S"}, {"role": "user", "content": "1", "own": [1.0]}, )"
             R"({"role": "assistant", "content": "a", "reasoning_content": "r"}, {"role": "user", "content": "2"}])");
+  Transcript cleared = transcript;
+  cleared.clear();
+  EXPECT_EQ(cleared.json(), R"([{"role": "system", "content": "S"}])");
+  cleared.set_system("");
+  cleared.clear();
+  EXPECT_TRUE(cleared.empty());
   Transcript shorter = transcript;
   EXPECT_TRUE(shorter.drop_oldest());
   EXPECT_EQ(shorter.json(), R"([{"role": "system", "content": "S"}, {"role": "user", "content": "2"}])");
