@@ -70,6 +70,9 @@ Draft draft_from(const std::vector<JsonMember>& members, bool object_complete, b
   return Draft::Good;
 }
 
+bool read_call_array(std::string_view text, std::size_t begin, bool bare, const ReadContext& context,
+                     std::vector<CallDraft>& calls, std::size_t& end, bool& complete);
+
 // The object at `begin`. False: it is no call. `end` is behind it where it is complete.
 bool read_call_object(std::string_view text, std::size_t begin, bool bare, const ReadContext& context,
                       std::vector<CallDraft>& calls, std::size_t& end, bool& complete) {
@@ -78,6 +81,15 @@ bool read_call_object(std::string_view text, std::size_t begin, bool bare, const
   if (scan.status == Scan::Invalid) return false;
   complete = scan.status == Scan::Complete;
   end = scan.end;
+  // {"tool_call": {...}}, {"tool_calls": [...]}: what models write that were told of calls in so many words.
+  if (bare && members.size() == 1 && is_one_of(members[0].key, {"tool_call", "tool_calls", "function_call"})) {
+    const std::string_view inner = members[0].value;
+    std::size_t inner_end = 0;
+    bool inner_complete = false;
+    if (inner.empty()) return !complete;
+    if (inner.starts_with('{')) return read_call_object(inner, 0, bare, context, calls, inner_end, inner_complete);
+    return inner.starts_with('[') && read_call_array(inner, 0, bare, context, calls, inner_end, inner_complete);
+  }
   CallDraft draft;
   const Draft result = draft_from(members, complete, bare, context, draft);
   if (result == Draft::Bad) return false;
@@ -247,7 +259,7 @@ Reading read_mistral_calls(std::string_view text, const ReadContext& context) {
   if (at >= text.size()) return unfinished({}, context);
   if (text[at] == '[' || text[at] == '{') return read_json_calls(text, kOpen, {}, context);
   CallDraft call;
-  const std::size_t name_end = text.find('[', at);
+  const std::size_t name_end = text.find_first_of("[{", at);
   const std::string_view name = trimmed(text.substr(at, name_end == std::string_view::npos ? name_end : name_end - at));
   if (!is_name(name)) return rejected();
   if (name_end == std::string_view::npos) return unfinished({}, context);
@@ -261,10 +273,12 @@ Reading read_mistral_calls(std::string_view text, const ReadContext& context) {
   } else if (id == Match::Maybe) {
     return unfinished({}, context);
   }
-  const Match arguments = match_at(text, at, kArguments, context.final);
+  // Who leaves control tokens out of the text leaves nothing between name and arguments.
+  const bool bare = text[at] == '{';
+  const Match arguments = bare ? Match::Yes : match_at(text, at, kArguments, context.final);
   if (arguments == Match::No) return rejected();
   if (arguments == Match::Maybe) return unfinished({}, context);
-  const std::size_t begin = skip_json_blanks(text, at + kArguments.size());
+  const std::size_t begin = bare ? at : skip_json_blanks(text, at + kArguments.size());
   if (begin >= text.size()) return unfinished({call}, context);
   if (text[begin] != '{') return rejected();
   const ScanResult scan = scan_json(text, begin);

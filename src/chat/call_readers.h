@@ -66,7 +66,7 @@ Reading read_python_calls(std::string_view text, std::string_view open, std::str
 // <|tool_call>call:name{key:value,...}<tool_call|>.
 Reading read_gemma_call(std::string_view text, const ReadContext& context);
 
-// [TOOL_CALLS] with a JSON array, or with name[ARGS]{...}.
+// [TOOL_CALLS] with a JSON array, or with name[ARGS]{...} or name{...}.
 Reading read_mistral_calls(std::string_view text, const ReadContext& context);
 
 // <|python_tag|> with JSON, name.call(...), or code.

@@ -55,6 +55,10 @@ class OutputParser {
   [[nodiscard]] Answer answer() const;
   // Whether the text is inside reasoning.
   [[nodiscard]] bool reasoning() const { return state_ == State::Reasoning; }
+  // Whether the text is in a message's header, or in a message that is no content (Harmony).
+  [[nodiscard]] bool is_before_content() const {
+    return state_ == State::Header || (state_ == State::Body && (channel_ == "analysis" || !recipient_.empty()));
+  }
   // What ends the reasoning the text is in; empty where it is in none that a mark ends.
   [[nodiscard]] std::string_view reasoning_close() const { return reasoning() ? close_ : std::string_view(); }
 

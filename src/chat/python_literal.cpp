@@ -250,10 +250,7 @@ class GemmaReader {
   Scan string(std::string& json) {
     const std::size_t begin = at_ + kQuote.size();
     const std::size_t end = text_.find(kQuote, begin);
-    if (end == std::string_view::npos) {
-      // A call that ends inside a string cannot be mended by more text.
-      return text_.find("<tool_call|>", begin) != std::string_view::npos ? Scan::Invalid : Scan::Unfinished;
-    }
+    if (end == std::string_view::npos) return Scan::Unfinished;
     json += json_quoted(text_.substr(begin, end - begin));
     at_ = end + kQuote.size();
     return Scan::Complete;

@@ -144,6 +144,46 @@ CharDfa CharDfa::intersection(const CharDfa& a, const CharDfa& b) {
   return pruned(result);
 }
 
+// A state for each beginning of such a text: the longest that what was read ends with.
+CharDfa texts_without(const std::vector<std::string_view>& never) {
+  std::vector<std::u32string> begun{U""};
+  std::vector<std::u32string> whole;
+  std::vector<char32_t> signs;
+  for (const std::string_view one : never) {
+    whole.push_back(decode_utf8(one));
+    for (std::size_t length = 1; length < whole.back().size(); ++length)
+      begun.push_back(whole.back().substr(0, length));
+    signs.insert(signs.end(), whole.back().begin(), whole.back().end());
+  }
+  const auto sort = [](auto& values) {
+    std::ranges::sort(values);
+    values.erase(std::unique(values.begin(), values.end()), values.end());
+  };
+  sort(begun);
+  sort(signs);
+  CharDfa dfa;
+  for (const std::u32string& before : begun) {
+    CharDfa::State state;
+    state.accepting = true;
+    char32_t next = 0;
+    for (const char32_t sign : signs) {
+      const std::u32string now = before + sign;
+      const bool complete = std::ranges::any_of(whole, [&](const auto& one) { return now.ends_with(one); });
+      std::u32string_view kept = now;
+      while (!std::ranges::binary_search(begun, kept)) kept.remove_prefix(1);
+      if (sign > next) add_edge(state.edges, {next, sign - 1}, 0);
+      if (!complete) {
+        const auto at = std::ranges::lower_bound(begun, kept);
+        add_edge(state.edges, {sign, sign}, static_cast<std::uint32_t>(at - begun.begin()));
+      }
+      next = sign + 1;
+    }
+    if (next <= kLastCodePoint) add_edge(state.edges, {next, kLastCodePoint}, 0);
+    dfa.states.push_back(std::move(state));
+  }
+  return dfa;
+}
+
 CharDfa pruned(const CharDfa& dfa) {
   const std::size_t count = dfa.states.size();
   std::vector<std::vector<std::uint32_t>> before(count);

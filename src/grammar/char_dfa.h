@@ -46,5 +46,7 @@ inline constexpr std::uint32_t kUnbounded = 0xFFFFFFFF;
 
 // Removes the states from which nothing can be accepted, and those that cannot be reached.
 CharDfa pruned(const CharDfa& dfa);
+// Texts in which none of these occurs.
+CharDfa texts_without(const std::vector<std::string_view>& never);
 
 }  // namespace loadline::grammar

@@ -70,6 +70,13 @@ NodeId Expressions::comma_list(std::span<const NodeId> items, std::string_view f
              items);
 }
 
+NodeId Expressions::plain_list(std::span<const NodeId> items, std::string_view flags, std::uint32_t least,
+                               std::uint32_t most) {
+  const NodeId list = comma_list(items, flags, least, most);
+  nodes_[list].kind = Node::Kind::PlainList;
+  return list;
+}
+
 RuleId Expressions::add_rule(std::string name) {
   rules_.push_back({std::move(name), 0});
   return static_cast<RuleId>(rules_.size() - 1);

@@ -34,6 +34,7 @@ struct Node {
     JsonText,    // the same, of the texts that a CharDfa accepts
     CommaList,   // children one after the other with commas, and a blank or none, between; `text` says of each:
                  // required, optional, any number
+    PlainList,   // the same without commas
     PlainText,   // the texts that a CharDfa accepts, as they are
   };
   Kind kind = Kind::Literal;
@@ -62,6 +63,9 @@ class Expressions {
   NodeId plain_text(CharDfa dfa);
   // What `flags` says of each item: 'r' required, 'o' optional, '*' any number of times. `least` to `most` in all.
   NodeId comma_list(std::span<const NodeId> items, std::string_view flags, std::uint32_t least = 0,
+                    std::uint32_t most = kUnbounded);
+  // The same, one after the other with nothing between.
+  NodeId plain_list(std::span<const NodeId> items, std::string_view flags, std::uint32_t least = 0,
                     std::uint32_t most = kUnbounded);
   NodeId sequence(std::initializer_list<NodeId> items) { return sequence(std::span(items.begin(), items.size())); }
   NodeId choice(std::initializer_list<NodeId> items) { return choice(std::span(items.begin(), items.size())); }

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "grammar/gbnf.h"
+#include "grammar/value_style.h"
 
 namespace loadline::grammar {
 
@@ -26,7 +27,8 @@ Json parse_json(std::string_view text, std::string_view what);
 Source read_json_schema(const Json& schema);
 
 // Adds the rules of a schema to others, and returns the one for its texts. `schema` need not outlive the call; it is
-// its own document for "$ref".
-RuleId add_json_schema(Expressions& out, const Json& schema);
+// its own document for "$ref". With `members` the outermost value is an object whose members stand so.
+RuleId add_json_schema(Expressions& out, const Json& schema, const ValueStyle& style = {},
+                       const MemberStyle* members = nullptr);
 
 }  // namespace loadline::grammar

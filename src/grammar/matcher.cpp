@@ -356,6 +356,13 @@ Configuration Matcher::intern(std::span<const Item> items, bool accepting) {
 
 // Finds which bytes may follow.
 void Matcher::describe(Held& held) {
+  if (held.count == 1 && held.accepting == 0) {
+    const Item& item = items_[held.items];
+    if (item.state == StringState::Boundary) {
+      const Grammar::Rule& rule = grammar_->rule(nodes_[item.node].rule);
+      held.in_any_string = rule.most == kUnbounded && item.count >= rule.least ? 1 : 0;
+    }
+  }
   const auto add = [&](unsigned first, unsigned last) {
     for (unsigned word = first >> 6; word <= last >> 6; ++word) {
       const unsigned low = word == first >> 6 ? first & 63 : 0;

@@ -65,6 +65,8 @@ class Matcher {
   [[nodiscard]] std::span<const Item> items(Configuration c) const {
     return std::span(items_).subspan(configurations_[c].items, configurations_[c].count);
   }
+  // Whether `c` is one place between two characters of a JSON string that may be of any length from here on.
+  [[nodiscard]] bool is_in_any_string(Configuration c) const { return configurations_[c].in_any_string; }
   // Whether whole tokens that are no text may follow.
   [[nodiscard]] bool has_tokens(Configuration c) const { return configurations_[c].tokens; }
   // The state behind a whole token, by the grammar's items for tokens alone. kNoRoom as above.
@@ -95,6 +97,7 @@ class Matcher {
     std::uint8_t accepting = 0;
     std::uint8_t tokens = 0;
     std::uint8_t misses = 0;
+    std::uint8_t in_any_string = 0;
     std::array<std::uint64_t, 4> first{};  // a bit a byte that may follow
   };
   struct Node {

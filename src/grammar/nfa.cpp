@@ -61,6 +61,7 @@ std::uint32_t NfaBuilder::size_of(NodeId id, bool& wide_loop, std::uint32_t dept
     case Node::Kind::PlainText:
     case Node::Kind::JsonText: return saturated(source_->dfa(node).states.size() * 4 + 1);
     case Node::Kind::CommaList:
+    case Node::Kind::PlainList:
     case Node::Kind::Sequence:
     case Node::Kind::Choice:
       for (const NodeId child : source_->children(node)) total += size_of(child, wide_loop, depth);
@@ -178,7 +179,8 @@ std::uint32_t NfaBuilder::emit(NodeId id, std::uint32_t from) {
       return to;
     }
     case Node::Kind::Repeat: return emit_repeat(node, from);
-    case Node::Kind::CommaList: return emit_comma_list(node, from);
+    case Node::Kind::CommaList:
+    case Node::Kind::PlainList: return emit_list(node, from);
     case Node::Kind::Call: return emit_call(node.index, from);
     case Node::Kind::OneToken:
     case Node::Kind::AnyButToken: {
@@ -239,7 +241,7 @@ std::uint32_t NfaBuilder::emit_repeat(const Node& node, std::uint32_t from) {
 
 // Two rows of states: with nothing before, where no comma is due, and with something. Where the number counts, a row
 // for each number.
-std::uint32_t NfaBuilder::emit_comma_list(const Node& node, std::uint32_t from) {
+std::uint32_t NfaBuilder::emit_list(const Node& node, std::uint32_t from) {
   const std::span<const NodeId> items = source_->children(node);
   const std::string& flags = source_->text(node);
   const bool counted = node.least > 1 || node.most != kUnbounded;
@@ -271,9 +273,12 @@ std::uint32_t NfaBuilder::emit_comma_list(const Node& node, std::uint32_t from) 
       const bool shared = row == 0 && rows == 1 && node.most == kUnbounded;
       const std::uint32_t begin = new_state();
       if (row == 0) epsilon(none, begin);
-      if (row > 0 || shared) {  // a comma, and a blank or none
+      const std::uint32_t last_item = shared ? 0 : row - 1;
+      if ((row > 0 || shared) && node.kind == Node::Kind::PlainList) {
+        epsilon(before[last_item], begin);
+      } else if (row > 0 || shared) {  // a comma, and a blank or none
         const std::uint32_t behind = new_state();
-        byte_to(before[shared ? 0 : row - 1], ',', ',', behind);
+        byte_to(before[last_item], ',', ',', behind);
         byte_to(behind, ' ', ' ', begin);
         epsilon(behind, begin);
       }

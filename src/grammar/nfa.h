@@ -71,7 +71,7 @@ class NfaBuilder {
 
   std::uint32_t emit(NodeId id, std::uint32_t from);
   std::uint32_t emit_repeat(const Node& node, std::uint32_t from);
-  std::uint32_t emit_comma_list(const Node& node, std::uint32_t from);
+  std::uint32_t emit_list(const Node& node, std::uint32_t from);
   std::uint32_t emit_call(RuleId rule, std::uint32_t from);
   void emit_set(const CodePointSet& set, std::uint32_t from, std::uint32_t to);
   void emit_json_set(const CodePointSet& set, std::uint32_t from, std::uint32_t to);

@@ -10,8 +10,6 @@
 namespace loadline::grammar {
 namespace {
 
-std::string dumped(const std::string& text) { return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace); }
-
 // Depth and size of a text are checked while it is read, before anything is built of it.
 class DepthCheck : public nlohmann::json_sax<Json> {
  public:
@@ -67,7 +65,17 @@ Source read_json_schema(const Json& schema) {
   return source;
 }
 
-RuleId add_json_schema(Expressions& out, const Json& schema) { return SchemaCompiler(out, schema).compile(); }
+RuleId add_json_schema(Expressions& out, const Json& schema, const ValueStyle& style, const MemberStyle* members) {
+  return SchemaCompiler(out, schema, style, members).compile();
+}
+
+SchemaCompiler::SchemaCompiler(Expressions& out, const Json& root, const ValueStyle& style, const MemberStyle* members)
+    : out_(out), root_(root), style_(style), members_(members) {
+  places_[&root] = "#";
+  std::vector<std::string_view> never(style.never.begin(), style.never.end());
+  if (!style.quote.empty()) never.emplace_back(style.quote);
+  if (!never.empty()) clean_ = texts_without(never);
+}
 
 RuleId SchemaCompiler::compile() {
   // The root's own rule is no other's: a reference to it means values of any type where it names none.
@@ -78,7 +86,9 @@ RuleId SchemaCompiler::compile() {
     const auto [rule, schemas] = to_write_[i];
     spoken_only_ = i == 0;
     std::vector<NodeId> choices;
-    for (const Alternative& one : expand_all(schemas, 0)) choices.push_back(write(one));
+    for (const Alternative& one : expand_all(schemas, 0)) {
+      choices.push_back(i == 0 && members_ != nullptr ? write_members(one) : write(one));
+    }
     out_.set_body(rule, out_.choice(choices));
   }
   return root;
@@ -97,17 +107,18 @@ RuleId SchemaCompiler::rule_for(const Schemas& schemas) {
   return rule;
 }
 
-NodeId SchemaCompiler::write(const Alternative& all) {
+// Values of the types in `among`.
+NodeId SchemaCompiler::write(const Alternative& all, std::uint8_t among) {
   for (const Json* schema : all) {
     if (schema->value("uniqueItems", false)) unsupported(*schema, "uniqueItems");
   }
   if (const auto values = values_of(all)) return write_values(*values);
-  const std::uint8_t types = types_of(all);
+  const auto types = static_cast<std::uint8_t>(types_of(all) & among);
   std::vector<NodeId> choices;
-  if ((types & JsonType::Null) != 0) choices.push_back(out_.literal("null"));
+  if ((types & JsonType::Null) != 0) choices.push_back(out_.literal(style_.null_word));
   if ((types & JsonType::Boolean) != 0) {
-    choices.push_back(out_.literal("true"));
-    choices.push_back(out_.literal("false"));
+    choices.push_back(out_.literal(style_.true_word));
+    choices.push_back(out_.literal(style_.false_word));
   }
   if ((types & JsonType::Number) != 0) choices.push_back(write_number(all, (types & JsonType::Fraction) == 0));
   if ((types & JsonType::String) != 0) choices.push_back(write_string(all));
@@ -241,9 +252,27 @@ std::optional<CharDfa> SchemaCompiler::text_of(const Alternative& all, bool with
 NodeId SchemaCompiler::write_string(const Alternative& all) {
   const Lengths limits = lengths(all, "minLength", "maxLength");
   if (limits.impossible()) return out_.choice({});
-  const NodeId quote = out_.literal("\"");
-  if (auto dfa = text_of(all, true)) return out_.sequence({quote, out_.json_text(*std::move(dfa))});
-  return out_.sequence({quote, out_.json_string(limits.least, limits.most)});
+  auto dfa = text_of(all, true);
+  if (!dfa && !clean_) return out_.sequence({out_.literal("\""), out_.json_string(limits.least, limits.most)});
+  if (!dfa && limits.least == 0 && limits.most == kUnbounded) {
+    if (!any_clean_) {
+      any_clean_ = out_.add_rule("any text");
+      out_.set_body(*any_clean_, write_text(*clean_));
+    }
+    return out_.call(*any_clean_);
+  }
+  try {
+    return write_text(dfa ? *std::move(dfa) : CharDfa::of_length(limits.least, limits.most));
+  } catch (const Error& error) {
+    refuse(all.empty() ? root_ : *all.front(), "maxLength", error.what());
+  }
+}
+
+// A string of these texts.
+NodeId SchemaCompiler::write_text(CharDfa texts) {
+  if (clean_) texts = CharDfa::intersection(texts, *clean_);
+  if (style_.quote.empty()) return out_.sequence({out_.literal("\""), out_.json_text(std::move(texts))});
+  return out_.sequence({out_.literal(style_.quote), out_.plain_text(std::move(texts)), out_.literal(style_.quote)});
 }
 
 // ---- arrays
@@ -280,7 +309,7 @@ Schemas SchemaCompiler::item_at(const Alternative& all, std::size_t place) {
 
 // Models write JSON with a blank behind ":" and ",", or without: whoever is held to the other way answers worse. One at
 // most, since a model that may write blanks without end sometimes does.
-NodeId SchemaCompiler::blank() { return out_.optional(out_.literal(" ")); }
+NodeId SchemaCompiler::blank() { return style_.quote.empty() ? out_.optional(out_.literal(" ")) : out_.literal(""); }
 
 NodeId SchemaCompiler::write_array(const Alternative& all) {
   Lengths limits = lengths(all, "minItems", "maxItems");
@@ -321,176 +350,6 @@ NodeId SchemaCompiler::write_array(const Alternative& all) {
     choices.push_back(rest);
   }
   return out_.sequence({out_.literal("["), out_.choice(choices), out_.literal("]")});
-}
-
-// ---- objects
-
-// The properties that are named, in the order in which they are offered.
-std::vector<SchemaCompiler::Property> SchemaCompiler::properties_of(const Alternative& all) {
-  std::vector<Property> result;
-  std::unordered_map<std::string, std::size_t> places;
-  const auto property = [&](const std::string& name) -> Property& {
-    const auto [at, added] = places.try_emplace(name, result.size());
-    if (added) result.push_back({name, {}, false});
-    return result[at->second];
-  };
-  for (const Json* schema : all) {
-    const auto named = schema->find("properties");
-    if (named == schema->end()) continue;
-    for (const auto& [name, value] : named->items()) property(name);
-  }
-  for (const Json* schema : all) {
-    const auto required = schema->find("required");
-    if (required == schema->end()) continue;
-    for (const Json& name : *required) property(name.get_ref<const std::string&>()).required = true;
-  }
-  for (Property& one : result) {
-    const std::u32string text = decode_utf8(one.name);
-    for (const Json* schema : all) {
-      bool spoken = false;
-      const auto named = schema->find("properties");
-      if (named != schema->end()) {
-        if (const auto at = named->find(one.name); at != named->end()) {
-          one.schemas.push_back(&child(*schema, "properties", *at, one.name));
-          spoken = true;
-        }
-      }
-      if (const auto patterns = schema->find("patternProperties"); patterns != schema->end()) {
-        for (const auto& [name, value] : patterns->items()) {
-          if (!pattern(*schema, name).accepts(text)) continue;
-          one.schemas.push_back(&child(*schema, "patternProperties", value, name));
-          spoken = true;
-        }
-      }
-      const auto others = schema->find("additionalProperties");
-      if (!spoken && others != schema->end()) one.schemas.push_back(&child(*schema, "additionalProperties", *others));
-      if (const auto names = schema->find("propertyNames"); names != schema->end()) {
-        const auto texts = name_texts({&child(*schema, "propertyNames", *names)}, *schema);
-        static const Json kFalse = false;
-        if (texts && !texts->accepts(text)) one.schemas.push_back(&kFalse);
-      }
-    }
-  }
-  return result;
-}
-
-// The strings that satisfy schemas; nullopt: all of them.
-std::optional<CharDfa> SchemaCompiler::name_texts(const Schemas& schemas, const Json& schema) {
-  CharDfa result;
-  bool first = true;
-  for (const Alternative& one : expand_all(schemas, 0)) {
-    if (!first) unsupported(schema, "propertyNames", "it has alternatives");
-    first = false;
-    if (const auto values = values_of(one)) {
-      std::vector<std::u32string> texts;
-      for (const Json& value : *values) {
-        if (value.is_string()) texts.push_back(decode_utf8(value.get_ref<const std::string&>()));
-      }
-      result = CharDfa::of_texts(texts);
-      continue;
-    }
-    // A name is a string: schemas that speak of nothing else, or of other types, allow or forbid all of them.
-    bool named = false;
-    for (const Json* part : one) named = named || part->contains("type");
-    if (named && (types_of(one) & JsonType::String) == 0) continue;
-    const auto text = text_of(one, true);
-    if (text) {
-      result = *text;
-      continue;
-    }
-    const Lengths limits = lengths(one, "minLength", "maxLength");
-    if (limits.least == 0 && limits.most == kUnbounded) return std::nullopt;
-    result = pruned(CharDfa::of_length(limits.least, limits.most));
-  }
-  return result;
-}
-
-// All other properties, in groups of names for which the same schemas hold.
-std::vector<SchemaCompiler::OtherProperties> SchemaCompiler::others_of(const Alternative& all,
-                                                                       const std::vector<Property>& known) {
-  struct Group {
-    CharDfa names;
-    Schemas schemas;
-    std::vector<bool> spoken;  // [all] a pattern of that schema matches
-  };
-  std::vector<std::u32string> taken;
-  for (const Property& property : known) taken.push_back(decode_utf8(property.name));
-  bool any_name = taken.empty();
-  std::vector<Group> groups;
-  groups.push_back({CharDfa::of_texts(taken).complement(), {}, std::vector<bool>(all.size(), false)});
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const Json& schema = *all[i];
-    if (const auto names = schema.find("propertyNames"); names != schema.end()) {
-      if (const auto texts = name_texts({&child(schema, "propertyNames", *names)}, schema)) {
-        any_name = false;
-        for (Group& group : groups) group.names = CharDfa::intersection(group.names, *texts);
-      }
-    }
-    const auto patterns = schema.find("patternProperties");
-    if (patterns == schema.end()) continue;
-    for (const auto& [name, value] : patterns->items()) {
-      any_name = false;
-      const CharDfa& matching = pattern(schema, name);
-      const CharDfa others = matching.complement();
-      std::vector<Group> split;
-      for (const Group& group : groups) {
-        Group inside = group;
-        inside.names = CharDfa::intersection(group.names, matching);
-        inside.schemas.push_back(&child(schema, "patternProperties", value, name));
-        inside.spoken[i] = true;
-        Group outside = group;
-        outside.names = CharDfa::intersection(group.names, others);
-        for (Group* one : {&inside, &outside}) {
-          if (!one->names.empty()) split.push_back(std::move(*one));
-        }
-      }
-      constexpr std::size_t kMostGroups = 64;
-      if (split.size() > kMostGroups) unsupported(schema, "patternProperties", "its patterns overlap in too many ways");
-      groups = std::move(split);
-    }
-  }
-  std::vector<OtherProperties> result;
-  for (Group& group : groups) {
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      const auto others = all[i]->find("additionalProperties");
-      if (others != all[i]->end() && !group.spoken[i]) {
-        group.schemas.push_back(&child(*all[i], "additionalProperties", *others));
-      }
-    }
-    const bool none =
-        std::ranges::any_of(group.schemas, [](const Json* s) { return s->is_boolean() && !s->get<bool>(); });
-    if (none || group.names.empty()) continue;
-    result.push_back({std::move(group.names), any_name, std::move(group.schemas)});
-  }
-  return result;
-}
-
-NodeId SchemaCompiler::write_object(const Alternative& all) {
-  const std::vector<Property> known = properties_of(all);
-  std::vector<NodeId> items;
-  std::string flags;
-  for (const Property& property : known) {
-    const bool never =
-        std::ranges::any_of(property.schemas, [](const Json* s) { return s->is_boolean() && !s->get<bool>(); });
-    if (never && !property.required) continue;
-    const NodeId value = never ? out_.choice({}) : out_.call(rule_for(property.schemas));
-    items.push_back(out_.sequence({out_.literal(dumped(property.name) + ":"), blank(), value}));
-    flags.push_back(property.required ? 'r' : 'o');
-  }
-  std::vector<NodeId> others;
-  for (OtherProperties& other : others_of(all, known)) {
-    const NodeId name = other.any_name ? out_.json_string() : out_.json_text(std::move(other.names));
-    others.push_back(
-        out_.sequence({out_.literal("\""), name, out_.literal(":"), blank(), out_.call(rule_for(other.schemas))}));
-  }
-  if (!others.empty()) {
-    items.push_back(out_.choice(others));
-    flags.push_back('*');
-  }
-  const Lengths limits = lengths(all, "minProperties", "maxProperties");
-  if (limits.impossible()) return out_.choice({});
-  return out_.sequence(
-      {out_.literal("{"), out_.comma_list(items, flags, limits.least, limits.most), out_.literal("}")});
 }
 
 }  // namespace loadline::grammar

@@ -63,14 +63,20 @@ std::optional<CharDfa> format_texts(std::string_view format);
 // Whether the specification defines it.
 bool is_text_format(std::string_view format);
 
+// Names that stand without quotes in styles that have such.
+bool is_word(std::string_view name);
+const CharDfa& words();
+
 class SchemaCompiler {
  public:
-  SchemaCompiler(Expressions& out, const Json& root) : out_(out), root_(root) { places_[&root] = "#"; }
+  // `style` and `members` (null: all of it is written as a value) must outlive it.
+  SchemaCompiler(Expressions& out, const Json& root, const ValueStyle& style, const MemberStyle* members);
   RuleId compile();
 
  private:
   using Alternative = Schemas;
   using Alternatives = std::vector<Alternative>;
+  struct OtherProperties;
 
   // schema_resolve.cpp
   [[noreturn]] void refuse(const Json& schema, std::string_view keyword, std::string_view problem) const;
@@ -93,15 +99,31 @@ class SchemaCompiler {
   bool satisfies_array(const Json& value, const Json& schema, int depth);
   std::optional<std::vector<Json>> values_of(const Alternative& all);
   NodeId write_values(const std::vector<Json>& values);
+  [[nodiscard]] bool is_clean(const Json& value) const;
+  [[nodiscard]] std::string styled(const Json& value) const;
 
   // schema_compiler.cpp
   RuleId rule_for(const Schemas& schemas);
-  NodeId write(const Alternative& all);
+  NodeId write(const Alternative& all, std::uint8_t among = JsonType::AnyType);
   NodeId write_number(const Alternative& all, bool integers);
   NodeId write_string(const Alternative& all);
   NodeId blank();
   NodeId write_array(const Alternative& all);
   NodeId write_object(const Alternative& all);
+  NodeId write_text(CharDfa texts);
+  NodeId write_name(const std::string& name);
+  NodeId write_other_names(OtherProperties& other);
+
+  // schema_members.cpp
+  NodeId write_members(const Alternative& all);
+  NodeId write_member(const Json& schema, const std::string& name, const Schemas& schemas);
+  NodeId write_tagged(NodeId name, std::string_view known_name, const Schemas& schemas);
+  struct TagTexts {
+    CharDfa texts;
+    RuleId rule = 0;  // all of them
+  };
+  NodeId tag_value(NodeId name, const Alternative& one, const TagTexts& texts);
+  const TagTexts& tag_texts(const ReadAs& read);
 
   // What several of these ask.
   struct Lengths {
@@ -136,6 +158,11 @@ class SchemaCompiler {
 
   Expressions& out_;
   const Json& root_;
+  const ValueStyle& style_;
+  const MemberStyle* members_;
+  std::optional<CharDfa> clean_;  // texts without what `style_` forbids
+  std::optional<RuleId> any_clean_;
+  std::map<int, TagTexts> tag_texts_;
   std::unordered_map<const Json*, std::string> places_;
   std::set<const Json*> checked_;
   std::set<const Json*> open_;  // schemas that are being expanded

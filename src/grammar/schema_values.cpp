@@ -170,10 +170,40 @@ std::optional<std::vector<Json>> SchemaCompiler::values_of(const Alternative& al
   return values;
 }
 
+// Whether `style_` can write all strings in it.
+bool SchemaCompiler::is_clean(const Json& value) const {
+  if (value.is_string()) return clean_->accepts(decode_utf8(value.get_ref<const std::string&>()));
+  if (!value.is_structured()) return true;
+  return std::ranges::all_of(value.items(), [&](const auto& item) {
+    return (!value.is_object() || is_clean(Json(item.key()))) && is_clean(item.value());
+  });
+}
+
+std::string SchemaCompiler::styled(const Json& value) const {
+  if (value.is_null()) return style_.null_word;
+  if (value.is_boolean()) return value.get<bool>() ? style_.true_word : style_.false_word;
+  if (value.is_string()) {
+    if (style_.quote.empty()) return dumped(value);
+    return style_.quote + value.get_ref<const std::string&>() + style_.quote;
+  }
+  if (!value.is_structured()) return dumped(value);
+  std::string out;
+  for (const auto& [name, item] : value.items()) {
+    if (!out.empty()) out += ',';
+    if (value.is_object()) {
+      out += !style_.quote.empty() && is_word(name) ? name : styled(Json(name));
+      out += ':';
+    }
+    out += styled(item);
+  }
+  return value.is_object() ? "{" + out + "}" : "[" + out + "]";
+}
+
 NodeId SchemaCompiler::write_values(const std::vector<Json>& values) {
   std::vector<NodeId> choices;
   std::vector<std::u32string> texts;
   for (const Json& value : values) {
+    if (clean_ && !is_clean(value)) continue;
     if (value.is_string()) {
       texts.push_back(decode_utf8(value.get_ref<const std::string&>()));
       continue;
@@ -191,11 +221,9 @@ NodeId SchemaCompiler::write_values(const std::vector<Json>& values) {
       if (dumped(value).contains('e')) choices.push_back(out_.literal(dumped(value)));
       continue;
     }
-    choices.push_back(out_.literal(dumped(value)));
+    choices.push_back(out_.literal(styled(value)));
   }
-  if (!texts.empty()) {
-    choices.push_back(out_.sequence({out_.literal("\""), out_.json_text(CharDfa::of_texts(texts))}));
-  }
+  if (!texts.empty()) choices.push_back(write_text(CharDfa::of_texts(texts)));
   return out_.choice(choices);
 }
 

@@ -27,8 +27,10 @@ Session::Session(const Grammar& grammar, const TokenIndex& index, const SessionL
   history_.resize(limits_.history);
   history_ended_.resize(limits_.history);
   path_.resize(std::size_t{index.deepest()} + 2);
+  path_bytes_.resize(path_.size());
   roots_.reserve(history_.size() + path_.size() + 1);
   mask_.resize(index.words());
+  wide_.resize(index.words());
   kept_.resize(limits.kept_masks);
   kept_bits_.resize(std::size_t{limits.kept_masks} * index.words());
   if (matcher_.overflowed()) refuse();
@@ -39,8 +41,8 @@ Bytes Session::memory_bytes(const Grammar& grammar, const TokenIndex& index, con
   const std::uint64_t words = index.words();
   const std::uint64_t path = std::uint64_t{index.deepest()} + 2;
   return Bytes(sizeof(Session) - sizeof(Matcher)) + Matcher::memory_bytes(grammar, limits.matcher) +
-         Bytes(limits.history * (sizeof(Configuration) + 1) + path * sizeof(Configuration) +
-               (limits.history + path + 1) * sizeof(Configuration*) + words * 8 +
+         Bytes(limits.history * (sizeof(Configuration) + 1) + path * (sizeof(Configuration) + 1) +
+               (limits.history + path + 1) * sizeof(Configuration*) + 2 * words * 8 +
                limits.kept_masks * (sizeof(Kept) + words * 8));
 }
 
@@ -246,6 +248,9 @@ bool Session::add_strings(std::span<std::uint64_t> out) {
     rest = matcher_.without_strings(now_);
     if (rest == kNoRoom) return false;
   }
+  bool handled = false;
+  if (!add_wide(rest, out, handled)) return false;
+  if (handled) return true;
   // Only the tokens that begin with a byte that may follow.
   for (unsigned word = 0; word < 4; ++word) {
     for (std::uint64_t bits = matcher_.first_bytes(rest)[word]; bits != 0; bits &= bits - 1) {
@@ -259,21 +264,59 @@ bool Session::add_strings(std::span<std::uint64_t> out) {
 
 bool Session::walk(Walk range, Configuration from, std::span<std::uint64_t> out) {
   const std::span<const TokenIndex::Node> nodes = index_->nodes();
-  path_[0] = from;
+  path_[range.base] = from;
   std::uint32_t n = range.begin;
   while (n < range.end) {
     const TokenIndex::Node& node = nodes[n];
     ++nodes_walked_;
-    const std::uint32_t depth = node.depth - range.base;
-    const Configuration to = matcher_.next(path_[depth - 1], node.byte);
+    const Configuration to = matcher_.next(path_[node.depth - 1U], node.byte);
     if (to == kDead) {
       n = node.end;
       continue;
     }
     if (to == kNoRoom) return false;
-    path_[depth] = to;
+    path_[node.depth] = to;
+    path_bytes_[node.depth] = node.byte;
+    // What is below is known: the same tokens, whatever the grammar.
+    if (range.base == 0 && matcher_.is_in_any_string(to) && is_between_characters(node.depth)) {
+      if (!add_subtree(n, to, out)) return false;
+      n = node.end;
+      continue;
+    }
     for (const Token token : index_->tokens_at(n)) set_bit(out, token);
     ++n;
+  }
+  return true;
+}
+
+// Whether the path from the root, read as the inside of a string, is between two characters.
+bool Session::is_between_characters(std::uint32_t depth) const {
+  std::uint8_t state = StringState::Boundary;
+  for (std::uint32_t i = 1; i <= depth && state < StringState::Closed; ++i) state = kStringTable[state][path_bytes_[i]];
+  return state == StringState::Boundary;
+}
+
+// `node` has been taken and led to `at`, which is in a string of any length: it and all that is below.
+bool Session::add_subtree(std::uint32_t node, Configuration at, std::span<std::uint64_t> out) {
+  const std::span<const std::uint64_t> inside = index_->inside(kUnbounded);
+  const std::span<const Token> tokens = index_->tokens_below(node);
+  nodes_walked_ += tokens.size() / 8;
+  for (const Token token : tokens) {
+    const auto word = static_cast<std::size_t>(token) / 64;
+    out[word] |= inside[word] & (std::uint64_t{1} << (token & 63));
+  }
+  const std::span<const TokenIndex::StringExit> exits = index_->closing_below(node);
+  if (exits.empty()) return true;
+  const Configuration behind = matcher_.returned(matcher_.items(at)[0].node);
+  if (behind == kNoRoom) return false;
+  for (const TokenIndex::StringExit& exit : exits) {
+    ++nodes_walked_;
+    for (const Token token : index_->tokens_at(exit.node)) set_bit(out, token);
+    const std::uint32_t end = index_->nodes()[exit.node].end;
+    for (std::uint32_t child = exit.node + 1; child < end; child = index_->nodes()[child].end) {
+      const Configuration next = matcher_.next(behind, index_->nodes()[child].byte);
+      if (next == kNoRoom || (next != kDead && !add_exit(child, next, out))) return false;
+    }
   }
   return true;
 }

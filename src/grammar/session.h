@@ -66,13 +66,18 @@ class Session {
   struct Walk {
     std::uint32_t begin = 0;
     std::uint32_t end = 0;
-    std::uint32_t base = 0;  // depth of the node above `begin`
+    std::uint32_t base = 0;  // depth of the node above `begin`; 0: the root
   };
 
   void find_mask();
   bool walk(Walk range, Configuration from, std::span<std::uint64_t> out);
   bool add_strings(std::span<std::uint64_t> out);
   bool add_string(const Matcher::Item& item, std::span<std::uint64_t> out);
+  bool add_subtree(std::uint32_t node, Configuration at, std::span<std::uint64_t> out);
+  [[nodiscard]] bool is_between_characters(std::uint32_t depth) const;
+  bool add_wide(Configuration from, std::span<std::uint64_t> out, bool& handled);  // session_wide.cpp
+  Configuration common_target(Configuration from);
+  int takes_all_characters(Configuration from, Configuration common);
   bool add_exit(std::uint32_t node, Configuration at, std::span<std::uint64_t> out);
   bool add_tokens(std::span<std::uint64_t> out);
   Configuration step(Configuration from, std::string_view text);
@@ -91,8 +96,10 @@ class Session {
   std::size_t history_next_ = 0;
   std::size_t history_used_ = 0;
   std::vector<Configuration> path_;  // [deepest + 1] of the walk under way
+  std::vector<std::uint8_t> path_bytes_;
   std::vector<Configuration*> roots_;
   std::vector<std::uint64_t> mask_;  // [words]
+  std::vector<std::uint64_t> wide_;  // [words] of the place that add_wide looks at
   std::uint64_t nodes_walked_ = 0;
 
   // Masks of states that took long: which, when used, and their bits.

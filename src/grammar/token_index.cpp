@@ -33,6 +33,7 @@ TokenIndex::TokenIndex(const std::vector<Entry>& tokens) : size_(static_cast<std
   }
   build_tree(tokens);
   study_strings();
+  study_bytes();
 }
 
 std::string_view TokenIndex::text(Token token) const {
@@ -129,11 +130,64 @@ void TokenIndex::study_strings() {
   std::partial_sum(behind_begins_.begin(), behind_begins_.end(), behind_begins_.begin());
 }
 
+void TokenIndex::study_bytes() {
+  well_formed_.resize(words());
+  std::array<std::uint32_t, 128> counts{};
+  const auto each_byte = [&](Token token, const auto& visit) {
+    std::array<bool, 128> seen{};
+    for (const char c : text(token)) {
+      const auto byte = static_cast<std::uint8_t>(c);
+      if (byte >= 0x80 || seen[byte]) continue;
+      seen[byte] = true;
+      visit(byte);
+    }
+  };
+  for (const Token token : tokens_) each_byte(token, [&](std::uint8_t byte) { ++counts[byte]; });
+  std::uint8_t frequent = 0;
+  for (std::size_t byte = 0; byte < counts.size(); ++byte) {
+    if (counts[byte] > size_ / 5) frequent_[byte] = ++frequent;
+    with_begins_[byte + 1] = with_begins_[byte] + (frequent_[byte] != 0 ? 0 : counts[byte]);
+  }
+  with_frequent_.resize(frequent * words());
+  ascii_.resize(words());
+  with_.resize(with_begins_.back());
+  std::array<std::uint32_t, 128> at{};
+  std::copy(with_begins_.begin(), with_begins_.end() - 1, at.begin());
+  for (Token token = 0; token < static_cast<Token>(size_); ++token) {
+    const std::string_view bytes = text(token);
+    if (bytes.empty()) continue;
+    each_byte(token, [&](std::uint8_t byte) {
+      if (frequent_[byte] == 0) {
+        with_[at[byte]++] = token;
+      } else {
+        set_bit(std::span(with_frequent_).subspan((frequent_[byte] - 1U) * words(), words()), token);
+      }
+    });
+    const bool is_ascii = std::ranges::all_of(bytes, [](char c) { return static_cast<std::uint8_t>(c) < 0x80; });
+    if (is_ascii) set_bit(ascii_, token);
+    // Inside a string, where ASCII is all one.
+    std::uint8_t state = StringState::Boundary;
+    for (const char c : bytes) {
+      const auto byte = static_cast<std::uint8_t>(c);
+      if (state != StringState::Refused) state = kStringTable[state][byte < 0x80 ? 'a' : byte];
+    }
+    if (state != StringState::Refused) set_bit(well_formed_, token);
+  }
+}
+
+std::span<const TokenIndex::StringExit> TokenIndex::closing_below(std::uint32_t node) const {
+  const auto first = std::ranges::lower_bound(closing_nodes_, node, {}, &StringExit::node);
+  const auto last = std::ranges::lower_bound(first, closing_nodes_.end(), nodes_[node].end, {}, &StringExit::node);
+  return {first, last};
+}
+
 Bytes TokenIndex::resident_bytes() const {
   return Bytes(sizeof(*this) + nodes_.capacity() * sizeof(Node) + tokens_.capacity() * sizeof(Token) +
                bytes_.capacity() + byte_begins_.capacity() * sizeof(std::uint32_t) +
                end_tokens_.capacity() * sizeof(Token) + inside_.capacity() * sizeof(std::uint64_t) +
-               long_inside_.capacity() * sizeof(LongToken) + closing_.capacity() * sizeof(std::uint64_t) +
+               (well_formed_.capacity() + ascii_.capacity() + with_frequent_.capacity()) * sizeof(std::uint64_t) +
+               with_.capacity() * sizeof(Token) + long_inside_.capacity() * sizeof(LongToken) +
+               closing_.capacity() * sizeof(std::uint64_t) +
                (closing_nodes_.capacity() + behind_.capacity()) * sizeof(StringExit));
 }
 

@@ -49,6 +49,10 @@ class TokenIndex {
   [[nodiscard]] std::span<const Token> tokens_at(std::uint32_t node) const {
     return std::span(tokens_).subspan(nodes_[node].tokens, nodes_[node + 1].tokens - nodes_[node].tokens);
   }
+  // Those that end here or below.
+  [[nodiscard]] std::span<const Token> tokens_below(std::uint32_t node) const {
+    return std::span(tokens_).subspan(nodes_[node].tokens, nodes_[nodes_[node].end].tokens - nodes_[node].tokens);
+  }
   [[nodiscard]] std::uint32_t root_child(std::uint8_t byte) const { return root_children_[byte]; }  // 0: none
   [[nodiscard]] std::uint32_t deepest() const { return deepest_; }
 
@@ -57,6 +61,20 @@ class TokenIndex {
   [[nodiscard]] std::string_view text(Token token) const;
   [[nodiscard]] bool ends(Token token) const;
   [[nodiscard]] std::span<const Token> end_tokens() const { return end_tokens_; }
+
+  // Tokens whose texts are whole characters, the last of which may only have begun.
+  [[nodiscard]] std::span<const std::uint64_t> well_formed() const { return well_formed_; }
+  // Tokens of ASCII alone.
+  [[nodiscard]] std::span<const std::uint64_t> ascii() const { return ascii_; }
+  // Those that have an ASCII byte in them: one by one, or as a set where there are many (is_frequent).
+  [[nodiscard]] std::span<const Token> with(std::uint8_t byte) const {
+    return std::span(with_).subspan(with_begins_[byte], with_begins_[byte + 1U] - with_begins_[byte]);
+  }
+  [[nodiscard]] std::span<const std::uint64_t> with_frequent(std::uint8_t byte) const {
+    if (!is_frequent(byte)) return {};
+    return std::span(with_frequent_).subspan(std::size_t{frequent_[byte]} * words() - words(), words());
+  }
+  [[nodiscard]] bool is_frequent(std::uint8_t byte) const { return frequent_[byte] != 0; }
 
   // Of a JSON string, from between two characters on.
   struct StringExit {
@@ -77,6 +95,8 @@ class TokenIndex {
   // Tokens of which the closing quote is the last byte.
   [[nodiscard]] std::span<const std::uint64_t> closing() const { return closing_; }
   [[nodiscard]] std::span<const StringExit> closing_nodes() const { return closing_nodes_; }
+  // Of closing_nodes, those below a node.
+  [[nodiscard]] std::span<const StringExit> closing_below(std::uint32_t node) const;
   // The nodes just below closing quotes, by their byte.
   [[nodiscard]] std::span<const StringExit> behind(std::uint8_t byte) const {
     return std::span(behind_).subspan(behind_begins_[byte], behind_begins_[byte + 1U] - behind_begins_[byte]);
@@ -87,6 +107,7 @@ class TokenIndex {
  private:
   void build_tree(const std::vector<Entry>& tokens);
   void study_strings();
+  void study_bytes();
 
   std::uint32_t size_ = 0;
   std::uint32_t deepest_ = 0;
@@ -98,6 +119,12 @@ class TokenIndex {
   std::vector<Token> end_tokens_;           // ascending
   std::vector<std::uint64_t> inside_;       // [kLengthSteps + 1][words]
   std::vector<LongToken> long_inside_;
+  std::vector<std::uint64_t> well_formed_;
+  std::vector<Token> with_;
+  std::array<std::uint32_t, 129> with_begins_{};
+  std::array<std::uint8_t, 128> frequent_{};  // 1 + place in with_frequent_; 0: not frequent
+  std::vector<std::uint64_t> with_frequent_;  // [frequent bytes][words]
+  std::vector<std::uint64_t> ascii_;
   std::vector<std::uint64_t> closing_;
   std::vector<StringExit> closing_nodes_;
   std::vector<StringExit> behind_;

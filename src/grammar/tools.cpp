@@ -10,92 +10,60 @@
 namespace loadline::grammar {
 namespace {
 
-// Any text up to and with the first `end`. State i: so many of its characters were just seen.
-CharDfa text_until(std::u32string_view end) {
-  CharDfa dfa;
-  dfa.states.resize(end.size() + 1);
-  dfa.states.back().accepting = true;
-  for (std::size_t i = 0; i < end.size(); ++i) {
-    // Characters of `end` lead on, or back to the longest beginning of it that the text now ends with.
-    std::u32string used(end);
-    std::ranges::sort(used);
-    used.erase(std::unique(used.begin(), used.end()), used.end());
-    char32_t next = 0;
-    for (const char32_t c : used) {
-      std::u32string seen(end.substr(0, i));
-      seen.push_back(c);
-      std::size_t length = seen.size();
-      while (!std::u32string_view(seen).ends_with(end.substr(0, length))) --length;
-      if (c > next) dfa.states[i].edges.push_back({{next, c - 1}, 0});
-      dfa.states[i].edges.push_back({{c, c}, static_cast<std::uint32_t>(length)});
-      next = c + 1;
-    }
-    if (next <= kLastCodePoint) dfa.states[i].edges.push_back({{next, kLastCodePoint}, 0});
-  }
-  return dfa;
+// Names that every reader of calls takes for one.
+void check_name(std::string_view name, bool is_word_needed) {
+  const bool good = !name.empty() && name.size() <= 256 && std::ranges::all_of(name, [&](char c) {
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+    return plain || (!is_word_needed && (c == ':' || c == '/' || static_cast<unsigned char>(c) >= 0x80));
+  });
+  if (good && !(is_word_needed && name.front() >= '0' && name.front() <= '9')) return;
+  throw bad_input("the name cannot be written in the form of calls that the model has",
+                  "Use letters, digits, _ and - alone.");
 }
 
 class CallWriter {
  public:
-  CallWriter(const ToolCallForm& form, Source& source) : form_(form), source_(source), out_(source.expressions) {}
+  CallWriter(const ToolCallForm& form, Source& source) : form_(form), out_(source.expressions) {}
 
   NodeId call(const Tool& tool) {
     try {
-      return out_.sequence({out_.literal(form_.before_name + tool.name + form_.after_name), arguments(tool),
-                            out_.literal(form_.after_arguments)});
+      check_name(tool.name, form_.members && form_.members->commas);
+      return out_.sequence({name(tool.name), arguments(tool), out_.literal(form_.after_arguments)});
     } catch (const Error& error) {
       throw Error(error.code(), fmt::format("tool \"{}\": {}", printable(tool.name), error.what()), error.hint());
     }
   }
 
  private:
+  NodeId name(const std::string& name) {
+    constexpr std::uint32_t kLetters = 10;
+    constexpr std::uint32_t kMostDigits = 4;
+    switch (form_.id) {
+      case ToolCallForm::Id::Letters:
+        return out_.sequence({out_.literal(form_.before_name),
+                              out_.repeat(out_.characters({{'0', '9'}, {'a', 'z'}}), kLetters, kLetters),
+                              out_.literal(form_.id_mark + name + form_.after_name)});
+      case ToolCallForm::Id::Number:
+        return out_.sequence({out_.literal(form_.before_name + name + form_.id_mark),
+                              out_.repeat(out_.characters({{'0', '9'}}), 1, kMostDigits),
+                              out_.literal(form_.after_name)});
+      case ToolCallForm::Id::None: break;
+    }
+    return out_.literal(form_.before_name + name + form_.after_name);
+  }
+
   NodeId arguments(const Tool& tool) {
-    const Json schema = tool.parameters.is_null() ? Json{{"type", "object"}} : tool.parameters;
-    if (!form_.tagged) {
-      Json object = schema;
-      if (object.is_object() && !object.contains("type")) object["type"] = "object";  // arguments have names
-      return out_.call(add_json_schema(out_, object));
-    }
-    return tagged(schema);
-  }
-
-  NodeId tagged(const Json& schema) {
-    if (!schema.is_object()) return out_.literal("");
-    std::vector<NodeId> items;
-    const Json properties = schema.value("properties", Json::object());
-    const Json required = schema.value("required", Json::array());
-    if (!properties.is_object()) throw bad_input("properties must be an object of schemas");
-    for (const auto& [name, value] : properties.items()) {
-      const NodeId item =
-          out_.sequence({out_.literal(form_.before_key + name + form_.after_key), this->value(schema, value)});
-      const bool needed = std::ranges::find(required, Json(name)) != required.end();
-      items.push_back(needed ? item : out_.optional(item));
-    }
-    return out_.sequence(items);
-  }
-
-  // Text as it is for strings; JSON for all else. With what stands behind a value.
-  NodeId value(const Json& document, const Json& schema) {
-    const NodeId after = out_.literal(form_.after_value);
-    const Json values = schema.is_object() ? schema.value("enum", Json()) : Json();
-    if (values.is_array() && std::ranges::all_of(values, [](const Json& one) { return one.is_string(); })) {
-      std::vector<NodeId> choices;
-      for (const Json& one : values) choices.push_back(out_.literal(one.get_ref<const std::string&>()));
-      return out_.sequence({out_.choice(choices), after});
-    }
-    if (!schema.is_object() || !schema.contains("type") || schema["type"] == "string") {
-      return out_.plain_text(text_until(decode_utf8(form_.after_value)));
-    }
-    // References of a property go to the document that it stands in.
-    Json alone = schema;
-    for (const char* name : {"$defs", "definitions"}) {
-      if (document.contains(name) && !alone.contains(name)) alone[name] = document[name];
-    }
-    return out_.sequence({out_.call(add_json_schema(out_, alone)), after});
+    Json schema =
+        tool.parameters.is_null() ? Json{{"type", "object"}, {"additionalProperties", false}} : tool.parameters;
+    if (schema.is_object() && !schema.contains("type")) schema["type"] = "object";  // arguments have names
+    if (!form_.members) return out_.call(add_json_schema(out_, schema, form_.values));
+    MemberStyle members = *form_.members;
+    members.read_as = tool.read_as;
+    return out_.call(add_json_schema(out_, schema, form_.values, &members));
   }
 
   const ToolCallForm& form_;
-  Source& source_;
   Expressions& out_;
 };
 
@@ -107,7 +75,7 @@ std::optional<ToolGrammar> tool_grammar(const ToolRequest& request, const ToolCa
     throw bad_input(fmt::format("there is no tool \"{}\" among those offered", printable(request.name)));
   }
   if (request.tools.empty() || request.choice == ToolChoice::None) return std::nullopt;
-  if (form.tagged && form.after_value.empty()) {
+  if (form.members && !form.members->commas && form.members->value_end.empty()) {
     throw Error(ErrorCode::Internal, "a form of tool calls with tags has nothing behind its values");
   }
   Source source;
@@ -120,15 +88,25 @@ std::optional<ToolGrammar> tool_grammar(const ToolRequest& request, const ToolCa
   }
   const RuleId call = out.add_rule("tool call");
   out.set_body(call, out.choice(calls));
-  std::vector<NodeId> parts{out.literal(form.begin), out.call(call)};
-  if (request.parallel && !named && !form.between.empty()) {
-    parts.push_back(out.repeat(out.sequence({out.literal(form.between), out.call(call)}), 0, kUnbounded));
+  std::vector<NodeId> parts;
+  if (request.choice != ToolChoice::Auto && !form.thought_open.empty()) {
+    // Its end is its first mark alone, as for whoever reads it.
+    std::vector<std::string_view> never(form.values.never.begin(), form.values.never.end());
+    never.push_back(std::string_view(form.thought_close).substr(0, form.thought_close.find('>') + 1));
+    parts.push_back(out.optional(out.sequence(
+        {out.literal(form.thought_open), out.plain_text(texts_without(never)), out.literal(form.thought_close)})));
+  }
+  parts.push_back(out.literal(form.begin));
+  parts.push_back(out.call(call));
+  if (request.parallel && !named && form.between) {
+    parts.push_back(out.repeat(out.sequence({out.literal(*form.between), out.call(call)}), 0, kUnbounded));
   }
   parts.push_back(out.literal(form.end));
   out.set_body(source.root, out.sequence(parts));
   ToolGrammar result{Grammar::compile(out, source.root), {}};
-  if (request.choice == ToolChoice::Auto) result.triggers.push_back(form.begin + form.before_name);
-  if (!form.begin.empty() && request.choice == ToolChoice::Auto) result.triggers[0] = form.begin;
+  if (request.choice == ToolChoice::Auto) {
+    result.triggers.push_back(form.begin.empty() ? form.before_name : form.begin);
+  }
   return result;
 }
 

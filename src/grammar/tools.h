@@ -2,6 +2,7 @@
 // arguments satisfy the tools' schemas. How the calls of a chat format look is told; choosing a format is chat's.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,7 +15,9 @@ namespace loadline::grammar {
 
 struct Tool {
   std::string name;
-  Json parameters;  // a JSON schema; null: any object
+  Json parameters{};  // a JSON schema; null: the tool takes none
+  // What a reader takes the text of a parameter for, where its form does not say (MemberStyle::read_as).
+  std::function<ReadAs(std::string_view parameter)> read_as{};
 };
 
 // Calls as text: begin, then for each call before_name NAME after_name ARGUMENTS after_arguments, with `between`
@@ -26,14 +29,20 @@ struct ToolCallForm {
   std::string before_name{};
   std::string after_name{};
   std::string after_arguments{};
-  std::string between{};  // empty: only one call at a time
+  std::optional<std::string> between{};  // none: only one call at a time
   std::string end{};
-  // Arguments are one JSON object; or, with `tagged`, one after the other as before_key KEY after_key VALUE
-  // after_value, where strings stand as they are and everything else is JSON.
-  bool tagged = false;
-  std::string before_key{};
-  std::string after_key{};
-  std::string after_value{};
+  // Whether what a call begins with says that one comes, so that a call which nobody asked for can be recognised.
+  bool marked = true;
+  // A call's own name: ten letters and digits between before_name and id_mark; or a number between id_mark, which then
+  // stands behind NAME, and after_name.
+  enum class Id : std::uint8_t { None, Letters, Number } id = Id::None;
+  std::string id_mark{};
+  // What a model may think before a call that is required: any text between these.
+  std::string thought_open{};
+  std::string thought_close{};
+  // How arguments are written: one value, or by their members.
+  ValueStyle values{};
+  std::optional<MemberStyle> members{};
 };
 
 enum class ToolChoice : std::uint8_t { None, Auto, Required, Named };
@@ -41,7 +50,7 @@ enum class ToolChoice : std::uint8_t { None, Auto, Required, Named };
 struct ToolRequest {
   std::span<const Tool> tools;
   ToolChoice choice = ToolChoice::Auto;
-  std::string name;      // with ToolChoice::Named
+  std::string name{};    // with ToolChoice::Named
   bool parallel = true;  // several calls in one answer, where the form has them
 };
 

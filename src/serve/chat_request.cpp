@@ -297,8 +297,13 @@ void set_tool_grammar(const Served& served, const Offer& offer, chat::OutputForm
   const std::string key = fmt::format("tools {} {} {} {}", offer.parallel, chat::name_of(format), offer.choice, tools);
   try {
     constrain(served,
-              served.grammars.get(key, [&] { return talk::tool_grammar(tools, offer.choice, offer.parallel, format); }),
+              served.grammars.get(key,
+                                  [&] {
+                                    return talk::tool_grammar(tools, offer.choice, offer.parallel, format,
+                                                              served.chat->chosen().source);
+                                  }),
               generation);
+    if (generation.constraint) generation.constraint->of_calls = true;
   } catch (const Error& error) {
     // A schema that no grammar can be made of leaves the model free, unless a call is required.
     if (offer.must()) throw bad_input(fmt::format("\"tools\": {}", error.what()));

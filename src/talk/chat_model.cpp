@@ -123,7 +123,7 @@ Prompt ChatModel::prompt(const Request& request) const {
 
 const grammar::TokenIndex& ChatModel::index() const {
   std::call_once(index_once_, [&] {
-    const std::string marks = marks_of(format_);
+    const std::string marks = marks_of(format_, chosen_.source);
     index_ = std::make_unique<const grammar::TokenIndex>(grammar::TokenIndex::of(
         tokenizer_, [&](std::string_view text) { return marks.find(text) != std::string::npos; }));
   });

@@ -54,10 +54,10 @@ std::optional<Constraint> Dialogue::constraint(const DialogueSettings& settings,
   // A call that the model makes of its own accord is left as it writes it: grammars offer JSON without blanks, and most
   // models have learned calls with them, so that small ones lose their way.
   if (settings.tool_choice.empty() || settings.tool_choice == "auto") return std::nullopt;
-  auto calls = tool_grammar(settings.tools, settings.tool_choice, true, model.format());
+  auto calls = tool_grammar(settings.tools, settings.tool_choice, true, model.format(), model.chosen().source);
   if (!calls) return std::nullopt;
   return Constraint{std::make_shared<const grammar::Grammar>(std::move(calls->grammar)), &model.index(),
-                    std::move(calls->triggers)};
+                    std::move(calls->triggers), true};
 }
 
 Bytes Dialogue::memory_bytes(const DialogueSettings& settings, const ChatModel& model, std::uint32_t vocabulary,

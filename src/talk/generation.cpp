@@ -40,7 +40,7 @@ Generation::Generation(GenerationOptions options, const tokenizer::Tokenizer& to
     const Constraint& constraint = *options_.constraint;
     lazy_.emplace(*constraint.grammar, *constraint.index, constraint.triggers, limits_for(options_));
     mask_.resize(constraint.index->words());
-    waits_ = reasons();
+    waits_ = is_before_answer();
   }
   std::erase(options_.banned, "");
   if (!options_.banned.empty()) {
@@ -137,7 +137,7 @@ bool Generation::take(Token token) {
     tell_reports(0);
     show(decoder_.push(token));
   }
-  if (waits_ && !reasons() && closing_.empty()) waits_ = false;
+  if (waits_ && !is_before_answer() && closing_.empty()) waits_ = false;
   // Nothing but an end could follow a text that the grammar has no more to say of.
   return !stops_.stopped() && !(grammar_holds() && lazy_->must_end());
 }

@@ -27,12 +27,13 @@ namespace loadline::talk {
 
 using tokenizer::Token;
 
-// What an answer has to match, from its beginning or from a trigger on. Where the text begins with reasoning, behind
-// that. May be shared by several generations.
+// What an answer has to match, from its beginning or from a trigger on. Where the text begins with reasoning, or with
+// the header of a message, behind that. May be shared by several generations.
 struct Constraint {
   std::shared_ptr<const grammar::Grammar> grammar;
   const grammar::TokenIndex* index = nullptr;  // outlives the generation
   std::vector<std::string> triggers;           // see grammar::LazySession
+  bool of_calls = false;                       // it begins with the header itself, where there is one
 };
 
 struct LogProbabilityOptions {
@@ -142,6 +143,11 @@ class Generation final : public exec::SessionClient {
 
   [[nodiscard]] bool grammar_holds() const { return lazy_.has_value() && !waits_; }
   std::span<const std::uint64_t> allowed();
+  // Nothing of the answer has come, nor can it before a mark does.
+  [[nodiscard]] bool is_before_answer() const {
+    const bool headers = options_.constraint && !options_.constraint->of_calls;
+    return reasons() || (headers && parser_.has_value() && parser_->is_before_content());
+  }
   [[nodiscard]] bool reasons() const { return parser_.has_value() && parser_->reasoning(); }
   void report(std::span<const float> logits, Token token);
   void tell_reports(std::size_t kept_back);

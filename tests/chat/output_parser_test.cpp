@@ -73,6 +73,27 @@ TEST(output_parser, what_is_no_call_after_all_is_taken_back_and_stays_text) {
   EXPECT_TRUE(parser.answer().calls.empty());
 }
 
+TEST(output_parser, calls_may_stand_in_an_object_that_says_so) {
+  const auto call = [](const std::string& text) { return shown(parsed(OutputFormat::GenericJson, {text})); };
+  EXPECT_EQ(call(R"({"tool_call": {"name": "look", "arguments": {"n": 1}}})"), R"( look{"n": 1})");
+  EXPECT_EQ(call(R"({"tool_calls": [{"name": "now", "arguments": {}}, {"name": "look", "arguments": {}}]})"),
+            " now{} look{}");
+  const std::string other = R"({"tool_call": {"name": "other", "arguments": {}}})";
+  EXPECT_EQ(call(other), other);
+  EXPECT_EQ(call(R"({"tool_call": 1})"), R"({"tool_call": 1})");
+}
+
+TEST(output_parser, a_name_may_stand_right_before_its_arguments) {
+  EXPECT_EQ(shown(parsed(OutputFormat::Mistral, {"[TOOL_CALLS]look{\"at\": \"[x]\"}"})), " look{\"at\": \"[x]\"}");
+}
+
+TEST(output_parser, a_string_may_hold_the_end_of_its_call) {
+  const std::string text = "<|tool_call>call:look{at:<|\"|>a<tool_call|>b<|\"|>}<tool_call|>";
+  EXPECT_EQ(shown(parsed(OutputFormat::Gemma4, {text})), " look{\"at\": \"a<tool_call|>b\"}");
+  EXPECT_EQ(shown(parsed(OutputFormat::Gemma4, {text.substr(0, 45), text.substr(45)})),
+            " look{\"at\": \"a<tool_call|>b\"}");
+}
+
 TEST(output_parser, parameters_in_tags_are_typed_by_the_schema) {
   const auto call = [](const std::string& at, const std::string& n) {
     return shown(

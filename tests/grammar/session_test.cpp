@@ -46,8 +46,9 @@ const char* const kList = "root ::= \"[\" (root (\",\" root)*)? \"]\" | [a-z]+";
 
 // The mask says of every token what taking it says, along random texts, whatever room there is.
 RC_GTEST_PROP(SessionProperty, MasksAgreeWithTaking, ()) {
-  static const TokenIndex kIndex = index_of({"[[", "]]", "],[", "ab", "a,", "\"}", "\":", "\",\"", "é", "\xC3", "12",
-                                             "1,", "{\"a\"", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"});
+  static const TokenIndex kIndex = index_of(
+      {"[[", "]]",     "],[", "ab", "a,", "\"}",  "\":",  "\",\"", "é",  "\xC3",  "12",
+       "1,", "{\"a\"", "<a",  "a<", "</", "ax\"", "x\":", "\n<",   "xy", "\xA9é", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"});
   static const std::vector<Grammar> kGrammars = [] {
     std::vector<Grammar> list;
     list.push_back(compile_gbnf(kList));
@@ -56,6 +57,11 @@ RC_GTEST_PROP(SessionProperty, MasksAgreeWithTaking, ()) {
         R"({"type":"object","properties":{"a":{"type":"string","minLength":1,"maxLength":30},)"
         R"("b":{"type":["integer","null"],"maximum":120}},"additionalProperties":{"type":"string"}})"));
     list.push_back(compile_json(false));
+    list.push_back(compile_json_schema(
+        R"({"type":"object","patternProperties":{"x":{"type":"integer"}},"additionalProperties":{"type":"null"}})"));
+    list.push_back(compile_json_schema(R"({"type":"array","items":{"type":"string","pattern":"ax?b"}})"));
+    list.push_back(compile_gbnf("root ::= ([^<] | \"<\" [^/])* \"</\" \"x>\""));
+    list.push_back(compile_regex("([^x]|x[^y])*xy"));
     list.push_back(compile_regex("(\\w+)@(\\d{1,3}\\.){2}x?"));
     return list;
   }();
@@ -257,12 +263,10 @@ TEST(Tools, TaggedArgumentsHoldStringsAsTheyAre) {
                           .before_name = "",
                           .after_name = ">\n",
                           .after_arguments = "</function>",
-                          .between = "",
-                          .end = "",
-                          .tagged = true,
-                          .before_key = "<parameter=",
-                          .after_key = ">\n",
-                          .after_value = "\n</parameter>\n"};
+                          .members = MemberStyle{.before_name = "<parameter=",
+                                                 .after_name = ">\n",
+                                                 .after_value = "\n</parameter>\n",
+                                                 .value_end = "</parameter>"}};
   const auto grammar = tool_grammar({.tools = tools, .choice = ToolChoice::Required}, form);
   EXPECT_TRUE(
       check_text(

@@ -120,6 +120,18 @@ TEST_F(GenerationTest, WhatIsHeldBackIsShownAtTheEnd) {
   EXPECT_EQ(shown_, "no fi");
 }
 
+TEST_F(GenerationTest, AGrammarHoldsForTheMessageThatIsTheAnswer) {
+  options_.format = chat::OutputFormat::Harmony;
+  options_.prompt_end = "<|start|>assistant";
+  constrain(grammar::compile_json_schema(R"({"enum": ["yes", "no"]})"));
+  begin();
+  write("<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>");
+  while (step("nx")) {
+  }
+  EXPECT_EQ(reasoning_, "hm");
+  EXPECT_EQ(shown_, "\"no\"");
+}
+
 TEST_F(GenerationTest, KeepsToItsGrammarAndEndsWithIt) {
   constrain(grammar::compile_json_schema(R"({"enum": ["yes", "no"]})"));
   begin();
