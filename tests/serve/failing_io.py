@@ -160,6 +160,22 @@ class Faults:
         return most
 
 
+def start_and_wait(control):
+    """Its own requests may be those that fail."""
+    server = Server("-np", "2", "-c", "512", environment=control.environment, ready=False)
+    for _ in range(100000):
+        try:
+            if server.request("GET", "/health")[0] == 200:
+                return server
+        except (OSError, http.client.HTTPException):
+            pass
+        if server.process.poll() is not None:
+            break
+    server.process.kill()
+    server.process.wait()
+    raise RuntimeError(server.said())
+
+
 def each_call_of_the_start(folder, kind, how, most=3000):
     """The server comes up and answers, or says why it does not; how many calls there were."""
     control = Control(folder)
@@ -167,7 +183,7 @@ def each_call_of_the_start(folder, kind, how, most=3000):
         control.arm(kind, count, how)
         what = f"starting, {kind} {count} {how}"
         try:
-            server = Server("-np", "2", "-c", "512", environment=control.environment)
+            server = start_and_wait(control)
         except RuntimeError as error:
             happened = control.disarm()
             assert happened, f"{what}: {error}"
