@@ -16,10 +16,10 @@
 #include "cli/model_source.h"
 #include "cli/output.h"
 #include "cli/plan_options.h"
+#include "cli/pressure.h"
 #include "cli/sample_options.h"
 #include "cli/speculate_options.h"
 #include "cli/terminal.h"
-#include "cli/watching.h"
 #include "plan/render.h"
 #include "talk/dialogue.h"
 
@@ -45,6 +45,7 @@ struct ChatOptions {
   bool shift = false;
   bool json = false;
   bool quiet = false;
+  std::string on_pressure = "continue";
   TemplateOptions chat;
   PlanOptions plan;
   SpeculateOptions speculation;
@@ -52,10 +53,11 @@ struct ChatOptions {
   GrammarOptions grammar;
 };
 
-std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, Bytes of_answers,
+std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, Bytes of_answers, bool outlive_devices,
                                      const std::atomic<bool>& stop) {
   ProgressBar bar("loading");
   engine::Engine::Options options;
+  options.scheduler.outlive_devices = outlive_devices;
   // The conversation as text, JSON and tokens, the template's values while it renders, and the answer.
   options.of_caller = Bytes((std::uint64_t{16} << 20) + 256 * std::uint64_t{plan.shape.context}) + of_answers;
   return engine::Engine::load(
@@ -224,9 +226,21 @@ int run(const ChatOptions& options, bool prompt_given) {
   talk::DialogueSettings settings = settings_of(options, source.model.metadata, *tokenizer, notes);
   const bool constrained = settings.grammar != nullptr || !settings.tools.empty();
 
-  hardware::Profile machine;
-  const plan::Plan plan = options.plan.make_plan(
-      source.model, source.program, std::max(options.speculation.outputs(), constrained ? kForcedRows : 0), &machine);
+  Pressure::Options pressed;
+  pressed.on_pressure = on_pressure_of(options.on_pressure);
+  pressed.quiet = options.quiet;
+  const bool may_shrink = pressed.on_pressure == serve::OnPressure::Shrink;
+  if (pressed.on_pressure == serve::OnPressure::Stop) {
+    throw bad_input("--on-pressure stop would end the conversation", "Here it can be continue or shrink.");
+  }
+  if (may_shrink && options.plan.is_stored()) {
+    throw bad_input("--plan says where everything lies, and --on-pressure shrink would change it",
+                    "Leave out one of the two.");
+  }
+  const plan::Plan plan =
+      options.plan.make_plan(source.model, source.program,
+                             std::max(options.speculation.outputs(), constrained ? kForcedRows : 0), &pressed.machine);
+  if (may_shrink) pressed.plan = options.plan.tuned_options(source.model, source.program, pressed.machine);
   for (std::string& note : options.plan.notes(plan, source)) notes.push_back(std::move(note));
   std::optional<speculate::NgramDrafter> drafter;
   if (const auto speculation = options.speculation.options()) drafter.emplace(*speculation, plan.shape.context + 1);
@@ -235,15 +249,16 @@ int run(const ChatOptions& options, bool prompt_given) {
   std::unique_ptr<engine::Engine> engine;
   {
     const StopOnInterrupt interrupt;
-    engine = load(std::move(source), plan, of_answers, interrupt.flag());
+    engine = load(std::move(source), plan, of_answers, may_shrink, interrupt.flag());
   }
   if (engine == nullptr) return static_cast<int>(ErrorCode::Interrupted);
-  const Watching watching(*engine, machine, options.quiet);
+  Pressure pressure(*engine, std::move(pressed));
   const auto finish = [&](int code) {
-    if (const std::string lost = watching.lost(); !lost.empty() && !options.quiet) say(lost);
+    if (const std::string lost = pressure.lost(); !lost.empty() && !options.quiet) say(lost);
     return code;
   };
   talk::Dialogue dialogue(*engine, model);
+  dialogue.run_with = [&pressure](const std::atomic<bool>& stop) { pressure.run(stop); };
   dialogue.transcript = std::move(transcript);
   dialogue.settings = std::move(settings);
   if (!system.empty()) dialogue.transcript.set_system(system);
@@ -284,6 +299,10 @@ void add_chat(Program& program) {
   command.flag("--context-shift", options->shift, "Forget the oldest turns where the context is full");
   command.option("--keep", &options->keep, "But not the turns within the first N tokens (-1: none is forgotten)",
                  {.least = -1, .most = std::int64_t{1} << 31, .show_default = true});
+  command.option("--on-pressure", &options->on_pressure,
+                 "Where memory that the plan counts on is gone: continue, and say so; shrink: go on by a smaller plan "
+                 "until it is back",
+                 {.show_default = true});
   command.flag("--json", options->json, "Print answer and figures as one JSON object");
   command.flag("-q,--quiet", options->quiet, "Print the answer alone");
   options->chat.add_to(command);

@@ -313,6 +313,14 @@ std::vector<std::string> PlanOptions::notes(const plan::Plan& plan, const ModelS
     notes.push_back(
         fmt::format("{} has no effect: the model has no experts", cpu_experts_ ? "--cpu-moe" : "--n-cpu-moe"));
   }
+  const bool here = hardware_.empty() && !describes_another_machine();
+  if (const std::uint32_t there = here ? hardware::probe_processors() : plan.shape.threads;
+      plan.shape.threads > there) {
+    notes.push_back(fmt::format(
+        "{} threads are more than the {} processor{} that this program may use: they wait for each other, and "
+        "everything becomes much slower; -t {} is faster",
+        plan.shape.threads, there, there == 1 ? "" : "s", there));
+  }
   const model::ModelConfig& config = source.program.config;
   const std::uint32_t each = plan.shape.context / std::max(1U, plan.shape.sequences);
   if (config.trained_context > 0 && each > config.trained_context &&

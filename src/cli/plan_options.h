@@ -46,8 +46,10 @@ class PlanOptions {
   [[nodiscard]] Bytes most_header() const;
   // Every file that is read: the model's, a stored plan, the description of a machine.
   [[nodiscard]] std::vector<std::filesystem::path> inputs(const gguf::Model& model) const;
-  // What the user is told with a plan: what was overridden, budgets that were lowered, a context longer than the model
-  // was trained for.
+  // A plan was named, which says where everything lies.
+  [[nodiscard]] bool is_stored() const { return !plan_file_.empty(); }
+  // What the user is told with a plan: what was overridden, budgets that were lowered, more threads than there are
+  // processors, a context longer than the model was trained for.
   [[nodiscard]] std::vector<std::string> notes(const plan::Plan& plan, const ModelSource& source) const;
 
  private:

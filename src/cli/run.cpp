@@ -11,11 +11,11 @@
 #include "cli/model_source.h"
 #include "cli/output.h"
 #include "cli/plan_options.h"
+#include "cli/pressure.h"
 #include "cli/prompt.h"
 #include "cli/sample_options.h"
 #include "cli/speculate_options.h"
 #include "cli/terminal.h"
-#include "cli/watching.h"
 #include "engine/engine.h"
 #include "hardware/measurements.h"
 #include "hardware/probe.h"
@@ -44,6 +44,7 @@ struct RunOptions {
   bool special = false;
   bool ignore_eos = false;
   bool hide_prompt = false;
+  std::string on_pressure = "continue";
   PlanOptions plan;
   SpeculateOptions speculation;
   SampleOptions sampling;
@@ -116,7 +117,7 @@ void print_figures(const Figures& figures, double load_seconds, double predicted
 }
 
 void print_run(const std::string& text, const Figures& figures, double load_seconds, const plan::Plan& plan,
-               const std::string& watched) {
+               const Pressure& pressure) {
   nlohmann::ordered_json result;
   result["text"] = text;
   result["prompt"] = {{"tokens", figures.prompt_tokens}, {"seconds", figures.prompt_seconds}};
@@ -128,7 +129,18 @@ void print_run(const std::string& text, const Figures& figures, double load_seco
   result["predicted"] = {{"prompt", plan.prediction.prompt_rate}, {"generation", plan.prediction.generation_rate}};
   result["load_seconds"] = load_seconds;
   result["streamed_bytes"] = figures.streamed.value;
-  result["watch"] = nlohmann::ordered_json::parse(watched);
+  result["watch"] = nlohmann::ordered_json::parse(pressure.watch_json());
+  result["changes"] = nlohmann::ordered_json::array();
+  for (const Pressure::Change& change : pressure.changes()) {
+    result["changes"].push_back({{"why", change.why},
+                                 {"weights", change.predicted.weights.value},
+                                 {"kept", change.predicted.kept.value},
+                                 {"from_disk", change.predicted.from_disk.value},
+                                 {"tokens", change.predicted.tokens},
+                                 {"predicted_seconds", change.predicted.seconds},
+                                 {"predicted_range", {change.predicted.least, change.predicted.most}},
+                                 {"seconds", change.seconds}});
+  }
   print_json(result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
@@ -185,11 +197,12 @@ void remember_load(const engine::Engine& engine, hardware::Profile machine, doub
   }
 }
 
-std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, Bytes of_prompt,
+std::unique_ptr<engine::Engine> load(ModelSource source, plan::Plan plan, Bytes of_prompt, bool outlive_devices,
                                      const std::atomic<bool>& stop) {
   ProgressBar bar("loading");
   engine::Engine::Options options;
   options.of_caller = of_prompt;
+  options.scheduler.outlive_devices = outlive_devices;
   return engine::Engine::load(
       std::move(source.model), std::move(source.program), std::move(plan),
       [&](Bytes done, Bytes total) {
@@ -275,7 +288,14 @@ int run(const RunOptions& options, bool prompt_given) {
                           source.program.config.vocabulary);
   const std::unique_ptr<Constraint> constraint = options.grammar.constraint(*tokenizer);
 
-  hardware::Profile machine;
+  Pressure::Options pressed;
+  pressed.on_pressure = on_pressure_of(options.on_pressure);
+  pressed.quiet = options.quiet;
+  if (pressed.on_pressure == serve::OnPressure::Shrink && options.plan.is_stored()) {
+    throw bad_input("--plan says where everything lies, and --on-pressure shrink would change it",
+                    "Leave out one of the two.");
+  }
+  hardware::Profile& machine = pressed.machine;
   const plan::Plan plan = options.plan.make_plan(source.model, source.program, options.speculation.outputs(), &machine);
   std::optional<speculate::NgramDrafter> drafter;
   if (const auto speculation = options.speculation.options()) {
@@ -290,6 +310,7 @@ int run(const RunOptions& options, bool prompt_given) {
         fmt::format("the prompt has {} tokens, but the context holds {}", tokens.size(), plan.shape.context),
         fmt::format("Give more context with -c {}, or a shorter prompt.", tokens.size() + 256));
   }
+  if (!options.plan.is_stored()) pressed.plan = options.plan.tuned_options(source.model, source.program, machine);
   const StopOnInterrupt interrupt;
   if (!options.quiet) {
     for (const std::string& remark : tokenizer->remarks()) say(remark);
@@ -302,7 +323,8 @@ int run(const RunOptions& options, bool prompt_given) {
   Bytes of_prompt(4 * prompt.size() + 16 * tokens.size());
   if (constraint) of_prompt += constraint->memory();
   const std::uint64_t read_before = read_from_disk();
-  const auto engine = load(std::move(source), plan, of_prompt, interrupt.flag());
+  const bool may_shrink = pressed.on_pressure == serve::OnPressure::Shrink;
+  const auto engine = load(std::move(source), plan, of_prompt, may_shrink, interrupt.flag());
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (engine == nullptr) {
     if (!options.quiet) say(fmt::format("stopped after {:.2f} s of loading", load_seconds));
@@ -323,17 +345,18 @@ int run(const RunOptions& options, bool prompt_given) {
   session.prompt = tokens;
   session.most_tokens = options.predict;
   if (drafter) session.drafter = &*drafter;
-  const Watching watching(*engine, machine, options.quiet);
+  Pressure pressure(*engine, std::move(pressed));
   engine->scheduler().join(session, writer);
-  engine->run(interrupt.flag());
-  const Figures figures{writer.finish(), engine->streamed_bytes()};
-  if (options.json) print_run(output.text(), figures, load_seconds, plan, watching.json());
+  pressure.run(interrupt.flag());
+  const Figures figures{writer.finish(), pressure.streamed()};
+  if (options.json) print_run(output.text(), figures, load_seconds, engine->plan(), pressure);
   if (!options.quiet) {
-    print_figures(figures, load_seconds, plan.prediction.generation_rate);
-    print_devices(*engine);
-    if (const std::string lost = watching.lost(); !lost.empty()) say(lost);
+    print_figures(figures, load_seconds, engine->plan().prediction.generation_rate);
+    if (engine->is_loaded()) print_devices(*engine);
+    if (const std::string lost = pressure.lost(); !lost.empty()) say(lost);
   }
-  remember_disk(*engine, figures);
+  if (pressure.changes().empty()) remember_disk(*engine, figures);
+  if (pressure.stopped()) return static_cast<int>(ErrorCode::DoesNotFit);
   return figures.ending == exec::Ending::Stopped ? static_cast<int>(ErrorCode::Interrupted) : 0;
 }
 
@@ -354,6 +377,10 @@ void add_run(Program& program) {
   command.flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
   command.flag("-sp,--special", options->special, "Read and print control tokens such as <|eot_id|> as text");
   command.flag("--no-display-prompt", options->hide_prompt, "Print only what is generated");
+  command.option("--on-pressure", &options->on_pressure,
+                 "Where memory that the plan counts on is gone: continue, and say so; shrink: go on by a smaller plan "
+                 "until it is back; stop",
+                 {.show_default = true});
   command.flag("--json", options->json, "Print text and figures as one JSON object at the end");
   command.flag("-q,--quiet", options->quiet, "Print the text alone, without plan and figures");
   options->plan.add_to(command);

@@ -16,6 +16,7 @@
 #include "cli/command.h"
 #include "cli/environment.h"
 #include "cli/output.h"
+#include "cli/pressure.h"
 #include "cli/served_model.h"
 #include "cli/service_manager.h"
 #include "cli/terminal.h"
@@ -244,7 +245,7 @@ void add_serve(Program& program) {
     for (Option& option : command.options()) {  // four clients at once, where nobody says how many
       if (option.name() == "--parallel" && !option.given()) option.take(option.name(), "4");
     }
-    (void)on_pressure_of(options->served);
+    (void)on_pressure_of(options->served.on_pressure);
     options->served.most_body = parse_bytes(options->most_body, "--max-body");
     options->served.most_bodies = 2 * options->served.most_body;
     options->served.connections = serve::most_memory(http_limits(*options));

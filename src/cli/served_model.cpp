@@ -12,6 +12,7 @@
 #include "chat/model_template.h"
 #include "cli/option.h"
 #include "cli/output.h"
+#include "cli/pressure.h"
 #include "engine/backends.h"
 #include "engine/engine.h"
 #include "gguf/describe.h"
@@ -70,15 +71,7 @@ class Watch {
     return watcher_ ? watcher_->status() : watch::Status();
   }
 
-  // What says that the plan's memory is not there, in a clause; empty: nothing does.
-  [[nodiscard]] std::string missing_memory() const {
-    for (const watch::Verdict& verdict : status().verdicts) {
-      using watch::Kind;
-      if (verdict.kind != Kind::Squeezed && verdict.kind != Kind::Spilled && verdict.kind != Kind::Thrashing) continue;
-      return fmt::format("{}: {}", watch::name_of(verdict.kind), verdict.evidence);
-    }
-    return {};
-  }
+  [[nodiscard]] std::string missing_memory() const { return watch::missing_memory(status()); }
 
  private:
   mutable std::mutex mutex_;
@@ -310,7 +303,7 @@ std::shared_ptr<serve::Served> load_served(const ServedOptions& options, Planned
   planned.served->service =
       std::make_unique<serve::Service>(std::move(engine), std::move(planned.tokenizer), std::move(service));
   serve::GuardOptions guard;
-  guard.on_pressure = on_pressure_of(options);
+  guard.on_pressure = on_pressure_of(options.on_pressure);
   if (guard.on_pressure != serve::OnPressure::Continue) {
     guard.trouble = [watch] { return watch->missing_memory(); };
     guard.stop = [] { stopped_by_pressure = true; };
@@ -323,15 +316,6 @@ std::shared_ptr<serve::Served> load_served(const ServedOptions& options, Planned
         std::move(guard));
   }
   return std::move(planned.served);
-}
-
-serve::OnPressure on_pressure_of(const ServedOptions& options) {
-  using serve::OnPressure;
-  if (options.on_pressure == "continue") return OnPressure::Continue;
-  if (options.on_pressure == "shrink") return OnPressure::Shrink;
-  if (options.on_pressure == "stop") return OnPressure::Stop;
-  throw bad_input(fmt::format("--on-pressure is \"{}\"", printable(options.on_pressure)),
-                  "It can be continue, shrink or stop.");
 }
 
 bool pressure_stopped() { return stopped_by_pressure; }

@@ -65,8 +65,6 @@ PlannedModel plan_served(const ServedOptions& options, ModelSource source, const
 // Loads it and begins to serve it. Null where it was stopped.
 std::shared_ptr<serve::Served> load_served(const ServedOptions& options, PlannedModel planned, serve::LoadHooks hooks,
                                            const engine::LoadProgress& progress, const std::atomic<bool>& stop);
-// "continue", "shrink" or "stop". Throws Error(BadInput).
-serve::OnPressure on_pressure_of(const ServedOptions& options);
 // A model was to be stopped, since memory is missing.
 bool pressure_stopped();
 

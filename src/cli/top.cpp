@@ -1,19 +1,15 @@
 // `loadline top`: what a running server holds and does, redrawn in place.
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/redraw.h"
 #include "cli/server_options.h"
 #include "cli/terminal.h"
 #include "cli/top_view.h"
@@ -30,21 +26,6 @@ struct TopOptions {
   bool as_json = false;
 };
 
-std::size_t columns() {
-  winsize size{};
-  constexpr std::size_t kUsual = 80;
-  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsual;
-}
-
-void show(const std::vector<std::string>& lines, std::size_t& shown) {
-  std::string text;
-  if (shown > 0) text += fmt::format("\x1b[{}A\r", shown);
-  for (const std::string& line : lines) text += line + "\x1b[K\n";
-  text += "\x1b[J";
-  shown = lines.size();
-  draw(text);
-}
-
 int run(const TopOptions& options) {
   const std::string url = options.server.url();
   Json before = options.server.get("/api/loadline/state");
@@ -55,21 +36,17 @@ int run(const TopOptions& options) {
   const bool live = !options.once && stdout_is_terminal() && stderr_is_terminal();
   if (!live) {
     std::string text;
-    for (const std::string& line : top_lines(before, url, std::nullopt, columns())) text += line + "\n";
+    for (const std::string& line : top_lines(before, url, std::nullopt, terminal_columns())) text += line + "\n";
     print(text);
     return 0;
   }
   const StopOnInterrupt interrupt;
-  std::size_t shown = 0;
+  Redraw screen;
   std::optional<TopRates> now;
   double last = steady_seconds();
   while (!interrupt.flag().load()) {
-    show(top_lines(before, url, now, columns()), shown);
-    const double next = last + options.period;
-    while (!interrupt.flag().load() && steady_seconds() < next) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    if (interrupt.flag().load()) break;
+    screen.show(top_lines(before, url, now, terminal_columns()));
+    if (!wait_until(last + options.period, interrupt)) break;
     Json after = options.server.get("/api/loadline/state");
     const double time = steady_seconds();
     now = rates_between(before, after, time - last);

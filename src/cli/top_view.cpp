@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/text.h"
+#include "cli/redraw.h"
 #include "cli/server_options.h"
 
 namespace loadline::cli {
@@ -16,21 +17,6 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 std::uint64_t count_in(const Json& object, const char* name) { return bytes_in(object, name).value; }
-
-// So many columns of the text: everything here is one column wide.
-std::string cut(const std::string& text, std::size_t width) {
-  std::size_t at = 0;
-  for (std::size_t column = 0; at < text.size(); ++column) {
-    const std::size_t length = std::max<std::size_t>(1, utf8_length(std::string_view(text).substr(at)));
-    if (column == width) {
-      // The last column says that something is missing.
-      while (at > 0 && (static_cast<unsigned char>(text[at - 1]) & 0xC0U) == 0x80U) --at;
-      return text.substr(0, at == 0 ? 0 : at - 1) + "…";
-    }
-    at += length;
-  }
-  return text;
-}
 
 // Names from elsewhere, in so many columns: what is not plain is shown as such.
 std::string name_of(const std::string& text, std::size_t most) {
@@ -167,7 +153,7 @@ std::vector<std::string> top_lines(const Json& state, const std::string& url, co
     add_watch(state, lines);
     add_change(state, lines);
   }
-  for (std::string& line : lines) line = cut(line, std::max<std::size_t>(width, 20));
+  for (std::string& line : lines) line = cut_to_columns(line, std::max<std::size_t>(width, 20));
   return lines;
 }
 

@@ -28,6 +28,8 @@ Watching::~Watching() = default;
 
 std::string Watching::lost() const { return watch::lost_line(watcher_->status().losses); }
 
+std::string Watching::missing_memory() const { return watch::missing_memory(watcher_->status()); }
+
 std::string Watching::json() const { return watch::to_json(watcher_->status()); }
 
 }  // namespace loadline::cli

@@ -24,6 +24,8 @@ class Watching {
 
   // "lost 23 % of the time to ..."; empty where nothing was lost.
   [[nodiscard]] std::string lost() const;
+  // What says that the plan's memory is not there, in a clause; empty: nothing does.
+  [[nodiscard]] std::string missing_memory() const;
   // Everything that was found, as JSON.
   [[nodiscard]] std::string json() const;
 

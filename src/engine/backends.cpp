@@ -1,5 +1,6 @@
 #include "engine/backends.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -37,6 +38,16 @@ const plan::Backends& backends() {
   static const vulkan::VulkanLowering kGpuBackend;
   static const plan::Backends kBackends({&kCpuBackend, &kGpuBackend});
   return kBackends;
+}
+
+plan::Rates rates_for(const plan::Plan& plan, hardware::Profile machine) {
+  std::vector<hardware::Gpu> gpus;  // those of the plan, in its order
+  for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
+    const auto known = std::ranges::find(machine.gpus, plan.tiers[i].device, &hardware::Gpu::id);
+    gpus.push_back(known != machine.gpus.end() ? *known : hardware::Gpu{});
+  }
+  machine.gpus = std::move(gpus);
+  return plan::make_rates(machine, plan.shape, backends());
 }
 
 }  // namespace loadline::engine

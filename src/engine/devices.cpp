@@ -5,6 +5,7 @@
 
 #include "backend/cpu/cpu_device.h"
 #include "backend/vulkan/vulkan_device.h"
+#include "base/clock.h"
 #include "hardware/probe.h"
 
 namespace loadline::engine {
@@ -19,34 +20,36 @@ std::filesystem::path user_cache_folder() {
   return {};
 }
 
-// Adds to `bytes` what the process comes to hold of RAM while this lives.
+// Adds to `costs` what the process comes to hold of RAM, and the time that passes, while this lives.
 class DriverShare {
  public:
-  explicit DriverShare(Bytes& bytes) : bytes_(bytes), before_(hardware::held_memory()) {}
+  explicit DriverShare(GpuCosts& costs) : costs_(costs), before_(hardware::held_memory()) {}
   ~DriverShare() {
     const Bytes now = hardware::held_memory();
-    bytes_ += now - std::min(now, before_);
+    costs_.held += now - std::min(now, before_);
+    costs_.seconds += steady_seconds() - begin_;
   }
   DriverShare(const DriverShare&) = delete;
   DriverShare& operator=(const DriverShare&) = delete;
 
  private:
-  Bytes& bytes_;
+  GpuCosts& costs_;
   Bytes before_;
+  double begin_ = steady_seconds();
 };
 
 }  // namespace
 
 Devices make_devices(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
-                     const backend::StopFlag& stop, Bytes& drivers_held) {
+                     const backend::StopFlag& stop, GpuCosts& gpus, cpu::HostArena&& weights) {
   Devices devices(plan.scratch.size());
-  auto cpu = std::make_unique<cpu::CpuDevice>(model, program, plan, pool, stop);
+  auto cpu = std::make_unique<cpu::CpuDevice>(model, program, plan, pool, stop, std::move(weights));
   for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
     if (plan.scratch[i].values.empty()) continue;
     vulkan::DeviceOptions options;
     options.device = plan.tiers[i].device;
     options.cache_folder = user_cache_folder();
-    const DriverShare share(drivers_held);
+    const DriverShare share(gpus);
     auto gpu = std::make_unique<vulkan::VulkanDevice>(model, program, plan, i, options);
     gpu->set_source(cpu.get());
     devices[i] = std::move(gpu);
@@ -55,13 +58,13 @@ Devices make_devices(const gguf::Model& model, const model::Program& program, co
   return devices;
 }
 
-void prepare_devices(Devices& devices, Bytes& drivers_held) {
+void prepare_devices(Devices& devices, GpuCosts& gpus) {
   for (std::size_t i = 0; i < devices.size(); ++i) {
     if (devices[i] == nullptr) continue;
     if (i == plan::kCpu) {
       devices[i]->prepare();
     } else {
-      const DriverShare share(drivers_held);
+      const DriverShare share(gpus);
       devices[i]->prepare();
     }
   }

@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/interruption.h"
+#include "engine/kept_weights.h"
 #include "hardware/probe.h"
 #include "plan/stream.h"
 #include "storage/read_queue.h"
@@ -30,31 +32,42 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
                                      const LoadProgress& progress, const StopFlag& stop, Options options) {
   std::unique_ptr<Engine> engine(new Engine(std::move(model), std::move(program), std::move(plan), std::move(options)));
   Engine& e = *engine;
-  if (!e.open(progress, stop)) return nullptr;
+  if (!e.open(progress, stop, KeptWeights(), cpu::HostArena())) return nullptr;
   e.scheduler_ = std::make_unique<exec::Scheduler>(*e.executor_, e.options_.scheduler);
   e.verify();
   return engine;
 }
 
 // False if stopped.
-bool Engine::open(const LoadProgress& progress, const StopFlag& stop) {
+bool Engine::open(const LoadProgress& progress, const StopFlag& stop, const KeptWeights& kept,
+                  cpu::HostArena&& weights) {
   load_figures_ = {};
   for (std::uint32_t tier = 0; tier < plan_.scratch.size(); ++tier) {
     load_figures_.weights += plan::tier_total(plan_, tier, plan::Purpose::Weights);
   }
+  load_figures_.weights -= std::min(load_figures_.weights, kept.bytes);
+  load_figures_.kept = kept.bytes;
+  load_figures_.from_disk = bytes_from_disk(model_, plan_, kept);
   const double begin = steady_seconds();
-  devices_ = make_devices(model_, program_, plan_, *pool_, stop, drivers_held_);
+  devices_ = make_devices(model_, program_, plan_, *pool_, stop, gpu_costs_, std::move(weights));
   const double made = steady_seconds();
-  if (!load_weights(progress, stop)) return false;
+  if (!load_weights(kept, progress, stop)) return false;
   const double read = steady_seconds();
-  prepare_devices(devices_, drivers_held_);
+  for (const auto& device : devices_) {
+    if (device != nullptr) device->populate(stop);
+  }
+  if (stop.load(std::memory_order_relaxed)) return false;
+  const double filled = steady_seconds();
+  prepare_devices(devices_, gpu_costs_);
   open_stream();
   std::vector<backend::Device*> devices;
   for (const auto& device : devices_) devices.push_back(device.get());
   executor_ = std::make_unique<exec::Executor>(program_, plan_, std::move(devices), rope_factors(), stream_.get(),
                                                options_.overlap_from.value_or(exec::kOverlapFrom));
   load_figures_.reading = read - made;
-  load_figures_.opening = steady_seconds() - begin - load_figures_.reading;
+  load_figures_.filling = filled - read;
+  load_figures_.opening = steady_seconds() - begin - (filled - made);
+  load_figures_.gpus = gpu_costs_.seconds;
   return true;
 }
 
@@ -66,40 +79,51 @@ void Engine::give_up() {
 }
 
 bool Engine::replan(plan::Plan plan, const LoadProgress& progress, const StopFlag& stop) {
-  if (executor_ != nullptr) tokens_again_ = scheduler_->put_down();
+  const double begin = steady_seconds();
+  KeptWeights kept;
+  cpu::HostArena weights;
+  if (executor_ != nullptr) {
+    tokens_again_ = scheduler_->put_down();
+    executor_.reset();
+    stream_.reset();
+    kept = kept_weights(plan_, plan);
+    weights = take_weights(devices_, kept);
+  }
   give_up();
+  move_weights(weights, plan_, plan, kept);
   if (plan.shape.threads != plan_.shape.threads) {
     pool_ = std::make_unique<ThreadPool>(static_cast<int>(plan.shape.threads));
   }
   plan_ = std::move(plan);
   // What drivers took stays with the process though they are opened again.
-  const Bytes held_before = std::exchange(drivers_held_, Bytes());
+  const Bytes held_before = std::exchange(gpu_costs_, GpuCosts()).held;
+  const double given_up = steady_seconds();
   try {
-    if (!open(progress, stop)) {
+    if (!open(progress, stop, kept, std::move(weights))) {
       give_up();
-      drivers_held_ = held_before;
+      gpu_costs_.held = held_before;
       return false;
     }
   } catch (...) {
     give_up();
-    drivers_held_ = held_before;
+    gpu_costs_.held = held_before;
     throw;
   }
-  drivers_held_ = std::max(drivers_held_, held_before);
+  gpu_costs_.held = std::max(gpu_costs_.held, held_before);
+  load_figures_.giving_up = given_up - begin;
   scheduler_->take_up(*executor_);
   return true;
 }
 
 // False if stopped.
-bool Engine::load_weights(const LoadProgress& progress, const StopFlag& stop) {
+bool Engine::load_weights(const KeptWeights& kept, const LoadProgress& progress, const StopFlag& stop) {
   std::vector<backend::Device*> devices;
   for (const auto& device : devices_) devices.push_back(device.get());
+  std::vector<plan::RegionIndex> there;
+  for (const KeptRegion& one : kept.regions) there.push_back(one.after);
+  std::ranges::sort(there);
   const std::span<std::byte> buffer = devices_[plan::kCpu]->host_memory(plan_.load_buffer);
-  if (!engine::load_weights(model_, plan_, devices, *pool_, buffer, progress, stop)) return false;
-  for (backend::Device* device : devices) {
-    if (device != nullptr) device->populate(stop);
-  }
-  return !stop.load(std::memory_order_relaxed);
+  return engine::load_weights(model_, plan_, there, devices, *pool_, buffer, progress, stop);
 }
 
 void Engine::open_stream() {
@@ -158,7 +182,7 @@ void Engine::verify_devices() const {
 
 plan::Held Engine::held() const {
   const Bytes process = options_.held_memory();
-  plan::Held held{process - std::min(process, options_.of_caller), drivers_held_, {}};
+  plan::Held held{process - std::min(process, options_.of_caller), gpu_costs_.held, {}};
   for (std::size_t i = 0; i < devices_.size(); ++i) {
     if (devices_[i] == nullptr || !devices_[i]->holds_ram()) continue;
     const auto tier = static_cast<std::uint32_t>(i);

@@ -26,6 +26,7 @@ namespace loadline::engine {
 
 using backend::StopFlag;
 using exec::Token;
+struct KeptWeights;
 
 // Owns everything a loaded model is: files, plan, memory, threads, KV cache. Used by one thread but for what says
 // otherwise (exec::Scheduler, a StopFlag). A process may have several.
@@ -55,17 +56,22 @@ class Engine {
   }
   ~Engine();
 
-  // Gives up all that the present plan holds and loads by another one of the same model, for as many sequences, under
-  // the sessions that there are: their texts are kept and computed again. Between steps, by the thread that makes them.
-  // At no time is more held than the larger of the two plans says, on any tier. False where it was stopped; where that
-  // happens, and where it throws what loading throws, nothing is loaded: another `replan` may follow, or
-  // Scheduler::abandon.
+  // Gives up what the present plan holds and loads by another one of the same model, for as many sequences, under the
+  // sessions that there are: their texts are kept and computed again. Weights that are in RAM by both plans are not
+  // read again. Between steps, by the thread that makes them. At no time is more held than the larger of the two plans
+  // says, on any tier. False where it was stopped; where that happens, and where it throws what loading throws, nothing
+  // is loaded: another `replan` may follow, or Scheduler::abandon.
   bool replan(plan::Plan plan, const LoadProgress& progress, const StopFlag& stop);
   // What the last loading took.
   struct LoadFigures {
-    Bytes weights;
-    double opening = 0;  // s: devices and what they record
-    double reading = 0;  // s: weights
+    Bytes weights;         // that were read
+    Bytes from_disk;       // of them, not in the page cache
+    Bytes kept;            // that were there already
+    double giving_up = 0;  // s: what the plan before held, and moving what is kept
+    double opening = 0;    // s: devices and what they record ...
+    double gpus = 0;       // s: ... of which GPUs, their drivers and shaders
+    double reading = 0;    // s: weights
+    double filling = 0;    // s: bringing in the memory of caches
   };
   [[nodiscard]] const LoadFigures& load_figures() const { return load_figures_; }
   // Tokens that the last `replan` has computed again, or has still to.
@@ -73,6 +79,8 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
+  // False after a `replan` that did not come to its end.
+  [[nodiscard]] bool is_loaded() const { return executor_ != nullptr; }
   [[nodiscard]] const gguf::Model& model() const { return model_; }
   [[nodiscard]] const model::Program& program() const { return program_; }
   [[nodiscard]] const plan::Plan& plan() const { return plan_; }
@@ -106,9 +114,9 @@ class Engine {
 
  private:
   Engine(gguf::Model model, model::Program program, plan::Plan plan, Options options);
-  bool open(const LoadProgress& progress, const StopFlag& stop);
+  bool open(const LoadProgress& progress, const StopFlag& stop, const KeptWeights& kept, cpu::HostArena&& weights);
   void give_up();
-  bool load_weights(const LoadProgress& progress, const StopFlag& stop);
+  bool load_weights(const KeptWeights& kept, const LoadProgress& progress, const StopFlag& stop);
   void open_stream();
   [[nodiscard]] std::vector<std::vector<float>> rope_factors() const;
   void verify_devices() const;
@@ -121,7 +129,7 @@ class Engine {
   Devices devices_;
   LoadFigures load_figures_;
   std::uint64_t tokens_again_ = 0;
-  Bytes drivers_held_;                    // of RAM, by opening GPUs and making their shaders
+  GpuCosts gpu_costs_;                    // of opening them and making their shaders
   std::unique_ptr<WeightStream> stream_;  // null where nothing is streamed; goes before the devices
   std::unique_ptr<exec::Executor> executor_;
   std::unique_ptr<exec::Scheduler> scheduler_;

@@ -32,10 +32,12 @@ void append_pieces(const gguf::TensorInfo& tensor, plan::RegionIndex region, Byt
 }
 
 // In the order in which they lie in the files.
-std::vector<Piece> all_pieces(const gguf::Model& model, const plan::Plan& plan, Bytes limit) {
+std::vector<Piece> all_pieces(const gguf::Model& model, const plan::Plan& plan,
+                              std::span<const plan::RegionIndex> there, Bytes limit) {
   std::vector<Piece> pieces;
   for (plan::RegionIndex i = 0; i < plan.regions.size(); ++i) {
     const plan::Region& region = plan.regions[i];
+    if (std::ranges::binary_search(there, i)) continue;
     if (region.purpose != plan::Purpose::Weights || region.tensor == model::kNoTensor) continue;
     append_pieces(model.tensors[static_cast<std::size_t>(region.tensor)], i, limit, pieces);
   }
@@ -45,18 +47,19 @@ std::vector<Piece> all_pieces(const gguf::Model& model, const plan::Plan& plan, 
 
 }  // namespace
 
-bool load_weights(const gguf::Model& model, const plan::Plan& plan, const std::vector<backend::Device*>& devices,
-                  ThreadPool& pool, std::span<std::byte> buffers, const LoadProgress& progress,
-                  const backend::StopFlag& stop) {
+bool load_weights(const gguf::Model& model, const plan::Plan& plan, std::span<const plan::RegionIndex> there,
+                  const std::vector<backend::Device*>& devices, ThreadPool& pool, std::span<std::byte> buffers,
+                  const LoadProgress& progress, const backend::StopFlag& stop) {
   const std::uint32_t parts = plan::load_buffer_parts(plan.shape.threads);
   const std::size_t part = buffers.size() / parts / 4096 * 4096;
-  const std::vector<Piece> pieces = all_pieces(model, plan, Bytes(part - storage::RangeReader::part_size(0)));
+  const std::vector<Piece> pieces = all_pieces(model, plan, there, Bytes(part - storage::RangeReader::part_size(0)));
   std::vector<storage::Range> ranges;
   Bytes total;
   for (const Piece& piece : pieces) {
     ranges.push_back(piece.range);
     total += Bytes(piece.range.size);
   }
+  if (pieces.empty()) return !stop.load(std::memory_order_relaxed);
   storage::RangeReader reader(model.files, ranges, buffers,
                               storage::open_queue(model.files, buffers, {.depth = parts}));
 

@@ -51,6 +51,11 @@ struct SchedulerOptions {
   std::function<double()> clock = {};
 };
 
+// What of a session would be computed again: tokens of its prompt, and what it generated behind them.
+struct HeldText {
+  std::uint64_t prompt = 0, generated = 0;
+};
+
 // One thread calls `step`, `put_down` and `take_up`; every other function may be called from any thread, also while a
 // step runs. Allocates only when constructed, and when it is put down.
 class Scheduler {
@@ -77,15 +82,17 @@ class Scheduler {
 
   // One pass. True while there are sessions. Where `stop` is given, setting it ends the pass, and every session stays
   // as it was (in its place, `cancel` takes effect when the pass ends). Throws what a device throws: the sessions of
-  // that pass have then failed, and all others are as they were.
+  // that pass have then failed, and all others are as they were. Where the executor was given up, those that were
+  // cancelled end, and others are an Error.
   bool step(const StopFlag* stop = nullptr);
 
   // Gives up the executor, which may then go; to be called between steps, and followed by `take_up` of one with as many
   // sequences, or by `abandon`. What sessions have so far is kept, as tokens. How many of these have to be computed
   // again.
   std::uint64_t put_down();
-  // How many that would be now.
+  // How many that would be now, and of which texts.
   [[nodiscard]] std::uint64_t tokens_held() const;
+  [[nodiscard]] std::vector<HeldText> held_texts() const;
   // Sessions that the new one's context cannot hold end: their context is full. Where there are none, it may be for
   // another number of them.
   void take_up(Executor& executor);
@@ -154,6 +161,9 @@ class Scheduler {
     std::span<const Token> tokens;
     Want want;
   };
+  static std::size_t rows_of(std::span<const Token> tokens, Want want) {
+    return want == Want::All ? tokens.size() : want == Want::Last ? 1 : 0;
+  }
   // The pass that runs, for those who cancel or join meanwhile. Guarded by the mutex.
   struct Running {
     std::uint32_t going_on = 0;              // sessions of it that are not cancelled

@@ -67,19 +67,25 @@ void Scheduler::keep_history(std::uint32_t index) {
   session.resumes = true;
 }
 
-std::uint64_t Scheduler::tokens_held() const {
-  std::uint64_t tokens = 0;
+std::vector<HeldText> Scheduler::held_texts() const {
+  std::vector<HeldText> texts;
   for (const std::uint32_t index : turns_) {
     const Session& session = sessions_[index];
     const std::size_t prompt = session.options.prompt.size();
+    HeldText text{session.read, 0};
     if (session.resumes || !session.history.empty()) {
-      tokens += prompt + session.history.size();
+      text = {prompt, session.history.size()};
     } else if (session.state == State::Generating) {
-      tokens += executor_->cache().length(index) + session.again_count;
-    } else {
-      tokens += session.read;
+      text = {prompt, executor_->cache().length(index) + session.again_count - prompt};
     }
+    if (text.prompt + text.generated > 0) texts.push_back(text);
   }
+  return texts;
+}
+
+std::uint64_t Scheduler::tokens_held() const {
+  std::uint64_t tokens = 0;
+  for (const HeldText& text : held_texts()) tokens += text.prompt + text.generated;
   return tokens;
 }
 

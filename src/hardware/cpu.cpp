@@ -107,6 +107,14 @@ void read_caches(const fs::path& root, Cpu& cpu) {
 
 }  // namespace
 
+std::uint32_t probe_processors(const fs::path& root) {
+  std::uint32_t count = 0;
+  for (const std::uint32_t cpu : parse_list(read_system_file(root / "sys/devices/system/cpu/online"))) {
+    if (may_run_on(cpu, root)) ++count;
+  }
+  return limit_by_quota(std::max(1U, count), root);
+}
+
 Cpu probe_cpu(const fs::path& root) {
   Cpu cpu;
   const std::string info = read_system_file(root / "proc/cpuinfo");

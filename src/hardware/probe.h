@@ -22,6 +22,9 @@ Profile probe(const std::filesystem::path& model_path = {});
 
 // The parts. `root` is where /proc and /sys are looked for, so that tests can show other machines.
 Cpu probe_cpu(const std::filesystem::path& root = "/");
+// Processors that this process may use, hyper-threads counted, as far as its control group grants them: more threads
+// than that wait for each other.
+std::uint32_t probe_processors(const std::filesystem::path& root = "/");
 // `available` counts what this process already holds as available: the plan accounts for it.
 Ram probe_ram(const std::filesystem::path& root = "/");
 // What this process holds of RAM that nobody can take from it: anonymous and shared pages, and their page tables.

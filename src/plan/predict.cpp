@@ -147,7 +147,8 @@ Prediction predict(const gguf::Model& model, const Plan& plan, const CostModel& 
   constexpr double kLaidOutPerThread = 0.6e9;  // bytes/s
   constexpr double kOpening = 0.1;             // s: metadata, threads, the first plan
   const auto bytes = static_cast<double>(loaded.value);
-  const double laid_out = kLaidOutPerThread * plan.shape.threads;
+  const double measured = costs.rates().devices[kCpu].loading;
+  const double laid_out = measured > 0 ? measured : kLaidOutPerThread * plan.shape.threads;
   prediction.load_seconds = kOpening + bytes / std::min(costs.rates().disk_bandwidth, laid_out);
   return prediction;
 }

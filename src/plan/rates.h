@@ -29,6 +29,7 @@ struct DeviceRates {
   double bandwidth = 0;                // bytes/s of its memory
   double cache_bandwidth = 0;          // bytes/s for the KV cache, attention's arithmetic included
   double attention_ops = 0;            // operations/s of attention over a batch
+  double loading = 0;                  // CPU: bytes/s of weights that threads lay out in new pages; 0: nobody measured
   double operation_seconds = 0;        // fixed cost of one operation of the program: a barrier, a dispatch
   double host_bandwidth = 0;           // GPU: bytes/s from and to RAM
   double switch_seconds = 0;           // GPU: fixed cost of handing over to it or back

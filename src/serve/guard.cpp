@@ -6,20 +6,14 @@
 #include <utility>
 
 #include "base/clock.h"
-#include "engine/backends.h"
-#include "plan/planner.h"
+#include "engine/present.h"
 
 namespace loadline::serve {
 namespace {
 
-constexpr double kLookForRoom = 2;    // s: a plan is made for it
+constexpr double kLookForRoom = 5;    // s: drivers are asked, and a plan is made
 constexpr double kWorthIt = 1.05;     // predicted speed, that an interruption is worth
 constexpr Bytes kMargin = 64 * kMiB;  // of what is free, beyond what the larger plan takes
-
-plan::Attempt attempt_by(const Basis& basis, const Service& service) {
-  const engine::Engine& engine = service.engine();
-  return plan::try_plan(engine.model(), engine.program(), basis.machine, basis.options, engine::backends());
-}
 
 }  // namespace
 
@@ -78,7 +72,7 @@ void Guard::look(double time) {
     if (leave_to_others_) leave_to_others_(basis);
     basis.machine.ram.available -= std::min(basis.machine.ram.available, kMargin);
     for (hardware::Gpu& gpu : basis.machine.gpus) gpu.free -= std::min(gpu.free, kMargin);
-    const plan::Attempt attempt = attempt_by(basis, service_);
+    const plan::Attempt attempt = engine::plan_again(service_.engine(), basis.machine, basis.options);
     room_ = attempt.fits &&
             attempt.plan.prediction.generation_rate > kWorthIt * service_.plan()->prediction.generation_rate;
   }
@@ -100,25 +94,23 @@ void Guard::look(double time) {
 
 // False where there is no such plan, or it is the present one. What comes of it is waited for.
 bool Guard::change_to_what_fits(const std::string& why, bool only_if_faster) {
-  const Basis whole = basis_now(service_, *wished_);
+  Basis whole = basis_now(service_, *wished_);
   Basis left = whole;
   if (leave_to_others_) leave_to_others_(left);
-  plan::Attempt attempt = attempt_by(left, service_);
+  plan::Attempt attempt = engine::plan_again(service_.engine(), left.machine, left.options);
   if (!attempt.fits) return false;
+  whole.options.gpu_layers = left.options.gpu_layers;
+  whole.options.overrides = left.options.overrides;
   const auto present = service_.plan();
-  bool same = true;
-  for (std::uint32_t tier = 0; tier < std::min(present->tiers.size(), attempt.plan.tiers.size()); ++tier) {
-    same = same && plan::tier_total(*present, tier) == plan::tier_total(attempt.plan, tier);
-  }
   const bool faster = attempt.plan.prediction.generation_rate > present->prediction.generation_rate;
-  if (same || (only_if_faster && !faster)) return false;
+  if (engine::same_places(*present, attempt.plan) || (only_if_faster && !faster)) return false;
   struct Outcome {
     std::mutex mutex;
     std::condition_variable changed;
     bool over = false, done = false;
   };
   const auto outcome = std::make_shared<Outcome>();
-  mine_ = std::make_shared<const Basis>(whole);
+  mine_ = std::make_shared<const Basis>(std::move(whole));
   const auto told = [outcome](const Changed& changed) {
     {
       const std::lock_guard lock(outcome->mutex);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "engine/backends.h"
+#include "engine/present.h"
 #include "hardware/what_if.h"
 #include "plan/json.h"
 #include "plan/planner.h"
@@ -280,8 +281,11 @@ Json change_json(const Service::Load& load) {
           {"why", last.why},
           {"error", last.error.empty() ? Json() : Json(last.error)},
           {"weights", last.predicted.weights.value},
+          {"kept", last.predicted.kept.value},
+          {"from_disk", last.predicted.from_disk.value},
           {"tokens", last.predicted.tokens},
           {"predicted_seconds", last.predicted.seconds},
+          {"predicted_range", {last.predicted.least, last.predicted.most}},
           {"load_seconds", last.load_seconds},
           {"seconds", load.interrupted_seconds}};
 }
@@ -402,8 +406,11 @@ Basis present_basis(const Served& served) { return basis_now(*served.service, *s
 
 Json interruption_json(const Changed& changed) {
   return {{"weights", changed.predicted.weights.value},
+          {"kept", changed.predicted.kept.value},
+          {"from_disk", changed.predicted.from_disk.value},
           {"tokens", changed.predicted.tokens},
           {"predicted_seconds", changed.predicted.seconds},
+          {"predicted_range", {changed.predicted.least, changed.predicted.most}},
           {"load_seconds", changed.load_seconds}};
 }
 
@@ -477,11 +484,11 @@ std::optional<Proposal> plan_without(const Served& served, plan::DeviceIndex dev
   std::erase_if(basis.machine.gpus, [&](const hardware::Gpu& gpu) { return gpu.id == plan->tiers.at(device).device; });
   basis.options.gpu_budgets.clear();  // they are by number, and the numbers change
   if (basis.machine.gpus.empty()) basis.options.gpu_layers = {};
-  const engine::Engine& engine = served.service->engine();
-  const Basis left = beside_others(served, basis);
-  plan::Attempt attempt =
-      plan::try_plan(engine.model(), engine.program(), left.machine, left.options, engine::backends());
+  Basis left = beside_others(served, basis);
+  plan::Attempt attempt = engine::plan_again(served.service->engine(), left.machine, left.options);
   if (!attempt.fits) return std::nullopt;
+  basis.options.gpu_layers = left.options.gpu_layers;
+  basis.options.overrides = left.options.overrides;
   return Proposal{std::move(attempt.plan), std::make_shared<const Basis>(std::move(basis))};
 }
 

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/interruption.h"
 #include "hardware/profile.h"
 #include "plan/options.h"
 #include "serve/fair_turns.h"
@@ -55,14 +56,6 @@ struct ServiceOptions {
   std::function<void(const std::string& line)> log;
 };
 
-// What it costs to go on by another plan: bytes of weights to load, tokens to compute again, and how long nobody gets a
-// token.
-struct Interruption {
-  Bytes weights;
-  std::uint64_t tokens = 0;
-  double seconds = 0;
-};
-
 // Another plan of the same model in the place of the present one.
 struct Change {
   Proposal to;
@@ -74,7 +67,7 @@ struct Changed {
   std::string why;
   std::string error;  // a sentence where the old plan goes on; empty: the new one does
   bool cancelled = false;
-  Interruption predicted;
+  engine::Interruption predicted;
   double load_seconds = 0;  // without what is computed again
 };
 
@@ -182,7 +175,6 @@ class Service {
   void tell_interruption();
   void show_engine(bool there);
   Changed replace(Change& change);
-  [[nodiscard]] Interruption predict(const plan::Plan& plan) const;
   void note_catching_up();
   bool step();
   void leave_device(const Error& error);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/present.h"
 #include "hardware/probe.h"
 #include "serve/service.h"
 
@@ -40,18 +41,8 @@ Bytes Service::streamed() const {
 }
 
 void Service::look_at(hardware::Profile& machine) const {
-  hardware::Ram ram = hardware::probe_ram();
-  ram.read_bandwidth = std::move(machine.ram.read_bandwidth);
-  machine.ram = std::move(ram);
   const std::shared_lock lock(engine_mutex_, std::try_to_lock);
-  if (!lock) return;
-  const plan::Plan& plan = engine_->plan();
-  for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
-    const backend::Device* device = engine_->device(i);
-    const auto gpu = std::ranges::find(machine.gpus, plan.tiers[i].device, &hardware::Gpu::id);
-    if (device == nullptr || gpu == machine.gpus.end()) continue;
-    if (const auto use = device->memory_use()) gpu->free = std::min(use->budget, gpu->total);
-  }
+  engine::look_at(machine, lock ? engine_.get() : nullptr);
 }
 
 bool Service::change(Change change) {
@@ -68,29 +59,6 @@ bool Service::change(Change change) {
 }
 
 void Service::cancel_change() { stop_change_ = true; }
-
-// From what loading took last, and from how fast prompts were read.
-Interruption Service::predict(const plan::Plan& plan) const {
-  Interruption out;
-  for (std::uint32_t tier = 0; tier < plan.scratch.size(); ++tier) {
-    out.weights += plan::tier_total(plan, tier, plan::Purpose::Weights);
-  }
-  out.tokens = engine_->scheduler().tokens_held();
-  const engine::Engine::LoadFigures& last = engine_->load_figures();
-  out.seconds = last.opening;
-  if (last.weights.value > 0) {
-    out.seconds += last.reading * static_cast<double>(out.weights.value) / static_cast<double>(last.weights.value);
-  }
-  double rate = plan.prediction.prompt_rate;
-  const std::lock_guard lock(mutex_);
-  const double predicted = plan_->prediction.prompt_rate;
-  if (totals_.prompt_tokens > 0 && totals_.prompt_seconds > 0 && predicted > 0) {
-    const double measured = static_cast<double>(totals_.prompt_tokens) / totals_.prompt_seconds;
-    rate *= std::clamp(measured / predicted, 1.0 / 16, 16.0);
-  }
-  if (rate > 0) out.seconds += static_cast<double>(out.tokens) / rate;
-  return out;
-}
 
 // False, with a sentence, where it cannot be loaded; without one where it was cancelled.
 bool Service::load_plan(const plan::Plan& plan, std::string& error) {
@@ -118,9 +86,9 @@ std::string Service::why_not(const plan::Plan& plan) const {
 Changed Service::replace(Change& change) {
   Changed out;
   out.why = std::move(change.why);
-  out.predicted = predict(change.to.plan);
   out.error = why_not(change.to.plan);
   if (!out.error.empty()) return out;
+  out.predicted = engine::predict_interruption(*engine_, change.to.plan, basis()->machine);
   change_began_ = steady_seconds();
   const plan::Plan before = engine_->plan();
   std::string broken;
@@ -201,10 +169,9 @@ void Service::tell_interruption() {
   const Load now = load();
   const Changed& last = now.last_change;
   const std::string what = now.broken.empty() ? last.error.empty() ? "changed" : "kept" : "lost";
-  options_.log(fmt::format("plan {} ({}){}: {} of weights and {} tokens; {:.2f} s without tokens, {:.2f} s predicted",
-                           what, last.why, last.error.empty() ? "" : fmt::format(", since {}", last.error),
-                           to_string(last.predicted.weights), last.predicted.tokens, now.interrupted_seconds,
-                           last.predicted.seconds));
+  options_.log(fmt::format("plan {} ({}){}: {}", what, last.why,
+                           last.error.empty() ? "" : fmt::format(", since {}", last.error),
+                           engine::words_of(last.predicted, now.interrupted_seconds)));
 }
 
 // One pass. True where there is more to do.

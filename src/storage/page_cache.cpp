@@ -42,10 +42,14 @@ bool all_cached(int descriptor, Bytes offset, std::size_t size) {
 
 }  // namespace
 
-bool read_cached(const File& file, Bytes offset, std::span<std::byte> out) {
-  const Bytes needed = offset + Bytes(out.size());
+bool is_cached(const File& file, Bytes offset, std::size_t size) {
+  const Bytes needed = offset + Bytes(size);
   const Bytes end = std::min(needed + kReadAhead, std::max(needed, file.size()));
-  if (!all_cached(file.descriptor(), offset, (end - offset).value)) return false;
+  return all_cached(file.descriptor(), offset, (end - offset).value);
+}
+
+bool read_cached(const File& file, Bytes offset, std::span<std::byte> out) {
+  if (!is_cached(file, offset, out.size())) return false;
   int flags = RWF_NOWAIT;  // what was dropped meanwhile is read past the cache like the rest
   std::size_t done = 0;
   while (done < out.size()) {

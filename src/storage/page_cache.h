@@ -9,9 +9,12 @@
 
 namespace loadline::storage {
 
-// Fills `out` from `offset` where the page cache holds all of that range and what the system might read ahead after it.
-// False, with anything in `out`, where it does not, or the system cannot say (before Linux 6.5). Starts no reads:
-// brings nothing into the page cache.
+// Whether the page cache holds all of a range and what the system might read ahead after it. False where the system
+// cannot say (before Linux 6.5).
+bool is_cached(const File& file, Bytes offset, std::size_t size);
+
+// Fills `out` from `offset` where that is so. False, with anything in `out`, where it is not. Starts no reads: brings
+// nothing into the page cache.
 bool read_cached(const File& file, Bytes offset, std::span<std::byte> out);
 
 }  // namespace loadline::storage

@@ -99,7 +99,7 @@ Answer Dialogue::answer(bool open, const std::function<void(const chat::OutputEv
                         std::move(listener));
   do {
     engine_.scheduler().join(generation.session(), generation);
-    engine_.run(stop);
+    run_with ? run_with(stop) : engine_.run(stop);
   } while (generation.goes_on());
   if (generation.error()) std::rethrow_exception(generation.error());
   used_ = generation.tokens().size();

@@ -60,6 +60,8 @@ class Dialogue {
   [[nodiscard]] std::size_t used() const { return used_; }  // cells, after the last answer
   [[nodiscard]] const ChatModel& model() const { return model_; }
   [[nodiscard]] engine::Engine& engine() const { return engine_; }
+  // In the place of Engine::run, where there is one.
+  std::function<void(const std::atomic<bool>& stop)> run_with;
   // What an answer with these settings holds that no plan knows.
   [[nodiscard]] static Bytes memory_bytes(const DialogueSettings& settings, const ChatModel& model,
                                           std::uint32_t vocabulary, std::uint32_t context);

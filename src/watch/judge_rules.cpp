@@ -181,7 +181,10 @@ std::optional<Judge::Finding> Judge::starved(const Window& recent, const Sample&
   const double wanted = sum.ran.value_or(0) + sum.waited.value_or(0);
   const double waited = wanted > 0 ? sum.waited.value_or(0) / wanted : 0;
   const double others = sum.others.value_or(0) / (processors * seconds);
-  const bool works = recent.slowdown.has_value();  // else there was nothing to do
+  // Else there was nothing to do: what a process that rests does now and then waits as long as it takes.
+  constexpr double kWorks = 0.1;  // of a processor, that it had or wanted
+  const bool told = sum.ran.has_value();
+  const bool works = recent.slowdown.has_value() && (!told || wanted >= kWorks * seconds);
   if (!works) return std::nullopt;
   const bool slow = is_slow(recent.slowdown);
   Finding finding;

@@ -86,4 +86,12 @@ std::string lost_line(const Losses& losses) {
   return text;
 }
 
+std::string missing_memory(const Status& status) {
+  for (const Verdict& verdict : status.verdicts) {
+    if (verdict.kind != Kind::Squeezed && verdict.kind != Kind::Spilled && verdict.kind != Kind::Thrashing) continue;
+    return fmt::format("{}: {}", name_of(verdict.kind), verdict.evidence);
+  }
+  return {};
+}
+
 }  // namespace loadline::watch

@@ -19,4 +19,7 @@ std::string metrics(const Status& status);
 // "lost 23 % of the time to others' use of the processors, 4 % to a slow disk"; empty where nothing was lost.
 std::string lost_line(const Losses& losses);
 
+// Of the verdicts that hold, the one that says that the plan's memory is not there, in a clause; empty: none does.
+std::string missing_memory(const Status& status);
+
 }  // namespace loadline::watch

@@ -118,30 +118,15 @@ Promise promise_of(const engine::Engine& engine, const plan::Rates& rates) {
 
 }  // namespace
 
-namespace {
-
-// The profile with the GPUs of the plan, in its order: a stored plan may have been made with others.
-hardware::Profile with_gpus_of(const plan::Plan& plan, hardware::Profile profile) {
-  std::vector<hardware::Gpu> gpus;
-  for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
-    const auto known = std::ranges::find(profile.gpus, plan.tiers[i].device, &hardware::Gpu::id);
-    gpus.push_back(known != profile.gpus.end() ? *known : hardware::Gpu{});
-  }
-  profile.gpus = std::move(gpus);
-  return profile;
-}
-
-}  // namespace
-
 Watcher::Options watch_engine(engine::Engine& engine, const hardware::Profile& profile) {
   const plan::Plan& plan = engine.plan();
-  const plan::Rates rates = plan::make_rates(with_gpus_of(plan, profile), plan.shape, engine::backends());
+  const plan::Rates rates = engine::rates_for(plan, profile);
   const auto costs = std::make_shared<const plan::CostModel>(engine.model(), engine.program(), plan.shape, rates);
   SourceOptions sources;
   sources.model = engine.model().files.front().path();
   for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
     const backend::Device* device = engine.device(i);
-    if (device == nullptr || device->holds_ram()) continue;
+    if (device == nullptr) continue;
     sources.gpus.push_back({i, device->bus_address(), [device] { return device->memory_use(); }});
   }
   Watcher::Options options;

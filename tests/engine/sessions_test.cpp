@@ -5,7 +5,9 @@
 
 #include "base/error.h"
 #include "engine/backends.h"
+#include "engine/interruption.h"
 #include "engine/loaded.h"
+#include "engine/streamed_model.h"
 #include "support/test_data.h"
 
 namespace loadline::engine {
@@ -195,6 +197,44 @@ TEST(Replan, TextsGoOnToTheLetterUnderAnotherPlan) {
   until(40);
   ASSERT_TRUE(engine->replan(demo().plan, {}, test::kNeverStop));
   EXPECT_EQ(plan::tier_total(engine->plan(), plan::kCpu), resident);
+  engine->run(test::kNeverStop);
+  EXPECT_EQ(listener.tokens, expected);
+}
+
+// What is in RAM by both plans is moved to its new place and not read again.
+TEST(Replan, WeightsThatStayAreNotReadAgain) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path file = test::write_streamed_model(folder.path());
+  const auto plan_of = [&](unsigned percent) { return test::planned(file, test::streamed_options(), percent).plan; };
+  const std::vector<Token> prompt = {1, 40, 41, 42, 43, 44, 90, 91, 200};
+  constexpr std::int64_t kMost = 80;
+  const auto alone = test::load(test::planned(file, test::streamed_options()));
+  const std::vector<Token> expected = test::generate(*alone, prompt, {.most = kMost}).tokens;
+
+  const auto engine = test::load(test::planned(file, test::streamed_options()));
+  Listener listener({.most = kMost});
+  exec::SessionOptions session;
+  session.prompt = prompt;
+  session.most_tokens = kMost;
+  ASSERT_TRUE(engine->scheduler().join(session, listener));
+  const Bytes file_size(std::filesystem::file_size(file));
+  std::size_t until = 0;
+  for (const unsigned percent : {80U, 55U, 90U, 100U}) {
+    until += 15;
+    while (listener.tokens.size() < until && engine->scheduler().step()) {
+    }
+    const plan::Plan next = plan_of(percent);
+    const Interruption predicted = predict_interruption(*engine, next, hardware::probe(file));
+    EXPECT_EQ(predicted.tokens, prompt.size() + listener.tokens.size() - 1);
+    EXPECT_LE(predicted.least, predicted.seconds);
+    EXPECT_LE(predicted.seconds, predicted.most);
+    ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
+    const Engine::LoadFigures& figures = engine->load_figures();
+    EXPECT_GT(figures.kept, file_size / 8) << percent;
+    EXPECT_EQ(figures.kept, predicted.kept);
+    EXPECT_EQ(figures.weights, predicted.weights);
+    EXPECT_EQ(figures.kept + figures.weights, plan::tier_total(next, plan::kCpu, plan::Purpose::Weights)) << percent;
+  }
   engine->run(test::kNeverStop);
   EXPECT_EQ(listener.tokens, expected);
 }

@@ -325,4 +325,8 @@ inline void run_all(exec::Scheduler& scheduler) {
   for (int i = 0; scheduler.step(); ++i) ASSERT_LT(i, 100000) << "sessions that never end";
 }
 
+inline void expect_text(const FakeClient& client, std::size_t count) {
+  EXPECT_EQ(client.text, text_after(client.prompt(), count));
+}
+
 }  // namespace loadline::test

@@ -9,6 +9,7 @@
 namespace loadline::exec {
 namespace {
 
+using test::expect_text;
 using test::FakeClient;
 using test::FakeModel;
 using test::FakeShape;
@@ -16,11 +17,6 @@ using test::kPage;
 using test::Oracle;
 using test::run_all;
 using test::some_text;
-using test::text_after;
-
-void expect_text(const FakeClient& client, std::size_t count) {
-  EXPECT_EQ(client.text, text_after(client.prompt(), count));
-}
 
 std::vector<Token> joined(std::vector<Token> text, const std::vector<Token>& more) {
   text.insert(text.end(), more.begin(), more.end());

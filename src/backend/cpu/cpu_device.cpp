@@ -12,14 +12,18 @@
 namespace loadline::cpu {
 
 CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
-                     const backend::StopFlag& stop)
+                     const backend::StopFlag& stop, HostArena weights)
     : model_(model), program_(program), plan_(plan), pool_(pool), kernels_(kernels()), shares_(pool.threads()) {
   arenas_.resize(plan.arenas.size());
   for (std::size_t i = 0; i < plan.arenas.size(); ++i) {
     const plan::Arena& arena = plan.arenas[i];
     const plan::DeviceIndex holder = plan::holder_of(plan, static_cast<std::uint32_t>(i));
     if (holder != plan::kCpu || arena.purpose == plan::Purpose::Runtime) continue;
-    arenas_[i] = HostArena(arena.size, arena.huge_pages, plan::name_of(arena.purpose));
+    if (weights.data() != nullptr && is_of_weights(i) && weights.size() == arena.size) {
+      arenas_[i] = std::move(weights);
+    } else {
+      arenas_[i] = HostArena(arena.size, arena.huge_pages, plan::name_of(arena.purpose));
+    }
   }
   for (std::size_t i = 0; i < arenas_.size(); ++i) {
     const plan::Purpose purpose = plan.arenas[i].purpose;
@@ -69,10 +73,19 @@ std::span<std::byte> CpuDevice::host_memory(plan::RegionIndex region) {
   return {address(region), plan_.regions[region].size.value};
 }
 
+bool CpuDevice::is_of_weights(std::size_t arena) const { return plan_.arenas[arena].purpose == plan::Purpose::Weights; }
+
 std::span<const std::byte> CpuDevice::weights() const {
   for (std::size_t i = 0; i < arenas_.size(); ++i) {
-    if (plan_.arenas[i].purpose != plan::Purpose::Weights || arenas_[i].data() == nullptr) continue;
+    if (!is_of_weights(i) || arenas_[i].data() == nullptr) continue;
     return {arenas_[i].data(), arenas_[i].size().value};
+  }
+  return {};
+}
+
+HostArena CpuDevice::give_weights() {
+  for (std::size_t i = 0; i < arenas_.size(); ++i) {
+    if (is_of_weights(i) && arenas_[i].data() != nullptr) return std::move(arenas_[i]);
   }
   return {};
 }

@@ -22,8 +22,12 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
   // `upload` brings in what it fills, and `populate` the rest. `model`, `program`, `plan` and `pool` must outlive the
   // device. Once `stop` is set arenas are left without memory behind them, and the device is good for nothing but
   // destruction.
+  // `weights`, where it has memory, becomes the arena of the weights, whose size it has, with what is in it.
   CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
-            const backend::StopFlag& stop);
+            const backend::StopFlag& stop, HostArena weights = {});
+
+  // Takes the weights' arena from a device that will go.
+  HostArena give_weights();
 
   void populate(const backend::StopFlag& stop) override;
   void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
@@ -48,6 +52,7 @@ class CpuDevice final : public backend::Device, public backend::WeightSource {
  private:
   void populate(HostArena& arena, const backend::StopFlag& stop);
   [[nodiscard]] Error no_memory() const;
+  [[nodiscard]] bool is_of_weights(std::size_t arena) const;
   bool copy_page(bool windows, std::uint32_t from, std::uint32_t to);
   // Rows of `part` by tiles of 16, counted from its first.
   void read_tiles(const Rows& part, std::uint64_t first_tile, std::uint64_t end_tile) const noexcept;

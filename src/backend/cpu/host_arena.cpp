@@ -48,6 +48,33 @@ HostArena::HostArena(Bytes size, bool huge_pages, std::string_view name) : size_
   if (huge_pages) ::madvise(memory, size.value, MADV_HUGEPAGE);
 }
 
+// What grows moves to the beginning of a larger range, page by page and without a copy; what shrinks is cut off.
+void HostArena::resize(Bytes size, bool huge_pages, std::string_view name) {
+  if (data_ == nullptr || size.value == 0) {
+    *this = HostArena(size, huge_pages, name);
+    return;
+  }
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const std::uint64_t before = align_up(size_.value, page);
+  const std::uint64_t after = align_up(size.value, page);
+  if (after < before) {
+    ::munmap(data_ + after, before - after);
+  } else if (after > before) {
+    HostArena larger(size, huge_pages, name);
+    if (::mremap(data_, before, before, MREMAP_MAYMOVE | MREMAP_FIXED, larger.data_) == MAP_FAILED) {
+      throw Error(ErrorCode::DoesNotFit,
+                  fmt::format("the system refused to move {} to a larger place ({})", name, std::strerror(errno)));
+    }
+    data_ = std::exchange(larger.data_, nullptr);
+    if (huge_pages) ::madvise(data_, size.value, MADV_HUGEPAGE);
+  }
+  auto steps = std::make_unique<Steps>(size.value);
+  const std::uint64_t whole = std::min(size_.value, size.value) / kStep;  // the last one may be longer now
+  for (std::uint64_t step = 0; step < whole; ++step) steps->states[step] = steps_->states[step].load();
+  steps_ = std::move(steps);
+  size_ = size;
+}
+
 bool HostArena::require(std::uint64_t begin, std::uint64_t end) noexcept {
   for (std::uint64_t step = begin / kStep; step * kStep < end; ++step) {
     std::atomic<Step>& state = steps_->states[step];

@@ -30,6 +30,10 @@ class HostArena {
   // system has no more memory.
   [[nodiscard]] bool require(std::uint64_t begin, std::uint64_t end) noexcept;
 
+  // The same memory with another size: what is in both stays where it is from the beginning, in memory or not. Throws
+  // as construction does, and leaves it as it was then.
+  void resize(Bytes size, bool huge_pages, std::string_view name);
+
   // What is brought in at once.
   static constexpr std::uint64_t kStep = std::uint64_t{2} << 20;
 

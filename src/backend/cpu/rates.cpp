@@ -143,6 +143,7 @@ DeviceRates CpuLowering::rates(const hardware::Profile& profile, plan::DeviceInd
   if (known != nullptr) {
     rates.cache_bandwidth = known->cache_bandwidth * reading_share;
     rates.attention_ops = known->attention_ops * share;
+    rates.loading = known->loading * share;
   }
   rates.operation_seconds = kCpuOperation;
   return rates;

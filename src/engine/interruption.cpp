@@ -1,0 +1,304 @@
+#include "engine/interruption.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "engine/backends.h"
+#include "engine/engine.h"
+#include "engine/kept_weights.h"
+#include "plan/costs.h"
+#include "plan/predict.h"
+#include "storage/read_rate.h"
+
+namespace loadline::engine {
+namespace {
+
+double number(Bytes bytes) { return static_cast<double>(bytes.value); }
+
+// A time, and between what it lies.
+struct Span {
+  double seconds = 0, least = 0, most = 0;
+
+  static Span sure(double seconds) { return {seconds, seconds, seconds}; }
+  Span& operator+=(const Span& other) {
+    seconds += other.seconds;
+    least += other.least;
+    most += other.most;
+    return *this;
+  }
+};
+// Whichever takes longer, since they go on at the same time.
+Span longer(const Span& a, const Span& b) {
+  return {std::max(a.seconds, b.seconds), std::max(a.least, b.least), std::max(a.most, b.most)};
+}
+
+// How much longer a device's part of passes takes than is predicted, as it was seen.
+struct Ratio {
+  double value = 1;
+  bool seen = false;
+};
+
+class Predictor {
+ public:
+  Predictor(Engine& engine, const plan::Plan& to, const hardware::Profile& machine)
+      : engine_(engine), to_(to), machine_(machine) {}
+
+  Interruption run() {
+    const KeptWeights kept = kept_weights(engine_.plan(), to_);
+    Interruption out;
+    out.kept = kept.bytes;
+    for (std::uint32_t tier = 0; tier < to_.scratch.size(); ++tier) {
+      out.weights += plan::tier_total(to_, tier, plan::Purpose::Weights);
+    }
+    out.weights -= std::min(out.weights, kept.bytes);
+    out.from_disk = bytes_from_disk(engine_.model(), to_, kept);
+    find_disk_rate(out.from_disk);
+    Span all = giving_up(kept.bytes);
+    all += opening();
+    all += reading(out.weights, out.from_disk);
+    all += filling();
+    all += computing(out.tokens);
+    out.seconds = all.seconds;
+    out.least = all.least;
+    out.most = all.most;
+    return out;
+  }
+
+ private:
+  // Bytes/s, where something has to come from there.
+  void find_disk_rate(Bytes from_disk) {
+    const bool streams = !to_.stream.empty();
+    if (from_disk.value == 0 && !streams) return;
+    const plan::Plan& present = engine_.plan();
+    if (const double streamed = observed_stream(); streamed > 0) {
+      disk_rate_ = streamed;
+      disk_known_ = true;
+      return;
+    }
+    const std::span<std::byte> buffer = engine_.host_memory(present.load_buffer);
+    if (const auto rate = storage::read_rate(engine_.model().files, buffer)) {
+      disk_rate_ = *rate;
+      disk_known_ = true;
+      return;
+    }
+    disk_rate_ = rates_for(to_, machine_).disk_bandwidth;
+    disk_known_ = machine_.disk.read_bandwidth > 0;
+  }
+
+  // What passes that waited for the disk got of it.
+  double observed_stream() {
+    const double bytes = number(plan::streamed_bytes(engine_.plan()));
+    if (bytes <= 0) return 0;
+    std::array<exec::PassRecord, 8> records;
+    const std::size_t count = engine_.executor().log().read(0, records);
+    double seconds = 0;
+    int passes = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (records[i].waited < 0.3 * records[i].seconds) continue;
+      seconds += records[i].seconds;
+      ++passes;
+    }
+    return passes >= 2 && seconds > 0 ? bytes * passes / seconds : 0;
+  }
+
+  // Memory goes back, and what is kept is moved within it.
+  [[nodiscard]] Span giving_up(Bytes kept) const {
+    constexpr double kGivenBack = 20e9;  // bytes/s; of small pages less
+    constexpr double kMoved = 5e9;       // bytes/s, by one thread
+    Bytes held;
+    for (std::uint32_t tier = 0; tier < engine_.plan().scratch.size(); ++tier) {
+      held += plan::tier_total(engine_.plan(), tier);
+    }
+    const double seconds = number(held) / kGivenBack + number(kept) / kMoved;
+    return {seconds, 0.3 * seconds, 3 * seconds};
+  }
+
+  [[nodiscard]] static bool uses_gpus(const plan::Plan& plan) {
+    return std::ranges::any_of(plan.stages, [](const plan::Stage& stage) { return stage.device != plan::kCpu; });
+  }
+
+  [[nodiscard]] Span opening() const {
+    const Engine::LoadFigures& last = engine_.load_figures();
+    Span out = Span::sure(last.opening - last.gpus);
+    if (!uses_gpus(to_)) return out;
+    if (uses_gpus(engine_.plan())) {
+      out += {last.gpus, 0.5 * last.gpus, 1.5 * last.gpus};  // shaders are there the second time
+    } else {
+      out += {0.5, 0.1, 3};
+    }
+    return out;
+  }
+
+  // The disk goes on reading while threads lay out what has come.
+  [[nodiscard]] Span reading(Bytes weights, Bytes from_disk) const {
+    if (weights.value == 0) return {};
+    constexpr double kFreshPages = 0.6e9, kUsedPages = 2.5e9;  // bytes/s of a thread (plan/predict.cpp)
+    const Engine::LoadFigures& last = engine_.load_figures();
+    const double threads = to_.shape.threads;
+    const bool was_cached = last.from_disk < last.weights / 10;
+    Span laid_out;
+    constexpr Bytes kEnough = 16 * kMiB;  // for a rate
+    if (last.weights >= kEnough && last.reading > 0 && was_cached) {
+      const double seconds = last.reading * number(weights) / number(last.weights);
+      laid_out = {seconds, 0.8 * seconds, 1.2 * seconds};
+    } else if (const double measured = rates_for(to_, machine_).devices[plan::kCpu].loading; measured > 0) {
+      const double seconds = number(weights) / measured;  // pages are at hand, unlike the first time
+      laid_out = {seconds, seconds / 2, seconds};
+    } else {
+      laid_out.seconds = number(weights) / (threads * 1e9);
+      laid_out.least = number(weights) / (threads * kUsedPages);
+      laid_out.most = number(weights) / (threads * kFreshPages);
+    }
+    if (from_disk.value == 0) return laid_out;
+    const double disk = number(from_disk) / disk_rate_;
+    return longer(laid_out, disk_known_ ? Span{disk, 0.8 * disk, 1.25 * disk} : Span{disk, disk / 4, 8 * disk});
+  }
+
+  // Caches, whose pages are brought in after the weights.
+  [[nodiscard]] Span filling() const {
+    const auto caches = [](const plan::Plan& plan) {
+      Bytes bytes;
+      for (std::uint32_t tier = 0; tier < plan.scratch.size(); ++tier) {
+        bytes += plan::tier_total(plan, tier, plan::Purpose::KvCache);
+      }
+      return number(bytes);
+    };
+    const double before = caches(engine_.plan());
+    const double filling = engine_.load_figures().filling;
+    if (before > 0 && filling > 0) return Span::sure(filling * caches(to_) / before);
+    const double seconds = caches(to_) / (1e9 * to_.shape.threads);
+    return {seconds, seconds / 3, 2 * seconds};
+  }
+
+  // Prompts in whole batches, then what was generated, as tokens that are generated, and at last one token for each.
+  Span computing(std::uint64_t& tokens) {
+    plan::Shape plain = to_.shape;  // what is rounded as if it were alone is not the matrix unit's
+    plain.matrix_unit = false;
+    const plan::Rates rates = rates_for(to_, machine_);
+    const plan::CostModel costs(engine_.model(), engine_.program(), to_.shape, rates);
+    const plan::CostModel alone(engine_.model(), engine_.program(), plain, rates);
+    find_ratios();
+    Span all;
+    double deepest = 1;
+    for (const exec::HeldText& text : engine_.scheduler().held_texts()) {
+      tokens += text.prompt + text.generated;
+      for (std::uint64_t at = 0; at < text.prompt;) {
+        const std::uint64_t count = std::min<std::uint64_t>(to_.shape.batch, text.prompt - at);
+        at += count;
+        all += pass(costs, count, at, 1);
+      }
+      for (std::uint64_t at = 0; at < text.generated;) {
+        const std::uint64_t count = std::min<std::uint64_t>(to_.shape.batch, text.generated - at);
+        at += count;
+        all += pass(alone, count, text.prompt + at, count > 1 ? kAsAlone : 1);
+      }
+      deepest = std::max(deepest, static_cast<double>(text.prompt + text.generated));
+    }
+    if (tokens > 0) all += pass(costs, 1, static_cast<std::uint64_t>(deepest), 1);
+    return all;
+  }
+
+  // The CPU takes so much longer for many tokens where each comes out as if it were alone (measured with AVX2, Q8_0 and
+  // Q4_K).
+  static constexpr double kAsAlone = 1.6;
+
+  Span pass(const plan::CostModel& costs, std::uint64_t tokens, std::uint64_t depth, double on_cpu) {
+    const plan::PassSeconds expected = plan::pass_seconds(to_, costs, {tokens, 1, 1, depth});
+    Span out = Span::sure(expected.crossing);
+    for (std::size_t device = 0; device < expected.devices.size(); ++device) {
+      const Ratio& ratio = (tokens < kMany ? few_ : many_)[std::min(device, few_.size() - 1)];
+      const double seconds = expected.devices[device] * ratio.value * (device == plan::kCpu ? on_cpu : 1);
+      const bool known = ratio.seen || !machine_.measured.empty();
+      out += known ? Span{seconds, 0.8 * seconds, 1.25 * seconds} : Span{seconds, seconds / 3, 3 * seconds};
+    }
+    if (to_.stream.empty()) return out;
+    const double disk = number(plan::streamed_bytes(to_)) / disk_rate_;
+    return longer(out, disk_known_ ? Span{disk, 0.8 * disk, 1.25 * disk} : Span{disk, disk / 4, 8 * disk});
+  }
+
+  // From the passes of the present plan, per device that both have.
+  void find_ratios() {
+    const plan::Plan& present = engine_.plan();
+    const plan::CostModel costs(engine_.model(), engine_.program(), present.shape, rates_for(present, machine_));
+    std::array<exec::PassRecord, 32> records;
+    const std::size_t count = engine_.executor().log().read(0, records);
+    struct Sum {
+      double took = 0, expected = 0;
+    };
+    std::array<std::array<Sum, exec::kLoggedDevices>, 2> sums = {};
+    for (std::size_t i = 0; i < count; ++i) {
+      const exec::PassRecord& record = records[i];
+      const plan::PassSeconds expected =
+          plan::pass_seconds(present, costs,
+                             {record.tokens, std::max<std::uint64_t>(1, record.outputs),
+                              std::max<std::uint64_t>(1, record.sequences), std::max<std::uint64_t>(1, record.depth)});
+      for (std::size_t d = 0; d < std::min(expected.devices.size(), few_.size()); ++d) {
+        Sum& sum = sums[record.tokens < kMany ? 0 : 1][d];
+        sum.took += std::max(0.0, record.busy[d] - (d == plan::kCpu ? record.waited : 0));
+        sum.expected += expected.devices[d];
+      }
+    }
+    for (std::size_t d = 0; d < few_.size(); ++d) {
+      const auto device = static_cast<std::uint32_t>(d);
+      const bool both = device < present.tiers.size() && device < to_.tiers.size() &&
+                        present.tiers[device].device == to_.tiers[device].device;
+      const auto ratio = [&](const Sum& sum) {
+        constexpr double kMost = 256;  // a software GPU that nobody measured is that far off
+        if (!both || sum.expected <= 0 || sum.took <= 0) return Ratio{};
+        return Ratio{std::clamp(sum.took / sum.expected, 1 / kMost, kMost), true};
+      };
+      few_[d] = ratio(sums[0][d]);
+      many_[d] = ratio(sums[1][d]);
+      // One kind says something of the other: others use the machine, or its speeds were assumed. Of a small model fixed
+      // costs are most of what a token alone takes, and little of what many take.
+      constexpr double kMostOfFew = 1.3;
+      if (!many_[d].seen) many_[d].value = d == plan::kCpu ? std::min(few_[d].value, kMostOfFew) : few_[d].value;
+      if (!few_[d].seen) few_[d].value = many_[d].value;
+    }
+  }
+
+  static constexpr std::uint64_t kMany = 16;
+
+  Engine& engine_;
+  const plan::Plan& to_;
+  const hardware::Profile& machine_;
+  double disk_rate_ = 1e9;  // bytes/s
+  bool disk_known_ = false;
+  std::array<Ratio, exec::kLoggedDevices> few_, many_;
+};
+
+}  // namespace
+
+Interruption predict_interruption(Engine& engine, const plan::Plan& to, const hardware::Profile& machine) {
+  return Predictor(engine, to, machine).run();
+}
+
+std::string words_of(const Interruption& predicted, double seconds) {
+  std::string text = fmt::format("{} of weights", to_string(predicted.weights));
+  if (predicted.from_disk.value > 0) text += fmt::format(" ({} from disk)", to_string(predicted.from_disk));
+  text += fmt::format(" and {} tokens; {:.2f} s without tokens, ", predicted.tokens, seconds);
+  constexpr double kWide = 1.5;  // a narrower range is a figure
+  const bool wide = predicted.most > kWide * predicted.seconds || kWide * predicted.least < predicted.seconds;
+  return text + (wide ? fmt::format("{:.2f} to {:.2f} s predicted", predicted.least, predicted.most)
+                      : fmt::format("{:.2f} s predicted", predicted.seconds));
+}
+
+Bytes bytes_from_disk(const gguf::Model& model, const plan::Plan& plan, const KeptWeights& kept) {
+  std::vector<plan::RegionIndex> there;
+  for (const KeptRegion& one : kept.regions) there.push_back(one.after);
+  std::ranges::sort(there);
+  Bytes bytes;
+  for (plan::RegionIndex i = 0; i < plan.regions.size(); ++i) {
+    const plan::Region& region = plan.regions[i];
+    if (region.purpose != plan::Purpose::Weights || region.tensor == model::kNoTensor) continue;
+    if (std::ranges::binary_search(there, i)) continue;
+    const gguf::TensorInfo& tensor = model.tensors[static_cast<std::size_t>(region.tensor)];
+    bytes += tensor.size - storage::cached_bytes(model.files[tensor.file], tensor.offset, tensor.size);
+  }
+  return bytes;
+}
+
+}  // namespace loadline::engine

@@ -1,0 +1,109 @@
+#include "engine/kept_weights.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <tuple>
+
+#include "backend/cpu/cpu_device.h"
+#include "base/error.h"
+
+namespace loadline::engine {
+namespace {
+
+bool lies_in_ram(const plan::Plan& plan, plan::RegionIndex index) {
+  const plan::Region& region = plan.regions[index];
+  return region.purpose == plan::Purpose::Weights && region.tensor != model::kNoTensor &&
+         plan.arenas[region.arena].tier == plan::kCpu && plan::holder_of(plan, region.arena) == plan::kCpu;
+}
+
+std::optional<std::uint32_t> weights_arena(const plan::Plan& plan) {
+  for (std::uint32_t i = 0; i < plan.arenas.size(); ++i) {
+    const plan::Arena& arena = plan.arenas[i];
+    if (arena.tier == plan::kCpu && arena.purpose == plan::Purpose::Weights && plan::holder_of(plan, i) == plan::kCpu) {
+      return i;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+KeptWeights kept_weights(const plan::Plan& before, const plan::Plan& after) {
+  KeptWeights kept;
+  const auto from = weights_arena(before);
+  const auto to = weights_arena(after);
+  if (!from || !to || before.model_fingerprint != after.model_fingerprint) return kept;
+  const auto key = [](const plan::Region& region) {
+    return std::tuple(region.tensor, region.layout, region.size.value, region.name);
+  };
+  std::map<std::tuple<model::TensorIndex, plan::Layout, std::uint64_t, std::string>, plan::RegionIndex> targets;
+  for (plan::RegionIndex i = 0; i < after.regions.size(); ++i) {
+    if (lies_in_ram(after, i) && after.regions[i].arena == *to) targets.emplace(key(after.regions[i]), i);
+  }
+  for (plan::RegionIndex i = 0; i < before.regions.size(); ++i) {
+    if (!lies_in_ram(before, i) || before.regions[i].arena != *from) continue;
+    const auto found = targets.find(key(before.regions[i]));
+    if (found != targets.end()) kept.regions.push_back({i, found->second});
+  }
+  std::ranges::sort(kept.regions, {}, [&](const KeptRegion& one) { return before.regions[one.before].offset.value; });
+  // In another order than before they could not be moved past each other: those are read again.
+  std::uint64_t end = 0;
+  std::erase_if(kept.regions, [&](const KeptRegion& one) {
+    const plan::Region& region = after.regions[one.after];
+    if (region.offset.value < end) return true;
+    end = region.offset.value + region.size.value;
+    return false;
+  });
+  for (const KeptRegion& one : kept.regions) kept.bytes += after.regions[one.after].size;
+  return kept;
+}
+
+cpu::HostArena take_weights(Devices& devices, const KeptWeights& kept) {
+  if (kept.regions.empty() || devices.empty() || devices[plan::kCpu] == nullptr) return {};
+  return static_cast<cpu::CpuDevice&>(*devices[plan::kCpu]).give_weights();
+}
+
+namespace {
+
+// False where the system has no memory for it.
+bool move_regions(cpu::HostArena& arena, const plan::Plan& before, const plan::Plan& after, const KeptWeights& kept) {
+  const auto offset_before = [&](const KeptRegion& one) { return before.regions[one.before].offset.value; };
+  const auto offset_after = [&](const KeptRegion& one) { return after.regions[one.after].offset.value; };
+  const auto move = [&](const KeptRegion& one) {
+    const std::uint64_t size = after.regions[one.after].size.value;
+    if (!arena.require(offset_after(one), offset_after(one) + size)) return false;
+    std::memmove(arena.data() + offset_after(one), arena.data() + offset_before(one), size);
+    return true;
+  };
+  // What goes up begins with the last, and what goes down with the first, so that nothing is written over; as the order
+  // is the same, neither reaches the other's place.
+  for (std::size_t i = kept.regions.size(); i-- > 0;) {
+    if (offset_after(kept.regions[i]) > offset_before(kept.regions[i]) && !move(kept.regions[i])) return false;
+  }
+  return std::ranges::all_of(
+      kept.regions, [&](const KeptRegion& one) { return offset_after(one) >= offset_before(one) || move(one); });
+}
+
+}  // namespace
+
+void move_weights(cpu::HostArena& arena, const plan::Plan& before, const plan::Plan& after, KeptWeights& kept) {
+  bool moved = false;
+  if (arena.data() != nullptr && !kept.regions.empty()) {
+    const plan::Arena& wanted = after.arenas[*weights_arena(after)];
+    const auto resize = [&] { arena.resize(wanted.size, wanted.huge_pages, plan::name_of(wanted.purpose)); };
+    try {
+      if (arena.size() < wanted.size) resize();
+      moved = move_regions(arena, before, after, kept);
+      if (arena.size() > wanted.size) resize();
+    } catch (const Error&) {  // no address space for it
+      moved = false;
+    }
+  }
+  if (moved) return;
+  arena = cpu::HostArena();  // it is loaded like the rest
+  kept = {};
+}
+
+}  // namespace loadline::engine
