@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/version.h"
 #include "cli/command.h"
 #include "cli/help.h"
 #include "cli/output.h"
@@ -63,7 +64,7 @@ int run(const std::vector<std::string>& arguments) {
     return 0;
   }
   if (first == "--version") {
-    cli::print("loadline 0.1.0\n");
+    cli::print(fmt::format("loadline {}\n", loadline::kVersion));
     return 0;
   }
   cli::Command& command = command_named(program, first);

@@ -52,6 +52,11 @@ class KvCache {
   // Page numbers of the sequence; as many as its length needs.
   [[nodiscard]] const PageIndex* pages(std::uint32_t sequence) const { return at(sequence).pages.data(); }
   [[nodiscard]] const PagePool& pool() const { return pool_; }
+  [[nodiscard]] PagePool& pool() { return pool_; }
+  // In seconds, for what is told of how pages were used.
+  void set_time(double seconds) { pool_.set_time(seconds); }
+  // Pages alone are all that a text has here: pinning them keeps it.
+  [[nodiscard]] bool can_pin() const { return !windows_ && !states_; }
 
   // Adds cells. False, with the sequence as it was, where there is no room or a page that others hold too could not be
   // copied.

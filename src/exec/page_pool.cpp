@@ -39,6 +39,7 @@ const PagePool::Page& PagePool::at(PageIndex page) const {
 PageIndex PagePool::take() {
   if (front_ == kNoPage) return kNoPage;
   const PageIndex page = front_;
+  if (pages_[page].listed) note_gone(page);
   take_out(page);
   forget(page);
   pages_[page].holders = 1;
@@ -52,11 +53,14 @@ void PagePool::share(PageIndex page) {
     take_out(page);
   }
   ++p.holders;
+  if (p.hits < UINT16_MAX) ++p.hits;
+  p.used = time_;
 }
 
 void PagePool::release(PageIndex page) {
   Page& p = at(page);
   if (p.holders == 0) misuse("is given back twice", page);
+  p.used = time_;
   if (--p.holders > 0) return;
   if (p.listed) {
     put_at_end(page);
@@ -136,6 +140,51 @@ void PagePool::forget(PageIndex page) {
   if (pages_[page].listed) unlist(page);
   pages_[page].known = 0;
   pages_[page].name = 0;
+  pages_[page].hits = 0;
+}
+
+PagePool::Use PagePool::use(PageIndex page) const {
+  const Page& p = at(page);
+  return {p.before, p.hits, p.used, p.listed, p.pinned};
+}
+
+void PagePool::pin(PageIndex page) {
+  Page& p = at(page);
+  if (!p.listed) misuse("holds nothing that could be kept", page);
+  if (p.pinned) return;
+  if (p.holders == 0) take_out(page);
+  ++p.holders;
+  p.pinned = true;
+  ++pinned_;
+}
+
+void PagePool::unpin(PageIndex page) {
+  Page& p = at(page);
+  if (!p.pinned) return;
+  p.pinned = false;
+  --pinned_;
+  release(page);
+}
+
+// Pages of a text go from its end: those that follow each other are told as one.
+void PagePool::note_gone(PageIndex page) {
+  const Page& p = pages_[page];
+  Gone* gone = &gone_[gone_count_ % kMostGone];
+  if (gone_count_ > 0) {
+    Gone& last = gone_[(gone_count_ - 1) % kMostGone];
+    if (p.name != 0 && last.before == p.name) gone = &last;
+  }
+  if (gone == &gone_[gone_count_ % kMostGone]) {
+    *gone = {};
+    gone->number = ++gone_count_;
+  }
+  gone->before = p.before;
+  gone->cells += p.known;
+  gone->hits = std::max<std::uint32_t>(gone->hits, p.hits);
+  gone->used = std::max(gone->used, p.used);
+  gone->when = time_;
+  gone->told = std::min(p.known, static_cast<std::uint32_t>(gone->tokens.size()));
+  std::ranges::copy(tokens(page).first(gone->told), gone->tokens.begin());
 }
 
 void PagePool::put_in_front(PageIndex page) {
@@ -152,6 +201,7 @@ void PagePool::put_at_end(PageIndex page) {
   (end_ == kNoPage ? front_ : pages_[end_].next) = page;
   end_ = page;
   ++available_;
+  if (pages_[page].listed) ++kept_;
 }
 
 void PagePool::take_out(PageIndex page) {
@@ -159,6 +209,7 @@ void PagePool::take_out(PageIndex page) {
   (p.previous == kNoPage ? front_ : pages_[p.previous].next) = p.next;
   (p.next == kNoPage ? end_ : pages_[p.next].previous) = p.previous;
   --available_;
+  if (p.listed) --kept_;
 }
 
 }  // namespace loadline::exec

@@ -3,6 +3,7 @@
 // Bookkeeping alone: the bytes are the devices', and which page a sequence uses where is KvCache's.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -36,7 +37,7 @@ class PagePool {
   // A page for one holder, without content: one that was never used or whose content was cut away before one that is
   // kept, and of those the least recently used. kNoPage where all are held.
   PageIndex take();
-  // One holder more, of a page that is kept or held.
+  // One holder more, of a page that is kept or held: what it holds was found.
   void share(PageIndex page);
   // One holder less. Of several pages of a text give back the last first: it is then taken first.
   void release(PageIndex page);
@@ -60,6 +61,36 @@ class PagePool {
   };
   [[nodiscard]] Found find(TextName before, std::span<const Token> tokens) const;
 
+  // What is told of pages to people: what each holds and how it was used, and what went lately. Times are as the last
+  // `set_time` had them, in seconds.
+  void set_time(double seconds) { time_ = static_cast<std::uint32_t>(seconds); }
+  struct Use {
+    TextName before = 0;
+    std::uint32_t hits = 0;  // how often it was found
+    std::uint32_t used = 0;  // when it was given back, or found, last
+    bool listed = false;     // it is found by its tokens
+    bool pinned = false;
+  };
+  [[nodiscard]] Use use(PageIndex page) const;
+  // A page that is listed is not taken while it is pinned, which counts as one holder more.
+  void pin(PageIndex page);
+  void unpin(PageIndex page);
+  [[nodiscard]] std::uint32_t pinned_pages() const { return pinned_; }
+  // Of those that nobody holds, how many hold something that can be found.
+  [[nodiscard]] std::uint32_t kept_pages() const { return kept_; }
+
+  // A text, or its end, that was forgotten since its pages were needed for others.
+  struct Gone {
+    std::uint64_t number = 0;  // counts them, from 1; 0: none
+    TextName before = 0;       // of its first page that went
+    std::uint32_t cells = 0, hits = 0, used = 0, when = 0;
+    std::array<Token, 16> tokens{};  // with which that page began ...
+    std::uint32_t told = 0;          // ... so many of them
+  };
+  static constexpr std::size_t kMostGone = 16;
+  // The last ones, in no order.
+  [[nodiscard]] const std::array<Gone, kMostGone>& gone() const { return gone_; }
+
   // What a pool allocates for each page, for the plan.
   static constexpr std::size_t bytes_per_page();
 
@@ -70,6 +101,9 @@ class PagePool {
     PageIndex previous = kNoPage, next = kNoPage;  // among those that nobody holds, what is taken first in front
     PageIndex chained = kNoPage;                   // the next page of its chain, if `listed`
     bool listed = false;
+    bool pinned = false;
+    std::uint16_t hits = 0;
+    std::uint32_t used = 0;
     TextName before = 0;
     TextName name = 0;
   };
@@ -84,12 +118,16 @@ class PagePool {
   void put_in_front(PageIndex page);
   void put_at_end(PageIndex page);
   void take_out(PageIndex page);
+  void note_gone(PageIndex page);
 
   std::vector<Page> pages_;
   std::vector<Token> tokens_;      // [pages][kKvPageCells]
   std::vector<PageIndex> chains_;  // by hash of the text before and the first token
   PageIndex front_ = kNoPage, end_ = kNoPage;
-  std::uint32_t available_ = 0;
+  std::uint32_t available_ = 0, kept_ = 0, pinned_ = 0;
+  std::uint32_t time_ = 0;
+  std::array<Gone, kMostGone> gone_;
+  std::uint64_t gone_count_ = 0;
   TextName next_name_ = kEmptyText + 1;
 };
 

@@ -144,18 +144,26 @@ bool Scheduler::step(const StopFlag* stop) {
     if (turns_.empty()) return false;
     throw Error(ErrorCode::Internal, "a pass was asked for where nothing is loaded");
   }
-  begin_prompts();
+  executor_->cache().set_time(now());
+  const bool kept_out = begin_prompts();
   compose();
   if (!members_.empty()) {
     if (run(stop)) finish_pass();
     end_cancelled();
   } else if (!turns_.empty()) {
-    end_one_of_the_stuck();
+    end_one_of_the_stuck(kept_out);
   }
+  note_pages();
   const std::lock_guard lock(mutex_);
-  const KvCache& cache = executor_->cache();
-  activity_.held_pages = cache.pool().pages() - cache.available_pages();
   return std::ranges::any_of(sessions_, [](const Session& s) { return s.state != State::Free; });
+}
+
+void Scheduler::note_pages() {
+  const PagePool& pool = executor_->cache().pool();
+  const std::lock_guard lock(mutex_);
+  activity_.held_pages = pool.pages() - pool.available();
+  activity_.kept_pages = pool.kept_pages();
+  activity_.pinned_pages = pool.pinned_pages();
 }
 
 // Takes up who came since the last step.

@@ -8,8 +8,9 @@
 // end. Every step gives each session that generates a token, in turn where there are more than a pass has rows of
 // logits; the prompts share what is left of the pass equally.
 //
-// A prompt is begun only where its cells are there for all of it. A session that generates takes pages as it grows; one
-// that finds none waits until another ends, and where all wait, the one that joined last ends: its context is full.
+// A prompt is begun only where its cells are there for all of it; one that pinned texts leave too few for fails. A
+// session that generates takes pages as it grows; one that finds none waits until another ends, and where all wait, the
+// one that joined last ends: its context is full.
 //
 // Sessions that begin alike compute what they share once: one whose prompt begins as another's that is being read waits
 // for that part of it.
@@ -114,12 +115,15 @@ class Scheduler {
   // What they do.
   struct Activity {
     std::uint32_t waiting = 0, reading = 0, generating = 0;
-    std::uint32_t held_pages = 0;  // of the cache; one that several share counts once
-    std::uint64_t passes = 0;      // so far
+    std::uint32_t held_pages = 0;    // of the cache; one that several share counts once
+    std::uint32_t kept_pages = 0;    // held by nobody, and found where a prompt begins so
+    std::uint32_t pinned_pages = 0;  // of those held: so that they are not taken for others
+    std::uint64_t passes = 0;        // so far
     std::uint64_t prompt_tokens = 0, shared_tokens = 0, generated_tokens = 0;
   };
-  // As the last step left it.
+  // As the last step left it, and pages as they were noted last: between steps, by the thread that calls `step`.
   [[nodiscard]] Activity activity() const;
+  void note_pages();
 
  private:
   static constexpr std::uint32_t kNoSession = 0xFFFFFFFFU;
@@ -178,7 +182,7 @@ class Scheduler {
   void end_cancelled();
   void find_leader(std::uint32_t index);
   [[nodiscard]] bool is_led(const Session& session) const;
-  void begin_prompts();
+  bool begin_prompts();
   void compose();
   // What a pass has left for sessions that generate.
   struct Left {
@@ -192,7 +196,7 @@ class Scheduler {
   void add_prompts(std::uint32_t readers);
   [[nodiscard]] std::uint32_t prompt_tokens_now(std::uint32_t readers) const;
   void share_among_prompts(std::uint32_t tokens, std::uint32_t readers);
-  void end_one_of_the_stuck();
+  void end_one_of_the_stuck(bool kept_out);
   bool run(const StopFlag* stop);
   void finish_pass();
   void finish_prompt_part(const Member& member, std::size_t row);

@@ -47,9 +47,9 @@ bool Scheduler::is_led(const Session& session) const {
 }
 
 // In the order in which they came, each when there are cells for all of its prompt. None is begun while one that
-// generates waits for a page.
-void Scheduler::begin_prompts() {
-  if (std::exchange(stuck_, false)) return;
+// generates waits for a page. True where one finds too few.
+bool Scheduler::begin_prompts() {
+  if (std::exchange(stuck_, false)) return false;
   KvCache& cache = executor_->cache();
   std::uint32_t promised = 0;  // pages, to prompts that are being read
   for (const std::uint32_t index : turns_) {
@@ -65,7 +65,7 @@ void Scheduler::begin_prompts() {
     const std::uint32_t most = most_shared(session.options);
     const std::uint32_t needed =
         cache.pages_taken_by(prompt, most) + pages_of_history(session.options.prompt.size(), session.history.size());
-    if (needed + promised > cache.available_pages()) break;
+    if (needed + promised > cache.available_pages()) return true;
     const std::uint32_t shared = cache.adopt(index, prompt, most);
     promised += cache.pages_needed(index, static_cast<std::uint32_t>(prompt.size()) - shared) +
                 pages_of_history(session.options.prompt.size(), session.history.size());
@@ -81,6 +81,7 @@ void Scheduler::begin_prompts() {
     if (session.options.drafter != nullptr) session.options.drafter->append(prompt);
     session.client->prompt_begun(shared);
   }
+  return false;
 }
 
 // Who has what in the next pass.
@@ -215,10 +216,20 @@ void Scheduler::add_prompts(std::uint32_t readers) {
 }
 
 // Nobody goes on without a page: whoever came last gives up its own.
-void Scheduler::end_one_of_the_stuck() {
+void Scheduler::end_one_of_the_stuck(bool kept_out) {
   for (std::size_t i = turns_.size(); i-- > 0;) {
     if (sessions_[turns_[i]].state == State::Generating) return end(turns_[i], Ending::ContextFull);
   }
+  // Nobody else holds anything that could become free: what keeps the first of them out is pinned.
+  const std::uint32_t pinned = executor_->cache().pool().pinned_pages();
+  if (!kept_out || pinned == 0) return;
+  const auto first = std::ranges::find(turns_, State::Waiting, [&](std::uint32_t i) { return sessions_[i].state; });
+  if (first == turns_.end()) return;
+  const Error error(ErrorCode::DoesNotFit,
+                    fmt::format("the prompt's {} tokens find no room in the cache beside pinned texts of {}",
+                                sessions_[*first].options.prompt.size(), pinned * quant::kKvPageCells),
+                    "Unpin one of them.");
+  end(*first, Ending::Failed, std::make_exception_ptr(error));
 }
 
 }  // namespace loadline::exec

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,9 @@ void ollama_embedding(const Call& call);
 Json responses_body(const Json& body);
 Json anthropic_body(const Json& body);
 Json ollama_body(const Served& served, const Json& body);
+
+// {"id", "piece"} of each; a piece that is part of a character is an array of its bytes.
+Json pieces_json(const tokenizer::Tokenizer& tokenizer, std::span<const Token> tokens);
 
 // llama.cpp's server: POST /completion, /infill; GET /props, /slots, /metrics; POST /tokenize, /detokenize,
 // /apply-template.

@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <span>
 #include <thread>
 
 #include "serve/call.h"
@@ -39,8 +40,14 @@ class Worker {
 
 // What `loadline plan --json` prints of the plan that runs.
 std::string plan_json(const Served& served);
+// What each tier is planned to have; with `now` what it holds, of as many as know.
+Json tiers_json(const plan::Plan& plan, std::span<const Service::TierNow> now = {});
+// Of all caches together, for the cells of a page.
+Bytes cache_page_bytes(const plan::Plan& plan);
 // {"model", "places", "queue", "tiers", "rates", ...}: as things are now.
 Json state_json(const Served& served);
+// {"version", "machine": ...}: what a report is to say beside the plan.
+Json about_json(const Models& models);
 // What there is where no model is loaded.
 Json empty_state_json();
 // {"models": [...]}: every one that there is, what it would be here, and how far loading is.
@@ -55,6 +62,14 @@ void stream_state(std::function<std::shared_ptr<const Served>()> served, const s
 // POST /api/loadline/plan: what would be if the model were loaded with other budgets, layers, context, cache types,
 // sequences or cards. {"fits": true, "plan": ...}, or {"fits": false, "error", "hint", "suggestions", "plan"}.
 void what_if(const Call& call, Worker& worker);
+
+// GET /api/loadline/cache: what the cache keeps of texts, what is pinned, and what went lately and why.
+void look_at_cache(const Call& call);
+// POST /api/loadline/pin: {"id": as the cache's texts are called, "pinned"}. Its pages are not taken for others.
+void pin_in_cache(const Call& call, Worker& worker);
+// POST /api/loadline/prompt: the tokens of a conversation ("messages", ...) or a text ("prompt"), how many the cache
+// has, and how long the others will take: {"tokens", "cached", "left", "seconds", ...}; with "pieces" each of them.
+void look_at_prompt(const Call& call);
 
 // POST /api/loadline/budget: the same fields, and the model goes on by such a plan, under its generations. Answers when
 // that is loaded: {"changed", "interruption": {"predicted_seconds", ...}, "tiers", ...}. What does not fit is refused

@@ -293,17 +293,7 @@ void native_infill(const Call& call) {
   answer(call, std::move(base), {std::move(tokens)}, false);
 }
 
-void native_tokenize(const Call& call) {
-  const tokenizer::Tokenizer& tokenizer = call.served->tokenizer();
-  const Json* content = find(call.body, "content");
-  if (content == nullptr) content = find(call.body, "text");
-  if (content == nullptr) content = find(call.body, "prompt");
-  if (content != nullptr && !content->is_string()) throw bad_input("\"content\" must be a string");
-  const std::vector<Token> tokens =
-      tokenizer.encode(content == nullptr ? std::string() : content->get<std::string>(),
-                       {.add_special = get_bool(call.body, "add_special").value_or(false),
-                        .parse_special = get_bool(call.body, "parse_special").value_or(true)});
-  if (!get_bool(call.body, "with_pieces").value_or(false)) return call.send({{"tokens", tokens}});
+Json pieces_json(const tokenizer::Tokenizer& tokenizer, std::span<const Token> tokens) {
   Json pieces = Json::array();
   for (const Token token : tokens) {
     const std::string piece = tokenizer.piece(token, true);
@@ -320,7 +310,21 @@ void native_tokenize(const Call& call) {
     }
     pieces.push_back({{"id", token}, {"piece", std::move(shown)}});
   }
-  call.send({{"tokens", pieces}});
+  return pieces;
+}
+
+void native_tokenize(const Call& call) {
+  const tokenizer::Tokenizer& tokenizer = call.served->tokenizer();
+  const Json* content = find(call.body, "content");
+  if (content == nullptr) content = find(call.body, "text");
+  if (content == nullptr) content = find(call.body, "prompt");
+  if (content != nullptr && !content->is_string()) throw bad_input("\"content\" must be a string");
+  const std::vector<Token> tokens =
+      tokenizer.encode(content == nullptr ? std::string() : content->get<std::string>(),
+                       {.add_special = get_bool(call.body, "add_special").value_or(false),
+                        .parse_special = get_bool(call.body, "parse_special").value_or(true)});
+  if (!get_bool(call.body, "with_pieces").value_or(false)) return call.send({{"tokens", tokens}});
+  call.send({{"tokens", pieces_json(tokenizer, tokens)}});
 }
 
 void native_detokenize(const Call& call) {

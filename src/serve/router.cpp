@@ -87,9 +87,12 @@ constexpr std::array kPosts = {
     Post{"/api/extra/tokenize", kobold_count},
     Post{"/api/extra/detokenize", kobold_detokenize},
 };
-constexpr std::array kGets = std::to_array<std::string_view>(
-    {"/", "/health", "/models", "/props", "/slots", "/metrics", "/api/version", "/api/tags", "/api/ps",
-     "/api/loadline/state", "/api/loadline/events", "/api/loadline/models"});
+constexpr std::array kGets =
+    std::to_array<std::string_view>({"/", "/health", "/models", "/props", "/slots", "/metrics", "/api/version",
+                                     "/api/tags", "/api/ps", "/api/loadline/state", "/api/loadline/events",
+                                     "/api/loadline/models", "/api/loadline/about", "/api/loadline/cache"});
+constexpr std::array kOtherPosts = std::to_array<std::string_view>(
+    {"/api/loadline/budget", "/api/loadline/cancel", "/api/loadline/pin", "/api/loadline/prompt"});
 
 void send_page(const PageFile& file, Reply& reply) {
   reply.set_header("Content-Security-Policy", std::string(page_policy()));
@@ -194,9 +197,10 @@ std::shared_ptr<const Served> Router::served_for(std::string_view name) const {
 // Changes of what is loaded: only for pages of this server's own, and for programs, which name no origin.
 bool Router::answer_change(const Asked& asked) const {
   using Function = void (*)(const Call&, Worker&);
-  static constexpr std::array<std::pair<std::string_view, Function>, 2> kChanges = {{
+  static constexpr std::array<std::pair<std::string_view, Function>, 3> kChanges = {{
       {"/api/loadline/budget", change_budget},
       {"/api/loadline/cancel", cancel_change},
+      {"/api/loadline/pin", pin_in_cache},
   }};
   const auto found = std::ranges::find(kChanges, asked.path, &std::pair<std::string_view, Function>::first);
   if (found == kChanges.end() || asked.request.method != "POST" || options_.worker == nullptr) return false;
@@ -247,13 +251,14 @@ void Router::answer(const Asked& asked) const {
   if (asked.path == "/api/loadline/plan" && method == "POST" && options_.worker != nullptr) {
     return what_if(call_of_loaded(asked), *options_.worker);
   }
+  if (asked.path == "/api/loadline/prompt" && method == "POST") return look_at_prompt(call_of_loaded(asked));
   if (answer_change(asked)) return;
   if (reads && answer_get(asked)) return;
   if (asked.path == "/api/delete" || asked.path.starts_with("/api/blobs/")) {
     throw NotOffered("this server does not change the models that there are");
   }
   const bool known = post != nullptr || std::ranges::find(kGets, asked.path) != kGets.end() ||
-                     asked.path == "/api/loadline/budget" || asked.path == "/api/loadline/cancel";
+                     std::ranges::find(kOtherPosts, asked.path) != kOtherPosts.end();
   if (known) {
     return refuse(*asked.reply, asked.form, {405, "invalid_request_error", "this path does not take this method", {}});
   }
@@ -288,6 +293,10 @@ bool Router::answer_get(const Asked& asked) const {
 bool Router::answer_loadline(const Asked& asked) const {
   if (asked.path == "/api/loadline/models") {
     asked.reply->send(200, kJson, dump(models_json(models_)));
+  } else if (asked.path == "/api/loadline/about") {
+    asked.reply->send(200, kJson, dump(about_json(models_)));
+  } else if (asked.path == "/api/loadline/cache") {
+    look_at_cache(call_of_loaded(asked));
   } else if (asked.path == "/api/loadline/plan") {
     asked.reply->send(200, kJson, plan_json(model_for("")));
   } else if (asked.path == "/api/loadline/state") {

@@ -113,8 +113,8 @@ bool Running::take(Token token) {
 }
 
 void Running::prompt_begun(std::size_t shared) noexcept {
-  if (std::exchange(begun_, true)) return;  // another session of it
   const std::lock_guard lock(mutex_);
+  if (std::exchange(begun_, true)) return;  // another session of it
   prompt_shared_ = shared;
 }
 
@@ -214,6 +214,7 @@ Service::Place Running::place() const {
   place.shared = prompt_shared_;
   place.generated = generated_;
   place.most_tokens = asked_.most_tokens;
+  place.begun = begun_;
   return place;
 }
 

@@ -100,11 +100,20 @@ void Service::cancel(Id id) {
 }
 
 bool Service::act(std::uint32_t slot, SlotWork work, std::function<void(std::exception_ptr)> then) {
+  return add_task({slot, std::move(work), std::move(then), nullptr});
+}
+
+bool Service::act(std::function<void(engine::Engine&)> work, std::function<void(std::exception_ptr)> then) {
+  auto any = [work = std::move(work)](engine::Engine& engine, std::vector<Token>& /*text*/) { work(engine); };
+  return add_task({std::nullopt, std::move(any), std::move(then), nullptr});
+}
+
+bool Service::add_task(SlotTask task) {
   constexpr std::size_t kMost = 16;
   {
     const std::lock_guard lock(mutex_);
     if (stopping_ || winding_down_ || tasks_.size() >= kMost) return false;
-    tasks_.push_back({slot, std::move(work), std::move(then), nullptr});
+    tasks_.push_back(std::move(task));
   }
   engine_->scheduler().wake();
   return true;
@@ -117,7 +126,7 @@ bool Service::act_on_slots() {
     {
       const std::lock_guard lock(mutex_);
       const auto at = std::ranges::find_if(tasks_, [&](const SlotTask& one) {
-        return stopping_ || one.slot >= places() || engine_->scheduler().is_free(one.slot);
+        return stopping_ || !one.slot || *one.slot >= places() || engine_->scheduler().is_free(*one.slot);
       });
       if (at == tasks_.end()) return !tasks_.empty();
       task = std::move(*at);
@@ -125,13 +134,14 @@ bool Service::act_on_slots() {
       if (stopping_) continue;
       if (!totals_.broken.empty()) {
         task.error = std::make_exception_ptr(Error(ErrorCode::DeviceFailure, "nothing is loaded any more"));
-      } else if (task.slot >= places()) {
-        task.error = std::make_exception_ptr(bad_input(fmt::format("there is no slot {} any more", task.slot)));
+      } else if (task.slot && *task.slot >= places()) {
+        task.error = std::make_exception_ptr(bad_input(fmt::format("there is no slot {} any more", *task.slot)));
       }
     }
-    if (texts_.size() <= task.slot) texts_.resize(task.slot + std::size_t{1});
+    const std::uint32_t slot = task.slot.value_or(0);
+    if (texts_.size() <= slot) texts_.resize(slot + std::size_t{1});
     try {
-      if (!task.error) task.work(*engine_, texts_[task.slot]);
+      if (!task.error) task.work(*engine_, texts_[slot]);
     } catch (...) {
       task.error = std::current_exception();
     }
@@ -191,6 +201,16 @@ std::vector<Service::Place> Service::what_runs() const {
   const std::lock_guard lock(mutex_);
   for (const auto& [id, running] : running_) {
     if (running->session) out[slot_of(*running)] = running->place();
+  }
+  return out;
+}
+
+std::vector<Service::Place> Service::who_waits(std::size_t most) const {
+  std::vector<Place> out;
+  const std::lock_guard lock(mutex_);
+  for (const auto& one : waiting_) {
+    if (out.size() == most) break;
+    out.push_back(one->place());
   }
   return out;
 }

@@ -99,6 +99,8 @@ class Service {
   // may change. `then` is told by `deliver` what was thrown. False where too much waits already.
   using SlotWork = std::function<void(engine::Engine&, std::vector<Token>& text)>;
   bool act(std::uint32_t slot, SlotWork work, std::function<void(std::exception_ptr)> then);
+  // The same, whatever the slots do.
+  bool act(std::function<void(engine::Engine&)> work, std::function<void(std::exception_ptr)> then);
   // Nothing new is admitted; what waits is cancelled, what runs goes on to its end.
   void wind_down();
   // Calls listeners with what has come.
@@ -143,20 +145,31 @@ class Service {
     Id id = 0;  // 0: idle
     std::size_t prompt_tokens = 0, prompt_read = 0, shared = 0, generated = 0;
     std::int64_t most_tokens = -1;
+    bool begun = false;  // it has the cells for its prompt
   };
   [[nodiscard]] std::vector<Place> what_runs() const;
+  // Those that wait for a place, the first so many.
+  [[nodiscard]] std::vector<Place> who_waits(std::size_t most) const;
+
+  // Of each tier that is a device: what the system or its driver says that this process holds, and what it could have
+  // in all. Zero where nobody knows.
+  struct TierNow {
+    Bytes held, available;
+  };
+  [[nodiscard]] std::vector<TierNow> memory_now() const;
 
  private:
   friend class Running;
 
   // What is to be done with a slot, and then with what came of it.
   struct SlotTask {
-    std::uint32_t slot = 0;
+    std::optional<std::uint32_t> slot;  // nullopt: none in particular
     SlotWork work;
     std::function<void(std::exception_ptr)> then;
     std::exception_ptr error;
   };
 
+  bool add_task(SlotTask task);
   void run();
   void run_passes();
   void require_possible(const Generation& generation) const;

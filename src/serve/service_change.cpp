@@ -45,6 +45,21 @@ void Service::look_at(hardware::Profile& machine) const {
   engine::look_at(machine, lock ? engine_.get() : nullptr);
 }
 
+std::vector<Service::TierNow> Service::memory_now() const {
+  std::vector<TierNow> out(1);
+  out[0] = {held(), hardware::probe_ram().available};
+  const std::shared_lock lock(engine_mutex_, std::try_to_lock);
+  if (!lock) return out;
+  const plan::Plan& plan = engine_->plan();
+  out.resize(std::max<std::size_t>(plan.scratch.size(), 1));
+  for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
+    const backend::Device* device = engine_->device(i);
+    if (device == nullptr) continue;
+    if (const auto use = device->memory_use()) out[i] = {use->used, use->budget};
+  }
+  return out;
+}
+
 bool Service::change(Change change) {
   {
     const std::lock_guard lock(mutex_);

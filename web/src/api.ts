@@ -10,11 +10,15 @@ export interface Tier {
   budget: number;
   planned: number;
   purposes: Record<string, number>;
+  // By the system's, or the driver's, own account: what this process holds now, and could hold in all.
+  held?: number;
+  available_now?: number;
 }
 
 export interface Place {
   state: 'idle' | 'reading' | 'generating';
   id?: number;
+  begun?: boolean; // it has the cells for its prompt
   prompt_tokens?: number;
   prompt_read?: number;
   cached_tokens?: number;
@@ -56,8 +60,10 @@ export interface State {
   uptime: number;
   places: Place[];
   waiting: number;
+  waiters?: { id: number; prompt_tokens: number }[]; // for a place; the first of them
+  experts?: number;
   activity?: { passes: number; prompt_tokens: number; cached_tokens: number; generated_tokens: number; generations: number };
-  cache: { pages: number; held_pages: number; page_cells: number };
+  cache: { pages: number; held_pages: number; kept_pages: number; pinned_pages: number; page_cells: number; page_bytes: number };
   rates: { prompt: number; generation: number };
   predicted: { prompt: number; generation: number; prompt_bound: string; generation_bound: string };
   held: number;
@@ -66,6 +72,40 @@ export interface State {
   change?: Change | null;
   watch?: { verdicts?: Verdict[] } | null;
   tiers: Tier[];
+}
+
+// A text that the cache keeps, and finds again where a prompt begins so.
+export interface Kept {
+  id: string;
+  tokens: number;
+  bytes: number;
+  shared_tokens: number;
+  pinned_tokens: number;
+  hits: number;
+  saved_tokens: number;
+  age: number; // s
+  in_use: boolean;
+  beginning: string;
+  end: string;
+}
+
+export interface Ledger {
+  can_pin: boolean;
+  texts: Kept[];
+  texts_in_all: number;
+  gone: { tokens: number; bytes: number; hits: number; unused: number; ago: number; why: string; beginning: string }[];
+  emptied: string | null; // why all of it went at once, last
+}
+
+export interface About {
+  version: string;
+  machine: {
+    cpu: { model: string; cores: number; instruction_sets: string[] };
+    ram: { total: number; read_bandwidth: number[] };
+    gpus: { name: string; driver: string; total: number }[];
+    disk: { name: string };
+    measured: string;
+  } | null;
 }
 
 // What is wrong with the machine while the model runs.

@@ -5,8 +5,9 @@ import { said, seen } from './announce';
 import { setKey, wantsKey } from './api';
 import { Chat } from './chat';
 import { bytes, rate } from './format';
-import { connection, held, modelName, samples, sampled, start, state, tiers } from './live';
-import { Alarms, Memory } from './memory';
+import { connection, held, modelName, places, samples, sampled, start, state, tiers } from './live';
+import { Alarms } from './alarms';
+import { Memory } from './memory';
 import { Models } from './models';
 import { Notebook } from './notebook';
 import { Speed } from './speed';
@@ -27,8 +28,9 @@ follow();
 
 const speedNow = computed(() => {
   void sampled.value;
+  if (!places.value?.places.some((place) => place.state !== 'idle')) return 'idle';
   const last = samples[samples.length - 1];
-  return last && last.generation > 0 ? `${rate(last.generation)} tok/s` : 'idle';
+  return last && last.generation > 0 ? `${rate(last.generation)} tok/s` : 'at work';
 });
 
 function Status() {

@@ -4,18 +4,21 @@ import { memo } from 'preact/compat';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { announce } from './announce';
 import { copyText, saveFile } from './copy';
-import { count, rate, tokens } from './format';
-import { answer, ask, countTokens, goOn, isBusy, running, stopAll } from './generate';
-import { connection, context, modelName, predicted } from './live';
+import { count, duration, rate, tokens } from './format';
+import { answer, ask, drawn, goOn, isBusy, look, running, Seen, setWantsChances, stopAll, wantsChances } from './generate';
+import { connection, context, modelName } from './live';
 import { Markdown } from './markdown';
 import { Settings } from './settings';
-import { Conversation, current, deepest, empty, entries, exportAll, importAll, Message, open, path, problem, remove, save, siblings } from './store';
+import {
+  choose, closePane, Conversation, deepest, empty, entries, exportAll, importAll, kMostPanes, Message, open, openBeside, Pane, pane, panes, path,
+  problem, remove, save, show, siblings,
+} from './store';
 import { readCard, useCard } from './cards';
+import { Shown, shownOf, Tokens } from './tokens';
 
 const kShown = 60; // messages at first; the others are a button away
-const draft = signal('');
+const kMostSeen = 4000; // tokens of a prompt that are drawn
 const listOpen = signal(false);
-const settingsOpen = signal(false);
 
 function Footer({ message }: { message: Message }) {
   const { stats, end, error } = message;
@@ -48,6 +51,12 @@ function Reasoning({ text, going }: { text: string; going: boolean }) {
   );
 }
 
+// As Markdown, or, where they were asked for, as the tokens that were drawn.
+function AnswerText({ message, text }: { message: Message; text: string }) {
+  const list = wantsChances.value ? drawn.value[message.id] : undefined;
+  return list && list.length > 0 ? <Tokens list={list.map(shownOf)} label="Tokens of the answer" /> : <Markdown text={text} />;
+}
+
 function Streaming({ message }: { message: Message }) {
   const live = running.value[message.id]?.live.value;
   if (!live) return null;
@@ -55,7 +64,7 @@ function Streaming({ message }: { message: Message }) {
   return (
     <>
       {live.reasoning && <Reasoning text={live.reasoning} going={!live.text} />}
-      {live.text && <Markdown text={live.text} />}
+      {live.text && <AnswerText message={message} text={live.text} />}
       {reading && (
         <p class="stats">
           {live.prompt > 0 ? `Reading the prompt: ${count(live.read)} of ${count(live.prompt)} tokens` : 'Waiting for the server …'}
@@ -72,18 +81,17 @@ function Streaming({ message }: { message: Message }) {
   );
 }
 
-function Editor({ message, done }: { message: Message; done: () => void }) {
+function Editor({ pane, message, done }: { pane: Pane; message: Message; done: () => void }) {
   const text = useSignal(message.text);
   const area = useRef<HTMLTextAreaElement>(null);
   useEffect(() => area.current?.focus(), []);
   const apply = () => {
     done();
     if (message.role === 'user') {
-      ask(text.value, message);
+      ask(pane, text.value, message);
     } else {
-      const conversation = current.value;
-      conversation.messages = { ...conversation.messages, [message.id]: { ...message, text: text.value } };
-      save(conversation);
+      const conversation = pane.chat.value;
+      save({ ...conversation, messages: { ...conversation.messages, [message.id]: { ...message, text: text.value } } });
     }
   };
   return (
@@ -105,35 +113,37 @@ function Editor({ message, done }: { message: Message; done: () => void }) {
 }
 
 interface OneProps {
+  pane: Pane;
+  name: string;
   message: Message;
   place: number;
   of: number;
   live: boolean;
   last: boolean;
+  goesOn: boolean; // messages follow it on a branch that is not shown
 }
 
 const One = memo(
-  ({ message, place, of, live, last }: OneProps) => {
+  ({ pane, name, message, place, of, live, last, goesOn }: OneProps) => {
     const editing = useSignal(false);
     const isUser = message.role === 'user';
     const turn = (by: number) => {
-      const conversation = current.value;
+      const conversation = pane.chat.value;
       const other = siblings(conversation, message)[place + by];
-      if (!other) return;
-      conversation.leaf = deepest(conversation, other.id);
-      save(conversation);
+      if (other) save({ ...conversation, leaf: deepest(conversation, other.id) });
     };
+    const end = (leaf: string) => save({ ...pane.chat.value, leaf });
     return (
       <article class={`message ${message.role}`} aria-label={isUser ? 'You' : 'Answer'}>
-        <h3>{isUser ? 'You' : 'Answer'}</h3>
+        <h3>{isUser ? 'You' : name || 'Answer'}</h3>
         {editing.value ? (
-          <Editor message={message} done={() => (editing.value = false)} />
+          <Editor pane={pane} message={message} done={() => (editing.value = false)} />
         ) : live ? (
           <Streaming message={message} />
         ) : (
           <>
             {message.reasoning && <Reasoning text={message.reasoning} going={false} />}
-            {isUser ? <p class="plain">{message.text}</p> : <Markdown text={message.text} />}
+            {isUser ? <p class="plain">{message.text}</p> : <AnswerText message={message} text={message.text} />}
             {message.calls?.map((call, i) => (
               <details class="call" key={i} open>
                 <summary>calls {call.name}</summary>
@@ -163,13 +173,23 @@ const One = memo(
               Edit
             </button>
             {!isUser && (
-              <button type="button" class="quiet" onClick={() => answer(message.parent)}>
+              <button type="button" class="quiet" onClick={() => answer(pane, message.parent)}>
                 Retry
               </button>
             )}
             {!isUser && last && message.text && (
-              <button type="button" class="quiet" onClick={() => goOn(message)}>
+              <button type="button" class="quiet" onClick={() => goOn(pane, message)}>
                 Continue
+              </button>
+            )}
+            {!isUser && !last && (
+              <button type="button" class="quiet" title="What is written next goes on from here, beside what followed" onClick={() => end(message.id)}>
+                Branch here
+              </button>
+            )}
+            {last && goesOn && (
+              <button type="button" class="quiet" onClick={() => end(deepest(pane.chat.value, message.id))}>
+                Show what followed
               </button>
             )}
           </div>
@@ -177,12 +197,12 @@ const One = memo(
       </article>
     );
   },
-  (a, b) => a.message === b.message && a.place === b.place && a.of === b.of && a.live === b.live && a.last === b.last,
+  (a, b) => a.message === b.message && a.place === b.place && a.of === b.of && a.live === b.live && a.last === b.last && a.goesOn === b.goesOn && a.name === b.name,
 );
 
 const kFirst = ['Tell me a story of a small ship.', 'What can you do?', 'Explain what a load line is.'];
 
-function Welcome() {
+function Welcome({ pane }: { pane: Pane }) {
   return (
     <div class="welcome">
       <svg viewBox="0 0 64 64" width="72" height="72" aria-hidden="true">
@@ -193,7 +213,7 @@ function Welcome() {
       <p>Everything stays on the machine that runs the server. Write below, or begin with one of these.</p>
       <div class="row">
         {kFirst.map((text) => (
-          <button type="button" key={text} onClick={() => ask(text)} disabled={!modelName.value}>
+          <button type="button" key={text} onClick={() => ask(pane, text)} disabled={!modelName.value}>
             {text}
           </button>
         ))}
@@ -202,8 +222,8 @@ function Welcome() {
   );
 }
 
-function Messages() {
-  const conversation = current.value;
+function Messages({ pane }: { pane: Pane }) {
+  const conversation = pane.chat.value;
   const all = path(conversation);
   const earlier = useSignal(0);
   const box = useRef<HTMLDivElement>(null);
@@ -223,9 +243,13 @@ function Messages() {
   const from = Math.max(0, all.length - kShown - earlier.value);
   const busy = isBusy(conversation);
   const counts = new Map<string, Message[]>();
+  const parents = new Set<string | null>();
   for (const message of Object.values(conversation.messages)) {
     const key = `${message.parent} ${message.role}`;
-    counts.set(key, [...(counts.get(key) ?? []), message]);
+    const beside = counts.get(key);
+    if (beside) beside.push(message);
+    else counts.set(key, [message]);
+    parents.add(message.parent);
   }
   return (
     <div
@@ -240,7 +264,8 @@ function Messages() {
         stick.current = scrollHeight - scrollTop - clientHeight < 60;
       }}
     >
-      {all.length === 0 && <Welcome />}
+      {conversation.character && <Who conversation={conversation} />}
+      {all.length === 0 && <Welcome pane={pane} />}
       {from > 0 && (
         <button type="button" class="earlier" onClick={() => (earlier.value += kShown)}>
           Show earlier messages ({count(from)})
@@ -251,11 +276,14 @@ function Messages() {
         return (
           <One
             key={message.id}
+            pane={pane}
+            name={conversation.character?.name ?? ''}
             message={message}
             place={beside.indexOf(message)}
             of={beside.length}
             live={message.id in running.value}
             last={message.id === conversation.leaf}
+            goesOn={message.id === conversation.leaf && parents.has(message.id)}
           />
         );
       })}
@@ -263,17 +291,17 @@ function Messages() {
   );
 }
 
-// Tokens of the conversation with the draft, and what of the context is left.
-function Left() {
-  const used = useSignal(0);
+// What the server says of the conversation with the draft, a moment after they last changed.
+function useSeen(pane: Pane, pieces: boolean): Seen | null {
+  const seen = useSignal<Seen | null>(null);
   useSignalEffect(() => {
-    const conversation = current.value;
-    const text = draft.value;
+    const conversation = pane.chat.value;
+    const text = pane.draft.value;
     if (!modelName.value || isBusy(conversation)) return;
     const stop = new AbortController();
     const timer = window.setTimeout(async () => {
       try {
-        used.value = await countTokens(conversation, text, stop.signal);
+        seen.value = await look(conversation, text, pieces, stop.signal);
       } catch {
         // the next key asks again
       }
@@ -283,27 +311,70 @@ function Left() {
       stop.abort();
     };
   });
+  return seen.value;
+}
+
+// Tokens of the conversation with the draft, and what of the context is left.
+function Left({ pane }: { pane: Pane }) {
+  const seen = useSeen(pane, false);
   const all = context.value;
-  if (!all || !used.value) return <span class="stats">&nbsp;</span>;
-  const left = Math.max(0, all - used.value);
-  const seconds = predicted.value?.prompt ? used.value / predicted.value.prompt : 0;
+  if (!all || !seen) return <span class="stats">&nbsp;</span>;
   return (
-    <span class={`stats ${left < all / 10 ? 'low' : ''}`}>
-      {count(used.value)} tokens so far · {count(left)} of {count(all)} left
-      {seconds > 0.5 ? ` · about ${seconds.toFixed(1)} s to the first token` : ''}
-      <meter min={0} max={all} value={Math.min(used.value, all)} aria-label="Context used" />
+    <span class={`stats ${seen.left < all / 10 ? 'low' : ''}`}>
+      {count(seen.tokens)} tokens so far, {count(seen.cached)} cached · {count(seen.left)} of {count(all)} left
+      {seen.seconds !== null ? ` · ${seen.seconds < 0.01 ? 'under 10 ms' : seen.seconds < 1 ? `${Math.round(seen.seconds * 1000)} ms` : duration(seen.seconds)} to the first token` : ''}
+      <meter min={0} max={all} value={Math.min(seen.tokens, all)} aria-label="Context used" />
     </span>
   );
 }
 
-function Composer() {
+// The conversation as the model sees it.
+function SeenTokens({ pane }: { pane: Pane }) {
+  const seen = useSeen(pane, true);
+  const pieces = seen?.pieces ?? [];
+  const from = Math.max(0, pieces.length - kMostSeen);
+  const list: Shown[] = pieces.slice(from).map((one, i) => {
+    const isCached = from + i < (seen?.cached ?? 0);
+    return { piece: one.piece, kind: `${i % 2 ? 'odd' : ''} ${isCached ? 'cached' : ''}`, about: `token ${one.id}, number ${count(from + i + 1)}${isCached ? ', in the cache' : ''}` };
+  });
+  return (
+    <section class="settings" aria-label="What the model sees">
+      <p class="stats">
+        {count(pieces.length)} tokens, with those of the template; underlined ones are in the cache and need not be read again
+        {from > 0 ? `. The last ${count(kMostSeen)} are shown` : ''}
+      </p>
+      <Tokens list={list} label="Tokens that the model sees" />
+    </section>
+  );
+}
+
+function Who({ conversation }: { conversation: Conversation }) {
+  const who = conversation.character!;
+  return (
+    <section class="who" aria-label={`The character ${who.name}`}>
+      {who.picture && <img src={who.picture} alt={`Picture of ${who.name}`} />}
+      <div>
+        <b>{who.name}</b>
+        {who.by && <span class="stats"> by {who.by}</span>}
+        {who.notes && <p class="plain stats">{who.notes}</p>}
+        <details>
+          <summary>What the model is told of {who.name}</summary>
+          <p class="plain">{conversation.system}</p>
+        </details>
+      </div>
+    </section>
+  );
+}
+
+function Composer({ pane }: { pane: Pane }) {
   const area = useRef<HTMLTextAreaElement>(null);
-  const busy = isBusy(current.value);
+  const busy = isBusy(pane.chat.value);
+  const draft = pane.draft;
   const submit = () => {
     const text = draft.value;
     if (!text.trim() || busy || !modelName.value) return;
     draft.value = '';
-    ask(text);
+    ask(pane, text);
     area.current?.focus();
   };
   useLayoutEffect(() => {
@@ -333,11 +404,11 @@ function Composer() {
               event.preventDefault();
               submit();
             }
-            if (event.key === 'Escape' && busy) stopAll(current.value);
+            if (event.key === 'Escape' && busy) stopAll(pane.chat.value);
           }}
         />
         {busy ? (
-          <button type="button" class="stop" onClick={() => stopAll(current.value)}>
+          <button type="button" class="stop" onClick={() => stopAll(pane.chat.value)}>
             Stop
           </button>
         ) : (
@@ -347,7 +418,7 @@ function Composer() {
         )}
       </div>
       <div class="row hints">
-        <Left />
+        <Left pane={pane} />
         <span class="stats keys">Enter sends · Shift+Enter: new line · Esc stops</span>
       </div>
     </form>
@@ -357,7 +428,7 @@ function Composer() {
 function fork(conversation: Conversation): void {
   const made = { ...structuredClone(conversation), id: empty().id, title: `${conversation.title} (copy)` };
   save(made);
-  current.value = made;
+  show(made);
 }
 
 async function take(files: FileList | null): Promise<void> {
@@ -381,13 +452,13 @@ function List() {
   const input = useRef<HTMLInputElement>(null);
   return (
     <aside class={`list ${listOpen.value ? 'open' : ''}`} aria-label="Conversations">
-      <button type="button" class="main wide" onClick={() => ((current.value = empty()), (listOpen.value = false))}>
+      <button type="button" class="main wide" onClick={() => (show(empty()), (listOpen.value = false))}>
         New conversation
       </button>
       <ul>
         {entries.value.map((entry) => (
-          <li key={entry.id} class={entry.id === current.value.id ? 'here' : ''}>
-            <button type="button" class="quiet name" aria-current={entry.id === current.value.id} onClick={() => (open(entry.id), (listOpen.value = false))}>
+          <li key={entry.id} class={entry.id === pane.value.chat.value.id ? 'here' : ''}>
+            <button type="button" class="quiet name" aria-current={entry.id === pane.value.chat.value.id} onClick={() => (open(entry.id), (listOpen.value = false))}>
               {entry.title}
             </button>
             <button type="button" class="quiet" aria-label={`Delete ${entry.title}`} onClick={() => confirm(`Delete “${entry.title}”?`) && remove(entry.id)}>
@@ -397,7 +468,7 @@ function List() {
         ))}
       </ul>
       <div class="row">
-        <button type="button" class="quiet" onClick={() => fork(current.value)}>
+        <button type="button" class="quiet" onClick={() => fork(pane.value.chat.value)}>
           Duplicate
         </button>
         <button type="button" class="quiet" onClick={() => saveFile('loadline-conversations.json', exportAll())}>
@@ -425,29 +496,67 @@ function List() {
   );
 }
 
+function Talk({ one }: { one: Pane }) {
+  const several = panes.value.length > 1;
+  const toggle = (what: 'settings' | 'seen') => (one.open.value = one.open.value === what ? '' : what);
+  return (
+    <section
+      class={`talk ${several && one === pane.value ? 'here' : ''}`}
+      aria-label={several ? `Chat ${panes.value.indexOf(one) + 1}` : 'Chat'}
+      onFocusCapture={() => choose(one)}
+      onPointerDown={() => choose(one)}
+    >
+      <div class="row bar">
+        <button type="button" class="quiet only-narrow" aria-label="Conversations" aria-expanded={listOpen.value} onClick={() => (listOpen.value = !listOpen.value)}>
+          ☰
+        </button>
+        <h2 class="title">{one.chat.value.title || 'New conversation'}</h2>
+        <button type="button" class="quiet" aria-expanded={one.open.value === 'settings'} onClick={() => toggle('settings')}>
+          Settings
+        </button>
+        <button type="button" class="quiet" aria-expanded={one.open.value === 'seen'} title="The conversation as tokens, as the model sees it" onClick={() => toggle('seen')}>
+          Tokens
+        </button>
+        <button
+          type="button"
+          class="quiet"
+          aria-pressed={wantsChances.value}
+          title="Answers from now on show how likely each token was, and what else could have been"
+          onClick={() => setWantsChances(!wantsChances.value)}
+        >
+          Chances
+        </button>
+        {several ? (
+          <button type="button" class="quiet" aria-label="Close this pane" onClick={() => closePane(one)}>
+            ×
+          </button>
+        ) : null}
+        {panes.value.length < kMostPanes && one === panes.value[panes.value.length - 1] && (
+          <button type="button" class="quiet only-wide" title="Another conversation beside this one" onClick={openBeside}>
+            Beside
+          </button>
+        )}
+      </div>
+      {one.open.value === 'settings' && <Settings pane={one} close={() => (one.open.value = '')} />}
+      {one.open.value === 'seen' && <SeenTokens pane={one} />}
+      {problem.value && (
+        <p class="error" role="alert">
+          {problem}
+        </p>
+      )}
+      <Messages pane={one} />
+      <Composer pane={one} />
+    </section>
+  );
+}
+
 export function Chat() {
   return (
     <div class="chat">
       <List />
-      <section class="talk" aria-label="Chat">
-        <div class="row bar">
-          <button type="button" class="quiet only-narrow" aria-expanded={listOpen.value} onClick={() => (listOpen.value = !listOpen.value)}>
-            Conversations
-          </button>
-          <h2 class="title">{current.value.title || 'New conversation'}</h2>
-          <button type="button" class="quiet" aria-expanded={settingsOpen.value} onClick={() => (settingsOpen.value = !settingsOpen.value)}>
-            Settings
-          </button>
-        </div>
-        {settingsOpen.value && <Settings close={() => (settingsOpen.value = false)} />}
-        {problem.value && (
-          <p class="error" role="alert">
-            {problem}
-          </p>
-        )}
-        <Messages />
-        <Composer />
-      </section>
+      {panes.value.map((one) => (
+        <Talk key={one.key} one={one} />
+      ))}
     </div>
   );
 }

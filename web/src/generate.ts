@@ -3,7 +3,8 @@ import { Signal, signal } from '@preact/signals';
 import { ApiError, postJson, stream } from './api';
 import { places, samples } from './live';
 import { announce } from './announce';
-import { add, Conversation, current, Message, path, save, Stats } from './store';
+import { add, Conversation, entries, latest, Message, Pane, panes, path, save, Stats } from './store';
+import { told } from './story';
 
 export interface Live {
   text: string;
@@ -15,7 +16,7 @@ export interface Live {
 }
 
 interface Running {
-  conversation: Conversation;
+  conversation: string; // its id
   live: Signal<Live>;
   stop: AbortController;
 }
@@ -23,11 +24,31 @@ interface Running {
 export const running = signal<Record<string, Running>>({});
 
 export const isBusy = (conversation: Conversation) =>
-  Object.values(running.value).some((one) => one.conversation.id === conversation.id);
+  Object.values(running.value).some((one) => one.conversation === conversation.id);
 
+// A token that was drawn, and what else could have been.
+export interface Drawn {
+  piece: string;
+  chance: number;
+  others: { piece: string; chance: number }[];
+}
+// By message; not kept by the browser: they are ten times as long as what they say.
+export const drawn = signal<Record<string, Drawn[]>>({});
+export const wantsChances = signal(localStorage.getItem('loadline.chances') === 'yes');
+export function setWantsChances(is: boolean): void {
+  wantsChances.value = is;
+  localStorage.setItem('loadline.chances', is ? 'yes' : 'no');
+}
+
+interface Chance {
+  token: string;
+  logprob: number;
+  top_logprobs?: Chance[];
+}
 interface Chunk {
   choices?: {
     delta?: { content?: string; reasoning_content?: string; tool_calls?: { index: number; function?: { name?: string; arguments?: string } }[] };
+    logprobs?: { content?: Chance[] } | null;
     finish_reason?: string | null;
   }[];
   prompt_progress?: { total: number; cache: number; processed: number };
@@ -35,9 +56,25 @@ interface Chunk {
   error?: { message?: string };
 }
 
-export function toMessages(conversation: Conversation, messages: Message[]): unknown[] {
-  const system = conversation.system.trim() ? [{ role: 'system', content: conversation.system }] : [];
-  return [...system, ...messages.map((m) => ({ role: m.role, content: m.text }))];
+const drawnOf = (one: Chance): Drawn => ({
+  piece: one.token,
+  chance: Math.exp(one.logprob),
+  others: (one.top_logprobs ?? []).map((other) => ({ piece: other.token, chance: Math.exp(other.logprob) })),
+});
+
+// What is sent: the system prompt with what is told of the world, and the author's note so many messages before the end.
+export function toMessages(conversation: Conversation, messages: Message[]): { role: string; content: string }[] {
+  const { note, depth, world } = conversation.story;
+  const said = messages.slice(-8).map((m) => m.text).join('\n');
+  const system = [conversation.system, ...told(world, said).map((one) => one.text)].map((part) => part.trim()).filter(Boolean);
+  const out = messages.map((m) => ({ role: m.role as string, content: m.text }));
+  if (note.trim()) {
+    let at = Math.max(0, out.length - 1 - depth);
+    while (at < out.length && out[at]!.role !== 'user') ++at;
+    const place = out[at] ?? out.filter((one) => one.role === 'user').pop();
+    if (place) place.content = `[${note.trim()}]\n\n${place.content}`;
+  }
+  return system.length > 0 ? [{ role: 'system', content: system.join('\n\n') }, ...out] : out;
 }
 
 function statsOf(timings: Record<string, number>): Stats {
@@ -50,13 +87,25 @@ function statsOf(timings: Record<string, number>): Stats {
   };
 }
 
+// The conversation with this message as it ended; it may have been changed, or deleted, meanwhile.
+function keep(id: string, message: Message): void {
+  const conversation = latest(id);
+  if (!conversation || (!entries.value.some((one) => one.id === id) && !panes.value.some((one) => one.chat.value.id === id))) return;
+  save({ ...conversation, messages: { ...conversation.messages, [message.id]: message } });
+}
+
 // Writes on at `message`, which is the end of the conversation; its text so far is kept.
 async function write(conversation: Conversation, message: Message): Promise<void> {
   const stop = new AbortController();
   const begun: Live = { text: message.text, reasoning: message.reasoning ?? '', read: 0, prompt: 0, tokens: 0, rate: 0 };
   const live = signal(begun);
-  running.value = { ...running.value, [message.id]: { conversation, live, stop } };
+  running.value = { ...running.value, [message.id]: { conversation: conversation.id, live, stop } };
   const next = { ...begun };
+  const chances: Drawn[] = message.text ? [...(drawn.value[message.id] ?? [])] : [];
+  const wanted = wantsChances.value;
+  // One of ours where none was chosen, so that a report can name it.
+  const given = conversation.sampling.seed;
+  const seed = typeof given === 'number' && given >= 0 ? given : Math.floor(Math.random() * 2 ** 32);
   let timer = 0;
   const show = () => {
     timer = 0;
@@ -66,6 +115,7 @@ async function write(conversation: Conversation, message: Message): Promise<void
       next.tokens = busy[0]!.generated_tokens!;
       next.rate = samples[samples.length - 1]?.generation ?? 0;
     }
+    if (wanted) drawn.value = { ...drawn.value, [message.id]: [...chances] };
     live.value = { ...next };
   };
   const calls: { name: string; arguments: string }[] = [];
@@ -73,7 +123,8 @@ async function write(conversation: Conversation, message: Message): Promise<void
   const messages = message.text ? [...before, message] : before; // a last answer is gone on with
   const finish = (end: string | undefined, error?: string) => {
     clearTimeout(timer);
-    const done: Message = { ...message, text: next.text };
+    if (wanted) drawn.value = { ...drawn.value, [message.id]: chances };
+    const done: Message = { ...message, text: next.text, seed };
     delete done.error;
     delete done.end;
     if (next.reasoning) done.reasoning = next.reasoning;
@@ -81,11 +132,10 @@ async function write(conversation: Conversation, message: Message): Promise<void
     if (end) done.end = end;
     if (error) done.error = error;
     if (stats) done.stats = stats;
-    conversation.messages = { ...conversation.messages, [message.id]: done };
     const rest = { ...running.value };
     delete rest[message.id];
     running.value = rest;
-    save(conversation);
+    keep(conversation.id, done);
   };
   let stats: Stats | undefined;
   let end: string | undefined;
@@ -98,13 +148,15 @@ async function write(conversation: Conversation, message: Message): Promise<void
     announce('Stopped');
   });
   try {
-    const body = {
+    const body: Record<string, unknown> = {
       ...conversation.sampling,
+      seed,
       messages: toMessages(conversation, messages),
       stream: true,
       return_progress: true,
       stream_options: { include_usage: true },
     };
+    if (wanted) Object.assign(body, { logprobs: true, top_logprobs: 5 });
     for await (const chunk of stream<Chunk>('/v1/chat/completions', body, stop.signal)) {
       if (over) return;
       if (chunk.error) throw new ApiError(chunk.error.message ?? 'The server could not go on.', 500);
@@ -120,6 +172,7 @@ async function write(conversation: Conversation, message: Message): Promise<void
         next.text += delta.content ?? '';
         next.reasoning += delta.reasoning_content ?? '';
       }
+      for (const one of choice?.logprobs?.content ?? []) chances.push(drawnOf(one));
       for (const call of delta?.tool_calls ?? []) {
         const at = (calls[call.index] ??= { name: '', arguments: '' });
         at.name += call.function?.name ?? '';
@@ -141,36 +194,48 @@ async function write(conversation: Conversation, message: Message): Promise<void
 
 export function stopAll(conversation: Conversation): void {
   for (const one of Object.values(running.value)) {
-    if (one.conversation.id === conversation.id) one.stop.abort();
+    if (one.conversation === conversation.id) one.stop.abort();
   }
 }
 
-// A question at the end of the branch, or, with `instead`, beside a message that it replaces.
-export function ask(text: string, instead?: Message): void {
-  const conversation = current.value;
-  const parent = instead ? instead.parent : conversation.leaf;
-  const question = add(conversation, { parent, role: 'user', text });
-  answer(question.id);
-}
-
 // A new answer to the message with this id (null: to nothing), beside those there are.
-export function answer(parent: string | null): void {
-  const conversation = current.value;
+export function answer(pane: Pane, parent: string | null): void {
+  const conversation = { ...pane.chat.value };
   const message = add(conversation, { parent, role: 'assistant', text: '' });
   save(conversation);
-  void write(current.value, message);
-}
-
-export function goOn(message: Message): void {
-  const conversation = current.value;
-  conversation.leaf = message.id;
   void write(conversation, message);
 }
 
-// How many tokens the conversation would have with this question.
-export async function countTokens(conversation: Conversation, draft: string, stop: AbortSignal): Promise<number> {
-  const messages = toMessages(conversation, path(conversation));
-  if (draft.trim() || messages.length === 0) messages.push({ role: 'user', content: draft });
-  const said = await postJson<{ input_tokens: number }>('/v1/chat/completions/input_tokens', { messages }, stop);
-  return said.input_tokens;
+// A question at the end of the branch, or, with `instead`, beside a message that it replaces.
+export function ask(pane: Pane, text: string, instead?: Message): void {
+  const conversation = { ...pane.chat.value };
+  const parent = instead ? instead.parent : conversation.leaf;
+  const question = add(conversation, { parent, role: 'user', text });
+  pane.chat.value = conversation;
+  answer(pane, question.id);
 }
+
+export function goOn(pane: Pane, message: Message): void {
+  const conversation = { ...pane.chat.value, leaf: message.id };
+  pane.chat.value = conversation;
+  void write(conversation, message);
+}
+
+// A prompt as the server sees it.
+export interface Seen {
+  tokens: number;
+  cached: number; // of them, those that need not be computed again
+  left: number;
+  seconds: number | null; // until the first token of an answer
+  pieces?: { id: number; piece: string | number[] }[];
+}
+
+// The conversation with this question.
+export function look(conversation: Conversation, draft: string, pieces: boolean, stop: AbortSignal): Promise<Seen> {
+  const messages = path(conversation);
+  if (draft.trim() || messages.length === 0) messages.push({ id: '', parent: null, role: 'user', text: draft });
+  return postJson<Seen>('/api/loadline/prompt', { messages: toMessages(conversation, messages), pieces }, stop);
+}
+
+export const lookAtText = (prompt: string, pieces: boolean, stop?: AbortSignal) =>
+  postJson<Seen>('/api/loadline/prompt', { prompt, pieces }, stop);

@@ -1,6 +1,6 @@
 // What the server says of itself, live: one stream while the page is seen, taken up again after it broke.
 import { computed, signal } from '@preact/signals';
-import { getJson, Plan, State, stream, wantsKey } from './api';
+import { getJson, Plan, State, stream, Tier, wantsKey } from './api';
 
 export type Connection = 'connecting' | 'live' | 'lost';
 export const connection = signal<Connection>('connecting');
@@ -42,9 +42,12 @@ function part<T>(read: (state: State) => T) {
     return last;
   });
 }
-export const tiers = part((s) => s.tiers);
+// What of the tiers is the plan's; what they hold moves all the time, and is `now`.
+export const tiers = part((s) => s.tiers.map(({ held, available_now, ...planned }) => planned as Tier));
+export const now = part((s) => s.tiers.map((tier) => ({ held: tier.held ?? 0, available: tier.available_now ?? tier.available })));
 export const cache = part((s) => s.cache);
-export const places = part((s) => ({ places: s.places, waiting: s.waiting }));
+export const places = part((s) => ({ places: s.places, waiting: s.waiting, waiters: s.waiters ?? [] }));
+export const experts = part((s) => s.experts ?? 0);
 export const predicted = part((s) => s.predicted);
 export const rates = part((s) => s.rates);
 export const held = part((s) => s.held);
@@ -54,8 +57,10 @@ export const verdicts = part((s) => s.watch?.verdicts ?? []);
 export const modelName = computed(() => state.value?.model ?? model.value?.id ?? '');
 export const context = computed(() => state.value?.context ?? 0);
 
+export const diskRate = signal(0); // bytes/s of weights, over the last second
+
 let loadedAs = '';
-const recent: { time: number; prompt: number; generated: number }[] = [];
+const recent: { time: number; prompt: number; generated: number; streamed: number }[] = [];
 
 function take(next: State): void {
   // What is loaded, and by which plan, may change while it is looked at.
@@ -68,7 +73,7 @@ function take(next: State): void {
     return;
   }
   const time = performance.now() / 1000;
-  recent.push({ time, prompt: next.activity.prompt_tokens, generated: next.activity.generated_tokens });
+  recent.push({ time, prompt: next.activity.prompt_tokens, generated: next.activity.generated_tokens, streamed: next.streamed });
   while (recent.length > 2 && time - recent[0]!.time > 1.2) recent.shift();
   const first = recent[0]!;
   const seconds = time - first.time;
@@ -78,6 +83,7 @@ function take(next: State): void {
       prompt: Math.max(0, next.activity.prompt_tokens - first.prompt) / seconds,
       generation: (next.activity.generated_tokens - first.generated) / seconds,
     });
+    diskRate.value = Math.max(0, next.streamed - first.streamed) / seconds;
     if (samples.length > kMostSamples) samples.shift();
     sampled.value++;
   }

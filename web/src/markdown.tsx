@@ -2,6 +2,7 @@
 import createDOMPurify from 'dompurify';
 import { Marked, Token } from 'marked';
 import { memo } from 'preact/compat';
+import { useRef } from 'preact/hooks';
 import { copyText } from './copy';
 
 const marked = new Marked({ gfm: true, breaks: true, async: false });
@@ -52,16 +53,32 @@ const Block = memo(
   (a, b) => a.token.type === b.token.type && a.token.raw === b.token.raw,
 );
 
+interface Read {
+  text: string;
+  tokens: Token[];
+}
+
+// What follows a text that was read changes its last block alone: the others are not read again. (Links that are defined
+// below what uses them are the exception; they come right when the answer is complete.)
+function readOn(before: Read | null, text: string): Read {
+  if (!before || before.text.length > text.length || !text.startsWith(before.text) || text.includes('\r')) return { text, tokens: marked.lexer(text) };
+  const kept = [...before.tokens];
+  while (kept[kept.length - 1]?.type === 'space') kept.pop();
+  kept.pop();
+  const from = kept.reduce((sum, token) => sum + token.raw.length, 0);
+  return { text, tokens: [...kept, ...marked.lexer(text.slice(from))] };
+}
+
 export function Markdown({ text }: { text: string }) {
-  let tokens: Token[];
+  const read = useRef<Read | null>(null);
   try {
-    tokens = marked.lexer(text);
+    read.current = readOn(read.current, text);
   } catch {
     return <p class="plain">{text}</p>;
   }
   return (
     <>
-      {tokens.map((token, i) => (
+      {read.current.tokens.map((token, i) => (
         <Block key={i} token={token} />
       ))}
     </>

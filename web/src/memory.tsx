@@ -1,51 +1,15 @@
 // Where every byte lies, now.
-import { bytes, count, duration } from './format';
-import { cache, held, plan, places, predicted, rates, state, tiers, trouble, verdicts } from './live';
-import { rate } from './format';
+import { Alarms } from './alarms';
 import { TierBars } from './bars';
-
-export function Alarms() {
-  const ram = tiers.value?.find((tier) => tier.kind === 'ram');
-  const more = ram && held.value ? held.value - ram.planned : 0;
-  const sentences = [];
-  if (trouble.value) sentences.push(trouble.value);
-  if (more > 0 && !trouble.value) sentences.push(`The process holds ${bytes(more)} more RAM than was planned.`);
-  for (const { kind, slowdown, evidence, remedy } of verdicts.value ?? []) {
-    const times = slowdown && slowdown > 1.05 ? `; answers take ${slowdown.toFixed(1)} times as long` : '';
-    sentences.push(`${kind.replaceAll('_', ' ')}: ${evidence ?? 'the machine is not as planned'}${times}. ${remedy ?? ''}`);
-  }
-  if (sentences.length === 0) return null;
-  return (
-    <div class="alarm" role="alert">
-      {sentences.map((text) => (
-        <p key={text}>
-          {text} <a href="#whatif">See what would fit</a>
-        </p>
-      ))}
-    </div>
-  );
-}
-
-function Cache() {
-  const now = cache.value;
-  if (!now || now.pages === 0) return null;
-  const cells = now.held_pages * now.page_cells;
-  return (
-    <section class="tier" aria-label="KV cache in use">
-      <h3>KV cache in use</h3>
-      <p class="stats">
-        {count(cells)} of {count(now.pages * now.page_cells)} tokens · {count(now.held_pages)} of {count(now.pages)} pages of {now.page_cells}
-      </p>
-      <div class="whole thin" role="img" aria-label={`${now.held_pages} of ${now.pages} pages in use`}>
-        {cells > 0 && <i class="p-kv_cache" style={{ left: 0, width: `${(100 * now.held_pages) / now.pages}%` }} />}
-      </div>
-    </section>
-  );
-}
+import { bytes, count, duration, rate } from './format';
+import { cache, diskRate, plan, places, predicted, rates, state, tiers } from './live';
+import { Ledger } from './ledger';
 
 function Places() {
   const now = places.value;
   if (!now) return null;
+  const pages = cache.value;
+  const needs = (prompt: number) => (pages ? bytes(Math.ceil(prompt / pages.page_cells) * pages.page_bytes) : '');
   const text = { idle: 'free', reading: 'reads a prompt', generating: 'answers' };
   return (
     <section class="tier" aria-label="Sessions">
@@ -64,7 +28,7 @@ function Places() {
           {now.places.map((place, i) => (
             <tr key={i} class={place.state}>
               <th scope="row">{i + 1}</th>
-              <td>{text[place.state]}</td>
+              <td>{place.begun === false && place.state !== 'idle' ? `waits for ${needs(place.prompt_tokens ?? 0)} of the cache` : text[place.state]}</td>
               <td>{place.prompt_tokens === undefined ? '' : `${count(place.prompt_read ?? 0)} of ${count(place.prompt_tokens)}`}</td>
               <td>{place.cached_tokens === undefined ? '' : count(place.cached_tokens)}</td>
               <td>{place.generated_tokens === undefined ? '' : `${count(place.generated_tokens)} tokens`}</td>
@@ -72,7 +36,9 @@ function Places() {
           ))}
         </tbody>
       </table>
-      <p class="stats">{now.waiting > 0 ? `${now.waiting} wait for a place` : 'Nobody waits'}</p>
+      <p class="stats">{now.waiting > 0 ? `${count(now.waiting)} wait for a place: ` : 'Nobody waits'}
+        {now.waiters.map((one) => `${count(one.prompt_tokens)} tokens, ${needs(one.prompt_tokens)} of the cache`).join(' · ')}
+      </p>
     </section>
   );
 }
@@ -89,12 +55,10 @@ export function Memory() {
       </p>
       <Alarms />
       {tiers.value.map((tier, i) => (
-        <TierBars key={`${tier.kind}${i}`} plan={made} tier={tier} index={i} held={tier.kind === 'ram' ? (held.value ?? 0) : 0} />
+        <TierBars key={`${tier.kind}${i}`} plan={made} tier={tier} index={i} live={true} />
       ))}
-      <div class="pair">
-        <Cache />
-        <Places />
-      </div>
+      <Ledger />
+      <Places />
       <Uptime />
     </div>
   );
@@ -105,7 +69,7 @@ function Uptime() {
   if (!now?.activity) return null;
   return (
     <p class="stats">
-      {now.streamed > 0 ? `${bytes(now.streamed)} read from disk · ` : ''}
+      {now.streamed > 0 ? `${bytes(now.streamed)} of weights read from disk, now ${bytes(diskRate.value)}/s · ` : ''}
       {count(now.activity.generations)} answers, {count(now.activity.prompt_tokens)} prompt tokens read, {count(now.activity.cached_tokens)} found in the cache · up{' '}
       {duration(now.uptime)}
     </p>

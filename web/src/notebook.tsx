@@ -1,44 +1,55 @@
-// Raw completion: one text that the model goes on with, and the tokens it sees.
-import { signal, useSignalEffect } from '@preact/signals';
+// Raw completion: one text that the model goes on with, and the tokens it sees. With memory, an author's note and the
+// entries of a world it is a story.
+import { computed, signal, useSignalEffect } from '@preact/signals';
 import { useRef } from 'preact/hooks';
 import { announce } from './announce';
-import { postJson, stream } from './api';
-import { count, rate } from './format';
+import { stream } from './api';
+import { count, duration, rate } from './format';
+import { lookAtText, Seen } from './generate';
 import { context, modelName } from './live';
+import { checkedStory, promptOf, promptWithin, Story, told } from './story';
+import { Tokens } from './tokens';
+import { World } from './world';
 
 const text = signal(localStorage.getItem('loadline.notebook') ?? '');
 const memory = signal(localStorage.getItem('loadline.memory') ?? '');
-const note = signal(localStorage.getItem('loadline.note') ?? '');
+const story = signal<Story>(readStory());
 const length = signal(200);
 const temperature = signal('');
 const busy = signal<AbortController | null>(null);
 const before = signal<string[]>([]); // texts to go back to
 const figures = signal('');
 const problem = signal('');
-const seen = signal<{ id: number; piece: string | number[] }[]>([]);
+const seen = signal<Seen | null>(null);
 const showTokens = signal(false);
+const prompt = computed(() => promptOf(text.value, memory.value, story.value));
+const kMostSeen = 2000; // tokens that are drawn
+
+function readStory(): Story {
+  try {
+    const kept = JSON.parse(localStorage.getItem('loadline.story') ?? 'null');
+    return checkedStory(kept ?? { note: localStorage.getItem('loadline.note') ?? '' });
+  } catch {
+    return checkedStory(null);
+  }
+}
 
 function keep(): void {
   try {
     localStorage.setItem('loadline.notebook', text.value);
     localStorage.setItem('loadline.memory', memory.value);
-    localStorage.setItem('loadline.note', note.value);
+    localStorage.setItem('loadline.story', JSON.stringify(story.value));
   } catch {
     problem.value = 'The browser has no room left to keep this text.';
   }
 }
 
-const kNoteLines = 4; // from the end, as story tools have it
-
-// Memory first, the note a few lines before the end.
-export function promptOf(story: string, first: string, aside: string): string {
-  let body = story;
-  if (aside.trim()) {
-    const lines = story.split('\n');
-    lines.splice(Math.max(0, lines.length - kNoteLines), 0, `[${aside.trim()}]`);
-    body = lines.join('\n');
-  }
-  return first.trim() ? `${first.trim()}\n${body}` : body;
+// The prompt as far as it fits, with room for what is to come.
+async function fitting(stop: AbortSignal): Promise<string> {
+  const most = Math.max(1, context.value - Math.min(length.value, Math.floor(context.value / 2)));
+  const { prompt: made, cut } = await promptWithin(text.value, memory.value, story.value, most, async (one) => (await lookAtText(one, false, stop)).tokens);
+  if (cut > 0) announce(`The story's first ${count(cut)} characters no longer fit, and are left out`, true);
+  return made;
 }
 
 async function go(): Promise<void> {
@@ -55,7 +66,7 @@ async function go(): Promise<void> {
     text.value = start + more;
   };
   try {
-    const body: Record<string, unknown> = { prompt: promptOf(start, memory.value, note.value), n_predict: length.value, stream: true };
+    const body: Record<string, unknown> = { prompt: await fitting(stop.signal), n_predict: length.value, stream: true };
     if (temperature.value !== '') body.temperature = Number(temperature.value);
     type Chunk = { content?: string; timings?: Record<string, number>; error?: { message: string } };
     for await (const chunk of stream<Chunk>('/completion', body, stop.signal)) {
@@ -74,15 +85,16 @@ async function go(): Promise<void> {
   announce(stop.signal.aborted ? 'Stopped' : 'Complete');
 }
 
-function Tokens() {
+// What the server says of the text: asked for a moment after it last changed.
+function Counted() {
   useSignalEffect(() => {
-    const content = promptOf(text.value, memory.value, note.value);
-    if (busy.value || !modelName.value || !showTokens.value) return;
+    const wanted = prompt.value;
+    const pieces = showTokens.value;
+    if (busy.value || !modelName.value) return;
     const stop = new AbortController();
     const timer = window.setTimeout(async () => {
       try {
-        const said = await postJson<{ tokens: typeof seen.value }>('/tokenize', { content, add_special: true, with_pieces: true }, stop.signal);
-        seen.value = said.tokens;
+        seen.value = await lookAtText(wanted, pieces, stop.signal);
       } catch {
         // asked again at the next change
       }
@@ -92,21 +104,23 @@ function Tokens() {
       stop.abort();
     };
   });
-  const shown = seen.value.slice(-2000);
-  const write = (piece: string | number[]) => (typeof piece === 'string' ? piece : piece.map((b) => `<${b.toString(16)}>`).join(''));
+  const now = seen.value;
+  if (!now) return null;
+  const pieces = now.pieces ?? [];
+  const from = Math.max(0, pieces.length - kMostSeen);
+  const list = pieces.slice(from).map((one, i) => ({
+    piece: one.piece,
+    kind: `${i % 2 ? 'odd' : ''} ${from + i < now.cached ? 'cached' : ''}`,
+    about: `token ${one.id}, number ${count(from + i + 1)}${from + i < now.cached ? ', in the cache' : ''}`,
+  }));
   return (
     <>
       <p class="stats">
-        {count(seen.value.length)} tokens of {count(context.value)}
-        {shown.length < seen.value.length ? '; the last 2000 are shown' : ''}
+        {count(now.tokens)} tokens of {count(context.value)}, {count(now.cached)} cached
+        {now.seconds !== null ? ` · ${duration(Math.max(0.01, now.seconds))} to the first token` : ''}
+        {showTokens.value && from > 0 ? `; the last ${count(kMostSeen)} are shown` : ''}
       </p>
-      <p class="tokens" tabIndex={0} aria-label="Tokens">
-        {shown.map((token, i) => (
-          <span key={i} class={i % 2 ? 'odd' : ''} title={`token ${token.id}`}>
-            {write(token.piece)}
-          </span>
-        ))}
-      </p>
+      {showTokens.value && list.length > 0 && <Tokens list={list} label="Tokens of the text" />}
     </>
   );
 }
@@ -118,15 +132,20 @@ export function Notebook() {
       <h2>Notebook</h2>
       <p class="stats">The model goes on with this text as it is: no roles, no template.</p>
       <details>
-        <summary>Story: memory and author's note</summary>
+        <summary>Story: memory, author's note and world info</summary>
         <label class="block">
           Memory <small>always at the beginning</small>
           <textarea rows={2} value={memory} onInput={(event) => (memory.value = event.currentTarget.value)} onChange={keep} />
         </label>
-        <label class="block">
-          Author's note <small>a few lines before the end</small>
-          <textarea rows={1} value={note} onInput={(event) => (note.value = event.currentTarget.value)} onChange={keep} />
-        </label>
+        <World
+          story={story.value}
+          unit="lines"
+          set={(changed) => {
+            story.value = changed;
+            keep();
+          }}
+        />
+        <p class="stats">Told now: {count(told(story.value.world, text.value).length)} of {count(story.value.world.length)} entries.</p>
       </details>
       <textarea
         ref={area}
@@ -193,7 +212,7 @@ export function Notebook() {
         </label>
         <span class="stats">{figures} · Ctrl+Enter goes on</span>
       </div>
-      {showTokens.value && <Tokens />}
+      <Counted />
     </div>
   );
 }

@@ -83,7 +83,16 @@ function byLayer(pieces: Piece[]): Piece[] {
   return out;
 }
 
-export function piecesOf(plan: Plan, tier: number): Piece[] {
+// The matrices of all experts lie one behind the other, each of the same size.
+function withExperts(piece: Piece, experts: number): Piece {
+  if (piece.parts.length > 0) return { ...piece, parts: piece.parts.map((part) => withExperts(part, experts)) };
+  const name = piece.names[0] ?? '';
+  if (experts < 2 || piece.names.length !== 1 || !/_exps\b/.test(name)) return piece;
+  const one = (i: number): Piece => ({ key: `${piece.key}.${i}`, label: `expert ${i} of ${name}`, purpose: piece.purpose, size: piece.size / experts, names: [name], parts: [] });
+  return { ...piece, parts: Array.from({ length: experts }, (_, i) => one(i)) };
+}
+
+export function piecesOf(plan: Plan, tier: number, experts: number): Piece[] {
   const byArena = new Map<number, Region[]>();
   for (const region of plan.regions) {
     const list = byArena.get(region.arena);
@@ -95,5 +104,6 @@ export function piecesOf(plan: Plan, tier: number): Piece[] {
     .map((arena, index) => ({ arena, index }))
     .filter(({ arena }) => arena.tier === tier && arena.size > 0)
     .sort((a, b) => order.indexOf(a.arena.purpose) - order.indexOf(b.arena.purpose))
-    .flatMap(({ arena, index }) => byLayer(cut(byArena.get(index) ?? [], index, arena.purpose, arena.size)));
+    .flatMap(({ arena, index }) => byLayer(cut(byArena.get(index) ?? [], index, arena.purpose, arena.size)))
+    .map((piece) => withExperts(piece, experts));
 }

@@ -1,6 +1,7 @@
 // What a conversation is led by: the system prompt, and how tokens are drawn, by the names that people know.
-import { current, save } from './store';
+import { change, Pane } from './store';
 import { defaults } from './live';
+import { World } from './world';
 
 interface Setting {
   name: string; // the request's field
@@ -27,19 +28,11 @@ const kSettings: Setting[] = [
   { name: 'max_tokens', label: 'Longest answer', help: 'In tokens', least: 1, most: 1048576, step: 1 },
 ];
 
-function set(name: string, value: unknown): void {
-  const conversation = current.value;
-  const sampling = { ...conversation.sampling };
+function put(pane: Pane, name: string, value: unknown): void {
+  const sampling = { ...pane.chat.value.sampling };
   if (value === undefined) delete sampling[name];
   else sampling[name] = value;
-  conversation.sampling = sampling;
-  keep();
-}
-
-function keep(): void {
-  const conversation = current.value;
-  if (Object.keys(conversation.messages).length > 0) save(conversation);
-  current.value = { ...conversation };
+  change(pane, { sampling });
 }
 
 function schemaText(value: unknown): string {
@@ -47,9 +40,10 @@ function schemaText(value: unknown): string {
   return schema === undefined ? '' : JSON.stringify(schema, null, 1);
 }
 
-export function Settings({ close }: { close: () => void }) {
-  const conversation = current.value;
+export function Settings({ pane, close }: { pane: Pane; close: () => void }) {
+  const conversation = pane.chat.value;
   const sampling = conversation.sampling;
+  const set = (name: string, value: unknown) => put(pane, name, value);
   return (
     <section class="settings" aria-label="Settings of this conversation" onKeyDown={(event) => event.key === 'Escape' && close()}>
       <label class="block">
@@ -58,10 +52,8 @@ export function Settings({ close }: { close: () => void }) {
           rows={3}
           value={conversation.system}
           placeholder="What the model is to be, and how it is to answer"
-          onInput={(event) => {
-            current.value.system = event.currentTarget.value;
-          }}
-          onChange={keep}
+          onInput={(event) => (pane.chat.value.system = event.currentTarget.value)}
+          onChange={(event) => change(pane, { system: event.currentTarget.value })}
         />
       </label>
       <div class="grid">
@@ -148,8 +140,12 @@ export function Settings({ close }: { close: () => void }) {
           />
         </label>
       </details>
+      <details open={conversation.story.world.length > 0}>
+        <summary>Author's note and world info</summary>
+        <World story={conversation.story} unit="messages" set={(story) => change(pane, { story })} />
+      </details>
       <div class="row">
-        <button type="button" onClick={() => ((current.value.sampling = {}), keep())}>
+        <button type="button" onClick={() => change(pane, { sampling: {} })}>
           As the server has them
         </button>
         <button type="button" onClick={close}>

@@ -1,12 +1,13 @@
-// Speed now and over the last minutes beside what was predicted, and the report for an issue.
+// Speed now and over the last minutes beside what was predicted.
 import { useSignalEffect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
+import { Alarms } from './alarms';
 import { copyText } from './copy';
-import { bytes, rate } from './format';
-import { held, model, plan, predicted, rates, sampled, samples, state } from './live';
-import { Alarms } from './memory';
+import { rate } from './format';
+import { plan, predicted, rates, sampled, samples } from './live';
+import { report } from './report';
 
 type Kind = 'generation' | 'prompt';
 
@@ -78,28 +79,6 @@ function Plot({ kind, label }: { kind: Kind; label: string }) {
   );
 }
 
-// Plain text for an issue.
-export function report(): string {
-  const made = plan.value;
-  const now = state.value;
-  if (!made || !now) return '';
-  const lines = [
-    `model: ${made.model.name} (${made.model.architecture}, ${model.value?.quantization || '?'}, ${bytes(made.model.bytes)}, ${made.model.fingerprint})`,
-    `context ${made.shape.context}, ${made.shape.sequences} at a time, batch ${made.shape.batch}, ${made.shape.threads} threads, KV cache ${made.shape.k_type}/${made.shape.v_type}`,
-    `predicted: prompt ${rate(made.prediction.prompt_rate)} tok/s (${made.prediction.prompt_bound}), generation ${rate(made.prediction.generation_rate)} tok/s (${made.prediction.generation_bound})`,
-    `measured: prompt ${rate(now.rates.prompt)} tok/s, generation ${rate(now.rates.generation)} tok/s over ${now.activity?.generations ?? 0} answers`,
-    ...now.tiers.map((tier) => {
-      const purposes = Object.entries(tier.purposes).map(([name, size]) => `${name} ${bytes(size)}`);
-      const whose = `${tier.kind} ${tier.name}: planned ${bytes(tier.planned)} of ${bytes(tier.budget)} (${bytes(tier.capacity)}, ${bytes(tier.available)} free before)`;
-      return purposes.length > 0 ? `${whose}: ${purposes.join(', ')}` : whose;
-    }),
-    `held: ${bytes(held.value ?? 0)} of RAM · read from disk while running: ${bytes(now.streamed)}`,
-    `alarms: ${[now.trouble, ...(now.watch?.verdicts ?? []).map((v) => `${v.kind}: ${v.evidence ?? ''}`)].filter(Boolean).join('; ') || 'none'}`,
-    `page: ${navigator.userAgent}`,
-  ];
-  return lines.join('\n') + '\n';
-}
-
 export function Speed() {
   if (!plan.value) return <p class="stats pad">Waiting for the server …</p>;
   return (
@@ -111,10 +90,10 @@ export function Speed() {
         <Plot kind="prompt" label="Prompt" />
       </div>
       <p class="row">
-        <button type="button" onClick={(event) => copyText(report(), event.currentTarget)}>
+        <button type="button" onClick={({ currentTarget }) => void report().then((text) => copyText(text, currentTarget))}>
           Copy a report
         </button>
-        <span class="stats">Plan, figures, hardware and alarms as text for an issue; nothing that was said.</span>
+        <span class="stats">Plan, figures, hardware, versions, seed and alarms as text for an issue; nothing that was said.</span>
       </p>
     </div>
   );

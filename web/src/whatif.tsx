@@ -54,7 +54,7 @@ export function commandOf(f: Form, name: string, now: Plan['shape']): string {
   const v = f.v || now.v_type.toLowerCase();
   if (k !== 'f16') words.push('-ctk', k);
   if (v !== 'f16') words.push('-ctv', v);
-  words.push('-np', String(f.sequences ?? now.sequences));
+  words.push('-np', String(f.sequences ?? now.sequences), '-b', String(now.batch), '-t', String(now.threads));
   if (f.ram) words.push('--ram', f.ram);
   if (f.vram) words.push('--vram', f.vram);
   if (f.disk !== 'auto') words.push('--disk', f.disk);
@@ -342,7 +342,7 @@ function Result({ got }: { got: Answer }) {
       )}
       <Suggestions list={got.suggestions ?? []} fits={got.fits} />
       {got.tiers.map((tier, i) => (
-        <TierBars key={`${tier.kind}${i}`} plan={got.plan} tier={tier} index={i} held={0} />
+        <TierBars key={`${tier.kind}${i}`} plan={got.plan} tier={tier} index={i} live={false} />
       ))}
       {got.assumed.length > 0 && <p class="stats">Assumed: {got.assumed.join(', ')} (`loadline devices --measure` measures)</p>}
     </>
@@ -405,7 +405,8 @@ function Load({ f, got }: { f: Form; got: Answer | null }) {
 export function WhatIf() {
   const now = plan.value;
   if (!now) return <p class="stats pad">Waiting for a model …</p>;
-  const command = commandOf(form.value, modelName.value, now.shape);
+  // A plan that fits is named with all that makes it, which may be less than what was running.
+  const command = commandOf(form.value, modelName.value, answer.value?.fits ? answer.value.plan.shape : now.shape);
   return (
     <div class="view split">
       <div>
