@@ -57,6 +57,24 @@ class Chains {
   std::vector<std::uint32_t> texts_;
 };
 
+// How many pinned pages there are behind each text.
+using GoesOn = std::unordered_map<TextName, std::uint32_t>;
+
+GoesOn count_pinned(const PagePool& pool) {
+  GoesOn goes_on;
+  for (PageIndex page = 0; page < pool.pages(); ++page) {
+    if (pool.use(page).pinned) ++goes_on[pool.use(page).before];
+  }
+  return goes_on;
+}
+
+// Whether what is pinned of a text was pinned for it, and not for a longer one that begins so.
+bool is_pinned_itself(const PagePool& pool, const GoesOn& goes_on, const std::vector<PageIndex>& pages) {
+  const auto last =
+      std::ranges::find_if(pages.rbegin(), pages.rend(), [&](PageIndex page) { return pool.use(page).pinned; });
+  return last != pages.rend() && !goes_on.contains(pool.name(*last));
+}
+
 KeptText describe_text(const PagePool& pool, const Chains& chains, const std::vector<PageIndex>& pages,
                        std::size_t told) {
   KeptText text;
@@ -85,10 +103,7 @@ KeptText describe_text(const PagePool& pool, const Chains& chains, const std::ve
 }
 
 void unpin_from_end(PagePool& pool, const std::vector<PageIndex>& pages) {
-  std::unordered_map<TextName, std::uint32_t> goes_on;  // pinned pages behind each text
-  for (PageIndex page = 0; page < pool.pages(); ++page) {
-    if (pool.use(page).pinned) ++goes_on[pool.use(page).before];
-  }
+  GoesOn goes_on = count_pinned(pool);
   for (std::size_t i = pages.size(); i-- > 0;) {
     const TextName name = pool.name(pages[i]);
     if (name != 0 && goes_on[name] > 0) break;  // another pinned text begins with this page
@@ -109,8 +124,12 @@ std::vector<KeptText> kept_texts(const KvCache& cache, std::size_t told) {
     chains.count(pages);
     texts.push_back(std::move(pages));
   }
+  const GoesOn goes_on = count_pinned(pool);
   std::vector<KeptText> out;
-  for (const auto& pages : texts) out.push_back(describe_text(pool, chains, pages, told));
+  for (const auto& pages : texts) {
+    out.push_back(describe_text(pool, chains, pages, told));
+    if (!is_pinned_itself(pool, goes_on, pages)) out.back().pinned = 0;
+  }
   std::ranges::stable_sort(out, std::ranges::greater{}, &KeptText::used);
   return out;
 }

@@ -15,7 +15,7 @@ struct KeptText {
   TextName before = 0;
   std::uint32_t cells = 0;
   std::uint32_t shared = 0;  // of them, those that other texts begin with too
-  std::uint32_t pinned = 0;  // of them, those in pinned pages
+  std::uint32_t pinned = 0;  // of them, those in pinned pages; 0 where these are pinned for a longer text alone
   std::uint32_t hits = 0;    // how often its beginning was found
   std::uint64_t found = 0;   // cells that were not computed again for it
   std::uint32_t used = 0;    // its end was; s, as KvCache::set_time had it

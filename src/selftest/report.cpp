@@ -102,7 +102,7 @@ std::string summary_of(const Card& card, const Report& report) {
 
 std::string to_json(const Report& report) {
   nlohmann::ordered_json json;
-  json["program"] = fmt::format("loadline {}", kVersion);
+  json["program"] = "loadline 0.1.0";
   json["processor"] = report.processor;
   json["ram"] = report.ram.value;
   json["minutes"] = report.minutes;

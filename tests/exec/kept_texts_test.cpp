@@ -85,6 +85,9 @@ TEST(KeptTexts, APinnedTextOutlivesWhatNeedsItsCells) {
   for (Token at = 1; at < 6; ++at) tell(cache, story(4 * kPage, 10000 * at));
   EXPECT_EQ(cache.shared_cells(kept, 1000), kept.size());
   EXPECT_EQ(tell(cache, kept), kept.size() - 1) << "a session goes on from it, and leaves it as it is";
+  for (const KeptText& one : kept_texts(cache, 1)) {
+    EXPECT_EQ(one.pinned, one.last == text.last ? kept.size() : 0U) << "what goes on from it was not pinned itself";
+  }
   EXPECT_EQ(pin_text(cache, text.last, text.before, false), 0U);
   EXPECT_EQ(cache.available_pages(), 8U);
   for (Token at = 1; at < 6; ++at) tell(cache, story(4 * kPage, 10000 * at));

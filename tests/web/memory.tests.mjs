@@ -81,13 +81,13 @@ export function memoryTests({ visit, get, done, message, nothingSerious, rests }
     const page = await visit();
     await page.getByRole('link', { name: 'What if' }).click();
     await page.getByText('bound by').first().waitFor();
-    await page.getByLabel('Context, as a number').fill('2048');
+    await page.getByLabel('Keys of the cache').selectOption('q8_0');
+    await page.getByLabel('Values of the cache').selectOption('q8_0');
+    await page.getByLabel('RAM budget, as text').fill('512MiB');
     await page.keyboard.press('Enter');
-    await page.getByLabel('RAM budget, as text').fill('64MiB');
-    await page.keyboard.press('Enter');
-    await page.getByText(/-c 2048 .*--ram 64MiB/).waitFor();
+    await page.getByText(/-ctk q8_0 -ctv q8_0 .*--ram 512MiB/).waitFor();
+    await page.getByText('of 512 MiB budget').waitFor();
     await rests(page);
-    await page.getByText('context 2,048').waitFor();
     const command = await page.getByLabel('The command that does the same').innerText();
     const planned = await page.locator('section.tier .stats b').first().innerText();
     const words = command.trim().split(' ').slice(1);
@@ -102,7 +102,7 @@ export function memoryTests({ visit, get, done, message, nothingSerious, rests }
       });
       const [size, unit] = planned.split(' ');
       assert.equal(unit, 'MiB');
-      assert.ok(Math.abs(state.tiers[0].planned / 2 ** 20 - Number(size)) < 0.06, `${state.tiers[0].planned} and ${planned}`);
+      assert.ok(Math.abs(state.tiers[0].planned / 2 ** 20 - Number(size)) < 0.51, `${state.tiers[0].planned} and ${planned}`);
     } finally {
       child.kill('SIGKILL');
     }

@@ -40,9 +40,9 @@ function Text({ text, canPin }: { text: Kept; canPin: boolean }) {
       <td>
         <button
           type="button"
-          aria-pressed={text.pinned_tokens > 0}
+          class={text.pinned_tokens > 0 ? 'pinned' : ''}
           disabled={!canPin}
-          aria-label={`Pin the text of ${tokens(text.tokens)} that begins ${line(text.beginning).slice(0, 40)}`}
+          aria-label={`${text.pinned_tokens > 0 ? 'Unpin' : 'Pin'} the text of ${tokens(text.tokens)} that begins ${line(text.beginning).slice(0, 40)}`}
           onClick={() => void pin(text)}
         >
           {text.pinned_tokens > 0 ? 'Unpin' : 'Pin'}
