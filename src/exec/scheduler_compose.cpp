@@ -1,6 +1,9 @@
 // Who has what in the next pass of a scheduler.
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "base/error.h"
 #include "exec/same_beginning.h"
 #include "exec/scheduler.h"
 
