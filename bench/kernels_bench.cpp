@@ -2,7 +2,8 @@
 // do at best, both measured in the same run. A table on standard output, one row per line:
 //   generate FORMAT   one token times matrices of 1 GiB together: weights per second, share of the rate at which the
 //                     same memory is read, measured in turn
-//   batch4 FORMAT     four tokens, likewise
+//   batchN FORMAT     N tokens, likewise: 2, 4, 6, 8, 12, 16, 24
+//   aloneN FORMAT     the same with sums as each token has them alone
 //   prompt FORMAT     512 tokens times a matrix of 4096 columns (prompt14k: of 14336): operations per second, share of
 //                     the 8-bit peak (float peak for the float formats; of all in a set with a matrix unit its peak)
 //   decode K/V        one token's attention over 8192 cells: bytes of cache per second, share of the read bandwidth
@@ -115,7 +116,12 @@ class Runner {
   void products(const quant::Format& format) {
     const std::string name(format.name);
     if (wanted("generate " + name)) stream(format, 1, "generate " + name);
-    if (wanted("batch4 " + name)) stream(format, 4, "batch4 " + name);
+    for (const std::uint32_t tokens : {2U, 4U, 6U, 8U, 12U, 16U, 24U}) {
+      for (const bool alone : {false, true}) {
+        const std::string row = fmt::format("{}{} {}", alone ? "alone" : "batch", tokens, name);
+        if (wanted(row)) stream(format, tokens, row, alone);
+      }
+    }
     if (wanted("prompt " + name)) prompt(format, 4096, "prompt " + name);
     if (wanted("prompt14k " + name)) prompt(format, 14336, "prompt14k " + name);
   }
@@ -160,7 +166,7 @@ class Runner {
 
   // `tokens` tokens times 1 GiB of matrices [4096][4096], of which each thread has its share, as the device does it.
   // The results of some matrices take turns in the caches, as a model's do.
-  void stream(const quant::Format& format, std::uint32_t tokens, const std::string& name) {
+  void stream(const quant::Format& format, std::uint32_t tokens, const std::string& name, bool alone = false) {
     constexpr std::uint64_t kSide = 4096;
     constexpr std::size_t kOutputs = 4;
     const std::size_t bytes = quant::size_of(format.type, kSide * kSide).value;
@@ -184,6 +190,7 @@ class Runner {
                                kSide,
                                nullptr,
                                false};
+          task.as_alone = alone;
           cpu::run_shares(
               shares[i], 0, task.weights.tiles(), pool_.threads(), thread, [] { return true; },
               [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
@@ -201,8 +208,11 @@ class Runner {
       rates.push_back(static_cast<double>(count * bytes) / median_seconds(multiply));
     }
     const double rate = median(rates);
-    fmt::print("{:<20} {:8.2f} GB/s    {:5.1f} % of {:.2f} GB/s read\n", name, rate / 1e9, 100 * rate / median(limits),
-               median(limits) / 1e9);
+    const double operations = 2.0 * kSide * kSide * tokens * rate / static_cast<double>(bytes);
+    const bool int8 = quant::activation_kind(format.type) == quant::ActivationKind::Int8;
+    fmt::print("{:<20} {:8.2f} GB/s    {:5.1f} % of {:.2f} GB/s read, {:5.1f} % of {} peak\n", name, rate / 1e9,
+               100 * rate / median(limits), median(limits) / 1e9, 100 * operations / (int8 ? int8_peak_ : float_peak_),
+               int8 ? "int8" : "float32");
     std::fflush(stdout);
   }
 

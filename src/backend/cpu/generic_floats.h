@@ -108,6 +108,17 @@ void float_products_of_few(const Tile* tiles, std::uint32_t count, const std::by
              : float_streams<Format, n, 2>(tiles, x, stride, sums);
 }
 
+// As products_as_alone(): so many as the few at a time, as there is nothing to unpack.
+template <class Format>
+void float_products_as_alone(const Tile& tile, const std::byte* activations, std::uint32_t tokens, std::uint32_t first,
+                             std::uint32_t count, float* sums) {
+  static_assert(kFew == 4);
+  for (; count >= kFew; count -= kFew, first += kFew, sums += kFew * kRows)
+    float_products_of_few<Format, 4>(&tile, 1, activations, tokens, first, sums);
+  for (; count > 0; --count, ++first, sums += kRows)
+    float_products_of_few<Format, 1>(&tile, 1, activations, tokens, first, sums);
+}
+
 // Values unpacked at a time: four tiles of them fill two thirds of the L1 cache.
 constexpr std::size_t kValuesAtOnce = 128;
 
@@ -181,6 +192,7 @@ void float_products_of_many(const Tile* tiles, std::uint32_t count, const std::b
 template <class Format>
 constexpr Products kFloatProducts = {{float_products_of_few<Format, 1>, float_products_of_few<Format, 2>,
                                       float_products_of_few<Format, 3>, float_products_of_few<Format, 4>},
+                                     float_products_as_alone<Format>,
                                      float_products_of_many<Format>};
 
 }  // namespace

@@ -101,17 +101,23 @@ LOADLINE_INLINE void multiply_held(const Products& products, const Matrix& matri
   }
 }
 
-// As many tokens as the few have, group after group while the tile is in the cache: the sums of each are those it would
-// have alone, which the other way adds up in another order.
+// Tokens whose sums are kept at a time where each is to be as it is alone.
+constexpr std::uint32_t kAloneTokens = 32;
+LOADLINE_INLINE void multiply_alone(const Products& products, const Tile& tile, const std::byte* activations,
+                                    std::uint32_t tokens, std::uint32_t first, std::uint32_t count, float* sums) {
+  if (count > kFew) return products.alone(tile, activations, tokens, first, count, sums);
+  products.few[count - 1](&tile, 1, activations, tokens, first, sums);
+}
+
 void matmul_as_alone(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   const Products& products = products_for(task.weights.type);
-  alignas(64) float sums[kFew * kTileRows];
+  alignas(64) float sums[kAloneTokens * kTileRows];
   for (std::uint64_t i = begin_tile; i < end_tile; ++i) {
     if (stopped(stop)) return;
     const Tile tile = tile_of(task.weights, i);
-    for (std::uint32_t first = 0; first < task.tokens; first += kFew) {
-      const std::uint32_t now = smaller(task.tokens - first, kFew);
-      products.few[now - 1](&tile, 1, task.activations, task.tokens, first, sums);
+    for (std::uint32_t first = 0; first < task.tokens; first += kAloneTokens) {
+      const std::uint32_t now = smaller(task.tokens - first, kAloneTokens);
+      multiply_alone(products, tile, task.activations, task.tokens, first, now, sums);
       for (std::uint32_t t = 0; t < now; ++t) {
         finish(task, i * kTileRows, tile.rows, first + t, sums + t * kTileRows);
       }
@@ -122,16 +128,16 @@ void matmul_as_alone(const MatmulTask& task, std::uint64_t begin_tile, std::uint
 void gated_as_alone(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   const Products& of_gate = products_for(task.gate.type);
   const Products& of_up = products_for(task.up.type);
-  alignas(64) float gates[kFew * kTileRows];
-  alignas(64) float ups[kFew * kTileRows];
+  alignas(64) float gates[kAloneTokens * kTileRows];
+  alignas(64) float ups[kAloneTokens * kTileRows];
   for (std::uint64_t i = begin_tile; i < end_tile; ++i) {
     if (stopped(stop)) return;
     const Tile gate = tile_of(task.gate, i);
     const Tile up = tile_of(task.up, i);
-    for (std::uint32_t first = 0; first < task.tokens; first += kFew) {
-      const std::uint32_t now = smaller(task.tokens - first, kFew);
-      of_gate.few[now - 1](&gate, 1, task.gate_activations, task.tokens, first, gates);
-      of_up.few[now - 1](&up, 1, task.up_activations, task.tokens, first, ups);
+    for (std::uint32_t first = 0; first < task.tokens; first += kAloneTokens) {
+      const std::uint32_t now = smaller(task.tokens - first, kAloneTokens);
+      multiply_alone(of_gate, gate, task.gate_activations, task.tokens, first, now, gates);
+      multiply_alone(of_up, up, task.up_activations, task.tokens, first, now, ups);
       for (std::uint32_t t = 0; t < now; ++t) {
         finish_gated(task, i * kTileRows, gate.rows, first + t, gates + t * kTileRows, ups + t * kTileRows);
       }

@@ -1,12 +1,15 @@
 // Products of quantised tiles with 8-bit activations, written once over the primitives of an instruction set and the
 // formats. Internal linkage. Two ways, both without horizontal sums, as a lane is a row:
-//   few tokens    straight from the tile's stream: a weight is unpacked, used for one to kFew tokens and forgotten
+//   few tokens    straight from the tile's stream: a weight is unpacked, used for one to kFew tokens and forgotten;
+//   where
+//                 the sums of more are to be the same, the weights of 256 values stay in the L1 cache for all of them
 //   many tokens   256 values of up to four tiles are unpacked into the L1 cache and used for a block of tokens, in
 //                 register tiles of V::kTiles tiles times V::kTokens tokens
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "backend/cpu/generic_formats.h"
@@ -164,10 +167,70 @@ LOADLINE_INLINE void each_in_place(const std::byte* p, Sink&& sink) {
   }
 }
 
+// Where the unpacked weights of 256 values come from: from the stream, or from where keep() has put them.
+enum class From : std::uint8_t { Stream, Kept };
+// 64 units of 16 rows and 4 values, in the form that a format hands them on.
+struct alignas(64) KeptWeights {
+  template <class Weights>
+  LOADLINE_INLINE void store(int offset, Weights weights) {
+    std::byte* unit = units[offset / 4];
+    if constexpr (std::is_same_v<Weights, I>) {
+      V::store(unit, weights);
+    } else {
+      V::store(unit, weights.magnitudes);
+      V::store(unit + sizeof(I), weights.signs);
+    }
+  }
+  template <class Weights>
+  LOADLINE_INLINE void load(int offset, Weights& weights) const {
+    const std::byte* unit = units[offset / 4];
+    if constexpr (std::is_same_v<Weights, I>) {
+      weights = V::load(unit);
+    } else {
+      weights = {V::load(unit), V::load(unit + sizeof(I))};
+    }
+  }
+  std::byte units[64][2 * sizeof(I)];
+};
+
+template <class Format>
+void keep(const std::byte* p, KeptWeights& kept) {
+  unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+    const auto store = [&](auto, auto offset, auto weights) __attribute__((always_inline)) {
+      prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+      kept.store(offset, weights);
+    };
+    if constexpr (kIntegerSums<Format>) {
+      each_in_place<Format, s>(p, store);
+    } else {
+      Format::template segment<s>(p, store);
+    }
+  });
+}
+
+// Calls sink(group of the segment, offset, weights) for each unit of segment s. (What would unpack weights that are
+// kept is not compiled, as nobody asks for it.)
+template <class Format, int s, From from, class Sink>
+LOADLINE_INLINE void each_unit(const std::byte* p, [[maybe_unused]] const KeptWeights* kept, Sink&& sink) {
+  const auto use = [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
+    if constexpr (from == From::Kept) {
+      kept->load(offset, weights);
+    } else {
+      prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+    }
+    sink(i, offset, weights);
+  };
+  if constexpr (kIntegerSums<Format>) {
+    each_in_place<Format, s>(p, use);
+  } else {
+    Format::template segment<s>(p, use);
+  }
+}
+
 // Adds a segment with every group's sum times its scale as a float, less the factor.
-template <class Format, int n, int s>
-LOADLINE_INLINE void add_as_floats(const typename Format::Header& header, const std::byte* p, const Int8Block* x,
-                                   const Values<Format> (&values)[n], F (&sums)[n]) {
+template <class Format, int n, int s, From from>
+LOADLINE_INLINE void add_as_floats(const typename Format::Header& header, const std::byte* p, const KeptWeights* kept,
+                                   const Int8Block* x, const Values<Format> (&values)[n], F (&sums)[n]) {
   constexpr int kGroups = Format::kSegmentGroups;
   constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
   V::Dots<Format::kMost> groups[kGroups][n];
@@ -177,8 +240,7 @@ LOADLINE_INLINE void add_as_floats(const typename Format::Header& header, const 
       groups[i][t] = V::Dots<Format::kMost>::from(start_of<Format::kGroup, kBias>(x[t], kIndex));
     });
   });
-  Format::template segment<s>(p, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
-    prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+  each_unit<Format, s, from>(p, kept, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
     unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(groups[i][t], weights, offset); });
   });
   unrolled<kGroups>(LOADLINE_EACH(i) {
@@ -188,14 +250,13 @@ LOADLINE_INLINE void add_as_floats(const typename Format::Header& header, const 
 }
 
 // The same with integer scales, and sums of two groups in the halves of a lane.
-template <class Format, int n, int s>
-LOADLINE_INLINE void add_in_pairs(const typename Format::Header& header, const std::byte* p,
+template <class Format, int n, int s, From from>
+LOADLINE_INLINE void add_in_pairs(const typename Format::Header& header, const std::byte* p, const KeptWeights* kept,
                                   const Values<Format> (&values)[n], I (&sums)[1][n]) {
   constexpr int kGroups = Format::kSegmentGroups;
   V::Dots<Format::kMost> groups[kGroups][n];
   unrolled<kGroups * n>(LOADLINE_EACH(i) { groups[i / n][i % n] = V::Dots<Format::kMost>::from(V::zero()); });
-  each_in_place<Format, s>(p, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
-    prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
+  each_unit<Format, s, from>(p, kept, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
     unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(groups[i][t], weights, offset); });
   });
   unrolled<kGroups / 2>(LOADLINE_EACH(i) {
@@ -213,18 +274,17 @@ LOADLINE_INLINE void add_in_pairs(const typename Format::Header& header, const s
 }
 
 // The same where products come in 16 bits, which are scaled as they are widened; weights at `place` go to sums[place].
-template <class Format, int n, int s, int places>
-LOADLINE_INLINE void add_as_widened(const typename Format::Header& header, const std::byte* p,
+template <class Format, int n, int s, From from, int places>
+LOADLINE_INLINE void add_as_widened(const typename Format::Header& header, const std::byte* p, const KeptWeights* kept,
                                     const Values<Format> (&values)[n], I (&sums)[places][n]) {
   using Dots = V::Dots<Format::kMost>;
   constexpr int kGroups = Format::kSegmentGroups;
   constexpr int kProducts = Format::kGroup / 4;
   Dots products[kGroups][n];
   unrolled<kGroups * n>(LOADLINE_EACH(i) { products[i / n][i % n] = Dots::from(V::zero()); });
-  each_in_place<Format, s>(p, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
+  each_unit<Format, s, from>(p, kept, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
     constexpr int kPlace = place_of<Format>(i);
     constexpr int kRun = Dots::run_at(kPlace) < kProducts ? Dots::run_at(kPlace) : kProducts;
-    prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
     // Made where it is needed: there are few registers.
     const auto scale = [&]() __attribute__((always_inline)) {
       return scale_twice<Format, Format::template group_of<s>(i)>(header);
@@ -245,64 +305,70 @@ constexpr int sum_places() {
   return most + 1;
 }
 
-// Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (n * m + t) + r].
-template <class Format, int n, int streams>
-void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float* totals) {
+// Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (n * m + t) + r]. `kept`:
+// of one tile, where weights are kept.
+template <class Format, int n, From from = From::Stream, int streams>
+void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float* totals,
+                 const KeptWeights* kept = nullptr) {
+  static_assert(streams == 1 || from == From::Stream);
   using Header = typename Format::Header;
-  [&]<int... m, int... token>(std::integer_sequence<int, m...>,
-                              std::integer_sequence<int, token...>) __attribute__((always_inline)) {
-    const Header headers[streams] = {Header(p[m])...};
-    const Values<Format> values[n] = {Values<Format>(x[token])...};
-    F sums[streams][n];
-    unrolled<streams>(
-        LOADLINE_EACH(i) { unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); }); });
-    if constexpr (kIntegerSums<Format>) {
-      constexpr int kPlaces = sum_places<Format>();
-      I whole[streams][kPlaces][n];
-      unrolled<streams * n>(LOADLINE_EACH(i) {
-        whole[i / n][0][i % n] = biased_start<Format>(headers[i / n], x[i % n]);
-        unrolled<kPlaces - 1>(LOADLINE_EACH(place) { whole[i / n][place + 1][i % n] = V::zero(); });
-      });
-      unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+  [&]<int... m, int... token>(std::integer_sequence<int, m...>, std::integer_sequence<int, token...>)
+      __attribute__((always_inline)) {
+        const Header headers[streams] = {Header(p[m])...};
+        const Values<Format> values[n] = {Values<Format>(x[token])...};
+        F sums[streams][n];
         unrolled<streams>(LOADLINE_EACH(i) {
-          if constexpr (V::kNarrow) {
-            add_as_widened<Format, n, s>(headers[i], p[i], values, whole[i]);
-          } else {
-            add_in_pairs<Format, n, s>(headers[i], p[i], values, whole[i]);
-          }
+          unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); });
         });
-      });
-      unrolled<streams>(LOADLINE_EACH(i) {
-        unrolled<n>(LOADLINE_EACH(t) {
-          I sum = whole[i][0][t];
-          unrolled<kPlaces - 1>(
-              LOADLINE_EACH(place) { sum = V::add32(sum, V::sra32<place + 1>(whole[i][place + 1][t])); });
-          sums[i][t] = V::fma(V::to_float(sum), Format::factor(headers[i], p[i]), sums[i][t]);
-        });
-      });
-    } else {
-      F products[streams][n];  // less the factor where there is one
-      unrolled<streams * n>(
-          LOADLINE_EACH(i) { products[i / n][i % n] = Format::kFactor ? V::zero_f() : sums[i / n][i % n]; });
-      unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-        unrolled<streams>(LOADLINE_EACH(i) { add_as_floats<Format, n, s>(headers[i], p[i], x, values, products[i]); });
-      });
-      unrolled<streams * n>(LOADLINE_EACH(i) {
-        F& sum = sums[i / n][i % n];
-        if constexpr (Format::kFactor) {
-          sum = V::fma(products[i / n][i % n], Format::factor(headers[i / n], p[i / n]), sum);
+        if constexpr (kIntegerSums<Format>) {
+          constexpr int kPlaces = sum_places<Format>();
+          I whole[streams][kPlaces][n];
+          unrolled<streams * n>(LOADLINE_EACH(i) {
+            whole[i / n][0][i % n] = biased_start<Format>(headers[i / n], x[i % n]);
+            unrolled<kPlaces - 1>(LOADLINE_EACH(place) { whole[i / n][place + 1][i % n] = V::zero(); });
+          });
+          unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+            unrolled<streams>(LOADLINE_EACH(i) {
+              if constexpr (V::kNarrow) {
+                add_as_widened<Format, n, s, from>(headers[i], p[i], kept, values, whole[i]);
+              } else {
+                add_in_pairs<Format, n, s, from>(headers[i], p[i], kept, values, whole[i]);
+              }
+            });
+          });
+          unrolled<streams>(LOADLINE_EACH(i) {
+            unrolled<n>(LOADLINE_EACH(t) {
+              I sum = whole[i][0][t];
+              unrolled<kPlaces - 1>(
+                  LOADLINE_EACH(place) { sum = V::add32(sum, V::sra32<place + 1>(whole[i][place + 1][t])); });
+              sums[i][t] = V::fma(V::to_float(sum), Format::factor(headers[i], p[i]), sums[i][t]);
+            });
+          });
         } else {
-          sum = products[i / n][i % n];
+          F products[streams][n];  // less the factor where there is one
+          unrolled<streams * n>(
+              LOADLINE_EACH(i) { products[i / n][i % n] = Format::kFactor ? V::zero_f() : sums[i / n][i % n]; });
+          unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+            unrolled<streams>(LOADLINE_EACH(i) {
+              add_as_floats<Format, n, s, from>(headers[i], p[i], kept, x, values, products[i]);
+            });
+          });
+          unrolled<streams * n>(LOADLINE_EACH(i) {
+            F& sum = sums[i / n][i % n];
+            if constexpr (Format::kFactor) {
+              sum = V::fma(products[i / n][i % n], Format::factor(headers[i / n], p[i / n]), sum);
+            } else {
+              sum = products[i / n][i % n];
+            }
+          });
         }
-      });
-    }
-    unrolled<streams>(LOADLINE_EACH(i) {
-      unrolled<n>(LOADLINE_EACH(t) {
-        float* total = totals + kRows * (n * i + t);
-        V::store_f(total, V::fma(sums[i][t], V::set(x[t].scale), V::load_f(total)));
-      });
-    });
-  }(std::make_integer_sequence<int, streams>{}, std::make_integer_sequence<int, n>{});
+        unrolled<streams>(LOADLINE_EACH(i) {
+          unrolled<n>(LOADLINE_EACH(t) {
+            float* total = totals + kRows * (n * i + t);
+            V::store_f(total, V::fma(sums[i][t], V::set(x[t].scale), V::load_f(total)));
+          });
+        });
+      }(std::make_integer_sequence<int, streams>{}, std::make_integer_sequence<int, n>{});
 }
 
 // The same for one tile and any n, V::kDirect tokens at a time.
@@ -312,6 +378,25 @@ void superblock_of_few(const std::byte* p, const Int8Block* x, float* totals) {
   const std::byte* const alone[] = {p};
   superblocks<Format, kNow>(alone, x, totals);
   if constexpr (n > kNow) superblock_of_few<Format, n - kNow>(p, x + kNow, totals + kRows * kNow);
+}
+
+// The same for more than kFew tokens, of weights that are unpacked once.
+template <class Format>
+void superblock_of_any(const std::byte* p, const Int8Block* x, std::uint32_t tokens, float* totals) {
+  constexpr std::uint32_t kNow = V::kDirect;
+  static_assert(kNow <= kFew);
+  const std::byte* const alone[] = {p};
+  KeptWeights kept;
+  keep<Format>(p, kept);
+  std::uint32_t t = 0;
+  for (; t + kNow <= tokens; t += kNow) superblocks<Format, kNow, From::Kept>(alone, x + t, totals + kRows * t, &kept);
+  if (t == tokens) return;
+  // The last ones with some that are done already, whose sums are not looked at.
+  const std::uint32_t first = tokens - kNow;
+  alignas(64) float sums[kNow * kRows];
+  std::memcpy(sums, totals + kRows * first, sizeof(sums));
+  superblocks<Format, kNow, From::Kept>(alone, x + first, sums, &kept);
+  std::memcpy(totals + kRows * t, sums + kRows * (t - first), (tokens - t) * kRows * sizeof(float));
 }
 
 template <class Format, int n, int streams>
@@ -342,6 +427,24 @@ void products_of_few(const Tile* tiles, std::uint32_t count, const std::byte* ac
   static_assert(kStreams == 2);
   count == 1 ? streams_of_few<Format, n, 1>(tiles, x, tokens, sums)
              : streams_of_few<Format, n, 2>(tiles, x, tokens, sums);
+}
+
+// sums[16 * t + r] = row r of the tile times token first + t, for more than kFew tokens: each as it is for itself,
+// which the other way adds up in another order.
+template <class Format>
+void products_as_alone(const Tile& tile, const std::byte* activations, std::uint32_t tokens, std::uint32_t first,
+                       std::uint32_t count, float* sums) {
+  const auto* x = reinterpret_cast<const Int8Block*>(activations) + first;
+  alignas(64) std::byte copy[kRows * Format::kBytes];
+  for (std::uint32_t t = 0; t < count; ++t) V::store_f(sums + kRows * t, V::zero_f());
+  for (std::uint32_t b = 0; b < tile.superblocks; ++b, x += tokens) {
+    const std::byte* p = tile.data + b * kRows * Format::kBytes;
+    if (b >= tile.direct) {
+      copy_superblock(tile, b, copy);
+      p = copy;
+    }
+    superblock_of_any<Format>(p, x, count, sums);
+  }
 }
 
 // ---- Many tokens ----
@@ -583,6 +686,7 @@ void products_of_many(const Tile* tiles, std::uint32_t count, const std::byte* a
 template <class Format>
 constexpr Products kInt8Products = {
     {products_of_few<Format, 1>, products_of_few<Format, 2>, products_of_few<Format, 3>, products_of_few<Format, 4>},
+    products_as_alone<Format>,
     products_of_many<Format>};
 
 }  // namespace

@@ -109,6 +109,35 @@ TEST_P(Products, of_many_tokens_agree_with_those_of_one) {
   }
 }
 
+TEST_P(Products, of_many_tokens_are_those_of_one_where_that_is_asked_for) {
+  Random random(10);
+  const std::uint32_t columns = (block_ == 256 ? 3 : 17) * block_;
+  for (const std::uint32_t tokens : {2U, 5U, 7U, 8U, 39U}) {
+    const TestMatrix m(type_, 37, columns, Style::Normal, random);
+    const TestMatrix up(type_, 37, columns, Style::Normal, random);
+    const std::vector<float> x = random_activations(tokens, columns, Style::Normal, random);
+    const Buffer all = prepared(table_, type_, x, tokens, columns);
+    std::vector<float> together(std::size_t{tokens} * m.rows);
+    std::vector<float> gated(together.size());
+    table_.matmul({m.matrix(), all.data(), tokens, together.data(), m.rows, nullptr, false, true}, 0, 3, nullptr);
+    table_.gated({m.matrix(), up.matrix(), all.data(), all.data(), tokens, gated.data(), m.rows, true}, 0, 3, nullptr);
+    for (std::uint32_t t = 0; t < tokens; ++t) {
+      const std::vector<float> one(x.begin() + t * columns, x.begin() + (t + 1) * columns);
+      const Buffer activations = prepared(table_, type_, one, 1, columns);
+      std::vector<float> alone(m.rows);
+      const auto expect_same = [&](const std::vector<float>& seen, const char* what) {
+        EXPECT_EQ(std::memcmp(seen.data() + std::size_t{t} * m.rows, alone.data(), m.rows * sizeof(float)), 0)
+            << what << ", token " << t << " of " << tokens;
+      };
+      table_.matmul({m.matrix(), activations.data(), 1, alone.data(), m.rows, nullptr, false}, 0, 3, nullptr);
+      expect_same(together, "product");
+      table_.gated({m.matrix(), up.matrix(), activations.data(), activations.data(), 1, alone.data(), m.rows}, 0, 3,
+                   nullptr);
+      expect_same(gated, "gated");
+    }
+  }
+}
+
 TEST_P(Products, do_not_depend_on_the_split_into_tiles) {
   Random random(4);
   const std::uint32_t columns = 2 * std::max(block_, 64U);
