@@ -10,6 +10,8 @@
 #include "plan/crossing.h"
 #include "plan/machines.h"
 #include "plan/planner.h"
+#include "plan/validate.h"
+#include "support/refusal.h"
 
 namespace loadline::plan {
 namespace {
@@ -98,6 +100,11 @@ TEST(Caches, groups_that_share_one_are_on_one_device) {
     for (const std::uint32_t g : together) EXPECT_EQ(plan.groups.at(g).device, device) << g;
     const auto elsewhere = [&](const GroupPlacement& group) { return group.device != device; };
     divided = divided || std::any_of(plan.groups.begin() + 1, plan.groups.end(), elsewhere);
+    // Nor is a plan from outside believed that divides them.
+    Plan edited = plan;
+    edited.groups.at(together.back()).device = device == kCpu ? 1 : kCpu;
+    test::expect_refused([&] { validate(edited, model, program, engine::backends(), "plan.json"); },
+                         "which share a cache, between devices");
   }
   EXPECT_TRUE(divided);
 }
