@@ -117,14 +117,14 @@ std::vector<engine::BenchmarkRow> measure(Subject& subject, Engine& engine, cons
 engine::BenchmarkOptions generating(const Subject& subject) {
   engine::BenchmarkOptions test;
   test.prompt = 0;
-  test.generate = subject.software() ? 8 : 64;
+  test.generate = subject.software() ? 4 : 64;
   test.repeats = subject.software() ? 1 : 3;
   return test;
 }
 
 engine::BenchmarkOptions reading(const Subject& subject) {
   engine::BenchmarkOptions test = generating(subject);
-  test.prompt = subject.software() ? 128 : 512;
+  test.prompt = subject.software() ? 64 : 512;
   test.generate = 0;
   test.repeats = subject.software() ? 1 : 3;
   return test;
@@ -180,7 +180,7 @@ void see_prompt(Subject& subject, Row& row, bool with_units) {
 void see_depth(Subject& subject, Row& row) {
   const double bandwidth = bandwidth_of(subject);
   engine::BenchmarkOptions test = generating(subject);
-  test.depth = subject.software() ? 600 : 8192;
+  test.depth = subject.software() ? 64 : 8192;
   const auto engine = load_for_speed(subject, kUsualMix, wholly(), test);
   const engine::BenchmarkRow seen = measure(subject, *engine, test).at(0);
   const double share = seen.bytes_per_token * seen.median / bandwidth;
@@ -192,7 +192,8 @@ void see_depth(Subject& subject, Row& row) {
 
 void see_batches(Subject& subject, Row& row) {
   engine::BenchmarkOptions test = generating(subject);
-  test.sequences = {1, 4, 16};
+  test.sequences = {1, 4};
+  if (!subject.software()) test.sequences.push_back(16);
   const auto engine = load_for_speed(subject, kUsualMix, wholly(), test);
   const std::vector<engine::BenchmarkRow> seen = measure(subject, *engine, test);
   row.verdict = Verdict::Measured;
