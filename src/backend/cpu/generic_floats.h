@@ -49,14 +49,11 @@ template <class Format, int n, int streams>
 LOADLINE_INLINE void float_streams(const Tile* tiles, const float* x, std::size_t stride, float* sums) {
   constexpr std::size_t kTileBytes = kRows * Format::kBytes;
   constexpr std::size_t kRunBytes = kTileBytes / 256 * kRun;
-  // The same however many streams there are, so that a row's sum does not depend on which tiles go together.
-  constexpr int kEach = V::kSums / (static_cast<int>(kStreams) * n);
-  constexpr int kUsed = kEach > 1 ? kEach : 1;
+  // One sum for each row and token, whatever tiles and tokens go together: it must not depend on them (as_alone). The
+  // two streams hide the latency of adding, as memory is slower still.
   alignas(64) std::byte copies[streams][kTileBytes];
-  F totals[streams][n][kUsed];
-  unrolled<streams>(LOADLINE_EACH(s) {
-    unrolled<n>(LOADLINE_EACH(t) { unrolled<kUsed>(LOADLINE_EACH(i) { totals[s][t][i] = V::zero_f(); }); });
-  });
+  F totals[streams][n];
+  unrolled<streams>(LOADLINE_EACH(s) { unrolled<n>(LOADLINE_EACH(t) { totals[s][t] = V::zero_f(); }); });
   for (std::uint32_t b = 0; b < tiles[0].superblocks; ++b, x += 256) {
     const std::size_t values = values_of(tiles[0], b);
     const std::byte* p[streams];
@@ -74,27 +71,20 @@ LOADLINE_INLINE void float_streams(const Tile* tiles, const float* x, std::size_
           constexpr int kShares = 64 / kRun;
           unrolled<kShares>(LOADLINE_EACH(share) { prefetch_ahead<kRunBytes, kShares * i + share>(units); });
           const F weights = Format::weights(units, i);
-          unrolled<n>(LOADLINE_EACH(t) {
-            totals[s][t][i % kUsed] = V::fma(weights, V::set(x[t * stride + k + i]), totals[s][t][i % kUsed]);
-          });
+          unrolled<n>(
+              LOADLINE_EACH(t) { totals[s][t] = V::fma(weights, V::set(x[t * stride + k + i]), totals[s][t]); });
         });
       });
     }
     for (; k < values; ++k) {
       unrolled<streams>(LOADLINE_EACH(s) {
         const F weights = Format::weights(p[s], k);
-        unrolled<n>(
-            LOADLINE_EACH(t) { totals[s][t][0] = V::fma(weights, V::set(x[t * stride + k]), totals[s][t][0]); });
+        unrolled<n>(LOADLINE_EACH(t) { totals[s][t] = V::fma(weights, V::set(x[t * stride + k]), totals[s][t]); });
       });
     }
   }
-  unrolled<streams>(LOADLINE_EACH(s) {
-    unrolled<n>(LOADLINE_EACH(t) {
-      F total = totals[s][t][0];
-      for (int i = 1; i < kUsed; ++i) total = V::add(total, totals[s][t][i]);
-      V::store_f(sums + kRows * (n * s + t), total);
-    });
-  });
+  unrolled<streams>(
+      LOADLINE_EACH(s) { unrolled<n>(LOADLINE_EACH(t) { V::store_f(sums + kRows * (n * s + t), totals[s][t]); }); });
 }
 
 // As products_of_few().

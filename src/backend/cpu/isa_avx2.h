@@ -42,7 +42,6 @@ struct V {
   // (Best over the formats of 2 to 8 KiB, and of pairs with a second distance, on an Intel server processor.)
   static constexpr std::size_t kNear = 3328;
   static constexpr std::size_t kFar = 0;
-  static constexpr int kSums = 4;
   static constexpr int kDirect = 2;
   static constexpr int kTiles = 1;
   static constexpr int kTokens = 4;

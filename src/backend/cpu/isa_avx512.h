@@ -33,9 +33,7 @@ struct V {
   // on an Intel server processor.)
   static constexpr std::size_t kNear = 1792;
   static constexpr std::size_t kFar = 3328;
-  // Sums of floats that are kept at once straight from tiles (at most 16), and tokens that are multiplied at once by
-  // quantised ones.
-  static constexpr int kSums = 16;
+  // Tokens that quantised weights are multiplied with at once straight from tiles.
   static constexpr int kDirect = 4;
   // Register tile of the matrix product: 2 x 6 integer and as many float accumulators, and 8 registers for the rest.
   static constexpr int kTiles = 2;

@@ -28,7 +28,6 @@ struct V {
   // How far ahead streams are fetched, see generic_products.h; not measured.
   static constexpr std::size_t kNear = 2048;
   static constexpr std::size_t kFar = 4096;
-  static constexpr int kSums = 4;
   static constexpr int kDirect = 1;
   static constexpr int kTiles = 1;
   static constexpr int kTokens = 4;
