@@ -33,8 +33,9 @@ ALLOWED = {
     ("cli/terminal.cpp", "standard output and error"): "asks whether they are terminals",
     ("cli/line_editor.cpp", "standard output and error"): "libedit reads and draws there",
     ("cli/chat_terminal.cpp", "escape sequences"): "dims reasoning, through print",
-    ("cli/top.cpp", "escape sequences"): "redraws its lines in place, through draw",
-    ("cli/top.cpp", "standard output and error"): "asks how wide it is",
+    ("cli/line_editor.cpp", "escape sequences"): "asks terminals to mark what is pasted, and tells libedit how they do",
+    ("cli/redraw.cpp", "escape sequences"): "redraws lines in place, through draw",
+    ("cli/redraw.cpp", "standard output and error"): "asks how wide and high it is",
     ("cli/output.cpp", "writing files"): "opens /dev/null for streams that are closed",
     ("plan/suggest.cpp", "flags named below cli/"): "Suggestion::how, which is flags by its meaning",
 }

@@ -92,7 +92,7 @@ class Run:
     peak: int  # bytes that cannot be dropped: anonymous, shared, page tables; the most of all samples
     faults: int  # minor and major, from the first generated text to the last
     major_faults: int
-    growth: int  # of the resident set, likewise
+    growth: int  # of the resident set without code, likewise
     tokens: str
 
 
@@ -139,7 +139,8 @@ def sample(process):
             text += process.stdout.read() or b""
             if text:
                 minor, major = faults_of(process.pid)
-                resident = sizes["VmRSS"]
+                # Not code, which comes in as it is first run, a dozen pages at a time, and is the page cache's.
+                resident = sizes["RssAnon"] + sizes["RssShmem"]
                 first = first or (minor, major, resident)
                 run.faults = minor + major - first[0] - first[1]
                 run.major_faults = major - first[1]
