@@ -125,6 +125,24 @@ TEST_F(PlanCommand, SaysThatExpertsCannotStayInRamWhereThereAreNone) {
   EXPECT_THAT(plan({"--n-cpu-moe", "0"}).out, Not(HasSubstr("has no effect")));
 }
 
+TEST_F(PlanCommand, SaysThatThreadsBeyondTheProcessorsWaitForEachOther) {
+  const auto here = [](const char* threads) {
+    return run_loadline({"plan", "-m", model("tiny-llama3"), "--no-tuned", "-t", threads});
+  };
+  EXPECT_THAT(here("999").out, HasSubstr("999 threads are more than the "));
+  EXPECT_THAT(here("1").out, Not(HasSubstr("threads are more than")));
+  EXPECT_THAT(plan({"-t", "999"}).out, Not(HasSubstr("threads are more than"))) << "another machine may have them";
+}
+
+TEST_F(PlanCommand, WatchesOnATerminalAloneAndWithoutWhatIsPrintedOnce) {
+  EXPECT_THAT(plan({"--watch"}).out, HasSubstr("context 4096"));
+  for (const Arguments& other : {Arguments{"--json"}, {"--explain"}, {"-v"}, {"-o", path("out.json")}}) {
+    EXPECT_EQ(plan(joined({"--watch"}, other)).exit_code, 2) << other.front();
+  }
+  EXPECT_EQ(plan({"--watch", "--interval", "0"}).exit_code, 2);
+  EXPECT_EQ(plan({"--watch", "--plan", path("pc.json")}).exit_code, 2);
+}
+
 TEST_F(PlanCommand, LeavesTheHeadroomItIsTold) {
   const json file = json::parse(plan({"--headroom", "3GiB", "--json"}).out);
   EXPECT_EQ(file["tiers"][0]["headroom"], 3221225472U);
@@ -297,6 +315,16 @@ TEST_F(PlanCommand, RunRefusesWhatDoesNotFitBeforeItReadsAWeight) {
   EXPECT_EQ(result.out, "");
   EXPECT_THAT(result.err, AllOf(StartsWith("loadline: this needs 5."), HasSubstr("the budget is 4.00 GiB"),
                                 HasSubstr("What fits:"), HasSubstr("Q2_K")));
+}
+
+TEST_F(PlanCommand, RunRefusesToBePressedIntoAnotherPlanThanTheOneThatIsNamed) {
+  const auto pressed = [](const Arguments& more) {
+    return run_loadline(joined({"run", "-m", model("tiny-llama3"), "-p", "x", "-n", "1", "--on-pressure"}, more));
+  };
+  EXPECT_EQ(pressed({"panic"}).exit_code, 2);
+  const ProcessResult named = pressed({"shrink", "--plan", path("pc.json")});
+  EXPECT_EQ(named.exit_code, 2);
+  EXPECT_THAT(named.err, HasSubstr("--on-pressure shrink"));
 }
 
 TEST(DevicesCommand, SaysWhatThereIs) {

@@ -52,6 +52,12 @@ TEST_F(ProbeCpu, a_quota_of_processor_time_grants_fewer) {
   EXPECT_EQ(probe_cpu(machine_.root()).cores, 4U);
 }
 
+TEST_F(ProbeCpu, counts_processors_with_their_threads_as_far_as_they_are_granted) {
+  EXPECT_EQ(probe_processors(machine_.root()), 8U);
+  machine_.write("sys/fs/cgroup/cpu.max", "300000 100000");
+  EXPECT_EQ(probe_processors(machine_.root()), 3U);
+}
+
 TEST(ProbeDisk, is_the_one_with_the_longest_mount_point_above_the_file) {
   const test::FakeMachine machine;
   machine.write("proc/self/mountinfo",

@@ -103,6 +103,7 @@ TEST(Caches, groups_that_share_one_are_on_one_device) {
     // Nor is a plan from outside believed that divides them.
     Plan edited = plan;
     edited.groups.at(together.back()).device = device == kCpu ? 1 : kCpu;
+    edited.prompt = {};
     test::expect_refused([&] { validate(edited, model, program, engine::backends(), "plan.json"); },
                          "which share a cache, between devices");
   }

@@ -13,6 +13,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "storage/read_rate.h"
 #include "support/test_data.h"
 
 namespace loadline::storage {
@@ -107,6 +108,20 @@ TEST_F(FileReaderTest, AFileThatWasCutIsAClearError) {
     EXPECT_EQ(error.code(), ErrorCode::DeviceFailure);
     EXPECT_THAT(error.what(), testing::HasSubstr("ended early at byte 5000"));
   }
+}
+
+// What a load would read, and how fast, is found out without bringing anything into the page cache.
+TEST_F(FileReaderTest, TellsHowFastTheDiskIsAndWhatNeedsNone) {
+  drop();
+  if (cached_pages() > 0) GTEST_SKIP() << "this file system keeps its files in memory";
+  EXPECT_EQ(cached_bytes(files_[0], Bytes(0), Bytes(kSize)), Bytes(0));
+  constexpr std::size_t kBuffer = std::size_t{1} << 20;
+  const std::unique_ptr<std::byte[], decltype(&std::free)> buffer(
+      static_cast<std::byte*>(std::aligned_alloc(4096, kBuffer)), &std::free);
+  if (const auto rate = read_rate(files_, {buffer.get(), kBuffer})) EXPECT_GT(*rate, 0);
+  EXPECT_EQ(cached_pages(), 0U);
+  EXPECT_EQ(read_rate({}, {buffer.get(), kBuffer}), std::nullopt);
+  EXPECT_EQ(read_rate(files_, {}), std::nullopt);
 }
 
 }  // namespace

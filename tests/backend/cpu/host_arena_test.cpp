@@ -50,5 +50,22 @@ TEST(HostArena, ManyThreadsMayRequireTheSamePages) {
   }
 }
 
+TEST(HostArena, KeepsWhatIsInBothSizes) {
+  for (const bool huge : {false, true}) {
+    HostArena arena(Bytes(kSize), huge, "test");
+    ASSERT_TRUE(arena.require(0, kSize));
+    for (std::uint64_t i = 0; i < kSize; i += 512) arena.data()[i] = static_cast<std::byte>(i / 512 % 251);
+    std::uint64_t least = kSize;
+    for (const std::uint64_t size : {2 * kSize + 77, kSize / 2 + 12345, 3 * kSize, std::uint64_t{5000}, kSize}) {
+      arena.resize(Bytes(size), huge, "test");
+      least = std::min(least, size);
+      ASSERT_EQ(arena.size(), Bytes(size));
+      for (std::uint64_t i = 0; i < least; i += 512) ASSERT_EQ(arena.data()[i], static_cast<std::byte>(i / 512 % 251));
+      ASSERT_TRUE(arena.require(0, size));
+      EXPECT_EQ(arena.resident(), Bytes(align_up(size, 4096)));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace loadline::cpu
