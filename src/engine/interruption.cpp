@@ -201,8 +201,8 @@ class Predictor {
     return all;
   }
 
-  // The CPU takes so much longer for many tokens where each comes out as if it were alone (measured with AVX2, Q8_0 and
-  // Q4_K).
+  // The CPU takes so much longer for many tokens where each comes out as if it were alone. An estimate: kernels_bench
+  // (rows "alone" and "batch") has it for each format and instruction set.
   static constexpr double kAsAlone = 1.6;
 
   Span pass(const plan::CostModel& costs, std::uint64_t tokens, std::uint64_t depth, double on_cpu) {
@@ -252,8 +252,8 @@ class Predictor {
       };
       few_[d] = ratio(sums[0][d]);
       many_[d] = ratio(sums[1][d]);
-      // One kind says something of the other: others use the machine, or its speeds were assumed. Of a small model fixed
-      // costs are most of what a token alone takes, and little of what many take.
+      // One kind says something of the other: others use the machine, or its speeds were assumed. Of a small model
+      // fixed costs are most of what a token alone takes, and little of what many take.
       constexpr double kMostOfFew = 1.3;
       if (!many_[d].seen) many_[d].value = d == plan::kCpu ? std::min(few_[d].value, kMostOfFew) : few_[d].value;
       if (!few_[d].seen) few_[d].value = many_[d].value;

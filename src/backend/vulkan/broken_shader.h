@@ -19,8 +19,9 @@ std::string_view broken_by_build();
 // Whether it is the one of that name ("Attention", "MatvecQ4_K"; "Matvec": in all formats), or the one of the build.
 bool is_broken(const std::string& name, Shader shader, std::optional<quant::TensorType> format);
 
-// The program with other arithmetic: what it multiplied is added or mixed, or, where it multiplies nothing, what it added is
-// subtracted, in floating point only, so that no address changes. Throws Error(Internal) for one that does neither.
+// The program with other arithmetic: what it multiplied is added or mixed, or, where it multiplies nothing, what it
+// added is subtracted, in floating point only, so that no address changes. Throws Error(Internal) for one that does
+// neither.
 std::vector<std::uint32_t> broken_program(std::span<const std::uint32_t> words);
 
 }  // namespace loadline::vulkan

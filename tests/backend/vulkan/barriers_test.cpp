@@ -337,7 +337,7 @@ class Barriers : public testing::Test {
     for (auto& group : placement.groups) group.device = kTheGpu;
     if (through) {
       placement.groups[*through].device = plan::kCpu;
-      placement.prompt = {16, kTheGpu, 16 * kKiB, {*through}};
+      placement.prompt = {16, kTheGpu, 16 * kKiB, {static_cast<std::uint32_t>(*through)}};
     }
     const std::vector<plan::Tier> tiers = {{plan::TierKind::Ram, "RAM", kGiB, kGiB, Bytes(0), kGiB},
                                            {plan::TierKind::Gpu, "GPU", kGiB, kGiB, Bytes(0), kGiB},
