@@ -119,11 +119,8 @@ bool Engine::replan(plan::Plan plan, const LoadProgress& progress, const StopFla
 bool Engine::load_weights(const KeptWeights& kept, const LoadProgress& progress, const StopFlag& stop) {
   std::vector<backend::Device*> devices;
   for (const auto& device : devices_) devices.push_back(device.get());
-  std::vector<plan::RegionIndex> there;
-  for (const KeptRegion& one : kept.regions) there.push_back(one.after);
-  std::ranges::sort(there);
   const std::span<std::byte> buffer = devices_[plan::kCpu]->host_memory(plan_.load_buffer);
-  return engine::load_weights(model_, plan_, there, devices, *pool_, buffer, progress, stop);
+  return engine::load_weights(model_, plan_, kept.there(), devices, *pool_, buffer, progress, stop);
 }
 
 void Engine::open_stream() {

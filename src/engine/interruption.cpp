@@ -287,9 +287,7 @@ std::string words_of(const Interruption& predicted, double seconds) {
 }
 
 Bytes bytes_from_disk(const gguf::Model& model, const plan::Plan& plan, const KeptWeights& kept) {
-  std::vector<plan::RegionIndex> there;
-  for (const KeptRegion& one : kept.regions) there.push_back(one.after);
-  std::ranges::sort(there);
+  const std::vector<plan::RegionIndex> there = kept.there();
   Bytes bytes;
   for (plan::RegionIndex i = 0; i < plan.regions.size(); ++i) {
     const plan::Region& region = plan.regions[i];

@@ -30,6 +30,13 @@ std::optional<std::uint32_t> weights_arena(const plan::Plan& plan) {
 
 }  // namespace
 
+std::vector<plan::RegionIndex> KeptWeights::there() const {
+  std::vector<plan::RegionIndex> indices;
+  for (const KeptRegion& one : regions) indices.push_back(one.after);
+  std::ranges::sort(indices);
+  return indices;
+}
+
 KeptWeights kept_weights(const plan::Plan& before, const plan::Plan& after) {
   KeptWeights kept;
   const auto from = weights_arena(before);

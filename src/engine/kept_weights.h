@@ -15,6 +15,9 @@ struct KeptRegion {
   plan::RegionIndex after = plan::kNoRegion;
 };
 struct KeptWeights {
+  // The regions of the plan after, in their order: what need not be read.
+  [[nodiscard]] std::vector<plan::RegionIndex> there() const;
+
   std::vector<KeptRegion> regions;  // in the order in which they lie
   Bytes bytes;
 };

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "base/text.h"
+#include "base/version.h"
 
 namespace loadline::selftest {
 namespace {
@@ -102,7 +103,7 @@ std::string summary_of(const Card& card, const Report& report) {
 
 std::string to_json(const Report& report) {
   nlohmann::ordered_json json;
-  json["program"] = "loadline 0.1.0";
+  json["program"] = fmt::format("loadline {}", kVersion);
   json["processor"] = report.processor;
   json["ram"] = report.ram.value;
   json["minutes"] = report.minutes;

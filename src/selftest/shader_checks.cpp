@@ -32,6 +32,19 @@ struct Pass {
   std::string_view what;
 };
 
+// What every product has.
+vulkan::ProductArguments product_arguments(const Matrix& m, const Buffer& weights, const Buffer& x, const Buffer& out,
+                                           const Buffer& table) {
+  vulkan::ProductArguments arguments;
+  arguments.weights = weights.address();
+  arguments.x = x.address();
+  arguments.result = out.address();
+  arguments.table = table.address();
+  arguments.columns = m.columns;
+  arguments.row_bytes = m.row_bytes;
+  return arguments;
+}
+
 void check_product(Workbench& bench, TensorType type, const Pass& pass, Comparison& comparison) {
   Random random(pass.most);
   for (const bool gated : {false, true}) {
@@ -46,13 +59,7 @@ void check_product(Workbench& bench, TensorType type, const Pass& pass, Comparis
     const Buffer bias_buffer = bench.buffer(bias);
     const Buffer out = bench.buffer(Floats(std::size_t{pass.tokens + 1} * stride, kUntouched));
     const Buffer table = bench.table(pass.tokens);
-    vulkan::ProductArguments arguments;
-    arguments.weights = weights.address();
-    arguments.x = x_buffer.address();
-    arguments.result = out.address();
-    arguments.table = table.address();
-    arguments.columns = m.columns;
-    arguments.row_bytes = m.row_bytes;
+    vulkan::ProductArguments arguments = product_arguments(m, weights, x_buffer, out, table);
     arguments.end_row = m.rows;
     arguments.result_stride = stride;
     if (gated) {
@@ -204,13 +211,7 @@ void check_grouped(Workbench& bench, TensorType type, Comparison& comparison) {
   const Buffer group_buffer = bench.buffer(groups);
   const Buffer table = bench.table(kTokens);
   const Buffer out = bench.buffer(std::size_t{kTokens} * kRows * sizeof(float), 0xFF);
-  vulkan::ProductArguments arguments;
-  arguments.weights = weights.address();
-  arguments.x = x_buffer.address();
-  arguments.result = out.address();
-  arguments.table = table.address();
-  arguments.columns = m.columns;
-  arguments.row_bytes = m.row_bytes;
+  vulkan::ProductArguments arguments = product_arguments(m, weights, x_buffer, out, table);
   arguments.end_row = arguments.result_stride = kRows;
   arguments.groups = group_buffer.address();
   arguments.expert_bytes = std::uint64_t{kRows} * m.row_bytes;

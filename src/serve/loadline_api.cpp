@@ -209,16 +209,6 @@ namespace {
 // What a change begins with: the machine as it is now, and the shape that clients know.
 Basis present_basis(const Served& served) { return basis_now(*served.service, *served.service->basis()); }
 
-Json interruption_json(const Changed& changed) {
-  return {{"weights", changed.predicted.weights.value},
-          {"kept", changed.predicted.kept.value},
-          {"from_disk", changed.predicted.from_disk.value},
-          {"tokens", changed.predicted.tokens},
-          {"predicted_seconds", changed.predicted.seconds},
-          {"predicted_range", {changed.predicted.least, changed.predicted.most}},
-          {"load_seconds", changed.load_seconds}};
-}
-
 // The same, less what other models hold.
 Basis beside_others(const Served& served, Basis basis) {
   if (served.leave_to_others) served.leave_to_others(basis);

@@ -46,6 +46,8 @@ Json tiers_json(const plan::Plan& plan, std::span<const Service::TierNow> now = 
 Bytes cache_page_bytes(const plan::Plan& plan);
 // {"model", "places", "queue", "tiers", "rates", ...}: as things are now.
 Json state_json(const Served& served);
+// {"weights", "tokens", "predicted_seconds", ...}: what a change of plan cost, and was thought to.
+Json interruption_json(const Changed& changed);
 // {"version", "machine": ...}: what a report is to say beside the plan.
 Json about_json(const Models& models);
 // What there is where no model is loaded.

@@ -28,20 +28,15 @@ Json change_json(const Service::Load& load) {
   }
   if (load.changes == 0) return {};
   const Changed& last = load.last_change;
-  return {{"state", last.error.empty() ? "done"
-                    : last.cancelled   ? "cancelled"
-                                       : "failed"},
-          {"number", load.changes},
-          {"why", last.why},
-          {"error", last.error.empty() ? Json() : Json(last.error)},
-          {"weights", last.predicted.weights.value},
-          {"kept", last.predicted.kept.value},
-          {"from_disk", last.predicted.from_disk.value},
-          {"tokens", last.predicted.tokens},
-          {"predicted_seconds", last.predicted.seconds},
-          {"predicted_range", {last.predicted.least, last.predicted.most}},
-          {"load_seconds", last.load_seconds},
-          {"seconds", load.interrupted_seconds}};
+  Json out = {{"state", last.error.empty() ? "done"
+                        : last.cancelled   ? "cancelled"
+                                           : "failed"},
+              {"number", load.changes},
+              {"why", last.why},
+              {"error", last.error.empty() ? Json() : Json(last.error)}};
+  out.update(interruption_json(last));
+  out["seconds"] = load.interrupted_seconds;
+  return out;
 }
 
 Json place_json(const Service::Place& place) {
@@ -102,6 +97,16 @@ class StateStream : public std::enable_shared_from_this<StateStream> {
 };
 
 }  // namespace
+
+Json interruption_json(const Changed& changed) {
+  return {{"weights", changed.predicted.weights.value},
+          {"kept", changed.predicted.kept.value},
+          {"from_disk", changed.predicted.from_disk.value},
+          {"tokens", changed.predicted.tokens},
+          {"predicted_seconds", changed.predicted.seconds},
+          {"predicted_range", {changed.predicted.least, changed.predicted.most}},
+          {"load_seconds", changed.load_seconds}};
+}
 
 // `now`: what each holds at present, of as many as know.
 Json tiers_json(const plan::Plan& plan, std::span<const Service::TierNow> now) {

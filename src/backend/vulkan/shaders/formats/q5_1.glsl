@@ -15,9 +15,4 @@ void integers(uint64_t block, uint unit, out uint packed[kUnitVectors], out vec2
   scales[0] = scales[1] = scale;
 }
 
-void dequant(uint64_t block, uint unit, out vec4 values[kUnitVectors]) {
-  uint packed[kUnitVectors];
-  vec2 scales[kUnitVectors];
-  integers(block, unit, packed, scales);
-  [[unroll]] for (uint i = 0u; i < kUnitVectors; ++i) values[i] = octets(packed[i]) * scales[i].x + scales[i].y;
-}
+#include "affine.glsl"
