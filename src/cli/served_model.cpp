@@ -101,7 +101,7 @@ std::uint32_t rows_of(serve::Pooling pooling, std::uint32_t sequences) {
   return sequences + (pooling == serve::Pooling::Last ? kForced : kEach);
 }
 
-serve::RequestMemory memory_of(const ServedOptions& options, const ModelSource& source, Bytes index) {
+serve::RequestLimits limits_of(const ServedOptions& options, const ModelSource& source, Bytes index) {
   const plan::Options wanted = options.plan.options();
   const model::ModelConfig& config = source.program.config;
   constexpr std::uint32_t kUsualContext = 4096;
@@ -115,7 +115,7 @@ serve::RequestMemory memory_of(const ServedOptions& options, const ModelSource& 
   limits.most_bodies = options.most_bodies;
   limits.connections = options.connections;
   limits.index = index;
-  return serve::request_memory(limits);
+  return limits;
 }
 
 // The index of a vocabulary, without making it: more than it takes of any that is known.
@@ -130,7 +130,9 @@ serve::Basis basis_of(const ServedOptions& options, const ModelSource& source) {
   basis.machine = options.plan.profile(source.model);
   basis.options = options.plan.tuned_options(source.model, source.program, basis.machine);
   basis.options.outputs = rows_of(pooling_of(options.pooling, source.model.metadata), basis.options.sequences);
-  basis.options.of_requests = memory_of(options, source, usual_index(source)).own();
+  basis.requests = limits_of(options, source, usual_index(source));
+  basis.alone = false;
+  basis.options.of_requests = serve::request_memory(*basis.requests).own();
   return basis;
 }
 
@@ -247,14 +249,16 @@ PlannedModel plan_served(const ServedOptions& options, ModelSource source, const
   served.slot_folder = options.slot_folder;
   served.pooling = pooling_of(options.pooling, source.model.metadata);
   // The index of the vocabulary is made now: that takes a moment, which is not to be a request's.
-  out.memory = memory_of(options, source, served.chat->index().resident_bytes());
+  const serve::RequestLimits limits = limits_of(options, source, served.chat->index().resident_bytes());
+  const Bytes requests = serve::request_memory(limits).total();
   const std::uint32_t rows = rows_of(served.pooling, options.plan.options().sequences);
   auto basis = std::make_shared<serve::Basis>();
   if (options.models.empty()) {
-    out.plan = options.plan.make_plan(source.model, source.program, rows, &basis->machine, out.memory.total());
+    out.plan = options.plan.make_plan(source.model, source.program, rows, &basis->machine, requests);
     basis->options = options.plan.tuned_options(source.model, source.program, basis->machine);
     basis->options.outputs = rows;
-    basis->options.of_requests = out.memory.total();
+    basis->requests = limits;
+    basis->options.of_requests = requests;
   } else {
     *basis = basis_of(options, source);
     const serve::Basis left = beside(reserved, *basis);
@@ -290,8 +294,6 @@ std::shared_ptr<serve::Served> load_served(const ServedOptions& options, Planned
   planned.served->watch_metrics = [watch] { return watch::metrics(watch->status()); };
   serve::ServiceOptions service;
   service.most_waiting = static_cast<std::uint32_t>(options.most_waiting);
-  service.most_running = planned.memory.running;
-  service.most_queued = planned.memory.waiting;
   service.notify = std::move(hooks.notify);
   service.basis = planned.basis;
   service.on_engine = [watch](engine::Engine* shown, const serve::Basis& basis) { watch->show(shown, basis); };

@@ -50,7 +50,6 @@ struct PlannedModel {
   std::shared_ptr<serve::Served> served;  // without its service
   plan::Plan plan;
   std::shared_ptr<const serve::Basis> basis;
-  serve::RequestMemory memory;
 };
 // What requests take whichever model they are for.
 Bytes shared_request_memory(const ServedOptions& options);

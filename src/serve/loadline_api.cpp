@@ -88,7 +88,7 @@ plan::GpuLayers gpu_layers(const Json& body, plan::GpuLayers usual) {
 
 using Question = Basis;
 
-Question read_question(const Question& base, const Json& body) {
+Question read_question(const Served& served, const Question& base, const Json& body) {
   Question question = base;
   plan::Options& options = question.options;
   const Json* context = find(body, "context");
@@ -104,6 +104,8 @@ Question read_question(const Question& base, const Json& body) {
     if (const auto given = get_integer(body, field, 1, most)) value = static_cast<std::uint32_t>(*given);
   };
   count("sequences", options.sequences, 4096);
+  options.outputs += options.sequences - base.options.sequences;
+  count_requests(question, served.service->engine().program().config.trained_context);
   if (find(body, "batch") != nullptr) options.batch_named = true;
   count("batch", options.batch, 65536);
   count("threads", options.threads, 4096);
@@ -192,7 +194,7 @@ Json answer_question(const Served& served, const Question& question, bool faster
 }  // namespace
 
 void what_if(const Call& call, Worker& worker) {
-  const Question question = read_question(*call.served->service->basis(), call.body);
+  const Question question = read_question(*call.served, *call.served->service->basis(), call.body);
   const bool faster = get_bool(call.body, "suggest").value_or(false);
   const bool taken = worker.add([served = call.served, reply = call.reply, question, faster] {
     try {
@@ -256,7 +258,7 @@ void answer_change(const std::shared_ptr<const Served>& served, const std::share
 }  // namespace
 
 void change_budget(const Call& call, Worker& worker) {
-  Basis basis = read_question(present_basis(*call.served), call.body);
+  Basis basis = read_question(*call.served, present_basis(*call.served), call.body);
   if (!get_strings(call.body, "gpus").empty()) throw bad_input("other cards can be planned for, not used");
   const bool taken = worker.add([served = call.served, reply = call.reply, basis = std::move(basis)]() mutable {
     try {

@@ -50,10 +50,11 @@ void Service::require_possible(const Generation& generation) const {
   const std::uint32_t vocabulary = engine_->program().config.vocabulary;
   sample::validate(generation.sampling, vocabulary);
   const Bytes needed = Running::memory_bytes(generation, engine_->program().config, context());
-  if (options_.most_running.value > 0 && needed > options_.most_running) {
+  const Bytes most(most_running_);
+  if (most.value > 0 && needed > most) {
     throw Error(ErrorCode::DoesNotFit,
                 fmt::format("the answer to this request takes {}, and there are {} for each", to_string(needed),
-                            to_string(options_.most_running)),
+                            to_string(most)),
                 "Ask with a smaller grammar, fewer phrases or fewer settings.");
   }
 }
@@ -69,7 +70,8 @@ std::optional<Service::Id> Service::submit(Generation generation, std::shared_pt
     Bytes all = queued;
     for (const auto& one : waiting_) all += one->queued();
     // One alone may always wait.
-    if (options_.most_queued.value > 0 && all > options_.most_queued && !waiting_.empty()) return std::nullopt;
+    const Bytes most(most_queued_);
+    if (most.value > 0 && all > most && !waiting_.empty()) return std::nullopt;
     id = ++last_;
     waiting_.push_back(std::make_shared<Running>(*this, id, std::move(generation), std::move(listener)));
   }

@@ -23,6 +23,7 @@
 #include "plan/options.h"
 #include "serve/fair_turns.h"
 #include "serve/generation.h"
+#include "serve/request_memory.h"
 #include "tokenizer/tokenizer.h"
 
 namespace loadline::serve {
@@ -33,7 +34,13 @@ class Running;
 struct Basis {
   plan::Options options;
   hardware::Profile machine;  // as it was, or would be, without the model
+  // What `options.of_requests` is made of, and whether what is any model's belongs to it; nullopt: nobody knows.
+  std::optional<RequestLimits> requests;
+  bool alone = true;
 };
+// Sets `options.of_requests` to what requests take by the options' context and sequences. `trained`: what the model was
+// trained for, for plans whose context is to be found.
+void count_requests(Basis& basis, std::uint32_t trained);
 // A plan, and what it was made from.
 struct Proposal {
   plan::Plan plan;
@@ -42,8 +49,6 @@ struct Proposal {
 
 struct ServiceOptions {
   std::uint32_t most_waiting = 64;
-  Bytes most_running;  // of memory that each generation that runs may take; zero: no limit
-  Bytes most_queued;   // that all that wait may take together; likewise
   // Called from the engine's thread where there is something to deliver: has `deliver` called soon.
   std::function<void()> notify;
   // Called from the engine's thread, for whoever looks at the engine meanwhile: it is loaded; or, null, it goes now.
@@ -156,7 +161,8 @@ class Service {
   struct TierNow {
     Bytes held, available;
   };
-  [[nodiscard]] std::vector<TierNow> memory_now() const;
+  // `available`: of RAM, where it was asked lately; zero: the system is asked, which takes longest.
+  [[nodiscard]] std::vector<TierNow> memory_now(Bytes available = {}) const;
 
  private:
   friend class Running;
@@ -212,6 +218,8 @@ class Service {
   std::shared_ptr<const plan::Plan> plan_;
   std::shared_ptr<const Basis> basis_;
   std::atomic<std::uint32_t> context_, places_;
+  // Of memory that each generation that runs may take, and all that wait together; 0: no limit.
+  std::atomic<std::uint64_t> most_running_{0}, most_queued_{0};
   std::atomic<bool> stop_change_{false};
   std::atomic<std::uint64_t> loaded_{0}, to_load_{0};
   double change_began_ = 0;                 // the engine's thread's; 0: nobody waits for tokens since

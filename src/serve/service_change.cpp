@@ -26,9 +26,25 @@ void Service::publish_plan(std::shared_ptr<const Basis> basis) {
   auto plan = std::make_shared<const plan::Plan>(engine_->plan());
   context_ = plan->shape.context;
   places_ = plan->shape.sequences;
+  if (basis->requests) {
+    const RequestMemory memory = request_memory(*basis->requests);
+    most_running_ = memory.running.value;
+    most_queued_ = memory.waiting.value;
+  }
   const std::lock_guard lock(mutex_);
   plan_ = std::move(plan);
   basis_ = std::move(basis);
+}
+
+void count_requests(Basis& basis, std::uint32_t trained) {
+  if (!basis.requests) return;
+  const plan::Options& options = basis.options;
+  RequestLimits& limits = *basis.requests;
+  limits.places = options.sequences;
+  limits.context =
+      options.trained_context || options.largest_context ? trained : options.context.value_or(limits.context);
+  const RequestMemory memory = request_memory(limits);
+  basis.options.of_requests = basis.alone ? memory.total() : memory.own();
 }
 
 Bytes Service::held() const { return hardware::held_memory(); }
@@ -45,9 +61,9 @@ void Service::look_at(hardware::Profile& machine) const {
   engine::look_at(machine, lock ? engine_.get() : nullptr);
 }
 
-std::vector<Service::TierNow> Service::memory_now() const {
+std::vector<Service::TierNow> Service::memory_now(Bytes available) const {
   std::vector<TierNow> out(1);
-  out[0] = {held(), hardware::probe_ram().available};
+  out[0] = {held(), available.value > 0 ? available : hardware::probe_ram().available};
   const std::shared_lock lock(engine_mutex_, std::try_to_lock);
   if (!lock) return out;
   const plan::Plan& plan = engine_->plan();

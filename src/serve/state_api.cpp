@@ -68,6 +68,44 @@ Json waiters_json(const Service& service) {
   return out;
 }
 
+using TiersNow = std::vector<Service::TierNow>;
+
+Json state_with(const Served& served, const TiersNow& memory);
+
+// What moves while anything is done. Reading it takes no more than a few locks.
+struct Pulse {
+  const void* served = nullptr;
+  std::uint64_t passes = 0, generations = 0, changes = 0, loaded = 0;
+  std::uint32_t running = 0, waiting = 0, held_pages = 0, kept_pages = 0, pinned_pages = 0;
+  bool changing = false;
+  std::string trouble;
+
+  bool operator==(const Pulse&) const = default;
+  [[nodiscard]] bool beats() const { return running > 0 || waiting > 0 || changing; }
+};
+
+Pulse pulse_of(const Served* served) {
+  Pulse pulse;
+  if (served == nullptr) return pulse;
+  const Service::Load load = served->service->load();
+  pulse.served = served;
+  pulse.passes = load.activity.passes;
+  pulse.generations = load.generations;
+  pulse.changes = load.changes;
+  pulse.loaded = load.loaded.value;
+  pulse.running = load.running;
+  pulse.waiting = load.waiting;
+  pulse.held_pages = load.activity.held_pages;
+  pulse.kept_pages = load.activity.kept_pages;
+  pulse.pinned_pages = load.activity.pinned_pages;
+  pulse.changing = load.changing;
+  pulse.trouble = load.trouble;
+  return pulse;
+}
+
+// Looks every so many seconds. What is done is told each time, and that nothing is at every fourth look: each event
+// wakes whoever follows. What others leave free of RAM is looked up as seldom: of the system's files it takes the
+// longest.
 class StateStream : public std::enable_shared_from_this<StateStream> {
  public:
   StateStream(std::function<std::shared_ptr<const Served>()> served, std::shared_ptr<Reply> reply, double seconds)
@@ -85,15 +123,38 @@ class StateStream : public std::enable_shared_from_this<StateStream> {
   void tick() {
     if (gone_) return;
     const auto served = served_();
-    const Json state = served != nullptr ? state_json(*served) : empty_state_json();
-    reply_->write(fmt::format("event: state\ndata: {}\n\n", dump(state)));
+    Pulse pulse = pulse_of(served.get());
+    ++quiet_;
+    ++stale_;
+    if (pulse.beats() || pulse != last_ || quiet_ >= kQuietLooks) tell(served.get());
+    last_ = std::move(pulse);
     reply_->after(seconds_, [self = shared_from_this()] { self->tick(); });
   }
+
+  void tell(const Served* served) {
+    quiet_ = 0;
+    Json state;
+    if (served == nullptr) {
+      state = empty_state_json();
+    } else {
+      const bool fresh = stale_ < kQuietLooks;
+      const TiersNow memory = served->service->memory_now(fresh ? available_ : Bytes());
+      available_ = memory.front().available;
+      if (!fresh) stale_ = 0;
+      state = state_with(*served, memory);
+    }
+    reply_->write(fmt::format("event: state\ndata: {}\n\n", dump(state)));
+  }
+
+  static constexpr int kQuietLooks = 4;
 
   std::function<std::shared_ptr<const Served>()> served_;
   std::shared_ptr<Reply> reply_;
   double seconds_;
   bool gone_ = false;
+  Pulse last_;
+  Bytes available_;                                // of RAM
+  int quiet_ = kQuietLooks, stale_ = kQuietLooks;  // looks since something was told, and since `available_` was asked
 };
 
 }  // namespace
@@ -161,7 +222,11 @@ Bytes cache_page_bytes(const plan::Plan& plan) {
   return Bytes(all.value / std::max<std::uint64_t>(plan.shape.context / quant::kKvPageCells, 1));
 }
 
-Json state_json(const Served& served) {
+Json state_json(const Served& served) { return state_with(served, served.service->memory_now()); }
+
+namespace {
+
+Json state_with(const Served& served, const TiersNow& memory) {
   const Service& service = *served.service;
   const Service::Load load = service.load();
   const auto held = service.plan();
@@ -206,13 +271,15 @@ Json state_json(const Served& served) {
             {"generation", plan.prediction.generation_rate},
             {"prompt_bound", plan.prediction.prompt_bound},
             {"generation_bound", plan.prediction.generation_bound}}},
-          {"held", service.held().value},
+          {"held", memory.front().held.value},
           {"streamed", service.streamed().value},
           {"trouble", load.trouble.empty() ? Json() : Json(load.trouble)},
           {"change", change_json(load)},
           {"watch", served.watch_json ? Json::parse(served.watch_json(), nullptr, false) : Json()},
-          {"tiers", tiers_json(plan, service.memory_now())}};
+          {"tiers", tiers_json(plan, memory)}};
 }
+
+}  // namespace
 
 Json empty_state_json() {
   return {{"model", nullptr},        {"context", 0}, {"uptime", 0},

@@ -73,6 +73,26 @@ class Budget(ServerTest):
         self.assertEqual(self.state()["change"]["number"], changes)
         self.assertEqual(self.server.post("/completion", {"prompt": "a", "n_predict": 3})[0], 200)
 
+    def test_other_plans_count_what_requests_take_by_their_own_context(self):
+        def requests(plan):
+            return next(region["size"] for region in plan["regions"] if region["name"] == "requests")
+
+        def present(server):
+            return server.get("/api/loadline/plan")[1]
+        before = present(self.server)
+        small = {"context": 512, "sequences": 1}
+        told = self.server.post("/api/loadline/plan", small)[1]["plan"]
+        other = Server("-np", "1", "-c", "512")
+        self.addCleanup(other.close)
+        self.assertEqual((told["shape"], requests(told)), (present(other)["shape"], requests(present(other))))
+        self.assertLess(requests(told), requests(before))
+        self.assertEqual(self.server.post("/api/loadline/budget", small)[0], 200)
+        self.assertEqual(requests(present(self.server)), requests(told))
+        self.assertEqual(self.server.post("/completion", {"prompt": [5] * 400, "n_predict": 3})[0], 200)
+        status, answer = self.server.post("/api/loadline/budget", {"context": 4096, "sequences": 2})
+        self.assertEqual(status, 200, answer)
+        self.assertEqual(requests(present(self.server)), requests(before))
+
     def test_pages_of_other_origins_change_nothing(self):
         host = f"127.0.0.1:{self.server.port}"
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},

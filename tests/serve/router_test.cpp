@@ -5,8 +5,11 @@
 
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
+#include "serve/loadline_api.h"
 
 namespace loadline::serve {
 namespace {
@@ -22,12 +25,13 @@ class Kept final : public Reply {
   void end() override {}
   void set_header(std::string name, std::string value) override { headers[name] = std::move(value); }
   void when_gone(std::function<void()>) override {}
-  void after(double, std::function<void()>) override {}
+  void after(double, std::function<void()> callback) override { later = std::move(callback); }
   void set_endless() override {}
 
   int status = 0;
   std::string body;
   std::map<std::string, std::string> headers;
+  std::function<void()> later;
 };
 
 std::shared_ptr<Kept> ask(const std::string& method, const std::string& path) {
@@ -95,6 +99,25 @@ TEST(HttpParse, RefusesWhatIsAmbiguousTooLargeOrNoHttp) {
   small.most_body = Bytes(3);
   EXPECT_EQ(why("Content-Length: 4", small), "the body is larger than this server takes");
   EXPECT_EQ(why("X: " + std::string(70000, 'a'), usual), "the header is larger than this server takes");
+}
+
+std::size_t events_in(std::string_view text) {
+  constexpr std::string_view kEvent = "event: state\n";
+  std::size_t count = 0;
+  for (std::size_t at = text.find(kEvent); at != text.npos; at = text.find(kEvent, at + 1)) ++count;
+  return count;
+}
+
+TEST(Router, WhileNothingChangesTheStateIsToldAtEveryFourthLook) {
+  const auto reply = std::make_shared<Kept>();
+  stream_state([] { return nullptr; }, reply, 0.25);
+  std::vector<std::size_t> told;
+  for (int looks = 0; looks < 9; ++looks) {
+    told.push_back(events_in(reply->body));
+    ASSERT_TRUE(reply->later);
+    std::exchange(reply->later, nullptr)();
+  }
+  EXPECT_EQ(told, (std::vector<std::size_t>{1, 1, 1, 1, 2, 2, 2, 2, 3}));
 }
 
 TEST(Router, BrowsersAreAnsweredMeanwhile) { EXPECT_EQ(ask("OPTIONS", "/v1/chat/completions")->status, 204); }
