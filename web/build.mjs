@@ -26,7 +26,12 @@ const result = await build({
 });
 const text = (ending) => result.outputFiles.find((file) => file.path.endsWith(ending)).text.trim();
 // Inside a script element only "</script" and "<!--" end or change what is script.
-const script = text('.js').replaceAll('</script', '<\\/script').replaceAll('<!--', '<\\!--');
+const program = text('.js').replaceAll('</script', '<\\/script').replaceAll('<!--', '<\\!--');
+// It begins once the page's first frame has been drawn, which shows more than nothing; where no frame is drawn, as nobody
+// looks, without one.
+const script =
+  `{let begun=false;const begin=()=>{if(begun)return;begun=true;${program}};` +
+  `if(document.hidden)begin();else{requestAnimationFrame(()=>setTimeout(begin));setTimeout(begin,1000)}}`;
 const style = text('.css');
 const hash = (content) => `'sha256-${createHash('sha256').update(content).digest('base64')}'`;
 const policy =

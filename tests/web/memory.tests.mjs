@@ -81,11 +81,13 @@ export function memoryTests({ visit, get, done, message, nothingSerious, rests }
     const page = await visit();
     await page.getByRole('link', { name: 'What if' }).click();
     await page.getByText('bound by').first().waitFor();
+    await page.getByLabel('Context, as a number').fill('2048');
+    await page.keyboard.press('Enter');
     await page.getByLabel('Keys of the cache').selectOption('q8_0');
     await page.getByLabel('Values of the cache').selectOption('q8_0');
     await page.getByLabel('RAM budget, as text').fill('512MiB');
     await page.keyboard.press('Enter');
-    await page.getByText(/-ctk q8_0 -ctv q8_0 .*--ram 512MiB/).waitFor();
+    await page.getByText(/-c 2048 -ctk q8_0 -ctv q8_0 .*--ram 512MiB/).waitFor();
     await page.getByText('of 512 MiB budget').waitFor();
     await rests(page);
     const command = await page.getByLabel('The command that does the same').innerText();

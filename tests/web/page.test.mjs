@@ -89,6 +89,48 @@ test('a first visit comes to an answer, an edit to a branch beside it', async ()
   await page.context().close();
 });
 
+test('before the script has run, the page is there as it will be', async () => {
+  const head = (page) => page.evaluate(() => document.querySelector('header').innerHTML.replaceAll(/ (?:aria-current|title)="[^"]*"/g, ''));
+  const without = await visit({ javaScriptEnabled: false }, server.url, false);
+  await without.getByText('connecting …').waitFor();
+  const before = await head(without);
+  await without.context().close();
+  const answer = (request, response) => request.url.startsWith('/api/') && Boolean(response.writeHead(503).end());
+  const front = await proxy(server, { answer });
+  const page = await visit({}, front.url, false);
+  await message(page).waitFor();
+  assert.equal(await head(page), before);
+  await page.context().close();
+  await front.close();
+});
+
+test('while an answer streams in, what stands is not drawn again', async () => {
+  let say;
+  const front = await proxy(server, {
+    answer: (request, response) => {
+      if (request.url !== '/v1/chat/completions') return false;
+      response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+      say = (content, finish_reason = null) => response.write(`data: ${JSON.stringify({ choices: [{ delta: { content }, finish_reason }] })}\n\n`);
+      say('A *first* paragraph.\n\n- one\n- two\n\nThe [last](https://example.com/');
+      return true;
+    },
+  });
+  const page = await visit({}, front.url);
+  await page.getByRole('button', { name: 'Tell me a story' }).click();
+  const answer = answers(page).last();
+  await answer.getByText('The [last](https://example.com/').waitFor();
+  await page.evaluate(() => (window.before = [...document.querySelectorAll('.md')]));
+  say(') one ');
+  await answer.getByRole('link', { name: 'last' }).waitFor();
+  say('goes on.\n\n| a |\n| --- |\n| <img src=x onerror="window.bad = 1"> |\n');
+  await answer.getByRole('cell', { name: '<img' }).waitFor();
+  assert.deepEqual(await page.evaluate(() => window.before.map((one) => one.isConnected)), [true, true, true]);
+  assert.equal(await page.evaluate(() => document.querySelectorAll('.md > *').length), 4);
+  say('', 'stop');
+  await page.context().close();
+  await front.close();
+});
+
 test('stop is felt at once, and the server stops too', async () => {
   const page = await visit();
   await give(page, endless('Once upon a time'));

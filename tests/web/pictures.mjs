@@ -1,5 +1,5 @@
-// Pictures of the page for the documentation, at three widths, light and dark: `node pictures.mjs FOLDER` (./dev pictures
-// writes docs/). With few colours they take a third; what has that is Debian's pngquant.
+// Pictures of the page for the documentation, at three widths, light and dark: `node pictures.mjs [FOLDER]`; without one
+// they go to docs/. With few colours they take a third; what has that is Debian's pngquant.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';

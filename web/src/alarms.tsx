@@ -4,7 +4,7 @@ import { announce } from './announce';
 import { postJson, Verdict } from './api';
 import { copyText } from './copy';
 import { bytes, duration } from './format';
-import { connection, held, now, plan, state, tiers, trouble, verdicts } from './live';
+import { connection, held, now, plan, tiers, trouble, verdicts } from './live';
 import { report } from './report';
 
 const kDriversRoom = 1.05; // drivers round what they give
@@ -83,7 +83,7 @@ export function Alarms() {
     if (over > 0) list.push({ kind: 'squeezed', text: `${tier.name} holds ${bytes(over)} more for this program than was planned, by its driver's account.` });
   });
   for (const verdict of verdicts.value ?? []) list.push({ kind: verdict.kind, text: sentenceOf(verdict) });
-  if (list.length === 0 || connection.value !== 'live' || !state.value) return null;
+  if (list.length === 0 || connection.value !== 'live') return null;
   return (
     <div class="alarm" role="alert">
       {list.map(({ kind, text }) => (

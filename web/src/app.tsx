@@ -5,7 +5,7 @@ import { said, seen } from './announce';
 import { setKey, wantsKey } from './api';
 import { Chat } from './chat';
 import { bytes, rate } from './format';
-import { connection, held, modelName, places, samples, sampled, start, state, tiers } from './live';
+import { connection, hasModel, held, modelName, places, samples, sampled, start, tiers } from './live';
 import { Alarms } from './alarms';
 import { Memory } from './memory';
 import { Models } from './models';
@@ -124,7 +124,7 @@ export function App() {
       )}
       <main id="main" tabIndex={-1}>
         {view.value === 'chat' && <Alarms />}
-        {view.value !== 'models' && !state.value?.model && connection.value === 'live' && (
+        {view.value !== 'models' && !hasModel.value && connection.value === 'live' && (
           <p class="stats pad">
             No model is loaded. <a href="#models">Choose one</a>
           </p>

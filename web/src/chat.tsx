@@ -57,8 +57,10 @@ function AnswerText({ message, text }: { message: Message; text: string }) {
   return list && list.length > 0 ? <Tokens list={list.map(shownOf)} label="Tokens of the answer" /> : <Markdown text={text} />;
 }
 
-function Streaming({ message }: { message: Message }) {
+// `settle` is called after each drawing, with which the layout is done.
+function Streaming({ message, settle }: { message: Message; settle: () => void }) {
   const live = running.value[message.id]?.live.value;
+  useLayoutEffect(settle);
   if (!live) return null;
   const reading = !live.text && !live.reasoning;
   return (
@@ -121,10 +123,11 @@ interface OneProps {
   live: boolean;
   last: boolean;
   goesOn: boolean; // messages follow it on a branch that is not shown
+  settle: () => void;
 }
 
 const One = memo(
-  ({ pane, name, message, place, of, live, last, goesOn }: OneProps) => {
+  ({ pane, name, message, place, of, live, last, goesOn, settle }: OneProps) => {
     const editing = useSignal(false);
     const isUser = message.role === 'user';
     const turn = (by: number) => {
@@ -139,7 +142,7 @@ const One = memo(
         {editing.value ? (
           <Editor pane={pane} message={message} done={() => (editing.value = false)} />
         ) : live ? (
-          <Streaming message={message} />
+          <Streaming message={message} settle={settle} />
         ) : (
           <>
             {message.reasoning && <Reasoning text={message.reasoning} going={false} />}
@@ -236,10 +239,6 @@ function Messages({ pane }: { pane: Pane }) {
     if (stick.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   };
   useLayoutEffect(down);
-  useSignalEffect(() => {
-    for (const one of Object.values(running.value)) void one.live.value;
-    requestAnimationFrame(down);
-  });
   const from = Math.max(0, all.length - kShown - earlier.value);
   const busy = isBusy(conversation);
   const counts = new Map<string, Message[]>();
@@ -284,6 +283,7 @@ function Messages({ pane }: { pane: Pane }) {
             live={message.id in running.value}
             last={message.id === conversation.leaf}
             goesOn={message.id === conversation.leaf && parents.has(message.id)}
+            settle={down}
           />
         );
       })}

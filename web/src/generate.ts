@@ -1,8 +1,9 @@
-// Answers in the making: asks, streams, stops. What is shown changes at most twenty times a second.
+// Answers in the making: asks, streams, stops.
 import { Signal, signal } from '@preact/signals';
 import { ApiError, postJson, stream } from './api';
 import { places, samples } from './live';
 import { announce } from './announce';
+import { paced } from './pace';
 import { add, Conversation, entries, latest, Message, Pane, panes, path, save, Stats } from './store';
 import { told } from './story';
 
@@ -106,9 +107,7 @@ async function write(conversation: Conversation, message: Message): Promise<void
   // One of ours where none was chosen, so that a report can name it.
   const given = conversation.sampling.seed;
   const seed = typeof given === 'number' && given >= 0 ? given : Math.floor(Math.random() * 2 ** 32);
-  let timer = 0;
   const show = () => {
-    timer = 0;
     // A piece of text may be several tokens: the server's own count, where it can only be ours.
     const busy = places.value?.places.filter((place) => place.state === 'generating') ?? [];
     if (busy.length === 1 && busy[0]!.generated_tokens! > next.tokens) {
@@ -122,7 +121,6 @@ async function write(conversation: Conversation, message: Message): Promise<void
   const before = path(conversation, message.parent);
   const messages = message.text ? [...before, message] : before; // a last answer is gone on with
   const finish = (end: string | undefined, error?: string) => {
-    clearTimeout(timer);
     if (wanted) drawn.value = { ...drawn.value, [message.id]: chances };
     const done: Message = { ...message, text: next.text, seed };
     delete done.error;
@@ -157,8 +155,8 @@ async function write(conversation: Conversation, message: Message): Promise<void
       stream_options: { include_usage: true },
     };
     if (wanted) Object.assign(body, { logprobs: true, top_logprobs: 5 });
-    for await (const chunk of stream<Chunk>('/v1/chat/completions', body, stop.signal)) {
-      if (over) return;
+    let last = false;
+    const take = (chunk: Chunk) => {
       if (chunk.error) throw new ApiError(chunk.error.message ?? 'The server could not go on.', 500);
       if (chunk.prompt_progress) {
         next.prompt = chunk.prompt_progress.total;
@@ -167,6 +165,7 @@ async function write(conversation: Conversation, message: Message): Promise<void
       if (chunk.timings) stats = statsOf(chunk.timings);
       const choice = chunk.choices?.[0];
       if (choice?.finish_reason === 'length') end = 'length';
+      last ||= !!choice?.finish_reason;
       const delta = choice?.delta;
       if (delta?.content || delta?.reasoning_content) {
         next.text += delta.content ?? '';
@@ -178,7 +177,11 @@ async function write(conversation: Conversation, message: Message): Promise<void
         at.name += call.function?.name ?? '';
         at.arguments += call.function?.arguments ?? '';
       }
-      if (!timer) timer = window.setTimeout(show, 50);
+    };
+    for await (const chunks of stream<Chunk>('/v1/chat/completions', body, stop.signal)) {
+      if (over) return;
+      chunks.forEach(take);
+      if (!last) await paced(show);
     }
     if (over) return;
     over = true;

@@ -1,16 +1,25 @@
 // Which texts the cache keeps, how they were used, what went and why, and a button that pins one.
-import { signal } from '@preact/signals';
+import { signal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { announce } from './announce';
 import { getJson, Kept, Ledger as Told, postJson } from './api';
 import { bytes, count, duration, tokens } from './format';
-import { cache } from './live';
+import { cache, done, sampled } from './live';
 
 const told = signal<Told | null>(null);
 const problem = signal('');
+let looked = { at: 0, when: '' }; // ms; and what had been done then
+
+// Between passes, which wait for it: after more was done, and now and then for how long ago that was.
+function follow(): void {
+  const since = performance.now() - looked.at;
+  const when = done.value;
+  if (since > (when === looked.when ? 10_000 : 900)) void look();
+}
 
 async function look(): Promise<void> {
   if (document.hidden) return;
+  looked = { at: performance.now(), when: done.peek() };
   try {
     told.value = await getJson<Told>('/api/loadline/cache');
   } catch {
@@ -92,11 +101,11 @@ function Pages() {
 }
 
 export function Ledger() {
-  useEffect(() => {
-    void look();
-    const timer = window.setInterval(() => void look(), 1000);
-    return () => clearInterval(timer);
-  }, []);
+  useEffect(() => void look(), []);
+  useSignalEffect(() => {
+    void sampled.value;
+    follow();
+  });
   const now = told.value;
   return (
     <section class="tier" aria-label="KV cache">

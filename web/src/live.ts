@@ -1,5 +1,5 @@
 // What the server says of itself, live: one stream while the page is seen, taken up again after it broke.
-import { computed, signal } from '@preact/signals';
+import { batch, computed, signal } from '@preact/signals';
 import { getJson, Plan, State, stream, Tier, wantsKey } from './api';
 
 export type Connection = 'connecting' | 'live' | 'lost';
@@ -24,7 +24,7 @@ export interface Sample {
   prompt: number; // tok/s
   generation: number;
 }
-export const kMostSamples = 4 * 300;
+const kKept = 300; // s
 export const samples: Sample[] = [];
 export const sampled = signal(0); // counts them: what draws them reads it
 
@@ -44,7 +44,9 @@ function part<T>(read: (state: State) => T) {
 }
 // What of the tiers is the plan's; what they hold moves all the time, and is `now`.
 export const tiers = part((s) => s.tiers.map(({ held, available_now, ...planned }) => planned as Tier));
-export const now = part((s) => s.tiers.map((tier) => ({ held: tier.held ?? 0, available: tier.available_now ?? tier.available })));
+// What others leave free is told to a thousandth: it moves a little all the time.
+const about = (size: number, whole: number) => Math.round(size / (whole / 1024 || 1)) * (whole / 1024);
+export const now = part((s) => s.tiers.map((tier) => ({ held: tier.held ?? 0, available: about(tier.available_now ?? tier.available, tier.capacity) })));
 export const cache = part((s) => s.cache);
 export const places = part((s) => ({ places: s.places, waiting: s.waiting, waiters: s.waiters ?? [] }));
 export const experts = part((s) => s.experts ?? 0);
@@ -55,6 +57,12 @@ export const change = part((s) => s.change ?? null);
 export const trouble = part((s) => s.trouble);
 export const verdicts = part((s) => s.watch?.verdicts ?? []);
 export const modelName = computed(() => state.value?.model ?? model.value?.id ?? '');
+export const hasModel = computed(() => !!state.value?.model);
+// What the cache keeps is as it was while this is.
+export const done = computed(() => {
+  const now = state.value;
+  return `${now?.activity?.passes} ${now?.cache?.pinned_pages} ${now?.change?.number}`;
+});
 export const context = computed(() => state.value?.context ?? 0);
 
 export const diskRate = signal(0); // bytes/s of weights, over the last second
@@ -84,7 +92,7 @@ function take(next: State): void {
       generation: (next.activity.generated_tokens - first.generated) / seconds,
     });
     diskRate.value = Math.max(0, next.streamed - first.streamed) / seconds;
-    if (samples.length > kMostSamples) samples.shift();
+    while (samples[0]!.time < Date.now() / 1000 - kKept) samples.shift();
     sampled.value++;
   }
   state.value = next;
@@ -116,10 +124,12 @@ async function follow(mine: AbortController): Promise<void> {
   while (!mine.signal.aborted) {
     try {
       await describe();
-      for await (const next of stream<State>('/api/loadline/events', undefined, mine.signal)) {
-        connection.value = 'live';
+      for await (const events of stream<State>('/api/loadline/events', undefined, mine.signal)) {
         wait = 500;
-        take(next);
+        batch(() => {
+          connection.value = 'live';
+          for (const next of events) take(next);
+        });
       }
     } catch {
       // it is asked again below

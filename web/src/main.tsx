@@ -3,5 +3,7 @@ import { App } from './app';
 import { start } from './live';
 import './style.css';
 
-render(<App />, document.getElementById('page')!);
+const page = document.getElementById('page')!;
+page.textContent = '';
+render(<App />, page);
 start();

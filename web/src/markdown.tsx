@@ -1,6 +1,7 @@
 // Text of a model as Markdown. What comes out can hold no script, no style, no image and no form, whatever went in.
 import createDOMPurify from 'dompurify';
 import { Marked, Token } from 'marked';
+import { VNode } from 'preact';
 import { memo } from 'preact/compat';
 import { useRef } from 'preact/hooks';
 import { copyText } from './copy';
@@ -43,12 +44,16 @@ const Code = memo(({ text, language }: { text: string; language: string }) => (
   </figure>
 ));
 
+// Elements of these without any attribute can do nothing: only what has something else is gone through.
+const kMore = /<(?!\/?(?:b|blockquote|br|code|del|em|h[1-6]|hr|i|li|ol|p|pre|s|strong|sub|sup|table|tbody|td|th|thead|tr|ul)>)/;
+const clean = (html: string) => (kMore.test(html) ? purify.sanitize(html, kPolicy) : html);
+
 // A block is drawn again only when its own text changed: while an answer streams in, that is the last one.
 const Block = memo(
   ({ token }: { token: Token }) => {
     if (token.type === 'space') return null;
     if (token.type === 'code') return <Code text={token.text} language={(token.lang ?? '').slice(0, 20)} />;
-    return <Html html={purify.sanitize(marked.parser([token]), kPolicy)} />;
+    return <Html html={clean(marked.parser([token]))} />;
   },
   (a, b) => a.token.type === b.token.type && a.token.raw === b.token.raw,
 );
@@ -56,17 +61,26 @@ const Block = memo(
 interface Read {
   text: string;
   tokens: Token[];
+  drawn: VNode[]; // of the tokens
 }
 
 // What follows a text that was read changes its last block alone: the others are not read again. (Links that are defined
 // below what uses them are the exception; they come right when the answer is complete.)
 function readOn(before: Read | null, text: string): Read {
-  if (!before || before.text.length > text.length || !text.startsWith(before.text) || text.includes('\r')) return { text, tokens: marked.lexer(text) };
-  const kept = [...before.tokens];
-  while (kept[kept.length - 1]?.type === 'space') kept.pop();
-  kept.pop();
-  const from = kept.reduce((sum, token) => sum + token.raw.length, 0);
-  return { text, tokens: [...kept, ...marked.lexer(text.slice(from))] };
+  let kept = 0;
+  let from = 0; // where the text is read anew
+  if (before && text.startsWith(before.text) && !text.includes('\r')) {
+    kept = before.tokens.length;
+    while (before.tokens[kept - 1]?.type === 'space') --kept;
+    if (kept > 0) --kept;
+    for (let i = 0; i < kept; ++i) from += before.tokens[i]!.raw.length;
+  }
+  const more = marked.lexer(from > 0 ? text.slice(from) : text);
+  return {
+    text,
+    tokens: [...(before?.tokens.slice(0, kept) ?? []), ...more],
+    drawn: [...(before?.drawn.slice(0, kept) ?? []), ...more.map((token, i) => <Block key={kept + i} token={token} />)],
+  };
 }
 
 export function Markdown({ text }: { text: string }) {
@@ -78,9 +92,7 @@ export function Markdown({ text }: { text: string }) {
   }
   return (
     <>
-      {read.current.tokens.map((token, i) => (
-        <Block key={i} token={token} />
-      ))}
+      {read.current.drawn}
     </>
   );
 }

@@ -11,7 +11,8 @@ const problem = signal('');
 
 async function look(): Promise<void> {
   try {
-    list.value = (await getJson<{ models: Listed[] }>('/api/loadline/models')).models;
+    const now = (await getJson<{ models: Listed[] }>('/api/loadline/models')).models;
+    if (JSON.stringify(now) !== JSON.stringify(list.value)) list.value = now;
   } catch {
     // it is asked again
   }
@@ -80,7 +81,11 @@ function Only() {
 export function Models() {
   useEffect(() => {
     void look();
-    const timer = window.setInterval(() => !document.hidden && void look(), 1000);
+    let rounds = 0;
+    const timer = window.setInterval(() => {
+      const moves = list.value.some((one) => one.state === 'loading' || one.state === 'unloading');
+      if (!document.hidden && (moves || ++rounds % 3 === 0)) void look();
+    }, 1000);
     return () => clearInterval(timer);
   }, []);
   return (

@@ -8,6 +8,7 @@ import { count, duration, rate } from './format';
 import { lookAtText, Seen } from './generate';
 import { context, modelName } from './live';
 import { checkedStory, promptOf, promptWithin, Story, told } from './story';
+import { paced } from './pace';
 import { Tokens } from './tokens';
 import { World } from './world';
 
@@ -59,26 +60,26 @@ async function go(): Promise<void> {
   before.value = [...before.value.slice(-20), text.value];
   problem.value = '';
   let more = '';
-  let timer = 0;
   const start = text.value;
-  const show = () => {
-    timer = 0;
-    text.value = start + more;
-  };
+  const show = () => (text.value = start + more);
   try {
     const body: Record<string, unknown> = { prompt: await fitting(stop.signal), n_predict: length.value, stream: true };
     if (temperature.value !== '') body.temperature = Number(temperature.value);
     type Chunk = { content?: string; timings?: Record<string, number>; error?: { message: string } };
-    for await (const chunk of stream<Chunk>('/completion', body, stop.signal)) {
-      if (chunk.error) throw new Error(chunk.error.message);
-      more += chunk.content ?? '';
-      if (chunk.timings) figures.value = `${count(chunk.timings.predicted_n ?? 0)} tokens, ${rate(chunk.timings.predicted_per_second ?? 0)} tok/s`;
-      if (!timer) timer = window.setTimeout(show, 50);
+    let timings: Chunk['timings'];
+    for await (const chunks of stream<Chunk>('/completion', body, stop.signal)) {
+      for (const chunk of chunks) {
+        if (chunk.error) throw new Error(chunk.error.message);
+        more += chunk.content ?? '';
+        timings ??= chunk.timings;
+      }
+      if (!timings) await paced(show);
+      if (stop.signal.aborted) break;
     }
+    if (timings) figures.value = `${count(timings.predicted_n ?? 0)} tokens, ${rate(timings.predicted_per_second ?? 0)} tok/s`;
   } catch (error) {
     if (!stop.signal.aborted) problem.value = error instanceof Error ? error.message : String(error);
   }
-  clearTimeout(timer);
   show();
   busy.value = null;
   keep();

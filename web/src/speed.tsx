@@ -47,11 +47,14 @@ function Plot({ kind, label }: { kind: Kind; label: string }) {
       plot.current = null;
     };
   }, []);
+  const drawn = useRef({ at: 0, rate: -1 });
   useSignalEffect(() => {
-    const at = sampled.value;
-    // An idle server's line moves once a second, a busy one's with every event.
-    const idle = samples[samples.length - 1]?.[kind] === 0;
-    if (!plot.current || (idle && at % 4 !== 0)) return;
+    void sampled.value;
+    // An idle server's line moves now and then, a busy one's with every event.
+    const rate = samples[samples.length - 1]?.[kind] ?? 0;
+    const now = performance.now();
+    if (!plot.current || (rate === 0 && drawn.current.rate === 0 && now - drawn.current.at < 10_000)) return;
+    drawn.current = { at: now, rate };
     const line = predicted.value?.[kind] ?? 0;
     plot.current.setData([samples.map((s) => s.time), samples.map((s) => s[kind]), samples.map(() => line)]);
   });
