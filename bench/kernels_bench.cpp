@@ -3,7 +3,6 @@
 //   generate FORMAT   one token times matrices of 1 GiB together: weights per second, share of the rate at which the
 //                     same memory is read, measured in turn
 //   batchN FORMAT     N tokens, likewise: 2, 4, 6, 8, 12, 16, 24
-//   aloneN FORMAT     the same with sums as each token has them alone
 //   prompt FORMAT     512 tokens times a matrix of 4096 columns (prompt14k: of 14336): operations per second, share of
 //                     the 8-bit peak (float peak for the float formats; of all in a set with a matrix unit its peak)
 //   decode K/V        one token's attention over 8192 cells: bytes of cache per second, share of the read bandwidth
@@ -117,10 +116,8 @@ class Runner {
     const std::string name(format.name);
     if (wanted("generate " + name)) stream(format, 1, "generate " + name);
     for (const std::uint32_t tokens : {2U, 4U, 6U, 8U, 12U, 16U, 24U}) {
-      for (const bool alone : {false, true}) {
-        const std::string row = fmt::format("{}{} {}", alone ? "alone" : "batch", tokens, name);
-        if (wanted(row)) stream(format, tokens, row, alone);
-      }
+      const std::string row = fmt::format("batch{} {}", tokens, name);
+      if (wanted(row)) stream(format, tokens, row);
     }
     if (wanted("prompt " + name)) prompt(format, 4096, "prompt " + name);
     if (wanted("prompt14k " + name)) prompt(format, 14336, "prompt14k " + name);
@@ -166,7 +163,7 @@ class Runner {
 
   // `tokens` tokens times 1 GiB of matrices [4096][4096], of which each thread has its share, as the device does it.
   // The results of some matrices take turns in the caches, as a model's do.
-  void stream(const quant::Format& format, std::uint32_t tokens, const std::string& name, bool alone = false) {
+  void stream(const quant::Format& format, std::uint32_t tokens, const std::string& name) {
     constexpr std::uint64_t kSide = 4096;
     constexpr std::size_t kOutputs = 4;
     const std::size_t bytes = quant::size_of(format.type, kSide * kSide).value;
@@ -190,13 +187,16 @@ class Runner {
                                kSide,
                                nullptr,
                                false};
-          task.as_alone = alone;
-          cpu::run_shares(
-              shares[i], 0, task.weights.tiles(), pool_.threads(), thread, [] { return true; },
-              [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
-                task.alongside = alongside;
-                table_.matmul(task, begin, end, nullptr);
-              });
+          const auto range = [&](std::uint64_t begin, std::uint64_t end, std::uint64_t alongside) {
+            task.alongside = alongside;
+            table_.matmul(task, begin, end, nullptr);
+          };
+          const std::uint64_t tiles = task.weights.tiles();
+          if (tokens <= cpu::kFew) {
+            cpu::run_shares(shares[i], 0, tiles, pool_.threads(), thread, [] { return true; }, range);
+          } else {
+            range(tiles * thread / pool_.threads(), tiles * (thread + 1) / pool_.threads(), 0);
+          }
         }
       });
     };

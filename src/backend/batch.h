@@ -27,7 +27,7 @@ struct RopeAngles {
 
 // Sums of floats depend on their order, so the last bits of a token's results may depend on how many others there are
 // in its batch. AsAlone: where the device can, they are what they would be in a batch of its own, if slower. (The CPU
-// can.)
+// can; without its matrix unit they always are.)
 enum class Rounding : std::uint8_t { Fastest, AsAlone };
 
 // Views of the executor's memory; valid during one pass. Checked by the executor: ids within the vocabulary, counts

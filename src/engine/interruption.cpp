@@ -188,29 +188,25 @@ class Predictor {
       for (std::uint64_t at = 0; at < text.prompt;) {
         const std::uint64_t count = std::min<std::uint64_t>(to_.shape.batch, text.prompt - at);
         at += count;
-        all += pass(costs, count, at, 1);
+        all += pass(costs, count, at);
       }
       for (std::uint64_t at = 0; at < text.generated;) {
         const std::uint64_t count = std::min<std::uint64_t>(to_.shape.batch, text.generated - at);
         at += count;
-        all += pass(alone, count, text.prompt + at, count > 1 ? kAsAlone : 1);
+        all += pass(alone, count, text.prompt + at);
       }
       deepest = std::max(deepest, static_cast<double>(text.prompt + text.generated));
     }
-    if (tokens > 0) all += pass(costs, 1, static_cast<std::uint64_t>(deepest), 1);
+    if (tokens > 0) all += pass(costs, 1, static_cast<std::uint64_t>(deepest));
     return all;
   }
 
-  // The CPU takes so much longer for many tokens where each comes out as if it were alone. An estimate: kernels_bench
-  // (rows "alone" and "batch") has it for each format and instruction set.
-  static constexpr double kAsAlone = 1.6;
-
-  Span pass(const plan::CostModel& costs, std::uint64_t tokens, std::uint64_t depth, double on_cpu) {
+  Span pass(const plan::CostModel& costs, std::uint64_t tokens, std::uint64_t depth) {
     const plan::PassSeconds expected = plan::pass_seconds(to_, costs, {tokens, 1, 1, depth});
     Span out = Span::sure(expected.crossing);
     for (std::size_t device = 0; device < expected.devices.size(); ++device) {
       const Ratio& ratio = (tokens < kMany ? few_ : many_)[std::min(device, few_.size() - 1)];
-      const double seconds = expected.devices[device] * ratio.value * (device == plan::kCpu ? on_cpu : 1);
+      const double seconds = expected.devices[device] * ratio.value;
       const bool known = ratio.seen || !machine_.measured.empty();
       out += known ? Span{seconds, 0.8 * seconds, 1.25 * seconds} : Span{seconds, seconds / 3, 3 * seconds};
     }

@@ -17,8 +17,9 @@
 //
 // What is promised of texts: a session gets the same tokens whatever else runs, as far as its logits are the same. The
 // CPU computes a token that is generated as if it were alone (Rounding::AsAlone) in every pass that has nothing else
-// than such tokens. A pass that also reads a prompt, or a beginning that was computed in other parts than it would have
-// been alone, may change the last bits of logits, and so which of two almost equally likely tokens is drawn.
+// than such tokens. With a GPU or a matrix unit, a pass that also reads a prompt, or a beginning that was computed in
+// other parts than it would have been alone, may change the last bits of logits, and so which of two almost equally
+// likely tokens is drawn.
 //
 // The executor may be replaced under the sessions (`put_down`, `take_up`), as by another plan. Their texts are kept and
 // computed again, the prompts as prompts and what was generated as tokens that are generated, so that the same follows;

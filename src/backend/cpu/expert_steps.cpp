@@ -140,7 +140,6 @@ MatmulTask product_of(const ExpertsSlot& slot, const Pass& pass, const ExpertMat
   task.tokens = slot.tables.begin[expert + 1] - slot.tables.begin[expert];
   task.out = out;
   task.out_stride = out_stride;
-  task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
   return task;
 }
 
@@ -386,7 +385,6 @@ void run(const HeadLinearStep& step, std::size_t index, const Pass& pass, WorkQu
                  task.tokens = tokens;
                  task.out = step.out + head * (step.rows + step.copied);
                  task.out_stride = std::uint64_t{step.heads} * (step.rows + step.copied);
-                 task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
                  return task;
                });
 }

@@ -49,7 +49,7 @@ template <class Format, int n, int streams>
 LOADLINE_INLINE void float_streams(const Tile* tiles, const float* x, std::size_t stride, float* sums) {
   constexpr std::size_t kTileBytes = kRows * Format::kBytes;
   constexpr std::size_t kRunBytes = kTileBytes / 256 * kRun;
-  // One sum for each row and token, whatever tiles and tokens go together: it must not depend on them (as_alone). The
+  // One sum for each row and token, whatever tiles and tokens go together: it must not depend on them (products.h). The
   // two streams hide the latency of adding, as memory is slower still.
   alignas(64) std::byte copies[streams][kTileBytes];
   F totals[streams][n];
@@ -96,17 +96,6 @@ void float_products_of_few(const Tile* tiles, std::uint32_t count, const std::by
   static_assert(kStreams == 2);
   count == 1 ? float_streams<Format, n, 1>(tiles, x, stride, sums)
              : float_streams<Format, n, 2>(tiles, x, stride, sums);
-}
-
-// As products_as_alone(): so many as the few at a time, as there is nothing to unpack.
-template <class Format>
-void float_products_as_alone(const Tile& tile, const std::byte* activations, std::uint32_t tokens, std::uint32_t first,
-                             std::uint32_t count, float* sums) {
-  static_assert(kFew == 4);
-  for (; count >= kFew; count -= kFew, first += kFew, sums += kFew * kRows)
-    float_products_of_few<Format, 4>(&tile, 1, activations, tokens, first, sums);
-  for (; count > 0; --count, ++first, sums += kRows)
-    float_products_of_few<Format, 1>(&tile, 1, activations, tokens, first, sums);
 }
 
 // Values unpacked at a time: four tiles of them fill two thirds of the L1 cache.
@@ -182,7 +171,6 @@ void float_products_of_many(const Tile* tiles, std::uint32_t count, const std::b
 template <class Format>
 constexpr Products kFloatProducts = {{float_products_of_few<Format, 1>, float_products_of_few<Format, 2>,
                                       float_products_of_few<Format, 3>, float_products_of_few<Format, 4>},
-                                     float_products_as_alone<Format>,
                                      float_products_of_many<Format>};
 
 }  // namespace

@@ -22,8 +22,8 @@
 //   in_place<s>    (kInPlace, only with kByteScales) as segment<s>, but the weights of group i may come times 2 to the
 //                  kPlaces[i], which saves shifting them
 //   turn(offset)   which of the 64 calls for all segments hands over the values at `offset`
-//   fold           (kFold) the weight times its group's integer scale, as a signed byte plus V::kSignedOffset, or
-//                  where there is no bias unsigned and at most kMostFolded
+//   Folder         (kFold) the weight times its group's integer scale, as a signed byte plus V::kSignedOffset, or
+//                  where there is no bias unsigned; folded_scale(header) is what is left to multiply by
 // The bit layouts are those of ggml-common.h, times 16 rows as layout.h describes.
 #pragma once
 
@@ -394,7 +394,6 @@ struct Q2_K : ByteScales<0> {
   static constexpr int kBytes = 84;
   static constexpr int kBias = 0;
   static constexpr int kMost = 3;
-  static constexpr int kMostFolded = 45;
   static constexpr bool kSigned = false;
   static constexpr bool kFold = true;
   static constexpr Mins kMins = Mins::Pairs16;
@@ -469,7 +468,6 @@ struct Q3_K : ByteScales<32> {
   }
   static constexpr int kBias = 4;
   static constexpr int kMost = 7;
-  static constexpr int kMostFolded = 255;
   static constexpr bool kSigned = false;
   static constexpr bool kFold = true;
   static constexpr Mins kMins = Mins::None;

@@ -5,6 +5,7 @@
 #include "backend/cpu/generic_floats.h"
 #include "backend/cpu/generic_products.h"
 #include "backend/cpu/generic_small_formats.h"
+#include "backend/cpu/generic_unpacked.h"
 
 namespace loadline::cpu::LOADLINE_ISA {
 

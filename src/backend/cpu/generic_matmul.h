@@ -101,56 +101,11 @@ LOADLINE_INLINE void multiply_held(const Products& products, const Matrix& matri
   }
 }
 
-// Tokens whose sums are kept at a time where each is to be as it is alone.
-constexpr std::uint32_t kAloneTokens = 32;
-LOADLINE_INLINE void multiply_alone(const Products& products, const Tile& tile, const std::byte* activations,
-                                    std::uint32_t tokens, std::uint32_t first, std::uint32_t count, float* sums) {
-  if (count > kFew) return products.alone(tile, activations, tokens, first, count, sums);
-  products.few[count - 1](&tile, 1, activations, tokens, first, sums);
-}
-
-void matmul_as_alone(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  const Products& products = products_for(task.weights.type);
-  alignas(64) float sums[kAloneTokens * kTileRows];
-  for (std::uint64_t i = begin_tile; i < end_tile; ++i) {
-    if (stopped(stop)) return;
-    const Tile tile = tile_of(task.weights, i);
-    for (std::uint32_t first = 0; first < task.tokens; first += kAloneTokens) {
-      const std::uint32_t now = smaller(task.tokens - first, kAloneTokens);
-      multiply_alone(products, tile, task.activations, task.tokens, first, now, sums);
-      for (std::uint32_t t = 0; t < now; ++t) {
-        finish(task, i * kTileRows, tile.rows, first + t, sums + t * kTileRows);
-      }
-    }
-  }
-}
-
-void gated_as_alone(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  const Products& of_gate = products_for(task.gate.type);
-  const Products& of_up = products_for(task.up.type);
-  alignas(64) float gates[kAloneTokens * kTileRows];
-  alignas(64) float ups[kAloneTokens * kTileRows];
-  for (std::uint64_t i = begin_tile; i < end_tile; ++i) {
-    if (stopped(stop)) return;
-    const Tile gate = tile_of(task.gate, i);
-    const Tile up = tile_of(task.up, i);
-    for (std::uint32_t first = 0; first < task.tokens; first += kAloneTokens) {
-      const std::uint32_t now = smaller(task.tokens - first, kAloneTokens);
-      multiply_alone(of_gate, gate, task.gate_activations, task.tokens, first, now, gates);
-      multiply_alone(of_up, up, task.up_activations, task.tokens, first, now, ups);
-      for (std::uint32_t t = 0; t < now; ++t) {
-        finish_gated(task, i * kTileRows, gate.rows, first + t, gates + t * kTileRows, ups + t * kTileRows);
-      }
-    }
-  }
-}
-
 }  // namespace
 
 namespace LOADLINE_ISA {
 
 void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  if (task.as_alone && task.tokens > kFew) return matmul_as_alone(task, begin_tile, end_tile, stop);
   const Products& products = products_for(task.weights.type);
   if (task.tokens <= kFew) {
     alignas(64) float sums[kHeld][kStreams * kFew * kTileRows];
@@ -187,7 +142,6 @@ void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_
 }
 
 void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  if (task.as_alone && task.tokens > kFew) return gated_as_alone(task, begin_tile, end_tile, stop);
   if (task.tokens <= kFew) {
     matmul(task.product_of_gate(), begin_tile, end_tile, stop);
     return matmul(task.product_of_up(), begin_tile, end_tile, stop);

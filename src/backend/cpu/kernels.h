@@ -44,7 +44,6 @@ struct MatmulTask {
   std::uint64_t out_stride;  // in floats
   const float* bias;         // [rows] or null
   bool accumulate;
-  bool as_alone = false;  // backend::Rounding::AsAlone
   // With it the activations are those that in_tiles() names and the matrix unit multiplies: of the calling thread,
   // quant::matrix_workspace() bytes, 64-byte aligned. Null in tables without one.
   std::byte* workspace = nullptr;
@@ -63,16 +62,15 @@ struct GatedTask {
   std::uint32_t tokens;
   float* out;
   std::uint64_t out_stride;
-  bool as_alone = false;           // backend::Rounding::AsAlone
   std::byte* workspace = nullptr;  // as in MatmulTask
   std::uint64_t alongside = 0;     // likewise
 
   [[nodiscard]] __attribute__((always_inline)) MatmulTask product_of_gate() const {
-    return {gate, gate_activations, tokens, out, out_stride, nullptr, false, as_alone, workspace, alongside, false};
+    return {gate, gate_activations, tokens, out, out_stride, nullptr, false, workspace, alongside, false};
   }
   // When that of the gate is done for all of its tiles.
   [[nodiscard]] __attribute__((always_inline)) MatmulTask product_of_up() const {
-    return {up, up_activations, tokens, out, out_stride, nullptr, false, as_alone, workspace, alongside, true};
+    return {up, up_activations, tokens, out, out_stride, nullptr, false, workspace, alongside, true};
   }
 };
 

@@ -26,13 +26,11 @@ struct Destination {
   }
 };
 
-// few[n - 1] for n tokens and up to kStreams tiles, many for more; alone for more than kFew tokens whose sums are to be
-// those that few[] gives each (backend::Rounding::AsAlone).
+// few[n - 1] for n tokens and up to kStreams tiles, many for more. A token's sums are the same to the bit with either,
+// whatever tokens and tiles go with it.
 struct Products {
   void (*few[kFew])(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
                     std::uint32_t first, float* sums);
-  void (*alone)(const Tile& tile, const std::byte* activations, std::uint32_t tokens, std::uint32_t first,
-                std::uint32_t count, float* sums);
   void (*many)(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
                std::uint32_t first, std::uint32_t token_count, const Destination& destination, float* sums);
 };

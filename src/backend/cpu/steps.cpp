@@ -237,7 +237,6 @@ std::byte* workspace_of(const Product& step, const Pass& pass, std::uint32_t row
 MatmulTask task_of(const MatmulTask& part, const Pass& pass, std::uint32_t rows) {
   MatmulTask task = part;
   task.tokens = rows;
-  task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
   return task;
 }
 
@@ -284,7 +283,6 @@ void run(const LinearStep& step, std::size_t index, const Pass& pass, WorkQueue&
 void run(const GatedStep& step, std::size_t index, const Pass& pass, WorkQueue& queue, int thread) {
   GatedTask task = step.task;
   task.tokens = pass.rows(step.after_select);
-  task.as_alone = pass.batch->rounding == backend::Rounding::AsAlone;
   if (task.tokens == 0) return;
   if (task.tokens <= kFew) {
     multiply_few(step.second ? task.product_of_up() : task.product_of_gate(), use_of(index, 0), pass, thread);

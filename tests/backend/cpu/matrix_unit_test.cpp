@@ -42,8 +42,7 @@ class MatrixUnit : public testing::TestWithParam<TensorType> {
     const Buffer activations = tiles_of(m.type, x, tokens, m.columns);
     const Buffer workspace(quant::matrix_workspace(tokens).value, 0xFF);
     std::vector<float> out(tokens * stride, kUntouched);
-    const MatmulTask task{m.matrix(), activations.data(), tokens, out.data(), stride, nullptr, false,
-                          false,      workspace.data()};
+    const MatmulTask task{m.matrix(), activations.data(), tokens, out.data(), stride, nullptr, false, workspace.data()};
     table_->matmul(task, 0, m.matrix().tiles(), nullptr);
     return out;
   }
@@ -150,8 +149,7 @@ TEST_P(MatrixUnit, depends_on_neither_the_split_nor_the_other_tokens) {
   const Buffer activations = tiles_of(GetParam(), x, tokens, columns);
   const Buffer workspace(quant::matrix_workspace(tokens).value, 0xFF);
   std::vector<float> parts(whole.size(), kUntouched);
-  const MatmulTask task{m.matrix(), activations.data(), tokens, parts.data(), m.rows, nullptr, false,
-                        false,      workspace.data()};
+  const MatmulTask task{m.matrix(), activations.data(), tokens, parts.data(), m.rows, nullptr, false, workspace.data()};
   table_->matmul(task, 7, 8, nullptr);
   table_->matmul(task, 0, 1, nullptr);
   table_->matmul(task, 1, 4, nullptr);
@@ -174,9 +172,8 @@ TEST_P(MatrixUnit, adds_a_bias_and_what_was_there) {
   const std::vector<float> bias = random_activations(1, m.rows, Style::Normal, random);
   const std::vector<float> before = random_activations(tokens, m.rows, Style::Normal, random);
   std::vector<float> out = before;
-  table_->matmul(
-      {m.matrix(), activations.data(), tokens, out.data(), m.rows, bias.data(), true, false, workspace.data()}, 0, 3,
-      nullptr);
+  table_->matmul({m.matrix(), activations.data(), tokens, out.data(), m.rows, bias.data(), true, workspace.data()}, 0,
+                 3, nullptr);
   for (std::size_t i = 0; i < plain.size(); ++i) {
     ASSERT_NEAR(out[i], plain[i] + bias[i % m.rows] + before[i], 1e-5 * (1 + std::fabs(plain[i])));
   }
@@ -199,8 +196,8 @@ TEST_P(MatrixUnit, gated_is_silu_of_the_gate_times_up) {
     const Buffer for_up = tiles_of(other, x, tokens, columns);
     const Buffer workspace(quant::matrix_workspace(tokens).value, 0xFF);
     std::vector<float> out(gates.size(), kUntouched);
-    const GatedTask task{gate.matrix(), up.matrix(), for_gate.data(), for_up.data(),   tokens,
-                         out.data(),    rows,        false,           workspace.data()};
+    const GatedTask task{gate.matrix(), up.matrix(), for_gate.data(), for_up.data(), tokens,
+                         out.data(),    rows,        workspace.data()};
     table_->gated(task, 18, 20, nullptr);
     table_->gated(task, 0, 18, nullptr);
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -232,11 +229,9 @@ TEST_P(MatrixUnit, ends_early_when_asked_to_stop) {
   const Buffer workspace(quant::matrix_workspace(32).value);
   const StopFlag stop{true};
   std::vector<float> out(std::size_t{32} * 64, kUntouched);
-  table_->matmul({m.matrix(), activations.data(), 32, out.data(), 64, nullptr, false, false, workspace.data()}, 0, 4,
-                 &stop);
-  table_->gated(
-      {m.matrix(), m.matrix(), activations.data(), activations.data(), 32, out.data(), 64, false, workspace.data()}, 0,
-      4, &stop);
+  table_->matmul({m.matrix(), activations.data(), 32, out.data(), 64, nullptr, false, workspace.data()}, 0, 4, &stop);
+  table_->gated({m.matrix(), m.matrix(), activations.data(), activations.data(), 32, out.data(), 64, workspace.data()},
+                0, 4, &stop);
   EXPECT_EQ(std::count(out.begin(), out.end(), kUntouched), 32 * 64);
 }
 
