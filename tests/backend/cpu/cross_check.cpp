@@ -50,6 +50,14 @@ void check_products(const KernelTable& table, TensorType type, Random& random) {
           }
         }
         expect(good, "matmul", quant::name_of(type));
+        // Its last token's are what they are without the others.
+        const std::vector<float> last(x.end() - m.columns, x.end());
+        const Buffer of_last = prepared(table, type, last, 1, m.columns);
+        std::vector<float> alone(rows);
+        table.matmul({m.matrix(), of_last.data(), 1, alone.data(), rows, nullptr, false}, 0, m.matrix().tiles(),
+                     nullptr);
+        expect(std::memcmp(alone.data(), out.data() + std::size_t{tokens - 1} * rows, rows * sizeof(float)) == 0,
+               "matmul of one of several tokens", quant::name_of(type));
       }
     }
   }
