@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,8 +24,13 @@ std::string shown(const chat::Answer& answer) {
   return out;
 }
 
-std::string parsed(chat::OutputFormat format, const chat::Tools& tools, std::string_view text, std::size_t piece) {
-  chat::OutputParser parser(format, tools);
+// What the prompt may have ended with.
+constexpr std::string_view kPromptEnds[] = {
+    "", "<think>\n", ">>>", "<|start|>assistant", "<|start|>assistant<|channel|>analysis<|message|>", "[THINK]"};
+
+std::string parsed(chat::OutputFormat format, const chat::Tools& tools, std::string_view prompt_end,
+                   std::string_view text, std::size_t piece) {
+  chat::OutputParser parser(format, tools, prompt_end);
   std::vector<chat::OutputEvent> events;
   for (std::size_t at = 0; at < text.size(); at += piece) parser.push(text.substr(at, piece), events);
   parser.finish(events);
@@ -45,8 +51,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const int formats = static_cast<int>(chat::OutputFormat::XmlInvoke) + 1;
   const auto format = static_cast<chat::OutputFormat>(data[0] % formats);
   const std::string_view text(reinterpret_cast<const char*>(data) + 2, size - 2);
-  const std::string whole = parsed(format, kTools, text, text.size() + 1);
-  require(parsed(format, kTools, text, 1) == whole);
-  require(parsed(format, kTools, text, 1 + data[1] % 32) == whole);
+  const std::string_view prompt_end = kPromptEnds[data[1] / 32 % std::size(kPromptEnds)];
+  const std::string whole = parsed(format, kTools, prompt_end, text, text.size() + 1);
+  require(parsed(format, kTools, prompt_end, text, 1) == whole);
+  require(parsed(format, kTools, prompt_end, text, 1 + data[1] % 32) == whole);
   return 0;
 }
