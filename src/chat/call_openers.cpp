@@ -1,5 +1,8 @@
 #include "chat/call_openers.h"
 
+#include "chat/json_scan.h"
+#include "chat/reading_tools.h"
+
 namespace loadline::chat {
 namespace {
 
@@ -23,6 +26,15 @@ Reading marked_json(std::string_view text, const ReadContext& context) {
 template <const char* kOpen, const char* kClose>
 Reading marked_python(std::string_view text, const ReadContext& context) {
   return read_python_calls(text, kOpen, kClose, context);
+}
+
+// In Python's words, or in JSON where a system message asked for that.
+template <const char* kOpen, const char* kClose>
+Reading marked_either(std::string_view text, const ReadContext& context) {
+  std::size_t at = skip_json_blanks(text, std::string_view(kOpen).size());
+  if (at < text.size() && text[at] == '[') at = skip_json_blanks(text, at + 1);
+  if (at >= text.size()) return unfinished({}, context);
+  return text[at] == '{' ? marked_json<kOpen, kClose>(text, context) : marked_python<kOpen, kClose>(text, context);
 }
 
 constexpr char kToolCallBar[] = "<|tool_call|>";
@@ -137,7 +149,10 @@ CallOpeners call_openers(OutputFormat format) {
     case OutputFormat::FunctionTag:
       out.openers = {{"<function=", read_function_tag}, {"<|python_tag|>", read_python_tag}};
       break;
-    case OutputFormat::Gemma3: out.openers = {{"```tool_code", marked_python<kToolCode, kFence>}}; break;
+    case OutputFormat::Gemma3:
+      out.openers = {{"```tool_code", marked_python<kToolCode, kFence>}};
+      out.bare = bare_python;
+      break;
     case OutputFormat::Gemma4: out.openers = {{"<|tool_call>", read_gemma_call}}; break;
     case OutputFormat::Glm: out.openers = {{"<tool_call>", read_glm_call}}; break;
     case OutputFormat::Granite:
@@ -171,7 +186,7 @@ CallOpeners call_openers(OutputFormat format) {
                      {"<|tool_call|>", marked_json<kToolCallBar, kToolCallBarEnd>}};
       break;
     case OutputFormat::Pythonic:
-      out.openers = {{"<|tool_call_start|>", marked_python<kCallStart, kCallEnd>}};
+      out.openers = {{"<|tool_call_start|>", marked_either<kCallStart, kCallEnd>}};
       out.bare = bare_python;
       break;
     case OutputFormat::QwenCoder:

@@ -188,9 +188,18 @@ Reading read_json_calls(std::string_view text, std::string_view open, std::span<
       if (calls.empty() || is_array || !calls.back().complete) return rejected();
       break;
     }
-    if (!complete) return unfinished(std::move(calls), context);
+    if (!complete) {
+      if (!calls.empty() && !calls.back().complete && context.final) calls.pop_back();
+      if (!context.final || is_array || calls.empty()) return unfinished(std::move(calls), context);
+      break;  // what came before it is whole
+    }
     end = value_end;
-    if (is_array || !bare) break;
+    if (is_array) break;
+    if (!bare) {  // another object may stand between the same marks
+      const std::size_t next = skip_json_blanks(text, end);
+      if (closers.empty() || next >= text.size() || text[next] != '{') break;
+      continue;
+    }
     // Another object may follow, with ; or , between them.
     const std::size_t next = skip_json_blanks(text, end);
     if (next >= text.size() && !context.final) return unfinished(std::move(calls), context);
@@ -215,6 +224,11 @@ Reading read_python_calls(std::string_view text, std::string_view open, std::str
   if (bracket) ++at;
   while (true) {
     at = skip_json_blanks(text, at);
+    // Code may print what a call gives.
+    const bool is_code = close == "```" && !context.tools.has("print");
+    const Match prints = is_code ? match_at(text, at, "print(", context.final) : Match::No;
+    if (prints == Match::Maybe) return unfinished(std::move(calls), context);
+    if (prints == Match::Yes) at = skip_json_blanks(text, at + 6);
     CallDraft call;
     const std::size_t call_begin = at;
     const Scan scan = python_call(text, at, context.final, call.name, call.arguments);
@@ -226,6 +240,11 @@ Reading read_python_calls(std::string_view text, std::string_view open, std::str
     if (scan == Scan::Unfinished) {
       if (text.find('(', call_begin) != std::string_view::npos && !call.name.empty()) calls.push_back(std::move(call));
       return unfinished(std::move(calls), context);
+    }
+    if (prints == Match::Yes) {
+      at = skip_json_blanks(text, at);
+      if (at >= text.size()) return unfinished(std::move(calls), context);
+      if (text[at++] != ')') return rejected();
     }
     call.complete = true;
     calls.push_back(std::move(call));

@@ -158,7 +158,7 @@ OutputParser::Step OutputParser::recipient_step(bool final) {
   recipient_.clear();
   if (line_end != std::string::npos && (name == "all" || tools_.has(name))) {
     if (name != "all") recipient_ = name;
-    header_ = ">>>" + name + "\n";
+    header_ += name + "\n";
     consume(line_end + 1);
   }
   state_ = State::RecipientBody;
@@ -203,7 +203,7 @@ OutputParser::Step OutputParser::recipient_body_step(bool final) {
   const std::string raw = header_ + body;
   end_body(body, raw);
   consume(complete ? size + 3 : size);
-  header_.clear();
+  header_ = complete ? ">>>" : "";  // the first may be the prompt's
   state_ = State::Recipient;
   return complete ? Step::Again : Step::Wait;
 }

@@ -12,9 +12,20 @@ OutputParser::OutputParser(OutputFormat format, const Tools& tools, std::string_
   while (!prompt_end.empty() && is_blank(prompt_end.back())) prompt_end.remove_suffix(1);
   if (format_ == OutputFormat::Harmony) {
     state_ = State::Header;
+    // A header that the prompt began.
+    constexpr std::string_view kTurn = "<|start|>assistant";
+    constexpr std::string_view kMessage = "<|message|>";
+    if (const std::size_t turn = prompt_end.rfind(kTurn); turn != std::string_view::npos) {
+      pending_ = prompt_end.substr(turn + kTurn.size());
+      if (const std::size_t message = pending_.find(kMessage); message != std::string::npos) {
+        pending_.resize(message + kMessage.size());
+      }
+    }
     return;
   }
-  if (format_ == OutputFormat::FunctionaryRecipients && prompt_end.ends_with(">>>")) state_ = State::Recipient;
+  if (format_ == OutputFormat::FunctionaryRecipients) {
+    state_ = prompt_end.ends_with(">>>") ? State::Recipient : State::RecipientBody;
+  }
   for (const ReasoningMarks& marks : reasoning_marks()) {
     if (!prompt_end.ends_with(marks.open)) continue;
     state_ = State::Reasoning;

@@ -124,6 +124,12 @@ Reading read_glm_call(std::string_view text, const ReadContext& context) {
     at = skip_json_blanks(text, at);
     const Match close = match_at(text, at, kClose, context.final);
     if (close == Match::Yes) break;
+    // Stopped right before it.
+    if (context.final && at >= text.size() && call.arguments.size() > 1) {
+      call.arguments += '}';
+      call.complete = true;
+      return {Reading::Status::Done, at, {call}};
+    }
     const Match key = match_at(text, at, kKey, context.final);
     if (close == Match::No && key == Match::No) return rejected();
     if (key != Match::Yes) return unfinished({call}, context);

@@ -104,6 +104,49 @@ TEST(output_parser, parameters_in_tags_are_typed_by_the_schema) {
   EXPECT_EQ(call("true", "x"), " look{\"at\": \"true\", \"n\": \"x\"}");
 }
 
+TEST(output_parser, several_calls_may_stand_between_the_same_marks) {
+  const auto call = [](const std::string& text) { return shown(parsed(OutputFormat::Hermes, {text})); };
+  EXPECT_EQ(call("<tool_call>{\"name\": \"now\", \"arguments\": {}}\n{\"name\": \"look\"}</tool_call>b"),
+            "b now{} look{}");
+  EXPECT_EQ(call("<tool_call>{\"name\": \"now\", \"arguments\": {}}\n{\"name\": \"lo"), "{\"name\": \"lo now{}");
+}
+
+TEST(output_parser, code_may_print_what_a_call_gives) {
+  const auto call = [](const std::string& text) { return shown(parsed(OutputFormat::Gemma3, {text})); };
+  EXPECT_EQ(call("```tool_code\nprint(look(at='x'))\nnow()\n```"), " look{\"at\": \"x\"} now{}");
+  EXPECT_EQ(call("```tool_code\nprint('x')\n```"), "```tool_code\nprint('x')\n```");
+  EXPECT_EQ(call("```tool_code\nprint(now()\n```"), "```tool_code\nprint(now()\n```");
+  EXPECT_EQ(call("[look(at=\"x\")]"), " look{\"at\": \"x\"}");
+}
+
+TEST(output_parser, lists_of_calls_may_be_of_json) {
+  const auto call = [](const std::string& text) { return shown(parsed(OutputFormat::Pythonic, {text})); };
+  EXPECT_EQ(call("<|tool_call_start|>[{\"name\": \"now\", \"arguments\": {}}]<|tool_call_end|>ok"), "ok now{}");
+  EXPECT_EQ(call("<|tool_call_start|>[now()]<|tool_call_end|>ok"), "ok now{}");
+}
+
+TEST(output_parser, a_call_that_only_lacks_its_last_mark_is_one) {
+  const std::string text = "<tool_call>look<arg_key>at</arg_key><arg_value>x</arg_value>";
+  EXPECT_EQ(shown(parsed(OutputFormat::Glm, {text})), " look{\"at\": \"x\"}");
+  EXPECT_EQ(shown(parsed(OutputFormat::Glm, {text + "<arg_key>n"})), text + "<arg_key>n");
+}
+
+TEST(output_parser, a_message_may_begin_in_the_prompt) {
+  const auto answer = [](const std::string& text, const std::string& prompt_end) {
+    return shown(parsed(OutputFormat::Harmony, {text}, prompt_end));
+  };
+  EXPECT_EQ(answer("analysis<|message|>why<|end|>", "<|end|><|start|>assistant<|channel|>"), "(why)");
+  EXPECT_EQ(answer("because<|return|>", "<|start|>assistant<|channel|>final<|message|>It is so, "), "because");
+  EXPECT_EQ(answer("{}<|call|>", "<|start|>assistant<|channel|>commentary to=functions.now<|message|>"), " now{}");
+  const auto recipient = [](const std::string& text, const std::string& prompt_end) {
+    return shown(parsed(OutputFormat::FunctionaryRecipients, {text}, prompt_end));
+  };
+  EXPECT_EQ(recipient("look\n{\"at\": 1}", ">>>"), " look{\"at\": 1}");
+  EXPECT_EQ(recipient(">>>all\nso>>>now\n{}", ""), "so now{}");
+  EXPECT_EQ(recipient("look\n{\"at\": ", ">>>"), "look\n{\"at\": ");
+  EXPECT_EQ(recipient("all\nso>>>look\n{\"at\": ", ">>>"), "so>>>look\n{\"at\": ");
+}
+
 TEST(output_parser, end_marks_are_no_text) {
   EXPECT_EQ(shown(parsed(OutputFormat::Hermes, {"done<|im_", "end|>"})), "done");
 }

@@ -107,6 +107,23 @@ TEST(template_language, filters_and_tests_work_as_in_jinja) {
        {"{{ 'ß ΑΣ'.upper() }} {{ 'ΑΣ'.lower() }}", "SS ΑΣ ας"}});
 }
 
+TEST(template_language, text_is_laid_out_as_pythons_textwrap_and_pprint_do) {
+  expect_all({{"{{ 'well-known state-of-the-art'|wordwrap(8) }}", "well-\nknown\nstate-\nof-the-\nart"},
+              {"{{ 'a  b\\n\\nc d'|wordwrap(3) }}|{{ 'abcdefgh i'|wordwrap(3, false) }}", "a\nb\n\nc d|abcdefgh\ni"},
+              {"{{ 'a--b c-d e--f'|wordwrap(2) }}", "a\n--\nb \nc-\nd\ne\n--\nf"},
+              {"{{ 'x-yz abc-def-ghi'|wordwrap(5, break_on_hyphens=false, wrapstring='/') }}", "x-yz /abc-d/ef-gh/i"},
+              {"{{ d|pprint }} {{ 'x'|pprint }}", "{'a': {'x': [1, 2]}, 'b': 1, 'items': 'own'} 'x'"},
+              {"{{ {'k': 'word ' * 18, 2: ('x' * 70, (1,))}|pprint }}",
+               "{2: ('xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx',\n     (1,)),\n"
+               " 'k': 'word word word word word word word word word word word word word word '\n"
+               "      'word word word word '}"},
+              {"{{ 'see (www.example.org/a(b)), x@y.no'|urlize }}",
+               "see (<a href=\"https://www.example.org/a(b)\" rel=\"noopener\">www.example.org/a(b)</a>), "
+               "<a href=\"mailto:x@y.no\">x@y.no</a>"},
+              {"{{ '1500'|filesizeformat }} {{ '1e3'|int }} {{ 'inf'|int(3) }}", "1.5 kB 1000 3"}});
+  EXPECT_EQ(failure_of("{{ 1e100|int }}", TemplateError::Kind::TooLarge), "a number is too large");
+}
+
 TEST(template_language, what_the_template_made_may_change_and_the_conversation_may_not) {
   expect_all({{"{% set x = [] %}{{ x.append(1) }}{{ x }}", "None[1]"}});
   EXPECT_EQ(failure_of("{{ messages.append(1) }}", TemplateError::Kind::Failed),
@@ -134,6 +151,8 @@ TEST(template_errors, what_is_no_template_is_refused_with_line_and_construct) {
   EXPECT_EQ(failure_of("{% endfor %}", kUnparsable), "Encountered unknown tag 'endfor'.");
   EXPECT_EQ(failure_of("{{ a b }}", kUnparsable), "expected token 'end of print statement', got 'b'");
   EXPECT_EQ(failure_of("{{ s|nosuch }}", kUnparsable), "No filter named 'nosuch'.");
+  EXPECT_EQ(failure_of("{% for loop in l %}{% endfor %}", kUnparsable),
+            "Can't assign to special loop variable in for-loop target");
   EXPECT_EQ(failure_of("{% if t %}", kUnparsable).substr(0, 26), "Unexpected end of template");
   EXPECT_EQ(failure_of("{# x", kUnparsable), "Missing end of comment tag");
   EXPECT_EQ(failure_of("{% break %}", kUnparsable), "'break' outside loop");

@@ -32,6 +32,8 @@ bool find_member(Interpreter& interpreter, const Value& value, std::string_view 
 // Filters and tests by group; each file of builtins has one.
 using Filters = std::span<const FilterEntry>;
 Filters text_filters();
+Filters layout_filters();
+Filters link_filters();
 Filters list_filters();
 Filters selection_filters();
 bool find_string_method(Interpreter& interpreter, const Value& value, std::string_view name, Value& out);

@@ -165,65 +165,6 @@ Value wordcount(Interpreter& interpreter, const Value& subject, Arguments& argum
   return Value::integer(count);
 }
 
-// Lines of at most `width` characters, filled word by word, as textwrap does without its rules for hyphens.
-void wrap_line(std::string& out, std::string_view line, std::size_t width, bool break_words, std::string_view newline) {
-  std::size_t column = 0;
-  std::string blanks;
-  for (std::size_t position = 0; position < line.size();) {
-    const bool blank = line[position] == ' ';
-    std::size_t end = position;
-    while (end < line.size() && (line[end] == ' ') == blank) ++end;
-    std::string_view chunk = line.substr(position, end - position);
-    position = end;
-    if (blank) {
-      blanks = column > 0 || out.empty() || out.ends_with(newline) ? std::string(chunk) : "";
-      continue;
-    }
-    std::size_t length = count_characters(chunk);
-    if (column > 0 && column + blanks.size() + length > width) {
-      out += newline;
-      column = 0;
-      blanks.clear();
-    }
-    out += blanks;
-    column += blanks.size();
-    blanks.clear();
-    while (break_words && length > width - std::min(column, width) && width > 0) {
-      const std::size_t cut = offset_of(chunk, width - std::min(column, width));
-      out += chunk.substr(0, cut);
-      out += newline;
-      chunk = chunk.substr(cut);
-      length = count_characters(chunk);
-      column = 0;
-    }
-    out += chunk;
-    column += length;
-  }
-}
-
-Value wordwrap(Interpreter& interpreter, const Value& subject, Arguments& arguments) {
-  const Parameters parameters("do_wordwrap", arguments,
-                              {"width", "break_long_words", "wrapstring", "break_on_hyphens"});
-  const Integer width = parameters.integer(0, 79);
-  if (width <= 0) fail("invalid width " + decimal(width) + " (must be > 0)");
-  const Soft soft(interpreter, subject);
-  const std::string newline =
-      parameters.has(2) && parameters.at(2).is_none() ? "\n" : parameters.text(interpreter, 2, "\n");
-  std::string out;
-  bool begun = false;
-  for (const std::string& line : lines_of(soft.text)) {
-    interpreter.heap().spend_on(64 * line.size());
-    if (begun) out += newline;
-    begun = true;
-    std::string wrapped;
-    wrap_line(wrapped, line, static_cast<std::size_t>(std::min<Integer>(width, 1 << 30)), parameters.flag(1, true),
-              newline);
-    out += wrapped;
-    interpreter.heap().require(out.size());
-  }
-  return interpreter.string(std::move(out));
-}
-
 Value escape(Interpreter& interpreter, const Value& subject, Arguments& arguments) {
   const Parameters parameters("escape", arguments, {});
   if (subject.is_markup()) return subject;
@@ -332,13 +273,46 @@ Value format(Interpreter& interpreter, const Value& subject, Arguments& argument
   return interpreter.string(percent_format(interpreter, soft.text, values), soft.markup);
 }
 
+// The digits of a Python number literal in text: without blanks around and underscores between digits.
+std::optional<std::string> bare_number(std::string_view text) {
+  text = trimmed_left(trimmed_right(text));
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '_') {
+      const bool between = i > 0 && i + 1 < text.size() && text[i - 1] != '_' && text[i + 1] != '_';
+      if (!between) return std::nullopt;
+      continue;
+    }
+    out += text[i];
+  }
+  if (out.empty()) return std::nullopt;
+  return out;
+}
+
+std::optional<double> parse_real(std::string_view text) {
+  const auto bare = bare_number(text);
+  if (!bare) return std::nullopt;
+  std::string_view number = *bare;
+  if (number.starts_with('+') && !number.starts_with("+-")) number.remove_prefix(1);
+  double out = 0;
+  const auto [end, problem] = std::from_chars(number.data(), number.data() + number.size(), out);
+  if (end != number.data() + number.size()) return std::nullopt;
+  if (problem == std::errc::result_out_of_range) return std::strtod(std::string(number).c_str(), nullptr);
+  return problem == std::errc() ? std::optional(out) : std::nullopt;
+}
+
 Value filesizeformat(Interpreter& interpreter, const Value& subject, Arguments& arguments) {
   const Parameters parameters("do_filesizeformat", arguments, {"binary"});
-  if (!subject.is_number())
-    fail("float() argument must be a string or a real number, not '" + type_name(subject) + "'");
+  std::optional<double> number;
+  if (subject.is_number()) number = subject.as_real();
+  if (subject.is_string()) {
+    number = parse_real(subject.text());
+    if (!number) fail("could not convert string to float: " + repr_of(subject.text()));
+  }
+  if (!number) fail("float() argument must be a string or a real number, not '" + type_name(subject) + "'");
   const bool binary = parameters.flag(0);
   const double base = binary ? 1024 : 1000;
-  const double bytes = subject.as_real();
+  const double bytes = *number;
   if (bytes == 1) return interpreter.string("1 Byte");
   if (bytes < base) return interpreter.string(decimal(static_cast<Integer>(bytes)) + " Bytes");
   constexpr std::string_view kLetters = "kMGTPEZY";
@@ -369,11 +343,6 @@ Value xmlattr(Interpreter& interpreter, const Value& subject, Arguments& argumen
         escaped(key.text()) + "=\"" + (value.is_markup() ? value.text() : escaped(interpreter.text_of(value))) + "\"";
   }
   return interpreter.string(std::move(out));
-}
-
-Value pprint(Interpreter& interpreter, const Value& subject, Arguments& arguments) {
-  const Parameters parameters("do_pprint", arguments, {});
-  return interpreter.string(repr_of(interpreter.heap(), subject));
 }
 
 Value tojson(Interpreter& interpreter, const Value& subject, Arguments& arguments) {
@@ -427,36 +396,11 @@ Value attribute(Interpreter& interpreter, const Value& subject, Arguments& argum
   return Value::undefined(interpreter.heap(), "'" + type_name(subject) + " object' has no attribute " + repr_of(name));
 }
 
-// The digits of a Python number literal in text: without blanks around and underscores between digits.
-std::optional<std::string> bare_number(std::string_view text) {
-  text = trimmed_left(trimmed_right(text));
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '_') {
-      const bool between = i > 0 && i + 1 < text.size() && text[i - 1] != '_' && text[i + 1] != '_';
-      if (!between) return std::nullopt;
-      continue;
-    }
-    out += text[i];
-  }
-  if (out.empty()) return std::nullopt;
-  return out;
-}
-
-std::optional<double> parse_real(std::string_view text) {
-  const auto bare = bare_number(text);
-  if (!bare) return std::nullopt;
-  std::string_view number = *bare;
-  if (number.starts_with('+') && !number.starts_with("+-")) number.remove_prefix(1);
-  double out = 0;
-  const auto [end, problem] = std::from_chars(number.data(), number.data() + number.size(), out);
-  if (end != number.data() + number.size()) return std::nullopt;
-  if (problem == std::errc::result_out_of_range) return std::strtod(std::string(number).c_str(), nullptr);
-  return problem == std::errc() ? std::optional(out) : std::nullopt;
-}
-
-std::optional<Value> whole(double number) {
-  if (std::isnan(number) || std::abs(number) >= 0x1p126) return std::nullopt;
+// Its whole part; `fallback` for what is no number.
+Value whole(double number, const Value& fallback) {
+  if (std::isnan(number)) return fallback;
+  if (std::isinf(number)) fail("cannot convert float infinity to integer");
+  if (std::abs(number) >= 0x1p126) fail_limit("a number is too large");
   return Value::integer(static_cast<Integer>(number));
 }
 
@@ -465,7 +409,7 @@ Value to_int(Interpreter&, const Value& subject, Arguments& arguments) {
   const Value fallback = parameters.get(0, Value::integer(0));
   if (subject.is_undefined()) fail(subject.why_undefined());
   if (subject.is_integral()) return Value::integer(subject.as_integer());
-  if (subject.is(Kind::Float)) return whole(subject.as_real()).value_or(fallback);
+  if (subject.is(Kind::Float)) return whole(subject.as_real(), fallback);
   if (!subject.is_string()) return fallback;
   if (auto bare = bare_number(subject.text())) {
     Integer base = parameters.integer(1, 10);
@@ -482,8 +426,8 @@ Value to_int(Interpreter&, const Value& subject, Arguments& arguments) {
       if (const auto number = parse_integer(*bare, static_cast<int>(base))) return Value::integer(*number);
     }
   }
-  if (const auto number = parse_real(subject.text())) return whole(*number).value_or(fallback);
-  return fallback;
+  const auto number = parse_real(subject.text());
+  return number && std::isfinite(*number) ? whole(*number, fallback) : fallback;
 }
 
 Value to_float(Interpreter&, const Value& subject, Arguments& arguments) {
@@ -552,7 +496,6 @@ constexpr FilterEntry kTextFilters[] = {
     {"indent", indent},
     {"int", to_int},
     {"lower", lower},
-    {"pprint", pprint},
     {"replace", replace},
     {"round", round},
     {"safe", safe},
@@ -565,7 +508,6 @@ constexpr FilterEntry kTextFilters[] = {
     {"upper", upper},
     {"urlencode", urlencode},
     {"wordcount", wordcount},
-    {"wordwrap", wordwrap},
     {"xmlattr", xmlattr},
 };
 

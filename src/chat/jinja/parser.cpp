@@ -59,6 +59,11 @@ Target Parser::parse_target(std::initializer_list<std::string_view> end_names, b
   return several;
 }
 
+bool Parser::names_loop(const Target& target) const {
+  if (target.kind == Target::Kind::Name) return target.name == tree_->loop_name;
+  return std::ranges::any_of(target.several, [&](const Target& one) { return names_loop(one); });
+}
+
 bool Parser::at_end_tag(std::initializer_list<std::string_view> ends) const {
   return std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return current().is_name(end); });
 }
@@ -145,6 +150,7 @@ Stmt* Parser::parse_if(int line) {
 Stmt* Parser::parse_for(int line) {
   Stmt* out = make(StmtKind::For, line);
   out->target = parse_target({"in"}, false);
+  if (names_loop(out->target)) fail_syntax(line, "Can't assign to special loop variable in for-loop target");
   if (!skip_name("in")) fail_here("expected token 'in', got '" + described(current()) + "'");
   out->value = parse_tuple(false, {"recursive"}, false);
   const Frame frame(*this, false);

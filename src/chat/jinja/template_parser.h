@@ -204,6 +204,7 @@ class Parser {
   [[nodiscard]] static bool is_reserved(const std::string& name);
   Target parse_single_target(bool with_namespace);
   Target parse_target(std::initializer_list<std::string_view> end_names, bool with_namespace);
+  [[nodiscard]] bool names_loop(const Target& target) const;
   [[nodiscard]] bool at_end_tag(std::initializer_list<std::string_view> ends) const;
   Body parse_body(std::initializer_list<std::string_view> ends);
   Body parse_tag_body(std::initializer_list<std::string_view> ends);

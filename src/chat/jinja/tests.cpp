@@ -134,7 +134,8 @@ const TestEntry* find_test(std::string_view name) {
 const FilterEntry* find_filter(std::string_view name) {
   static const std::map<std::string_view, const FilterEntry*> kAll = [] {
     std::map<std::string_view, const FilterEntry*> all;
-    for (const Filters filters : {text_filters(), list_filters(), selection_filters()}) {
+    for (const Filters filters :
+         {text_filters(), layout_filters(), link_filters(), list_filters(), selection_filters()}) {
       for (const FilterEntry& entry : filters) all[entry.name] = &entry;
     }
     return all;

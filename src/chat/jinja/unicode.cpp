@@ -284,4 +284,16 @@ std::size_t line_end_length(std::string_view text, std::size_t position) {
   return ends ? next - position : 0;
 }
 
+std::u32string characters_of(std::string_view text) {
+  std::u32string out;
+  for (std::size_t position = 0; position < text.size();) out += next_character(text, position);
+  return out;
+}
+
+std::string bytes_of(std::u32string_view text) {
+  std::string out;
+  for (const char32_t c : text) append_character(out, c);
+  return out;
+}
+
 }  // namespace loadline::chat::jinja

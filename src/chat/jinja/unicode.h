@@ -15,6 +15,9 @@ char32_t next_character(std::string_view text, std::size_t& position);
 std::size_t previous_position(std::string_view text, std::size_t position);
 void append_character(std::string& out, char32_t character);
 
+std::u32string characters_of(std::string_view text);
+std::string bytes_of(std::u32string_view characters);
+
 std::size_t count_characters(std::string_view text);
 // Where character number `index` begins; the size of the text where there are not so many.
 std::size_t offset_of(std::string_view text, std::size_t index);
