@@ -1,8 +1,8 @@
 // What keeping to a grammar costs: compiling the schemas of shared/data/grammar, and for every token of their valid
 // instances the mask over Llama 3's vocabulary. Times are of the processor, so that other programs do not show.
 //   grammar_bench [VOCABULARY.gguf [SCHEMAS.jsonl]]
-// In the repository's root. Without a vocabulary the npm package in tests/tokenizer writes one (./dev setup installs
-// it).
+// With LOADLINE_SLOWEST set, the masks that took longest, too. In the repository's root. Without a vocabulary the npm
+// package in tests/tokenizer writes one (./dev setup installs it).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -45,6 +46,45 @@ void print(const char* what, std::vector<double> times) {
                  what, times.size(), mean, at(0.5), at(0.9), at(0.99), at(0.999), times.back())
                  .c_str(),
              stdout);
+}
+
+// A mask, and how long it took.
+struct Slow {
+  double time;          // us
+  std::uint64_t nodes;  // of the tree of tokens
+  std::string schema;
+  std::string written;  // before it
+};
+
+// By schema, those that took most of the time first, each with its slowest mask.
+void print_slowest(const std::vector<Slow>& all) {
+  struct Sum {
+    double time = 0;
+    std::size_t masks = 0;
+    const Slow* worst = nullptr;
+  };
+  std::map<std::string, Sum> sums;
+  double total = 0;
+  for (const Slow& one : all) {
+    Sum& sum = sums[one.schema];
+    total += one.time;
+    sum.time += one.time;
+    ++sum.masks;
+    if (sum.worst == nullptr || one.time > sum.worst->time) sum.worst = &one;
+  }
+  std::vector<std::pair<std::string, Sum>> order(sums.begin(), sums.end());
+  std::ranges::sort(order, [](const auto& a, const auto& b) { return a.second.time > b.second.time; });
+  for (std::size_t i = 0; i < order.size() && i < 25; ++i) {
+    const auto& [schema, sum] = order[i];
+    const std::string& written = sum.worst->written;
+    std::fputs(
+        fmt::format("{:4.1f} %  {:6} masks of {:6.1f} us, the slowest {:7.1f} us, {:6} nodes, behind {}: {}\n",
+                    100 * sum.time / total, sum.masks, sum.time / static_cast<double>(sum.masks), sum.worst->time,
+                    sum.worst->nodes, written.substr(written.size() - std::min<std::size_t>(written.size(), 30)),
+                    schema.substr(0, 150))
+            .c_str(),
+        stdout);
+  }
 }
 
 grammar::Grammar compile(const std::string& text) {
@@ -90,6 +130,7 @@ void run(const std::string& vocabulary, const std::string& schemas) {
   std::vector<double> opening;
   std::vector<double> masks;
   std::vector<double> accepting;
+  std::vector<Slow> slow;
   std::uint64_t wrong = 0;
   std::ifstream in(schemas);
   for (std::string line; std::getline(in, line);) {
@@ -103,12 +144,16 @@ void run(const std::string& vocabulary, const std::string& schemas) {
         if (!instance.at("valid").get<bool>()) continue;
         const auto ids = tokenizer->encode(instance.at("json_text").get<std::string>(), {.add_special = false});
         const double opened = now();
+        std::string written;
         Session session(compiled, index);
         opening.push_back(now() - opened);
         for (const auto id : ids) {
+          const std::uint64_t nodes = session.nodes_walked();
           const double before = now();
           const auto mask = session.mask();
           masks.push_back(now() - before);
+          slow.push_back({masks.back(), session.nodes_walked() - nodes, text, written});
+          written += tokenizer->piece(id, false);
           const bool allowed = (mask[static_cast<std::size_t>(id) / 64] >> (id & 63) & 1) != 0;
           const double taking = now();
           const bool taken = session.accept(id);
@@ -125,6 +170,7 @@ void run(const std::string& vocabulary, const std::string& schemas) {
   print("session", opening);
   print("mask", masks);
   print("accept", accepting);
+  if (std::getenv("LOADLINE_SLOWEST") != nullptr) print_slowest(slow);
   std::vector<double> hundred;
   const std::string text = hundred_properties();
   for (int i = 0; i < 20; ++i) {

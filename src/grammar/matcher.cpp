@@ -30,7 +30,8 @@ Matcher::Matcher(const Grammar& grammar, const MatcherLimits& limits) : grammar_
   configuration_slots_.resize(table_size(limits.configurations));
   node_slots_.resize(table_size(limits.nodes));
   visited_.resize(table_size(limits.parallel_items));
-  stack_.reserve(limits.parallel_items);
+  in_order_.reserve(limits.parallel_items);
+  queue_.reserve(limits.parallel_items);
   reached_.reserve(limits.parallel_items);
   pending_.reserve(limits.parallel_items);
   pending_callers_.reserve(limits.parallel_items);
@@ -67,7 +68,7 @@ Bytes Matcher::memory_bytes(const Grammar& grammar, const MatcherLimits& limits)
                limits.nodes * sizeof(Node) + limits.callers * sizeof(Caller) + limits.rows * std::uint64_t{1024} +
                (table_size(limits.configurations) + table_size(limits.nodes)) * sizeof(std::uint32_t) +
                table_size(parallel) * sizeof(Visit) +
-               parallel * (2 * sizeof(Item) + sizeof(Pending) + sizeof(PendingCaller) + sizeof(Caller) + 4) +
+               parallel * (3 * sizeof(Item) + sizeof(Pending) + sizeof(PendingCaller) + sizeof(Caller) + 4) +
                grammar.rules() * sizeof(pending_of_[0]) +
                (limits.configurations + limits.nodes) * sizeof(std::uint32_t));
 }
@@ -77,39 +78,53 @@ void Matcher::begin() {
   accepting_ = false;
   full_ = false;
   visited_used_ = 0;
-  stack_.clear();
+  in_order_.clear();
+  is_in_order_ = true;
+  queue_.clear();
+  queue_done_ = 0;
   reached_.clear();
   pending_.clear();
   pending_callers_.clear();
 }
 
-// Whether `item` is new in this step.
-bool Matcher::visit(const Item& item) {
+// Enters `item` into visited_; false where it was there.
+bool Matcher::enter(const Item& item) {
   const std::size_t mask = visited_.size() - 1;
   std::size_t at = mix(mix(item.state, item.node), item.count) & mask;
   while (visited_[at].stamp == stamp_) {
     if (visited_[at].item == item) return false;
     at = (at + 1) & mask;
   }
+  visited_[at] = {stamp_, item};
+  return true;
+}
+
+// Whether `item` is new in this step.
+bool Matcher::visit(const Item& item) {
+  if (is_in_order_ && !in_order_.empty() && !(in_order_.back() < item)) {
+    if (in_order_.back() == item) return false;
+    is_in_order_ = false;
+    for (const Item& one : in_order_) enter(one);
+  }
+  if (!is_in_order_ && !enter(item)) return false;
   if (visited_used_ == limits_.parallel_items) {
     overflowed_ = true;
     full_ = true;
     return false;
   }
+  if (is_in_order_) in_order_.push_back(item);
   ++visited_used_;
-  visited_[at] = {stamp_, item};
   return true;
 }
 
 void Matcher::reach(StateId state, std::uint32_t node) {
   const Item item{state, 0, node};
-  if (visit(item)) stack_.push_back(item);  // no more than are visited, for which there is room
+  if (visit(item)) queue_.push_back(item);  // no more than are visited, for which there is room
 }
 
 void Matcher::drain() {
-  while (!stack_.empty() && !full_) {
-    const Item item = stack_.back();
-    stack_.pop_back();
+  while (queue_done_ < queue_.size() && !full_) {
+    const Item item = queue_[queue_done_++];
     expand(item.state, item.node);
   }
 }
@@ -293,7 +308,7 @@ Configuration Matcher::finish() {
   for (Item& item : reached_) {
     if ((item.node & kPendingBit) != 0) item.node = pending_[item.node & ~kPendingBit].node;
   }
-  std::ranges::sort(reached_);
+  if (!std::ranges::is_sorted(reached_)) std::ranges::sort(reached_);
   reached_.erase(std::unique(reached_.begin(), reached_.end()), reached_.end());
   return intern(reached_, accepting_);
 }
@@ -305,9 +320,13 @@ std::uint32_t Matcher::hash_of(RuleId rule, std::span<const Caller> callers) {
 }
 
 std::uint32_t Matcher::hash_of(std::span<const Item> items, bool accepting) {
-  std::uint32_t hash = accepting ? 5 : 9;
-  for (const Item& item : items) hash = mix(mix(mix(hash, item.state), item.count), item.node);
-  return hash;
+  std::uint64_t hash = accepting ? 5 : 9;
+  for (const Item& item : items) {
+    const std::uint64_t place = (std::uint64_t{item.state} << 32 | item.node) ^ std::uint64_t{item.count} << 20;
+    hash = (hash ^ place) * 0x9E3779B97F4A7C15U;
+    hash ^= hash >> 32;
+  }
+  return static_cast<std::uint32_t>(hash >> 32);  // the better half of a product
 }
 
 std::uint32_t Matcher::intern_node(RuleId rule, std::span<const Caller> callers) {

@@ -131,6 +131,7 @@ class Matcher {
   Configuration slow_next(Configuration from, std::uint8_t byte);
   void begin();
   bool visit(const Item& item);
+  bool enter(const Item& item);
   void reach(StateId state, std::uint32_t node);
   void drain();
   void expand(StateId state, std::uint32_t node);
@@ -167,9 +168,13 @@ class Matcher {
   std::uint32_t stamp_ = 0;
   bool accepting_ = false;
   bool full_ = false;
+  // What the step has come to. As long as that comes in order, which it mostly does, nothing is looked up.
+  std::vector<Item> in_order_;
+  bool is_in_order_ = true;
   std::vector<Visit> visited_;  // open addressing, a power of two
   std::uint32_t visited_used_ = 0;
-  std::vector<Item> stack_;
+  std::vector<Item> queue_;
+  std::size_t queue_done_ = 0;
   std::vector<Item> reached_;
   std::vector<Pending> pending_;
   std::vector<PendingCaller> pending_callers_;

@@ -239,13 +239,51 @@ std::uint32_t NfaBuilder::emit_repeat(const Node& node, std::uint32_t from) {
   return to;
 }
 
+// Where the number of items does not count. `due` leads to an item, this one or a later one, without a comma; behind an
+// item a comma leads there: so many places are followed together behind commas only.
+std::uint32_t NfaBuilder::emit_any_list(const Node& node, std::uint32_t from) {
+  constexpr std::uint32_t kNone = 0xFFFFFFFF;
+  const std::span<const NodeId> items = source_->children(node);
+  const std::string& flags = source_->text(node);
+  const std::size_t last_required = flags.rfind('r');
+  const auto may_end = [&](std::size_t i) { return last_required == std::string::npos || i > last_required; };
+  const std::uint32_t to = new_state();
+  if (node.least == 0 && may_end(0)) epsilon(from, to);
+  std::uint32_t due = new_state();
+  if (!items.empty()) epsilon(from, due);
+  std::uint32_t behind = kNone;  // something is written, and this item or a later one may follow
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const bool loop = flags[i] == '*';
+    if (loop && behind == kNone) behind = new_state();
+    if (behind != kNone && node.kind == Node::Kind::PlainList) {
+      epsilon(behind, due);
+    } else if (behind != kNone) {  // a comma, and a blank or none
+      const std::uint32_t comma = byte(behind, ',', ',');
+      byte_to(comma, ' ', ' ', due);
+      epsilon(comma, due);
+    }
+    if (behind != kNone && may_end(i)) epsilon(behind, to);
+    const std::uint32_t next = loop ? behind : new_state();
+    const std::uint32_t begin = new_state();
+    epsilon(due, begin);
+    epsilon(emit(items[i], begin), next);
+    behind = loop ? kNone : next;
+    if (i + 1 == items.size()) break;
+    const std::uint32_t later = new_state();
+    if (flags[i] != 'r') epsilon(due, later);
+    due = later;
+  }
+  if (behind != kNone) epsilon(behind, to);
+  return to;
+}
+
 // Two rows of states: with nothing before, where no comma is due, and with something. Where the number counts, a row
 // for each number.
 std::uint32_t NfaBuilder::emit_list(const Node& node, std::uint32_t from) {
   const std::span<const NodeId> items = source_->children(node);
   const std::string& flags = source_->text(node);
-  const bool counted = node.least > 1 || node.most != kUnbounded;
-  const std::uint32_t rows = !counted ? 1 : node.most == kUnbounded ? node.least : node.most;
+  if (node.least <= 1 && node.most == kUnbounded) return emit_any_list(node, from);
+  const std::uint32_t rows = node.most == kUnbounded ? node.least : node.most;
   if (std::uint64_t{rows} * (items.size() + 1) > Grammar::kMostStates) {
     throw bad_input("an object has too many properties for its number of them to be limited");
   }
@@ -270,20 +308,17 @@ std::uint32_t NfaBuilder::emit_list(const Node& node, std::uint32_t from) {
       // row - 1 items before, 0: none. Without a limit the last row stands for all that are more.
       const bool last = row == rows;
       if (row == 0 ? !none_possible : last && node.most != kUnbounded) continue;
-      const bool shared = row == 0 && rows == 1 && node.most == kUnbounded;
       const std::uint32_t begin = new_state();
       if (row == 0) epsilon(none, begin);
-      const std::uint32_t last_item = shared ? 0 : row - 1;
-      if ((row > 0 || shared) && node.kind == Node::Kind::PlainList) {
-        epsilon(before[last_item], begin);
-      } else if (row > 0 || shared) {  // a comma, and a blank or none
+      if (row > 0 && node.kind == Node::Kind::PlainList) {
+        epsilon(before[row - 1], begin);
+      } else if (row > 0) {  // a comma, and a blank or none
         const std::uint32_t behind = new_state();
-        byte_to(before[last_item], ',', ',', behind);
+        byte_to(before[row - 1], ',', ',', behind);
         byte_to(behind, ' ', ' ', begin);
         epsilon(behind, begin);
       }
       epsilon(emit(items[i], begin), some[std::min(row, rows - 1)]);
-      if (shared) break;
     }
     if (!loop && optional) {
       for (std::uint32_t row = 0; row < rows; ++row) epsilon(before[row], some[row]);

@@ -71,6 +71,7 @@ class NfaBuilder {
 
   std::uint32_t emit(NodeId id, std::uint32_t from);
   std::uint32_t emit_repeat(const Node& node, std::uint32_t from);
+  std::uint32_t emit_any_list(const Node& node, std::uint32_t from);
   std::uint32_t emit_list(const Node& node, std::uint32_t from);
   std::uint32_t emit_call(RuleId rule, std::uint32_t from);
   void emit_set(const CodePointSet& set, std::uint32_t from, std::uint32_t to);

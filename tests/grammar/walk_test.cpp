@@ -8,14 +8,12 @@
 
 #include "base/error.h"
 #include "grammar/json_schema.h"
-#include "grammar/session.h"
+#include "grammar/random_walk.h"
 #include "support/process.h"
 #include "support/test_data.h"
 
 namespace loadline::grammar {
-namespace {
 
-// Bytes, and a few longer tokens that cross the borders of rules.
 TokenIndex small_index() {
   std::vector<TokenIndex::Entry> entries;
   for (int byte = 1; byte < 256; ++byte) entries.push_back({std::string(1, static_cast<char>(byte)), false});
@@ -28,8 +26,7 @@ TokenIndex small_index() {
   return TokenIndex(entries);
 }
 
-// What random choices write; nullopt where they find no end. After a while they prefer what closes something.
-std::optional<std::string> walk(Session& session, const TokenIndex& index, std::mt19937& random) {
+std::optional<std::string> random_walk(Session& session, const TokenIndex& index, std::mt19937& random) {
   std::string text;
   for (int step = 0; step < 1500; ++step) {
     std::vector<Token> allowed;
@@ -55,6 +52,8 @@ std::optional<std::string> walk(Session& session, const TokenIndex& index, std::
   return std::nullopt;
 }
 
+namespace {
+
 TEST(RandomWalks, SatisfyTheirSchemas) {
   LOADLINE_REQUIRE_SHARED(path, "grammar/jsonschema.jsonl");
   const auto folder = test::source_dir() / "tests/grammar";
@@ -79,7 +78,7 @@ TEST(RandomWalks, SatisfyTheirSchemas) {
     Session session(*grammar, index);
     for (int i = 0; i < 12; ++i) {
       session.reset();
-      const auto text = walk(session, index, random);
+      const auto text = random_walk(session, index, random);
       if (!text) continue;
       ++walks;
       out << Json{{"schema", one.at("schema")}, {"draft", one.at("draft")}, {"text", *text}}.dump() << "\n";
