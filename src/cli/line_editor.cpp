@@ -1,8 +1,11 @@
 #include "cli/line_editor.h"
 
 #include <histedit.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <clocale>
 #include <csignal>
@@ -10,9 +13,12 @@
 #include <cstdlib>
 #include <cwchar>
 #include <filesystem>
-#include <string_view>
+#include <mutex>
+#include <utility>
 
+#include "base/visible.h"
 #include "cli/output.h"
+#include "cli/terminal.h"
 #include "hardware/measurements.h"
 
 namespace loadline::cli {
@@ -22,6 +28,31 @@ constexpr int kKept = 500;  // lines of history
 
 volatile std::sig_atomic_t interrupted = 0;
 void note_interrupt(int) { interrupted = 1; }
+
+// What is to be said while a line is edited: libedit is one thread's, which is woken to say it.
+struct Aside {
+  std::mutex mutex;
+  bool editing = false;
+  int wakes = -1;  // an eventfd; kept for good once it is made
+  std::string lines;
+};
+Aside& aside() {
+  static Aside one;
+  return one;
+}
+
+// What was not said yet.
+std::string take_lines() {
+  const std::lock_guard lock(aside().mutex);
+  std::uint64_t count = 0;
+  (void)!::read(aside().wakes, &count, sizeof(count));
+  return std::exchange(aside().lines, {});
+}
+
+void set_editing(bool editing) {
+  const std::lock_guard lock(aside().mutex);
+  aside().editing = editing && aside().wakes >= 0;
+}
 
 }  // namespace
 
@@ -41,6 +72,30 @@ char* current_prompt(EditLine* editor) {
   void* data = nullptr;
   ::el_get(editor, EL_CLIENTDATA, &data);
   return const_cast<char*>(static_cast<std::string*>(data)->c_str());
+}
+
+// The next character that is typed; before it, what others have to say. libedit's own function does the first alone.
+int read_character(EditLine* editor, wchar_t* out) {
+  std::mbstate_t state{};
+  while (true) {
+    std::array<pollfd, 2> waits = {{{STDIN_FILENO, POLLIN, 0}, {aside().wakes, POLLIN, 0}}};
+    if (::poll(waits.data(), waits.size(), -1) < 0) return -1;  // Ctrl-C
+    if (waits[1].revents != 0) {
+      draw("\r\033[K" + take_lines());
+      ::el_set(editor, EL_REFRESH);
+      continue;
+    }
+    char byte = 0;
+    const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
+    if (count <= 0) return static_cast<int>(count);
+    std::size_t length = std::mbrtowc(out, &byte, 1, &state);
+    if (length == static_cast<std::size_t>(-1)) {  // it belongs to nothing before it
+      state = {};
+      length = std::mbrtowc(out, &byte, 1, &state);
+      if (length == static_cast<std::size_t>(-1)) state = {};
+    }
+    if (length <= 1) return 1;
+  }
 }
 
 // Pasted text is one text, however many lines it has: it waits to be sent like what was typed.
@@ -73,6 +128,11 @@ LineEditor::LineEditor() : state_(std::make_unique<State>()) {
   ::el_set(state_->editor, EL_CLIENTDATA, static_cast<void*>(&state_->prompt));
   ::el_set(state_->editor, EL_PROMPT, &current_prompt);
   ::el_set(state_->editor, EL_EDITOR, "emacs");
+  {
+    const std::lock_guard lock(aside().mutex);
+    if (aside().wakes < 0) aside().wakes = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (aside().wakes >= 0) ::el_wset(state_->editor, EL_GETCFN, &read_character);
+  }
   ::el_set(state_->editor, EL_ADDFN, "take-paste", "Insert what is pasted", &take_paste);
   ::el_set(state_->editor, EL_BIND, "\\e[200~", "take-paste", nullptr);
   const char* terminal = std::getenv("TERM");
@@ -114,7 +174,10 @@ std::optional<LineEditor::Line> LineEditor::read(const std::string& prompt) {
     ::sigaction(SIGINT, &action, &before);
     int length = 0;
     if (state_->marks_pastes) draw("\033[?2004h");
+    set_editing(true);
     const char* text = ::el_gets(state_->editor, &length);
+    set_editing(false);
+    if (const std::string lines = take_lines(); !lines.empty()) draw(lines);
     if (state_->marks_pastes) draw("\033[?2004l");
     ::sigaction(SIGINT, &before, nullptr);
     if (interrupted != 0) {
@@ -132,6 +195,20 @@ std::optional<LineEditor::Line> LineEditor::read(const std::string& prompt) {
 
 void LineEditor::remember(const std::string& text) {
   if (state_->history != nullptr && !text.empty()) ::history(state_->history, &state_->event, H_ENTER, text.c_str());
+}
+
+void say_aside(std::string_view line) {
+  {
+    const std::lock_guard lock(aside().mutex);
+    if (aside().editing) {
+      aside().lines += printable_lines(line) + "\n";
+      const std::uint64_t one = 1;
+      (void)!::write(aside().wakes, &one, sizeof(one));
+      return;
+    }
+  }
+  // An answer's line may be half written.
+  say((stderr_is_terminal() && stdout_is_terminal() ? "\n" : "") + std::string(line));
 }
 
 }  // namespace loadline::cli

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace loadline::cli {
 
@@ -27,5 +28,9 @@ class LineEditor {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// A message that comes while others have the terminal, from any thread: above the line that is being edited, which is
+// drawn again below; else on a line of its own.
+void say_aside(std::string_view line);
 
 }  // namespace loadline::cli

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "cli/option.h"
 #include "gguf/describe.h"
+#include "talk/recommended_sampling.h"
 #include "tokenizer/tokenizer.h"
 
 namespace loadline::cli {
@@ -30,8 +31,23 @@ std::string shown(const gguf::Value* value) {
   return value == nullptr ? "has none" : fmt::format("says {}", gguf::value_text(*value, false));
 }
 
+// Whether it is a recommendation for choosing tokens, which generating reads and no program.
+bool follows(const gguf::Metadata& metadata, const MetadataOverride& change) {
+  constexpr std::string_view kSampling = "general.sampling.";
+  if (!change.key.starts_with(kSampling)) return false;
+  std::vector<std::string> remarks;
+  const auto all = talk::recommended_sampling(metadata, remarks);
+  const auto key = std::string_view(change.key).substr(kSampling.size());
+  if (std::ranges::find(all, key, &talk::Recommendation::key) != all.end()) return true;
+  if (std::ranges::any_of(remarks, [&](const std::string& remark) { return remark.starts_with(change.key + " "); })) {
+    throw bad_input(fmt::format("{} cannot be {}", printable(change.key), gguf::value_text(change.value, false)));
+  }
+  return false;
+}
+
 // Refuses an override that would change nothing. What is read does not bear a value that no key can have.
 void require_read(gguf::Model& model, const MetadataOverride& change) {
+  if (follows(model.metadata, change)) return;
   gguf::Array impossible = gguf::Array::of(std::vector<gguf::Array>{gguf::Array::of(std::vector<bool>{})});
   model.metadata.set(change.key, {std::move(impossible)});
   bool read = false;

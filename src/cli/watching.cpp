@@ -3,8 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
+#include "cli/line_editor.h"
 #include "watch/report.h"
 #include "watch/watcher.h"
 
@@ -13,12 +12,10 @@ namespace loadline::cli {
 Watching::Watching(engine::Engine& engine, const hardware::Profile& machine, bool quiet) {
   watch::Watcher::Options options = watch::watch_engine(engine, machine);
   if (!quiet) {
-    // On a terminal the answer's line may be half written.
-    const std::string begin = stderr_is_terminal() && stdout_is_terminal() ? "\n" : "";
-    options.on_change = [begin](const watch::Change& change) {
+    options.on_change = [](const watch::Change& change) {
       constexpr std::size_t kMostLine = 600;
-      say(begin + (change.begins ? printable(watch::line(change.verdict), kMostLine)
-                                 : fmt::format("{}: over", watch::name_of(change.verdict.kind))));
+      say_aside(change.begins ? printable(watch::line(change.verdict), kMostLine)
+                              : fmt::format("{}: over", watch::name_of(change.verdict.kind)));
     };
   }
   watcher_ = std::make_unique<watch::Watcher>(std::move(options));

@@ -108,6 +108,23 @@ TEST_F(Faults, OverriddenMetadataAreUsedAndSaid) {
   EXPECT_EQ(ids({"--override-kv", "tokenizer.ggml.add_bos_token=bool:false"}), ids({"--no-bos"}));
 }
 
+TEST_F(Faults, RecommendationsForSamplingCanBeOverridden) {
+  const std::vector<std::string> story = {"run", "-t", "1", "-p", "Once upon a time", "-n", "24"};
+  std::vector<std::string> greedy = story;
+  greedy.insert(greedy.end(), {"--temp", "0"});
+  std::vector<std::string> overridden = story;
+  overridden.insert(overridden.end(), {"--override-kv", "general.sampling.temp=float:0"});
+  const ProcessResult result = run_loadline(overridden);
+  EXPECT_EQ(result.out, run_loadline(greedy).out);
+  EXPECT_THAT(result.err, HasSubstr("temp 0"));
+  for (const char* text : {"general.sampling.temp=float:-1", "general.sampling.top_k=float:1.5",
+                           "general.sampling.top_k=str:all", "general.sampling.warmth=float:1"}) {
+    const ProcessResult refused = run({"-p", "Once", "-n", "1", "--override-kv", text});
+    EXPECT_EQ(refused.exit_code, 2) << text;
+    EXPECT_THAT(refused.err, HasSubstr(std::string(text).substr(0, std::string(text).find('=')))) << text;
+  }
+}
+
 TEST_F(Faults, AnOverrideThatNothingReadsIsRefused) {
   for (const char* text : {"llama.rope.freq_bas=float:5000", "general.author=str:x", "tokenizer.ggml.nothing=int:1"}) {
     const ProcessResult result = plan({"--override-kv", text});
