@@ -178,7 +178,7 @@ async function streaming(browser, server) {
     tell(`${how}: script, style and layout, of one core`, seen.work, '%', chances ? undefined : 3);
     tell(`  script ${seen.script.toFixed(2)}, style ${seen.style.toFixed(2)}, layout ${seen.layout.toFixed(2)}; all tasks`, seen.tasks, '%');
     tell('  tokens sent', made, '');
-    tell('  of them shown', await page.evaluate(() => Number(/([\d,]+) tokens/.exec(document.querySelector('.message:last-of-type > .stats').innerText)[1].replace(',', ''))), '');
+    tell('  of them shown', await page.evaluate(() => Number(/Answering · ([\d,]+) tokens/.exec(document.body.innerText)[1].replace(',', ''))), '');
     await page.context().close();
   }
   await front.close();

@@ -56,8 +56,8 @@ Json empty_state_json();
 Json models_json(const Models& models);
 // {"status": "ok"}, and what is wrong with the machine or the plan, where something is.
 Json health_json(const Served& served);
-// The state as server-sent events, "state", until the client leaves: every so many seconds while something is done, and
-// every fourth time while nothing is. `served` is asked for the model each time, and may give none.
+// The state as server-sent events, "state", until the client leaves: every so many seconds while something is done or
+// changes, and every eighth time while nothing is. `served` is asked for the model each time, and may give none.
 void stream_state(std::function<std::shared_ptr<const Served>()> served, const std::shared_ptr<Reply>& reply,
                   double seconds);
 

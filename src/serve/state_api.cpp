@@ -72,13 +72,14 @@ using TiersNow = std::vector<Service::TierNow>;
 
 Json state_with(const Served& served, const TiersNow& memory);
 
-// What moves while anything is done. Reading it takes no more than a few locks.
+// What is told as soon as it changes. Reading it takes a few locks, and one of the system's files.
 struct Pulse {
   const void* served = nullptr;
   std::uint64_t passes = 0, generations = 0, changes = 0, loaded = 0;
   std::uint32_t running = 0, waiting = 0, held_pages = 0, kept_pages = 0, pinned_pages = 0;
   bool changing = false;
-  std::string trouble;
+  std::string trouble, verdicts;
+  Bytes held;
 
   bool operator==(const Pulse&) const = default;
   [[nodiscard]] bool beats() const { return running > 0 || waiting > 0 || changing; }
@@ -100,12 +101,17 @@ Pulse pulse_of(const Served* served) {
   pulse.pinned_pages = load.activity.pinned_pages;
   pulse.changing = load.changing;
   pulse.trouble = load.trouble;
+  pulse.held = served->service->held();
+  if (served->watch_json) {
+    const Json watch = Json::parse(served->watch_json(), nullptr, false);
+    if (const auto found = watch.find("verdicts"); found != watch.end()) pulse.verdicts = dump(*found);
+  }
   return pulse;
 }
 
-// Looks every so many seconds. What is done is told each time, and that nothing is at every fourth look: each event
-// wakes whoever follows. What others leave free of RAM is looked up as seldom: of the system's files it takes the
-// longest.
+// Looks every so many seconds. While something is done, or where something changed, it is told; and else at every
+// eighth look, since each event wakes whoever follows. What others leave free of RAM is asked at every fourth at most:
+// of the system's files those take the longest.
 class StateStream : public std::enable_shared_from_this<StateStream> {
  public:
   StateStream(std::function<std::shared_ptr<const Served>()> served, std::shared_ptr<Reply> reply, double seconds)
@@ -126,7 +132,7 @@ class StateStream : public std::enable_shared_from_this<StateStream> {
     Pulse pulse = pulse_of(served.get());
     ++quiet_;
     ++stale_;
-    if (pulse.beats() || pulse != last_ || quiet_ >= kQuietLooks) tell(served.get());
+    if (pulse.beats() || pulse != last_ || quiet_ >= kQuiet) tell(served.get());
     last_ = std::move(pulse);
     reply_->after(seconds_, [self = shared_from_this()] { self->tick(); });
   }
@@ -137,7 +143,7 @@ class StateStream : public std::enable_shared_from_this<StateStream> {
     if (served == nullptr) {
       state = empty_state_json();
     } else {
-      const bool fresh = stale_ < kQuietLooks;
+      const bool fresh = stale_ < kStale;
       const TiersNow memory = served->service->memory_now(fresh ? available_ : Bytes());
       available_ = memory.front().available;
       if (!fresh) stale_ = 0;
@@ -146,15 +152,15 @@ class StateStream : public std::enable_shared_from_this<StateStream> {
     reply_->write(fmt::format("event: state\ndata: {}\n\n", dump(state)));
   }
 
-  static constexpr int kQuietLooks = 4;
+  static constexpr int kQuiet = 8, kStale = 4;  // looks
 
   std::function<std::shared_ptr<const Served>()> served_;
   std::shared_ptr<Reply> reply_;
   double seconds_;
   bool gone_ = false;
   Pulse last_;
-  Bytes available_;                                // of RAM
-  int quiet_ = kQuietLooks, stale_ = kQuietLooks;  // looks since something was told, and since `available_` was asked
+  Bytes available_;                      // of RAM
+  int quiet_ = kQuiet, stale_ = kStale;  // looks since something was told, and since `available_` was asked
 };
 
 }  // namespace

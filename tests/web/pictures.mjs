@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { kPatience, launch, root, serve } from './support.mjs';
+import { kPatience, launch, proxy, root, serve } from './support.mjs';
 
 const into = process.argv[2] ?? `${root}docs`;
 mkdirSync(into, { recursive: true });
@@ -28,7 +28,7 @@ async function take(browser, server, folder, size, colorScheme) {
   };
   await page.getByRole('button', { name: 'Tell me a story' }).click();
   await page.getByRole('button', { name: 'Retry' }).waitFor();
-  await page.getByText('tokens so far').waitFor();
+  await page.getByText(/\d{3} tokens so far/).waitFor();
   await shot('chat');
   await page.getByRole('link', { name: 'Memory', exact: true }).click();
   await page.getByRole('button', { name: /^Pin the text/ }).first().waitFor();
@@ -47,8 +47,10 @@ async function take(browser, server, folder, size, colorScheme) {
   await other.context().close();
 }
 
-const server = await serve('-c', '16384');
-const folder = await serve('-c', '16384', '--models', models);
+// What else this machine does meanwhile is no part of a picture.
+const event = (state) => ({ ...state, watch: null });
+const [alone, several] = [await serve('-c', '16384'), await serve('-c', '16384', '--models', models)];
+const [server, folder] = [await proxy(alone, { event }), await proxy(several, { event })];
 const browser = await launch();
 try {
   for (const size of [[360, 740], [1280, 800], [2560, 1440]]) {
@@ -56,8 +58,7 @@ try {
   }
 } finally {
   await browser.close();
-  await server.close();
-  await folder.close();
+  for (const one of [server, folder, alone, several]) await one.close();
   rmSync(models, { recursive: true });
 }
 const squeezed = spawnSync('pngquant', ['--force', '--ext', '.png', '--quality', '70-95', '--speed', '1', '--strip', ...made], { stdio: 'inherit' });

@@ -103,9 +103,6 @@ export function App() {
           </svg>
           Loadline
         </h1>
-        <p class="model" title={modelName.value}>
-          {modelName}
-        </p>
         <nav aria-label="Views">
           {Object.entries(kViews).map(([name, label]) => (
             <a key={name} href={`#${name}`} aria-current={name === view.value ? 'page' : undefined}>
@@ -113,6 +110,9 @@ export function App() {
             </a>
           ))}
         </nav>
+        <p class="model" title={modelName.value}>
+          {modelName}
+        </p>
         <Rail />
         <Status />
       </header>

@@ -71,7 +71,7 @@ function Uptime() {
     <p class="stats">
       {now.streamed > 0 ? `${bytes(now.streamed)} of weights read from disk, now ${bytes(diskRate.value)}/s · ` : ''}
       {count(now.activity.generations)} answers, {count(now.activity.prompt_tokens)} prompt tokens read, {count(now.activity.cached_tokens)} found in the cache · up{' '}
-      {duration(now.uptime)}
+      {now.uptime < 60 ? 'for less than a minute' : duration(Math.max(90, now.uptime))}
     </p>
   );
 }
