@@ -290,6 +290,21 @@ test('the keyboard alone is enough, on a narrow dark screen', async () => {
   await page.context().close();
 });
 
+test('the end of an answer stays in sight when there is less room', async () => {
+  const page = await visit();
+  await give(page, endless('a line\n\n'.repeat(80)));
+  const seen = () =>
+    page.waitForFunction(() => {
+      const { scrollHeight, scrollTop, clientHeight } = document.querySelector('.messages');
+      return scrollTop > 0 && scrollHeight - scrollTop - clientHeight < 2;
+    });
+  await seen();
+  await page.setViewportSize({ width: 1280, height: 500 });
+  await page.waitForFunction(() => window.innerHeight === 500);
+  await seen();
+  await page.context().close();
+});
+
 test('two thousand messages are opened and written on', async () => {
   const page = await visit();
   const messages = {};

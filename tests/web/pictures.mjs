@@ -28,7 +28,7 @@ async function take(browser, server, folder, size, colorScheme) {
   };
   await page.getByRole('button', { name: 'Tell me a story' }).click();
   await page.getByRole('button', { name: 'Retry' }).waitFor();
-  await page.getByText(/\d{3} tokens so far/).waitFor();
+  await page.getByText(/(?:[4-9]\d|\d{3,}) tokens so far/).waitFor();
   await shot('chat');
   await page.getByRole('link', { name: 'Memory', exact: true }).click();
   await page.getByRole('button', { name: /^Pin the text/ }).first().waitFor();

@@ -239,6 +239,11 @@ function Messages({ pane }: { pane: Pane }) {
     if (stick.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   };
   useLayoutEffect(down);
+  useEffect(() => {
+    const watch = new ResizeObserver(down); // what is told below the messages may take another line
+    watch.observe(box.current!);
+    return () => watch.disconnect();
+  }, []);
   const from = Math.max(0, all.length - kShown - earlier.value);
   const busy = isBusy(conversation);
   const counts = new Map<string, Message[]>();
