@@ -368,10 +368,13 @@ class Many {
   template <bool streaming>
   LOADLINE_INLINE void unpack_tile(std::uint32_t i, std::uint32_t b, Unpacked& out) {
     const Tile& tile = tiles_[i < count_ ? i : count_ - 1];
-    if (b < tile.direct) return unpack<Format, streaming>(tile.data + b * kTileBytes, out);
+    const std::byte* p = tile.data + b * kTileBytes;
     alignas(64) std::byte copy[kTileBytes];
-    copy_superblock(tile, b, copy);
-    unpack<Format, streaming>(copy, out);
+    if (b >= tile.direct) {
+      copy_superblock(tile, b, copy);
+      p = copy;
+    }
+    unpack<Format, streaming>(p, out);
   }
 
   // Calls work(t, tokens) for parts of the tokens that are about the same: of few tokens a register tile cannot hide
