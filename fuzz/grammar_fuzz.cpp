@@ -53,8 +53,13 @@ void check(const grammar::Grammar& compiled, std::string_view choices) {
       require(session.allows(token) == bit);
       if (bit) allowed.push_back(token);
     }
-    // What can be reached can be completed.
-    require(!allowed.empty());
+    // What can be reached can be completed, but by a zero byte, for which there is no token.
+    if (allowed.empty()) {
+      std::string forced;
+      session.forced_text(forced, 1);
+      require(forced == std::string_view("\0", 1));
+      return;
+    }
     const Token token = allowed[static_cast<unsigned char>(choice) % allowed.size()];
     require(session.accept(token));
     session.rollback(1);
