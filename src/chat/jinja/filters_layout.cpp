@@ -126,12 +126,8 @@ Value wordwrap(Interpreter& interpreter, const Value& subject, Arguments& argume
   const auto columns = static_cast<std::size_t>(std::min<Integer>(width, 1 << 30));
   Heap& heap = interpreter.heap();
   std::string out;
-  const std::string& text = subject.text();
   bool begun = false;
-  for (std::size_t begin = 0, position = 0; begin < text.size();) {
-    std::size_t length = 0;
-    while (position < text.size() && (length = line_end_length(text, position)) == 0) next_character(text, position);
-    const std::string_view line = std::string_view(text).substr(begin, position - begin);
+  each_line(subject.text(), [&](std::string_view line, std::string_view) {
     heap.spend_on(64 * line.size());
     heap.require(96 * line.size());
     if (begun) out += newline;
@@ -144,9 +140,7 @@ Value wordwrap(Interpreter& interpreter, const Value& subject, Arguments& argume
       out += one;
       heap.require(out.size());
     }
-    position += length;
-    begin = position;
-  }
+  });
   return interpreter.string(std::move(out));
 }
 
@@ -262,23 +256,19 @@ class PrettyPrinter {
       return length(part) + indent + (is_last ? after : 0) <= kWidth;
     };
     std::vector<std::string> chunks;
-    for (std::size_t begin = 0; begin < text.size();) {
-      std::size_t end = begin;
-      std::size_t newline = 0;
-      while (end < text.size() && (newline = line_end_length(text, end)) == 0) next_character(text, end);
-      end += newline;
-      const std::string line = text.substr(begin, end - begin);
-      begin = end;
-      if (fits(line, end == text.size())) {
+    each_line(text, [&](std::string_view words, std::string_view ending) {
+      const std::string line = std::string(words) + std::string(ending);
+      const bool is_last = ending.data() + ending.size() == text.data() + text.size();
+      if (fits(line, is_last)) {
         chunks.push_back(line);
-        continue;
+        return;
       }
       std::string current;
       for (std::size_t at = 0; at < line.size();) {
         const std::size_t part_end = end_of_word(line, at);
         const std::string candidate = current + line.substr(at, part_end - at);
         heap_.spend_on(candidate.size() * 8);
-        if (fits(candidate, end == text.size() && part_end == line.size())) {
+        if (fits(candidate, is_last && part_end == line.size())) {
           current = candidate;
         } else {
           if (!current.empty()) chunks.push_back(current);
@@ -287,7 +277,7 @@ class PrettyPrinter {
         at = part_end;
       }
       if (!current.empty()) chunks.push_back(current);
-    }
+    });
     if (chunks.size() > 1 && level == 1) out_ += '(';
     for (std::size_t i = 0; i < chunks.size(); ++i) {
       if (i > 0) next_line(indent);

@@ -109,23 +109,6 @@ Value truncate(Interpreter& interpreter, const Value& subject, Arguments& argume
   return interpreter.string(cut + end);
 }
 
-std::vector<std::string> lines_of(std::string_view text) {
-  std::vector<std::string> lines;
-  std::size_t begin = 0;
-  for (std::size_t position = 0; position < text.size();) {
-    const std::size_t length = line_end_length(text, position);
-    if (length == 0) {
-      next_character(text, position);
-      continue;
-    }
-    lines.emplace_back(text.substr(begin, position - begin));
-    position += length;
-    begin = position;
-  }
-  if (begin < text.size()) lines.emplace_back(text.substr(begin));
-  return lines;
-}
-
 Value indent(Interpreter& interpreter, const Value& subject, Arguments& arguments) {
   const Parameters parameters("do_indent", arguments, {"width", "first", "blank"});
   Heap& heap = interpreter.heap();
@@ -141,14 +124,15 @@ Value indent(Interpreter& interpreter, const Value& subject, Arguments& argument
   }
   const bool blank = parameters.flag(2);
   heap.spend_on(8 * subject.text().size());
-  const std::vector<std::string> lines = lines_of(subject.text() + "\n");
   std::string out = parameters.flag(1) ? indention : "";
-  for (std::size_t i = 0; i < lines.size(); ++i) {
-    if (i > 0) out += '\n';
-    if (i > 0 && (blank || !lines[i].empty())) out += indention;
-    out += lines[i];
+  bool begun = false;
+  each_line(subject.text() + "\n", [&](std::string_view line, std::string_view) {
+    if (begun) out += '\n';
+    if (begun && (blank || !line.empty())) out += indention;
+    begun = true;
+    out += line;
     heap.require(out.size());
-  }
+  });
   return interpreter.string(std::move(out), subject.is_markup());
 }
 
@@ -321,10 +305,10 @@ Value filesizeformat(Interpreter& interpreter, const Value& subject, Arguments& 
   for (std::size_t i = 0; i < kLetters.size(); ++i) {
     unit *= base;
     if (bytes >= unit && i + 1 < kLetters.size()) continue;
-    std::array<char, 400> number{};
-    std::snprintf(number.data(), number.size(), "%.1f", base * bytes / unit);
+    std::array<char, 400> digits{};
+    std::snprintf(digits.data(), digits.size(), "%.1f", base * bytes / unit);
     const char letter = binary && i == 0 ? 'K' : kLetters[i];
-    return interpreter.string(std::string(number.data()) + " " + letter + (binary ? "iB" : "B"));
+    return interpreter.string(std::string(digits.data()) + " " + letter + (binary ? "iB" : "B"));
   }
   return interpreter.string(std::move(out));
 }

@@ -202,20 +202,11 @@ Value rsplit(Interpreter& i, const Value& s, Arguments& a) { return split_either
 Value splitlines(Interpreter& interpreter, const Value& self, Arguments& arguments) {
   const Parameters parameters("splitlines", arguments, {"keepends"});
   interpreter.heap().spend_on(16 * self.text().size());
-  const std::string_view text = self.text();
   std::vector<std::string> lines;
-  std::size_t begin = 0;
-  for (std::size_t position = 0; position < text.size();) {
-    const std::size_t length = line_end_length(text, position);
-    if (length == 0) {
-      next_character(text, position);
-      continue;
-    }
-    lines.emplace_back(text.substr(begin, position - begin + (parameters.flag(0) ? length : 0)));
-    position += length;
-    begin = position;
-  }
-  if (begin < text.size()) lines.emplace_back(text.substr(begin));
+  each_line(self.text(), [&](std::string_view line, std::string_view ending) {
+    lines.emplace_back(line);
+    if (parameters.flag(0)) lines.back() += ending;
+  });
   return list_of_text(interpreter, self, std::move(lines));
 }
 

@@ -50,5 +50,15 @@ std::string_view trimmed_right(std::string_view text);
 
 // Where str.splitlines ends a line: the length in bytes of the line end at `position`, or 0.
 std::size_t line_end_length(std::string_view text, std::size_t position);
+// Calls each(line, ending) for the lines of str.splitlines; behind the last line there may be no ending.
+template <class Each>
+void each_line(std::string_view text, Each&& each) {
+  for (std::size_t begin = 0, position = 0; begin < text.size(); begin = position) {
+    std::size_t length = 0;
+    while (position < text.size() && (length = line_end_length(text, position)) == 0) next_character(text, position);
+    each(text.substr(begin, position - begin), text.substr(position, length));
+    position += length;
+  }
+}
 
 }  // namespace loadline::chat::jinja
