@@ -34,6 +34,10 @@ find_package(nlohmann_json REQUIRED)
 
 add_library(loadline_flags INTERFACE)
 target_compile_options(loadline_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # The compiler collects its own garbage from 512 MiB on instead of 128: a seventh of its time.
+  target_compile_options(loadline_flags INTERFACE --param=ggc-min-heapsize=524288)
+endif()
 if(LOADLINE_SANITIZE)
   target_compile_options(loadline_flags INTERFACE
     -fsanitize=${LOADLINE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
