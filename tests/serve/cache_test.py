@@ -14,7 +14,7 @@ def other(i):
 class Cache(unittest.TestCase):
     def start(self, *arguments):
         server = Server("-np", "2", *arguments)
-        self.addCleanup(lambda: server.process.poll() is None and server.close())
+        self.addCleanup(server.close)
         return server
 
     def complete(self, server, prompt=WHALE):

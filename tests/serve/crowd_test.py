@@ -85,7 +85,7 @@ class Crowd(ServerTest):
         for connection in kept:
             if connection is not None:
                 connection.close()
-        self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+        self.server.wait_until_idle()
         return answers
 
     def test_nobody_suffers_from_others(self):

@@ -115,7 +115,7 @@ class Faults:
     def check(self, what):
         """That all is as it was; without faults."""
         assert self.server.process.poll() is None, f"{what}: the server ended with {self.server.process.returncode}: {self.server.said()[-2000:]}"
-        self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+        self.server.wait_until_idle()
         text = self.complete()
         assert text == self.usual, f"{what}: {text!r} in place of {self.usual!r}"
         status, answer = self.act("restore", "kept")
@@ -152,6 +152,7 @@ class Faults:
             if not happened:
                 return count - 1
             self.server.process.wait()
+            self.server.kill()  # what is left of it
             for name in os.listdir(self.slots):  # one that was about to get its name
                 if ".partial-" in name:
                     os.remove(f"{self.slots}/{name}")
@@ -171,9 +172,7 @@ def start_and_wait(control):
             pass
         if server.process.poll() is not None:
             break
-    server.process.kill()
-    server.process.wait()
-    raise RuntimeError(server.said())
+    raise RuntimeError(server.kill())
 
 
 def each_call_of_the_start(folder, kind, how, most=3000):

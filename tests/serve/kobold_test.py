@@ -74,6 +74,15 @@ class Generate(ServerTest):
         self.assertEqual((perf["last_token_count"], perf["stop_reason"], perf["idle"]), (6, 0, 1))
         self.assertEqual(perf["last_seed"], 1)
 
+    def test_errors_are_details(self):
+        status, error = self.server.post("/api/v1/generate", {**BODY, "temperature": "hot"})
+        self.assertEqual(status, 400)
+        self.assertIn("temperature", error["detail"]["msg"])
+
+
+class Abort(ServerTest):
+    arguments = ("-c", "32768")  # so many tokens take seconds, and are never waited for
+
     def test_an_answer_is_watched_and_aborted_by_its_key(self):
         body = {**BODY, "max_length": 100000, "ban_eos_token": True, "genkey": "KCPP1"}
         connection, first = self.server.begin("/api/extra/generate/stream", body)
@@ -95,13 +104,8 @@ class Generate(ServerTest):
         connection, _ = self.server.begin("/api/extra/generate/stream", {**BODY, "max_length": 100000,
                                                                         "use_default_badwordsids": True})
         self.assertEqual(self.server.request("POST", "/api/extra/abort")[2], b'{"success":"true","done":"true"}')
-        self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+        self.server.wait_until_idle()
         connection.close()
-
-    def test_errors_are_details(self):
-        status, error = self.server.post("/api/v1/generate", {**BODY, "temperature": "hot"})
-        self.assertEqual(status, 400)
-        self.assertIn("temperature", error["detail"]["msg"])
 
 
 class Protected(ServerTest):

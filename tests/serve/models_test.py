@@ -5,7 +5,7 @@ import os
 import tempfile
 import unittest
 
-from server import Server, events, main
+from server import Server, events, main, until
 
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "models")
 
@@ -21,15 +21,6 @@ def make_folder(case):
     with open(f"{folder.name}/notes.txt", "w") as notes:
         notes.write("nor is this")
     return folder.name
-
-
-def until(ask, done):
-    """Asks until it is so; a bound only against hanging for ever."""
-    for _ in range(20000):
-        answer = ask()
-        if done(answer):
-            return answer
-    raise AssertionError(f"never came: {answer}")
 
 
 class Models(unittest.TestCase):

@@ -4,7 +4,7 @@ import json
 import random
 import socket
 
-from server import Server, ServerTest, events, main
+from server import Server, ServerTest, events, main, until
 
 
 class Completion(ServerTest):
@@ -167,8 +167,20 @@ class Probes(ServerTest):
             self.assertEqual(self.server.get("/health", {"Host": host})[0], 200)
 
 
+# An answer that lasts as long as the test wants it to: so many tokens take seconds, and are never waited for.
+ENDLESS = {"prompt": "Once", "n_predict": 1000000, "ignore_eos": True, "stream": True}
+ROOM_FOR_ENDLESS = ("-c", "32768")
+
+
 class Http(ServerTest):
-    arguments = ("-np", "2", "-c", "512", "--max-body", "64KiB")
+    arguments = ("-np", "2", *ROOM_FOR_ENDLESS, "--max-body", "64KiB", "--log-json")
+
+    def setUp(self):
+        self.before = len(self.server.logged("/completion"))
+
+    def ended(self):
+        """Of the answers that have ended since: whether their clients got all of them."""
+        return [one["whole"] for one in self.server.logged("/completion")[self.before:]]
 
     def test_chunked_bodies_and_expectations(self):
         answer = self.server.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
@@ -204,24 +216,23 @@ class Http(ServerTest):
             self.assertEqual(self.server.request("POST", "/completion", body)[0], 400, body[:10])
 
     def test_a_client_that_leaves_frees_its_place(self):
-        connection, first = self.server.begin("/completion", {"prompt": "Once", "n_predict": 100000, "ignore_eos": True,
-                                                              "stream": True})
+        connection, first = self.server.begin("/completion", ENDLESS)
         self.assertIn(b"200 OK", first)
-        self.server.wait_until(lambda slots: any(one["is_processing"] for one in slots))
         connection.close()
-        self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+        self.server.wait_until_idle()
+        self.assertEqual(self.ended(), [False])
 
     def test_a_client_that_does_not_read_is_dropped_and_others_go_on(self):
-        slow = socket.socket()
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.connect(("127.0.0.1", self.server.port))
-        data = json.dumps({"prompt": "Once", "n_predict": 500, "ignore_eos": True, "stream": True, "n_probs": 300}).encode()
-        with slow:
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", self.server.port))
+            # A token is written with so many others that the answer takes more than any socket's buffer holds.
+            data = json.dumps({**ENDLESS, "n_probs": 300}).encode()
             slow.sendall(b"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
-            self.server.wait_until(lambda slots: any(one["is_processing"] for one in slots))
+            received = slow.recv(16)  # it is being answered
             self.assertEqual(self.server.post("/completion", {"prompt": "Twice", "n_predict": 8, "ignore_eos": True})[1]["tokens_predicted"], 8)
-            self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
-            received = b""
+            self.server.wait_until_idle()
+            self.assertEqual(sorted(self.ended()), [False, True])
             try:
                 while piece := slow.recv(1 << 20):
                     received += piece
@@ -253,27 +264,24 @@ class Http(ServerTest):
         self.assertIsNone(self.server.get("/api/loadline/state")[1]["trouble"])
 
     def test_a_client_that_leaves_while_its_prompt_is_read_frees_its_place_and_cells(self):
-        with Server("-np", "2", "-c", "16384", "-b", "32") as server:
-            body = {"prompt": "sea " * 7000, "n_predict": 1000000, "ignore_eos": True, "stream": True,
-                    "return_progress": True}
-            connection, first = server.begin("/completion", body)
+        with Server("-np", "2", *ROOM_FOR_ENDLESS, "-b", "32", "--log-json") as server:
+            connection, first = server.begin("/completion", {**ENDLESS, "prompt": "sea " * 7000, "return_progress": True})
             self.assertIn(b"200 OK", first)  # with the first part of the prompt
             connection.close()
-            server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
-            state = server.get("/api/loadline/state")[1]
-            self.assertEqual(state["cache"]["held_pages"], 0)
-            self.assertLess(state["activity"]["generated_tokens"], 8000)
+            server.wait_until_idle()
+            self.assertEqual(server.state()["cache"]["held_pages"], 0)
+            self.assertFalse(server.logged("/completion")[-1]["whole"])
 
     def test_a_client_that_leaves_while_it_waits_frees_its_place(self):
-        body = {"prompt": "Once", "n_predict": 100000, "ignore_eos": True, "stream": True}
-        running = [self.server.begin("/completion", body)[0] for _ in range(2)]
-        data = json.dumps(body).encode()
+        running = [self.server.begin("/completion", ENDLESS)[0] for _ in range(2)]
+        data = json.dumps(ENDLESS).encode()
         waiting = self.server.connect()
         waiting.sendall(b"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
         waiting.close()
         for one in running:
             one.close()
-        self.server.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
+        self.assertEqual(until(self.ended, lambda ended: len(ended) == 3), [False] * 3)
+        self.server.wait_until_idle()
 
 
 class Large(ServerTest):
@@ -289,7 +297,7 @@ class Large(ServerTest):
 
 
 class Fair(ServerTest):
-    arguments = ("-np", "1", "-c", "256", "--max-queue", "20")
+    arguments = ("-np", "1", *ROOM_FOR_ENDLESS, "--max-queue", "20")
 
     def wait_for_prompt_of(self, words):
         self.server.wait_until(lambda slots: slots[0].get("n_prompt_tokens") == words)
@@ -297,8 +305,7 @@ class Fair(ServerTest):
     def test_keys_take_turns_however_many_requests_one_has(self):
         connections = []
         for number, key in enumerate("xaaab"):  # each with a prompt of its own length
-            body = json.dumps({"prompt": [7] * (10 + number), "n_predict": 1000000, "ignore_eos": True,
-                               "stream": True}).encode()
+            body = json.dumps({**ENDLESS, "prompt": [7] * (10 + number)}).encode()
             connections.append(self.server.connect())
             connections[-1].sendall(b"POST /completion HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: %s\r\n"
                                     b"Content-Length: %d\r\n\r\n%s" % (key.encode(), len(body), body))
@@ -327,11 +334,10 @@ class Keys(ServerTest):
 
 
 class Queue(ServerTest):
-    arguments = ("-np", "1", "-c", "512", "--max-queue", "0")
+    arguments = ("-np", "1", *ROOM_FOR_ENDLESS, "--max-queue", "0")
 
     def test_a_full_queue_is_said_at_once(self):
-        body = {"prompt": "Once", "n_predict": 100000, "ignore_eos": True, "stream": True}
-        connection, _ = self.server.begin("/completion", body)
+        connection, _ = self.server.begin("/completion", ENDLESS)
         status, head, _ = self.server.request("POST", "/completion", {"prompt": "Twice", "n_predict": 1})
         self.assertEqual((status, head["retry-after"]), (503, "1"))
         connection.close()
@@ -352,20 +358,21 @@ class Ending(ServerTest):
 
     def test_ends_in_order_while_it_answers(self):
         server = Server("-c", "256")
-        connection, _ = server.begin("/completion", {"prompt": "Once", "n_predict": 40, "ignore_eos": True, "stream": True})
+        self.addCleanup(server.close)
+        connection, received = server.begin("/completion", {"prompt": "Once", "n_predict": 40, "ignore_eos": True, "stream": True})
         server.terminate()
-        received = b""
         while piece := connection.recv(65536):
             received += piece
+        connection.close()
         self.assertIn(b'"stop":true', received)
         self.assertEqual(server.close()[0], 0)
 
     def test_a_port_in_use_is_an_error(self):
         server = Server("-c", "256")
+        self.addCleanup(server.close)
         with self.assertRaises(RuntimeError) as raised:
             Server("-c", "256", "--port", str(server.port))
         self.assertIn("cannot be listened at", str(raised.exception))
-        server.close()
 
 
 if __name__ == "__main__":

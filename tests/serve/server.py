@@ -9,9 +9,20 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import unittest
 
 PROGRAM = os.environ["LOADLINE_PROGRAM"]
+PATIENCE = 240  # s; only against hanging for ever
+
+
+def until(ask, done):
+    """Asks until the answer is so, and returns it."""
+    deadline = time.monotonic() + PATIENCE
+    while not done(answer := ask()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never came: {answer}")
+    return answer
 
 
 class Server:
@@ -34,29 +45,48 @@ class Server:
         line = self.process.stdout.readline().decode()
         found = re.match(r"https?://.*:(\d+)$", line.strip())
         if not found:
-            self.process.kill()
-            self.process.wait()
-            raise RuntimeError(f"no server: {line!r} {self.said()}")
+            raise RuntimeError(f"no server: {line!r} {self.kill()}")
         self.port = int(found.group(1))
         while ready and self.request("GET", "/health")[0] == 503:  # it loads
             if self.process.poll() is not None:
-                raise RuntimeError(self.said())
+                raise RuntimeError(self.kill())
 
     def terminate(self):
         self.ending = True
         self.process.terminate()
 
     def close(self, signal_number=signal.SIGTERM):
-        """Ends it; its exit code and what it said."""
+        """Ends it, if it has not ended; its exit code and what it said."""
         if self.process.poll() is None and not self.ending:
             self.process.send_signal(signal_number)
-        self.process.communicate(timeout=60)
-        return self.process.returncode, self.said()
+        if not self.errors.closed:
+            self.process.communicate(timeout=60)
+        return self.process.returncode, self.gone()
+
+    def kill(self):
+        """At once; what it said."""
+        self.process.kill()
+        self.process.communicate()
+        return self.gone()
+
+    def gone(self):
+        said = self.said()
+        if not self.errors.closed:
+            self.last_said = said
+            self.errors.close()
+        return said
 
     def said(self):
-        """Standard error so far."""
-        self.errors.seek(0)
-        return self.errors.read().decode()
+        """Standard error so far, or all of it once it is gone."""
+        if self.errors.closed:
+            return self.last_said
+        # Not by the position in the file, which the program writes at.
+        return os.pread(self.errors.fileno(), os.fstat(self.errors.fileno()).st_size, 0).decode()
+
+    def logged(self, path):
+        """What --log-json said of the requests for this path, which have ended."""
+        lines = [json.loads(line) for line in self.said().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["path"] == path]
 
     def request(self, method, path, body=None, headers=None):
         """(status, headers, body) of a request on a connection of its own."""
@@ -107,24 +137,19 @@ class Server:
     def __exit__(self, *_):
         self.close()
 
+    def state(self):
+        return self.get("/api/loadline/state")[1]
+
     def wait_for_state(self, done):
-        """Asks for the state until `done(state)`; a deadline only against hanging for ever."""
-        for _ in range(3000):
-            _, state = self.get("/api/loadline/state")
-            if done(state):
-                return state
-        raise AssertionError(f"never came: {state}")
+        """Asks for the state until `done(state)`."""
+        return until(self.state, done)
 
     def wait_until(self, done):
-        """Asks /slots until `done(slots)`; a deadline only against hanging for ever."""
-        for _ in range(3000):
-            _, slots = self.get("/slots")
-            if done(slots):
-                return slots
-            self.process.poll()
-            if self.process.returncode is not None:
-                break
-        raise AssertionError(f"never came: {slots}")
+        """Asks /slots until `done(slots)`."""
+        return until(lambda: self.get("/slots")[1], done)
+
+    def wait_until_idle(self):
+        self.wait_until(lambda slots: not any(one["is_processing"] for one in slots))
 
 
 def events(body):

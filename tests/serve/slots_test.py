@@ -18,7 +18,7 @@ class Slots(unittest.TestCase):
 
     def start(self, *arguments):
         server = Server("-np", "3", "-c", "1024", "--slot-save-path", self.folder, *arguments)
-        self.addCleanup(lambda: server.process.poll() is None and server.close())
+        self.addCleanup(server.close)
         return server
 
     def complete(self, server, **fields):
@@ -106,8 +106,7 @@ class Slots(unittest.TestCase):
             connection.sendall(b"POST /slots/1?action=save HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"
                                % (len(body), body) * 20)
             self.assertIn(b" 200 ", connection.recv(65536))
-            server.process.kill()
-            server.process.wait()
+            server.kill()
         self.assertEqual(os.listdir(self.folder), ["boat"])
         self.assertEqual(self.act(self.start(), "restore", filename="boat")[0], 200)
 

@@ -32,11 +32,11 @@ export function memoryTests({ visit, get, done, message, nothingSerious, rests }
   });
 
   test('who waits is told with the bytes that are waited for', async () => {
-    const own = await serve('-c', '4096', '-np', '1');
+    const own = await serve('-np', '1'); // with room for answers that do not end before they are told
     const page = await visit({}, own.url);
     const stop = new AbortController();
     const ask = (prompt) =>
-      void fetch(`${own.url}/completion`, { method: 'POST', signal: stop.signal, body: JSON.stringify({ prompt, n_predict: 4000, ignore_eos: true, stream: true }) })
+      void fetch(`${own.url}/completion`, { method: 'POST', signal: stop.signal, body: JSON.stringify({ prompt, n_predict: 30000, ignore_eos: true, stream: true }) })
         .then((answer) => answer.text())
         .catch(() => undefined);
     await page.getByRole('link', { name: 'Memory', exact: true }).click();
