@@ -269,7 +269,7 @@ class Http(ServerTest):
             self.assertIn(b"200 OK", first)  # with the first part of the prompt
             connection.close()
             server.wait_until_idle()
-            self.assertEqual(server.state()["cache"]["held_pages"], 0)
+            server.wait_for_state(lambda state: state["cache"]["held_pages"] == 0)
             self.assertFalse(server.logged("/completion")[-1]["whole"])
 
     def test_a_client_that_leaves_while_it_waits_frees_its_place(self):
