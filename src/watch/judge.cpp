@@ -147,6 +147,17 @@ Judge::Window Judge::window(std::size_t intervals) const {
   return recent;
 }
 
+// The process did not run for a while (it was stopped, its group frozen, its virtual machine paused): the sample comes
+// late, and nothing that makes a thread late on a machine that is in trouble accounts for it.
+bool Judge::stood(const Interval& interval) const {
+  constexpr double kLate = 0.15;  // s
+  const double late = interval.seconds - usual_seconds_;
+  if (late < kLate) return false;
+  const double trouble = interval.waited.value_or(0) + interval.held_back.value_or(0) + interval.stolen.value_or(0) +
+                         interval.memory_stalled.value_or(0);
+  return trouble < 0.5 * late && interval.faults < 3 && interval.full < 1;
+}
+
 // Nothing that could explain a slow pass.
 bool Judge::is_quiet(const Window& recent) {
   const Interval& sum = recent.sum;
@@ -245,6 +256,12 @@ const std::vector<Change>& Judge::take(const Sample& sample) {
   }
   Interval interval = between(*last_, sample);
   last_ = sample;
+  const bool stood_still = stood(interval);
+  usual_seconds_ += 0.2 * (passed - usual_seconds_);
+  if (stood_still) {
+    begin_anew(sample);
+    return changes_;
+  }
   if (sample.passes.running > sample.time - gap_end_) interval.passes.running = 0;
   if (after_gap_ && interval.passes.passes > 0) {
     interval.passes = {};

@@ -96,6 +96,7 @@ class Judge {
 
   void begin_anew(const Sample& sample);
   [[nodiscard]] Interval between(const Sample& before, const Sample& now) const;
+  [[nodiscard]] bool stood(const Interval& interval) const;
   [[nodiscard]] Window window(std::size_t intervals) const;
   void note_baseline(const Sample& sample);
   void correct(const Window& recent, bool suspicious);
@@ -110,6 +111,7 @@ class Judge {
   [[nodiscard]] std::optional<Finding> disk_slow(const Window& recent) const;
   [[nodiscard]] std::optional<Finding> mispredicted(const Window& recent) const;
   [[nodiscard]] static bool is_quiet(const Window& recent);
+  [[nodiscard]] static bool waits_for_processors(const Window& recent);
   void settle(Kind kind, const std::optional<Finding>& finding, const Window& recent, double time);
   void attribute();
 
@@ -119,6 +121,7 @@ class Judge {
   std::array<State, kKinds> states_;
   std::vector<Change> changes_;
   Losses losses_;
+  double usual_seconds_ = 0.25;                           // from sample to sample
   double gap_end_ = 0;                                    // s: nothing that began before counts
   bool after_gap_ = true;                                 // the next passes may have begun before it
   double few_ = 1, many_ = 1;                             // correction of predictions, by the tokens of a pass

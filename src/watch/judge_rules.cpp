@@ -172,6 +172,15 @@ std::optional<Judge::Finding> Judge::thrashing(const Window& recent, const Sampl
   return finding;
 }
 
+// Whether that explains most of what is lost.
+bool Judge::waits_for_processors(const Window& recent) {
+  constexpr double kExplained = 0.5;
+  const Interval& sum = recent.sum;
+  const double busy = std::min(sum.seconds, sum.passes.seconds + sum.passes.running);
+  const double lost = (1 - 1 / std::max(1.0, recent.slowdown.value_or(1))) * busy;
+  return sum.waited.value_or(0) + sum.held_back.value_or(0) + sum.stolen.value_or(0) >= kExplained * lost;
+}
+
 std::optional<Judge::Finding> Judge::starved(const Window& recent, const Sample&) const {
   const Interval& sum = recent.sum;
   const double seconds = std::max(1e-3, sum.seconds);
@@ -203,6 +212,8 @@ std::optional<Judge::Finding> Judge::starved(const Window& recent, const Sample&
   }
   // More threads than processors wait for each other: that is nobody's fault but the setting's.
   if (others < 0.1 || waited < (slow ? 0.12 : 0.35)) return std::nullopt;
+  // What waits for its disk most of the time wants little of a processor, and waiting for that costs it little.
+  if (told && slow && !waits_for_processors(recent)) return std::nullopt;
   finding.evidence = fmt::format("other programs had {} of the processors, and this one waited for them {} of its time",
                                  percent(others), percent(waited));
   finding.remedy = "Close what uses the processors, or use fewer threads.";
@@ -251,12 +262,17 @@ std::optional<Judge::Finding> Judge::disk_slow(const Window& recent) const {
     return std::nullopt;
   }
   constexpr double kLeastShare = 0.7;  // of what it was measured to give
+  constexpr double kLateRead = 1.5;    // times as long as a pass's reading should take
   const double seconds = std::max(1e-3, sum.seconds);
   double reached = 0;
-  if (passes.passes > 0 && passes.waited >= 0.3 * passes.seconds) {
+  const double late = kLateRead * std::max(number(promise_.streamed) / promise_.disk_bandwidth,
+                                           passes.running_predicted * correction(passes.running_tokens));
+  if (passes.running > late && !waits_for_processors(recent)) {
+    // It has read less than all so far; what the disk gave to everybody may be less still.
+    reached = number(promise_.streamed) / passes.running;
+    if (sum.disk_bytes > 0) reached = std::min(reached, sum.disk_bytes / seconds);
+  } else if (passes.passes > 0 && passes.waited >= 0.3 * passes.seconds) {
     reached = number(promise_.streamed) * static_cast<double>(passes.passes) / passes.seconds;
-  } else if (passes.running > 0 && sum.disk_bytes > 0) {
-    reached = sum.disk_bytes / seconds;
   } else {
     return std::nullopt;
   }

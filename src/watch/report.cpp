@@ -20,6 +20,7 @@ ordered_json json_of(const Event& event) {
   ordered_json json = json_of(event.change.verdict);
   json["number"] = event.number;
   json["at"] = event.at;
+  json["sample"] = event.sample;
   json["begins"] = event.change.begins;
   return json;
 }

@@ -73,12 +73,13 @@ void Watcher::take_sample() {
     status_.ratio = judge_.ratio();
     status_.last = sample_;
     status_.verdicts = judge_.verdicts();
+    ++status_.samples;
     for (const Change& change : changes) {
       const std::uint64_t number = status_.events.empty() ? 1 : status_.events.back().number + 1;
-      status_.events.push_back({number, static_cast<std::int64_t>(std::time(nullptr)), change});
+      status_.events.push_back({number, static_cast<std::int64_t>(std::time(nullptr)), status_.samples, change});
       if (status_.events.size() > kKeptEvents) status_.events.erase(status_.events.begin());
     }
-    if (++status_.samples == 2) {
+    if (status_.samples == 2) {
       for (const auto& source : options_.sources) {
         for (std::string& what : source->missing()) status_.missing.push_back(std::move(what));
       }

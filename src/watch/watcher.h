@@ -23,6 +23,7 @@ namespace loadline::watch {
 struct Event {
   std::uint64_t number = 0;  // 1 for the first
   std::int64_t at = 0;       // s since 1970
+  std::uint64_t sample = 0;  // after which it was known; 1 for the first that was taken
   Change change;
 };
 

@@ -20,69 +20,15 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from control_group import ControlGroup, NoControlGroups
+
 MIB = 1 << 20
 SKIPPED = 77
 # What may still happen while 200 tokens are generated: a buffer of a stream or a stack's next page is touched for the
 # first time, and the kernel moves a page, which faults without growing anything.
 MOST_FAULTS = 64
 MOST_GROWTH = 256 << 10
-
-
-class NoControlGroups(Exception):
-    pass
-
-
-class ControlGroup:
-    """A memory control group of our own below the one we are in; version 1 or 2, whichever this machine has."""
-
-    def __init__(self):
-        self.path, self.limit_file = self._make()
-
-    @staticmethod
-    def _make():
-        own = {}
-        with open("/proc/self/cgroup", encoding="utf-8") as file:
-            for line in file:
-                _, controllers, path = line.rstrip("\n").split(":", 2)
-                own[controllers] = path
-        problems = []
-        for line in open("/proc/self/mounts", encoding="utf-8"):
-            _, point, kind, options = line.split()[:4]
-            if kind == "cgroup" and "memory" in options.split(","):
-                controllers = next((c for c in own if "memory" in c.split(",")), None)
-                parents, limit = [own.get(controllers, "/"), "/"], "memory.limit_in_bytes"
-            elif kind == "cgroup2":
-                parents, limit = [own.get("", "/"), "/"], "memory.max"
-            else:
-                continue
-            for parent in parents:
-                path = f"{point}/{parent.strip('/')}/loadline-test-{os.getpid()}"
-                try:
-                    os.mkdir(path)
-                except OSError as problem:
-                    problems.append(f"{path}: {problem.strerror}")
-                    continue
-                if os.access(f"{path}/{limit}", os.W_OK):
-                    return path, limit
-                os.rmdir(path)
-                problems.append(f"{path} has no memory controller")
-        raise NoControlGroups("; ".join(problems) or "no control group file system is mounted")
-
-    def set_limit(self, size):
-        with open(f"{self.path}/{self.limit_file}", "w", encoding="utf-8") as file:
-            file.write(str(size))
-
-    def enter(self):  # in the child, between fork and exec
-        with open(f"{self.path}/cgroup.procs", "w", encoding="utf-8") as file:
-            file.write(str(os.getpid()))
-
-    def remove(self):
-        for _ in range(100):  # the last process leaves it a moment after it was waited for
-            try:
-                os.rmdir(self.path)
-                return
-            except OSError:
-                time.sleep(0.02)
 
 
 @dataclasses.dataclass
@@ -176,9 +122,9 @@ class Check:
         plan = self.plan(flags)
         total = sum(arena["size"] for arena in plan["arenas"] if arena["tier"] == 0)
         runtime = sum(arena["size"] for arena in plan["arenas"] if arena["tier"] == 0 and arena["purpose"] == "runtime")
-        group = ControlGroup()
+        group = ControlGroup("memory")
         try:
-            group.set_limit(total)
+            group.set("memory.limit_in_bytes", "memory.max", total)
             run = watch(self.run_command(flags, total, tokens), group)
         finally:
             group.remove()
@@ -226,7 +172,7 @@ def main():
     parser.add_argument("--full", action="store_true", help="several contexts, batches and types of the KV cache")
     options = parser.parse_args()
     try:
-        ControlGroup().remove()
+        ControlGroup("memory").remove()
     except NoControlGroups as problem:
         print(f"skipped: no control group can be made here ({problem})")
         return SKIPPED

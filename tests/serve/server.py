@@ -26,17 +26,21 @@ def until(ask, done):
 
 
 class Server:
-    """A server that runs until `close`; `arguments` go behind `loadline serve`."""
+    """A server that runs until `close`; `arguments` go behind `loadline serve`. `groups`: control groups that it is
+    to run in."""
 
-    def __init__(self, *arguments, environment=None, ready=True, socket=None):
+    def __init__(self, *arguments, environment=None, ready=True, socket=None, groups=()):
         command = [PROGRAM, "serve", "--port", "0", "-t", "1", *arguments]
-        prepare = None
         if socket is not None:  # as systemd hands one over: descriptor 3, meant for one process
             command = ["sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh", *command]
 
-            def prepare():
+        def prepare():
+            for group in groups:
+                group.enter()
+            if socket is not None:
                 os.dup2(socket.fileno(), 3)
                 os.set_inheritable(3, True)
+
         self.ending = False
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(

@@ -1,12 +1,12 @@
 """Another program takes the graphics memory of a running server in the middle of an answer: the model goes on by a
 smaller plan, and the answer to the letter. The GPU is llvmpipe; what its driver says of memory is tests/support's."""
 
-import json
 import os
 import subprocess
 import tempfile
 import unittest
 
+from answer import Answer, states, tier
 from server import PROGRAM, Server, main
 
 MIB = 1 << 20
@@ -29,39 +29,6 @@ class Card:
         with open(self.path + ".new", "w", encoding="utf-8") as file:
             file.write(f"{budget}\n")
         os.replace(self.path + ".new", self.path)
-
-
-class Answer:
-    """A streamed answer, read while other things are asked."""
-
-    def __init__(self, server, body):
-        self.connection, self.bytes = server.begin("/completion", {**body, "stream": True})
-        self.connection.setblocking(False)
-
-    def read(self):
-        try:
-            while piece := self.connection.recv(1 << 20):
-                self.bytes += piece
-        except BlockingIOError:
-            pass
-
-    def pieces(self):
-        lines = self.bytes.split(b"\r\n\r\n", 1)[1].split(b"\n")
-        whole = lines[:-1]  # the last one may still come
-        return [json.loads(line[6:])["content"] for line in whole if line.startswith(b"data: ")]
-
-
-def states(server):
-    """The state, four times a second."""
-    with server.connect() as connection:
-        connection.sendall(b"GET /api/loadline/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        for line in connection.makefile("rb"):
-            if line.startswith(b"data: "):
-                yield json.loads(line[6:])
-
-
-def tier(state, kind):
-    return next(one for one in state["tiers"] if one["kind"] == kind)
 
 
 @unittest.skipUnless(has_software_gpu(), "there is no llvmpipe here")

@@ -118,6 +118,64 @@ TEST(Judge, says_nothing_of_a_process_that_was_stopped_and_goes_on) {
   EXPECT_EQ(lost_line(machine.judge().losses()), "");
 }
 
+// As a terminal's ctrl-z and `fg`, a container that is paused, or a virtual machine that its host does not run.
+TEST(Judge, says_nothing_of_a_process_that_was_stopped_for_a_moment) {
+  for (double seconds = 0.1; seconds < 2; seconds += 0.1) {
+    Scenario machine;
+    Step usual;
+    usual.predicted = 0.03;  // and 0.05 it takes: half as long again more, and it were a verdict
+    machine.run(40, usual);
+    Step stopped = usual;  // the sample is the first that happens when it goes on
+    stopped.seconds += seconds;
+    stopped.passes = 4;
+    stopped.running = seconds + 0.05;
+    stopped.running_predicted = 0.03;
+    Step ended = usual;
+    ended.pass_seconds += seconds / 5;
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_THAT(machine.run(1, stopped), IsEmpty()) << seconds << " s";
+      EXPECT_THAT(machine.run(1, ended), IsEmpty()) << seconds << " s";
+      EXPECT_THAT(machine.run(kSoon, usual), IsEmpty()) << seconds << " s";
+    }
+  }
+}
+
+TEST(Judge, finds_processors_that_others_have_also_by_samples_that_come_late_for_it) {
+  Scenario machine;
+  machine.run(20);
+  Step step = slower(3);
+  step.seconds = 0.6;
+  step.passes = 4;
+  step.ran = 0.4;
+  step.waited = 0.6;
+  step.others = 0.7;
+  EXPECT_THAT(machine.run(kSoon, step), ElementsAre(Kind::Starved));
+}
+
+TEST(Judge, finds_what_is_wrong_where_every_sample_takes_long) {
+  Scenario machine;
+  Step step;
+  step.seconds = 0.8;
+  step.passes = 16;
+  machine.run(20, step);
+  step.pass_seconds = 0.15;
+  step.passes = 5;
+  EXPECT_THAT(machine.run(kSoon, step), ElementsAre(Kind::Mispredicted));
+}
+
+TEST(Judge, does_not_blame_others_for_what_waits_for_its_disk) {
+  Scenario machine;
+  Step usual;
+  usual.ran = 0.05;
+  machine.run(20, usual);
+  Step step = slower(1.6);
+  step.ran = 0.05;
+  step.waited = 0.02;  // a third of what it wanted
+  step.others = 0.4;
+  step.waited_for_disk = 0.07;
+  EXPECT_THAT(machine.run(40, step), IsEmpty());
+}
+
 TEST(Judge, finds_processors_that_others_have) {
   Scenario machine;
   machine.run(20);
@@ -334,6 +392,24 @@ TEST(Judge, finds_it_in_the_middle_of_a_pass) {
   step.running_predicted = 0.2;
   step.disk_bytes = 2e6;
   step.disk_reads = 2;
+  std::vector<Kind> found;
+  for (int i = 1; i <= kSoon; ++i) {
+    step.running = 0.25 * i;
+    for (const Kind kind : machine.run(1, step)) found.push_back(kind);
+  }
+  EXPECT_THAT(found, ElementsAre(Kind::DiskSlow));
+}
+
+TEST(Judge, finds_a_disk_that_hardly_gives_anything_soon_after_passes_that_were_fast) {
+  Scenario machine(streaming());
+  Step step;
+  step.passes = 1;
+  step.predicted = step.pass_seconds = 0.2;
+  step.waited_for_disk = 0.15;
+  step.disk_bytes = 2e8;
+  machine.run(20, step);
+  step.passes = 0;
+  step.disk_bytes = 8e6;
   std::vector<Kind> found;
   for (int i = 1; i <= kSoon; ++i) {
     step.running = 0.25 * i;
