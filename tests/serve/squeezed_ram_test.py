@@ -70,7 +70,6 @@ class SqueezedRam(unittest.TestCase):
             self.until_more(answer, 8)
             limit = self.limit_to_what_is_held()
             state = self.until_changed(answer, 1)
-            print(self.server.said(), flush=True)
             self.assertRegex(state["change"]["why"], "^(squeezed|thrashing): ")
             self.assertLess(tier(state, "ram")["planned"], limit)
             self.assertLess(tier(state, "ram")["purposes"]["weights"], tier(whole, "ram")["purposes"]["weights"])
@@ -82,7 +81,6 @@ class SqueezedRam(unittest.TestCase):
             self.assertEqual(state["change"]["why"], "there is room again")
             self.assertEqual(tier(state, "ram")["planned"], tier(whole, "ram")["planned"])
             self.until_more(answer, 8)
-        print(self.server.said(), flush=True)
         text = "".join(answer.pieces())
         alone = self.server.post("/completion", {**BODY, "n_predict": len(answer.pieces()) + 8})[1]["content"]
         self.assertEqual(alone[:len(text)], text)
