@@ -23,17 +23,18 @@ BODY = {"prompt": "Once upon a time there was", "n_predict": 2000, "temperature"
 
 class SqueezedRam(unittest.TestCase):
     def setUp(self):
-        folder = self.enterContext(tempfile.TemporaryDirectory())
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
         try:
             self.memory = ControlGroup("memory")
         except NoControlGroups as problem:
             self.skipTest(f"no control group of memory can be made here: {problem}")
         self.addCleanup(self.memory.remove)
-        self.model = os.path.join(folder, "model.gguf")
+        self.model = os.path.join(folder.name, "model.gguf")
         subprocess.run([PROGRAM, "synth", "--shape", SHAPE, self.model], check=True, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
         self.server = Server("-m", self.model, "-np", "1", "-c", "2048", "--log-disable",
-                             environment={"XDG_CACHE_HOME": folder}, groups=(self.memory,))
+                             environment={"XDG_CACHE_HOME": folder.name}, groups=(self.memory,))
         self.addCleanup(self.server.close)
 
     def limit_to_what_is_held(self):

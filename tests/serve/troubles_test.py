@@ -42,7 +42,9 @@ def disk_of(path):
 class Troubles(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = folder.name
         cls.model = os.path.join(cls.folder, "model.gguf")
         cls.environment = {"XDG_CACHE_HOME": cls.folder}
         try:
@@ -172,7 +174,6 @@ class Troubles(unittest.TestCase):
                     continue
             else:
                 self.skipTest(f"the system lets nobody lower the limit to what is held: {held}")
-            print(f"limit {limit / MIB:.1f} MiB, {held / MIB:.1f} held", flush=True)
             self.found(server, answer, before, {"squeezed", "thrashing"})
             memory.set("memory.limit_in_bytes", "memory.high", -1 if memory.version == 1 else "max")
             self.until(server, answer, lambda watch: not watch["verdicts"], 2 * OVER, "it is not taken back")
