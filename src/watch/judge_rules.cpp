@@ -213,7 +213,8 @@ std::optional<Judge::Finding> Judge::starved(const Window& recent, const Sample&
   // More threads than processors wait for each other: that is nobody's fault but the setting's.
   if (others < 0.1 || waited < (slow ? 0.12 : 0.35)) return std::nullopt;
   // What waits for its disk most of the time wants little of a processor, and waiting for that costs it little.
-  if (told && slow && !waits_for_processors(recent)) return std::nullopt;
+  constexpr double kMostOfOne = 0.7;  // of a processor's time, that it wants
+  if (told && (slow ? !waits_for_processors(recent) : wanted < kMostOfOne * seconds)) return std::nullopt;
   finding.evidence = fmt::format("other programs had {} of the processors, and this one waited for them {} of its time",
                                  percent(others), percent(waited));
   finding.remedy = "Close what uses the processors, or use fewer threads.";

@@ -174,6 +174,11 @@ TEST(Judge, does_not_blame_others_for_what_waits_for_its_disk) {
   step.others = 0.4;
   step.waited_for_disk = 0.07;
   EXPECT_THAT(machine.run(40, step), IsEmpty());
+  Step hidden = usual;  // what it waits for a processor it would wait for the disk without that
+  hidden.waited = 0.06;
+  hidden.others = 0.45;
+  hidden.waited_for_disk = 0.04;
+  EXPECT_THAT(machine.run(40, hidden), IsEmpty());
 }
 
 TEST(Judge, finds_processors_that_others_have) {
