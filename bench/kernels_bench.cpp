@@ -192,7 +192,7 @@ class Runner {
             table_.matmul(task, begin, end, nullptr);
           };
           const std::uint64_t tiles = task.weights.tiles();
-          if (tokens <= cpu::kFew) {
+          if (tokens <= table_.few_tokens(format.type)) {
             cpu::run_shares(shares[i], 0, tiles, pool_.threads(), thread, [] { return true; }, range);
           } else {
             range(tiles * thread / pool_.threads(), tiles * (thread + 1) / pool_.threads(), 0);
@@ -324,11 +324,19 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
   loadline::bench::Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
+  for (int i = 1; i < argc; i += 2) {
     const std::string name = argv[i];
-    if (name == "--set") options.set = argv[i + 1];
-    if (name == "--filter") options.filter = argv[i + 1];
-    if (name == "--threads") options.threads = static_cast<unsigned>(std::max(1, std::atoi(argv[i + 1])));
+    const char* value = i + 1 < argc ? argv[i + 1] : nullptr;
+    if (value != nullptr && name == "--set") {
+      options.set = value;
+    } else if (value != nullptr && name == "--filter") {
+      options.filter = value;
+    } else if (value != nullptr && name == "--threads") {
+      options.threads = static_cast<unsigned>(std::max(1, std::atoi(value)));
+    } else {
+      fmt::print(stderr, "usage: kernels_bench [--set NAME] [--filter TEXT] [--threads N]\n");
+      return 2;
+    }
   }
   try {
     return loadline::bench::run(options);

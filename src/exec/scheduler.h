@@ -45,7 +45,9 @@ namespace loadline::exec {
 
 struct SchedulerOptions {
   double longest_shared_pass = 0.5;  // s, by prediction
-  bool learn = true;                 // correct predictions by what passes take
+  // Passes are made for this share of it: they vary, and become longer with a prompt's context before that is learned.
+  double aimed_at = 0.9;
+  bool learn = true;  // correct predictions by what passes take
   // Sessions outlive a device that fails: `step` throws, and they stay as they were before the pass, for whoever puts
   // the scheduler down and gives it another executor.
   bool outlive_devices = false;

@@ -178,7 +178,7 @@ std::uint32_t Scheduler::prompt_tokens_now(std::uint32_t readers) const {
   const std::uint32_t batch = executor_->plan().shape.batch;
   const auto taken = static_cast<std::uint32_t>(tokens_.size());
   if (taken == 0 && readers == 1) return batch;
-  const std::uint32_t within = pace_.tokens_within(options_.longest_shared_pass, batch);
+  const std::uint32_t within = pace_.tokens_within(options_.aimed_at * options_.longest_shared_pass, batch);
   return std::min(std::max(within - std::min(within, taken), 1U), batch - taken);
 }
 

@@ -140,7 +140,8 @@ TEST(Scheduler, SessionsThatJoinAndLeaveMeanwhileGetTheTextTheyGetAlone) {
 
 TEST(Scheduler, EverySessionThatGeneratesGetsATokenInEveryPassAlsoWhileAPromptIsRead) {
   // 100 passes of a token a second, 1000 tokens of a prompt: within 20 ms there is room for 20 tokens.
-  FakeModel fake({.context = 32 * kPage, .sequences = 3, .batch = 64}, {.longest_shared_pass = 0.02, .learn = false});
+  FakeModel fake({.context = 32 * kPage, .sequences = 3, .batch = 64},
+                 {.longest_shared_pass = 0.02, .aimed_at = 1, .learn = false});
   FakeClient one(some_text(5, 1));
   FakeClient two(some_text(9, 2));
   fake.scheduler->join(one.options(100), one);
@@ -158,8 +159,21 @@ TEST(Scheduler, EverySessionThatGeneratesGetsATokenInEveryPassAlsoWhileAPromptIs
   expect_text(reader, 1);
 }
 
+TEST(Scheduler, APassThatOthersWaitForIsMadeForLessThanItMayTake) {
+  // Within 90 % of 20 ms there is room for 18 tokens.
+  FakeModel fake({.context = 32 * kPage, .sequences = 2, .batch = 64}, {.longest_shared_pass = 0.02, .learn = false});
+  FakeClient one(some_text(5, 1));
+  fake.scheduler->join(one.options(100), one);
+  while (one.text.empty()) fake.scheduler->step();
+  FakeClient reader(some_text(200, 3));
+  fake.scheduler->join(reader.options(1), reader);
+  fake.scheduler->step();
+  EXPECT_EQ(fake.device().passes.back().tokens, 18U);
+}
+
 TEST(Scheduler, PromptsThatAreReadTogetherShareThePassEqually) {
-  FakeModel fake({.context = 32 * kPage, .sequences = 3, .batch = 96}, {.longest_shared_pass = 0.06, .learn = false});
+  FakeModel fake({.context = 32 * kPage, .sequences = 3, .batch = 96},
+                 {.longest_shared_pass = 0.06, .aimed_at = 1, .learn = false});
   FakeClient longest(some_text(300, 1));
   FakeClient shortest(some_text(10, 2));
   FakeClient other(some_text(300, 3));
@@ -312,7 +326,7 @@ TEST(Scheduler, ANumberOfAPastSessionCancelsNoneThatCameAfter) {
 TEST(Scheduler, ANewcomerMayHaveALongPassOfALonePromptAbandonedOnce) {
   // A batch takes 0.256 s by prediction, which is more than the bound.
   FakeModel fake({.context = 32 * kPage, .sequences = 3, .batch = 256},
-                 {.longest_shared_pass = 0.1, .learn = false, .clock = [] { return 0.0; }});
+                 {.longest_shared_pass = 0.1, .aimed_at = 1, .learn = false, .clock = [] { return 0.0; }});
   FakeClient reader(some_text(600, 1));
   FakeClient newcomer(some_text(20, 2));
   FakeClient another(some_text(20, 3));
@@ -339,7 +353,8 @@ TEST(Scheduler, ANewcomerMayHaveALongPassOfALonePromptAbandonedOnce) {
 }
 
 TEST(Scheduler, AShortPassIsNotAbandonedForANewcomer) {
-  FakeModel fake({.context = 32 * kPage, .sequences = 3, .batch = 64}, {.longest_shared_pass = 0.1, .learn = false});
+  FakeModel fake({.context = 32 * kPage, .sequences = 3, .batch = 64},
+                 {.longest_shared_pass = 0.1, .aimed_at = 1, .learn = false});
   FakeClient reader(some_text(200, 1));
   FakeClient newcomer(some_text(20, 2));
   fake.scheduler->join(reader.options(3), reader);

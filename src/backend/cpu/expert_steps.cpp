@@ -51,7 +51,8 @@ void multiply_all(const Pass& pass, WorkQueue& queue, int use, int thread, bool 
         const std::uint64_t which = begin / tiles;
         MatmulTask task = product(which);
         // Only a product of few rows reads two runs side by side; an expert may have all rows of a pass's tokens.
-        if (alongside != 0 && task.tokens <= kFew && end + alongside <= which * tiles + task.weights.tiles()) {
+        if (alongside != 0 && task.tokens <= pass.kernels->few_tokens(task.weights.type) &&
+            end + alongside <= which * tiles + task.weights.tiles()) {
           task.alongside = alongside;
           return pass.kernels->matmul(task, begin - which * tiles, end - which * tiles, pass.stop);
         }
@@ -377,8 +378,8 @@ void run(const HeadLinearStep& step, std::size_t index, const Pass& pass, WorkQu
   if (step.phase == HeadLinearStep::Phase::Prepare) return prepare_heads(step, pass, queue);
   if (step.by_rows()) return multiply_by_rows(step, pass, queue);
   const std::size_t bytes = quant::activation_bytes(step.kind, step.columns, tokens).value;
-  multiply_all(pass, queue, use_of(index, 0), thread, tokens <= kFew, step.heads, step.weights.tiles(),
-               [&](std::uint64_t head) {
+  multiply_all(pass, queue, use_of(index, 0), thread, tokens <= pass.kernels->few_tokens(step.weights.all.type),
+               step.heads, step.weights.tiles(), [&](std::uint64_t head) {
                  MatmulTask task{};
                  task.weights = step.weights.at(head);
                  task.activations = step.prepared + head * bytes;

@@ -169,7 +169,8 @@ void float_products_of_many(const Tile* tiles, std::uint32_t count, const std::b
 }
 
 template <class Format>
-constexpr Products kFloatProducts = {{float_products_of_few<Format, 1>, float_products_of_few<Format, 2>,
+constexpr Products kFloatProducts = {4,
+                                     {float_products_of_few<Format, 1>, float_products_of_few<Format, 2>,
                                       float_products_of_few<Format, 3>, float_products_of_few<Format, 4>},
                                      float_products_of_many<Format>};
 

@@ -105,9 +105,11 @@ LOADLINE_INLINE void multiply_held(const Products& products, const Matrix& matri
 
 namespace LOADLINE_ISA {
 
+std::uint32_t few_tokens(TensorType type) { return products_for(type).few_tokens; }
+
 void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   const Products& products = products_for(task.weights.type);
-  if (task.tokens <= kFew) {
+  if (task.tokens <= products.few_tokens) {
     alignas(64) float sums[kHeld][kStreams * kFew * kTileRows];
     const Streams streams(begin_tile, end_tile, task.alongside);
     for (std::uint64_t i = 0; i < streams.length; i += kHeld) {
@@ -142,12 +144,12 @@ void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_
 }
 
 void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  if (task.tokens <= kFew) {
+  const Products& of_gate = products_for(task.gate.type);
+  const Products& of_up = products_for(task.up.type);
+  if (task.tokens <= smaller(of_gate.few_tokens, of_up.few_tokens)) {
     matmul(task.product_of_gate(), begin_tile, end_tile, stop);
     return matmul(task.product_of_up(), begin_tile, end_tile, stop);
   }
-  const Products& of_gate = products_for(task.gate.type);
-  const Products& of_up = products_for(task.up.type);
   alignas(64) float gates[kMostTokens * kTileSums];
   alignas(64) float ups[kMostTokens * kTileSums];
   const std::uint32_t block = token_block(task.gate, task.tokens);

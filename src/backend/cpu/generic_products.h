@@ -321,10 +321,11 @@ void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float
   }(std::make_integer_sequence<int, streams>{}, std::make_integer_sequence<int, n>{});
 }
 
-// The same for one tile and any n, V::kDirect tokens at a time.
+// The same for one tile and any n, in parts of at most V::kDirect tokens that are about the same.
 template <class Format, int n>
 void superblock_of_few(const std::byte* p, const Int8Block* x, float* totals) {
-  constexpr int kNow = n < V::kDirect ? n : V::kDirect;
+  constexpr int kParts = (n + V::kDirect - 1) / V::kDirect;
+  constexpr int kNow = (n + kParts - 1) / kParts;
   const std::byte* const alone[] = {p};
   superblocks<Format, kNow>(alone, x, totals);
   if constexpr (n > kNow) superblock_of_few<Format, n - kNow>(p, x + kNow, totals + kRows * kNow);

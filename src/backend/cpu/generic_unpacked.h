@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
+#include "backend/cpu/generic_codebooks.h"
 #include "backend/cpu/generic_formats.h"
 #include "backend/cpu/generic_products.h"
 #include "backend/cpu/products.h"
@@ -120,16 +122,13 @@ LOADLINE_INLINE void unpack_mins(const typename Format::Header& header, const st
   }
 }
 
-// `streaming`: what comes after is fetched on the way.
-template <class Format, bool streaming>
+template <class Format>
 LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
   const typename Format::Header header(p);
   constexpr int kGroups = Format::kSegmentGroups;
   unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-    const auto store = [&](auto offset, I weights) __attribute__((always_inline)) {
-      if constexpr (streaming) prefetch_ahead<kRows * Format::kBytes, Format::turn(offset)>(p);
-      V::store(out.weights[offset / 4], weights);
-    };
+    const auto store = [&](auto offset, I weights)
+                           __attribute__((always_inline)) { V::store(out.weights[offset / 4], weights); };
     if constexpr (kFolded<Format>) {
       typename Format::Folder folders[kGroups];
       unrolled<kGroups>(LOADLINE_EACH(i) {
@@ -346,10 +345,8 @@ class Many {
     for (std::uint32_t b = 0; b < superblocks; ++b, x += tokens) {
       if (token_count_ > kFewTokens) {
         together(b, x);
-      } else if constexpr (V::kNarrow) {
-        in_turn(b, x);
       } else {
-        streaming(b, x);
+        in_turn(b, x);
       }
     }
   }
@@ -365,7 +362,6 @@ class Many {
   }
   [[nodiscard]] LOADLINE_INLINE bool is_last(std::uint32_t b) const { return b + 1 == tiles_[0].superblocks; }
 
-  template <bool streaming>
   LOADLINE_INLINE void unpack_tile(std::uint32_t i, std::uint32_t b, Unpacked& out) {
     const Tile& tile = tiles_[i < count_ ? i : count_ - 1];
     const std::byte* p = tile.data + b * kTileBytes;
@@ -374,7 +370,7 @@ class Many {
       copy_superblock(tile, b, copy);
       p = copy;
     }
-    unpack<Format, streaming>(p, out);
+    unpack<Format>(p, out);
   }
 
   // Calls work(t, tokens) for parts of the tokens that are about the same: of few tokens a register tile cannot hide
@@ -397,7 +393,7 @@ class Many {
   // Multiplying takes longer than reading: each part of the tokens with all tiles, whose next bytes are fetched a
   // little at a time.
   LOADLINE_INLINE void together(std::uint32_t b, const Int8Block* x) {
-    for (std::uint32_t i = 0; i < padded(); ++i) unpack_tile<false>(i, b, unpacked_[i]);
+    for (std::uint32_t i = 0; i < padded(); ++i) unpack_tile(i, b, unpacked_[i]);
     Fetcher next(tiles_, count_, (b + 1) * kTileBytes, kTileBytes);
     const std::size_t calls = (token_count_ + V::kTokens - 1) / V::kTokens * (padded() / V::kTiles);
     const std::size_t share = (count_ * (kTileBytes / 64 + 1) + calls - 1) / calls;
@@ -410,15 +406,6 @@ class Many {
     });
   }
 
-  // Reading takes longer: the weights' stream is fetched as for one token.
-  LOADLINE_INLINE void streaming(std::uint32_t b, const Int8Block* x) {
-    for (std::uint32_t i = 0; i < padded(); ++i) unpack_tile<true>(i, b, unpacked_[i]);
-    each_part([&](std::uint32_t t, std::uint32_t now) __attribute__((always_inline)) {
-      if (is_last(b)) destination_.fetch(t, t + now);
-      for (std::uint32_t i = 0; i < padded(); i += V::kTiles) multiply_part(t, now, x, i, unpacked_ + i);
-    });
-  }
-
   // Both take about as long: a register tile's weights are unpacked and multiplied while memory works on what comes
   // where they came from, at a tile's end the tile so many further on.
   LOADLINE_INLINE void in_turn(std::uint32_t b, const Int8Block* x) {
@@ -427,7 +414,7 @@ class Many {
     const std::size_t share = (kLines + parts - 1) / parts;
     const std::size_t ahead = is_last(b) ? kGroupTiles * tiles_[0].superblocks - b : 1;
     for (std::uint32_t i = 0; i < padded(); i += V::kTiles) {
-      for (std::uint32_t m = 0; m < V::kTiles; ++m) unpack_tile<false>(i + m, b, unpacked_[m]);
+      for (std::uint32_t m = 0; m < V::kTiles; ++m) unpack_tile(i + m, b, unpacked_[m]);
       const Tile* next = tiles_ + i;
       Fetcher fetcher(next, V::kTiles < count_ - i ? V::kTiles : count_ - i, (b + ahead) * kTileBytes, kTileBytes);
       each_part([&](std::uint32_t t, std::uint32_t now) __attribute__((always_inline)) {
@@ -454,10 +441,16 @@ void products_of_many(const Tile* tiles, std::uint32_t count, const std::byte* a
   Many<Format>(tiles, count, token_count, destination, sums).multiply(x, tokens);
 }
 
+// Up to V::kFewTokens are multiplied straight from the stream, V::kDirect at a time: unpacking anew for the next ones
+// costs less than storing what was unpacked. Not where entries of a codebook are looked up.
+template <class Format, int... i>
+constexpr Products int8_products(std::integer_sequence<int, i...>) {
+  return {sizeof...(i), {products_of_few<Format, i + 1>...}, products_of_many<Format>};
+}
 template <class Format>
-constexpr Products kInt8Products = {
-    {products_of_few<Format, 1>, products_of_few<Format, 2>, products_of_few<Format, 3>, products_of_few<Format, 4>},
-    products_of_many<Format>};
+constexpr int kFewOf = std::is_base_of_v<Codebook, Format> ? 4 : V::kFewTokens;
+template <class Format>
+constexpr Products kInt8Products = int8_products<Format>(std::make_integer_sequence<int, kFewOf<Format>>{});
 
 }  // namespace
 }  // namespace loadline::cpu

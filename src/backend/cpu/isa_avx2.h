@@ -43,6 +43,7 @@ struct V {
   static constexpr std::size_t kNear = 3328;
   static constexpr std::size_t kFar = 0;
   static constexpr int kDirect = 2;
+  static constexpr int kFewTokens = 4;  // and straight from the stream at all
   static constexpr int kTiles = 1;
   static constexpr int kTokens = 4;
   static constexpr int kScoreRows = 2;

@@ -35,6 +35,7 @@ struct V {
   static constexpr std::size_t kFar = 3328;
   // Tokens that quantised weights are multiplied with at once straight from tiles.
   static constexpr int kDirect = 4;
+  static constexpr int kFewTokens = 8;  // and straight from the stream at all
   // Register tile of the matrix product: 2 x 6 integer and as many float accumulators, and 8 registers for the rest.
   static constexpr int kTiles = 2;
   static constexpr int kTokens = 6;

@@ -29,6 +29,7 @@ struct V {
   static constexpr std::size_t kNear = 2048;
   static constexpr std::size_t kFar = 4096;
   static constexpr int kDirect = 1;
+  static constexpr int kFewTokens = 4;  // and straight from the stream at all
   static constexpr int kTiles = 1;
   static constexpr int kTokens = 4;
   static constexpr int kScoreRows = 2;

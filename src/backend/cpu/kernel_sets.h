@@ -14,7 +14,7 @@ constexpr float kNegligible = 1e-35F;
 
 // The functions of a KernelTable, in its order; each set has one of that name.
 #define LOADLINE_EACH_KERNEL(X) \
-  X(prepare) X(matmul) X(gated) X(rms_norm) X(rope) X(add) X(store_kv) X(attention) X(attention_finish)
+  X(prepare) X(few_tokens) X(matmul) X(gated) X(rms_norm) X(rope) X(add) X(store_kv) X(attention) X(attention_finish)
 
 #define LOADLINE_DECLARE(name) extern std::remove_pointer_t<decltype(KernelTable::name)> name;
 namespace scalar {
@@ -36,6 +36,7 @@ LOADLINE_EACH_KERNEL(LOADLINE_DECLARE)
 // These have products of their own and take the rest from another set.
 namespace avxvnni {
 using namespace avx2;
+LOADLINE_DECLARE(few_tokens)
 LOADLINE_DECLARE(matmul)
 LOADLINE_DECLARE(gated)
 }  // namespace avxvnni

@@ -129,6 +129,9 @@ struct KernelTable {
   // Prepares tokens [begin, end) of x[tokens][columns] (row stride in floats) into the buffer of activation_bytes().
   void (*prepare)(quant::ActivationKind kind, const float* x, std::uint64_t stride, std::uint64_t columns,
                   std::uint32_t begin, std::uint32_t end, std::uint32_t tokens, std::byte* out);
+  // Tokens up to which `matmul` of weights of the format reads their stream directly, 1 to kFew (tile.h): then it may
+  // read two runs side by side.
+  std::uint32_t (*few_tokens)(TensorType type);
   // Tiles [begin, end) of the task.
   void (*matmul)(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop);
   void (*gated)(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop);

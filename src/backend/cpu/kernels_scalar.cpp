@@ -10,6 +10,7 @@
 #include "backend/cpu/kernel_sets.h"
 #include "backend/cpu/kv_layout.h"
 #include "backend/cpu/layout.h"
+#include "backend/cpu/tile.h"
 #include "base/half.h"
 
 namespace loadline::cpu {
@@ -233,6 +234,8 @@ void prepare(ActivationKind kind, const float* x, std::uint64_t stride, std::uin
     }
   }
 }
+
+std::uint32_t few_tokens(TensorType /*type*/) { return kFew; }
 
 void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
   matmul_range(task, begin_tile, end_tile, stop);

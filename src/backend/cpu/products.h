@@ -26,9 +26,10 @@ struct Destination {
   }
 };
 
-// few[n - 1] for n tokens and up to kStreams tiles, many for more. A token's sums are the same to the bit with either,
-// whatever tokens and tiles go with it.
+// few[n - 1] for n tokens up to few_tokens and up to kStreams tiles, many for more. A token's sums are the same to the
+// bit with either, whatever tokens and tiles go with it.
 struct Products {
+  std::uint32_t few_tokens;
   void (*few[kFew])(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,
                     std::uint32_t first, float* sums);
   void (*many)(const Tile* tiles, std::uint32_t count, const std::byte* activations, std::uint32_t tokens,

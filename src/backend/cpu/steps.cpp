@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <span>
 
 #include "backend/cpu/kv_layout.h"
 #include "backend/cpu/run_shares.h"
@@ -234,7 +235,7 @@ std::byte* workspace_of(const Product& step, const Pass& pass, std::uint32_t row
   return step.workspaces + static_cast<std::size_t>(thread) * step.workspace_bytes;
 }
 
-MatmulTask task_of(const MatmulTask& part, const Pass& pass, std::uint32_t rows) {
+MatmulTask task_of(const MatmulTask& part, std::uint32_t rows) {
   MatmulTask task = part;
   task.tokens = rows;
   return task;
@@ -252,9 +253,11 @@ void multiply_few(MatmulTask task, int use, const Pass& pass, int thread) {
 void run(const LinearStep& step, std::size_t index, const Pass& pass, WorkQueue& queue, int thread) {
   const std::uint32_t rows = pass.rows(step.after_select);
   if (rows == 0) return;
-  if (rows <= kFew) {
+  if (std::ranges::all_of(std::span(step.parts).first(step.part_count), [&](const MatmulTask& part) {
+        return rows <= pass.kernels->few_tokens(part.weights.type);
+      })) {
     for (std::uint32_t i = 0; i < step.part_count; ++i) {
-      multiply_few(task_of(step.parts[i], pass, rows), use_of(index, static_cast<int>(i)), pass, thread);
+      multiply_few(task_of(step.parts[i], rows), use_of(index, static_cast<int>(i)), pass, thread);
     }
     return;
   }
@@ -271,7 +274,7 @@ void run(const LinearStep& step, std::size_t index, const Pass& pass, WorkQueue&
       const std::uint64_t from = std::max(begin, part_begin);
       const std::uint64_t to = std::min(end, part_end);
       if (from < to) {
-        MatmulTask task = task_of(step.parts[i], pass, rows);
+        MatmulTask task = task_of(step.parts[i], rows);
         task.workspace = workspace;
         pass.kernels->matmul(task, from - part_begin, to - part_begin, pass.stop);
       }
@@ -284,7 +287,8 @@ void run(const GatedStep& step, std::size_t index, const Pass& pass, WorkQueue& 
   GatedTask task = step.task;
   task.tokens = pass.rows(step.after_select);
   if (task.tokens == 0) return;
-  if (task.tokens <= kFew) {
+  if (task.tokens <= pass.kernels->few_tokens(task.gate.type) &&
+      task.tokens <= pass.kernels->few_tokens(task.up.type)) {
     multiply_few(step.second ? task.product_of_up() : task.product_of_gate(), use_of(index, 0), pass, thread);
     return;
   }

@@ -8,8 +8,9 @@
 
 namespace loadline::cpu {
 
-// Tokens up to which a product reads the weights' stream directly.
-constexpr std::uint32_t kFew = 4;
+// Tokens up to which work is divided as for one, and the most that any product takes straight from the weights' stream
+// (KernelTable::few_tokens says of how many a format's does).
+constexpr std::uint32_t kFew = 8;
 
 // Tiles whose sums a product of many tokens keeps side by side, and floats of one token's sums.
 constexpr std::uint32_t kGroupTiles = 4;

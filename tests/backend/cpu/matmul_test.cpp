@@ -142,7 +142,7 @@ TEST_P(Products, do_not_depend_on_the_split_into_tiles) {
 TEST_P(Products, of_two_runs_of_tiles_side_by_side_are_those_of_each) {
   Random random(9);
   const std::uint32_t columns = 2 * std::max(block_, 64U);
-  for (const std::uint32_t tokens : {1U, 4U}) {
+  for (const std::uint32_t tokens : {1U, 4U, table_.few_tokens(type_)}) {
     const TestMatrix m(type_, 16 * 30 + 5, columns, Style::Normal, random);
     const std::vector<float> x = random_activations(tokens, columns, Style::Normal, random);
     const Buffer activations = prepared(table_, type_, x, tokens, columns);
@@ -166,7 +166,7 @@ TEST_P(Products, of_two_runs_of_gates_side_by_side_are_those_of_each) {
   Random random(10);
   const std::uint32_t columns = std::max(block_, 64U);
   constexpr std::uint32_t kRun = 2 * kRunTiles + 3;  // more than the results that are kept at a time
-  for (const std::uint32_t tokens : {1U, 3U}) {
+  for (const std::uint32_t tokens : {1U, 3U, table_.few_tokens(type_)}) {
     const TestMatrix m(type_, 16 * 2 * kRun + 5, columns, Style::Normal, random);
     const TestMatrix up(type_, m.rows, columns, Style::Normal, random);
     const std::vector<float> x = random_activations(tokens, columns, Style::Normal, random);
