@@ -190,27 +190,47 @@ def first_token(port, body):
     return client.first
 
 
-def beside_a_long_prompt(port, words, most):
+def of_tokens(port, count):
+    """A text of so many tokens."""
+    data = json.dumps({"content": "The sea was calm, and the ship lay still. " * count, "add_special": False}).encode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/tokenize", data) as answer:
+        tokens = json.loads(answer.read())["tokens"][:count]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/detokenize", json.dumps({"tokens": tokens}).encode()) as answer:
+        return json.loads(answer.read())["content"]
+
+
+def beside_a_long_prompt(port, count, most):
     short = {**QUESTION, "max_tokens": 1, "cache_prompt": False}
     first_token(port, short)
     alone = first_token(port, short)
-    long_one = {"messages": [{"role": "user", "content": "sea " * words}], "stream": True, "max_tokens": 1,
+    long_one = {"messages": [{"role": "user", "content": of_tokens(port, count)}], "stream": True, "max_tokens": 1,
                 "return_progress": True, "cache_prompt": False}
+    begin = time.monotonic()
     with connect(port) as connection:
         connection.sendall(post("/v1/chat/completions", long_one))
         received = b""
         while b"prompt_progress" not in received:  # it is being read
             received += connection.recv(1 << 16)
         beside = first_token(port, short)
-        before = received.count(b"prompt_progress")
+        connection.setblocking(False)
+        try:
+            while piece := connection.recv(1 << 16):  # what came meanwhile
+                received += piece
+        except BlockingIOError:
+            pass
+        connection.setblocking(True)
         connection.settimeout(600)
+        before = received.count(b"prompt_progress")
         while not received.endswith(b"0\r\n\r\n"):
             received += connection.recv(1 << 16)
     after = received.count(b"prompt_progress") - before
     tokens = re.findall(rb'"total":(\d+)', received)
     print(f"   first token of a short question: alone {alone * 1e3:.0f} ms, while a prompt of "
-          f"{tokens[-1].decode() if tokens else words} tokens is read {beside * 1e3:.0f} ms "
-          f"({after} more parts of it came after)", flush=True)
+          f"{tokens[-1].decode() if tokens else count} tokens is read {beside * 1e3:.0f} ms, which is "
+          f"{(beside - alone) * 1e3:.0f} ms more ({after} more parts of it came after; all of it took "
+          f"{time.monotonic() - begin:.1f} s)", flush=True)
+    if after == 0:
+        problem("the long prompt was read before the short question was answered: it says nothing")
     if most and beside - alone > most:
         problem(f"the short question waited {beside - alone:.2f} s longer")
 
@@ -221,7 +241,7 @@ def main():
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 200])
     parser.add_argument("--rude", type=int, default=20, help="of the largest crowd, where that is at least ten times as many")
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--long", type=int, default=3000, help="words of the long prompt")
+    parser.add_argument("--long", type=int, default=4000, help="tokens of the long prompt")
     parser.add_argument("--health", type=float, default=0.1, help="s, the most that /health may take")
     parser.add_argument("--wait", type=float, default=1.5, help="s, the most that the short question may wait longer")
     ours, server_arguments = parser.parse_known_args()
