@@ -122,9 +122,9 @@ void print_trial(const watch::Trial& trial) {
 void print_attempts(const watch::TuneResult& result, double seconds) {
   nlohmann::ordered_json trials = nlohmann::ordered_json::array();
   const auto json_of = [](const watch::Setting& setting) {
-    nlohmann::ordered_json json = {{"threads", setting.threads}, {"batch", setting.batch}};
-    if (setting.gpu_layers) json["gpu_layers"] = *setting.gpu_layers;
-    return json;
+    nlohmann::ordered_json told = {{"threads", setting.threads}, {"batch", setting.batch}};
+    if (setting.gpu_layers) told["gpu_layers"] = *setting.gpu_layers;
+    return told;
   };
   for (const watch::Trial& trial : result.trials) {
     nlohmann::ordered_json one = json_of(trial.setting);

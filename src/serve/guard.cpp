@@ -104,12 +104,12 @@ bool Guard::change_to_what_fits(const std::string& why, bool only_if_faster) {
   const auto present = service_.plan();
   const bool faster = attempt.plan.prediction.generation_rate > present->prediction.generation_rate;
   if (engine::same_places(*present, attempt.plan) || (only_if_faster && !faster)) return false;
-  struct Outcome {
+  struct Waited {
     std::mutex mutex;
     std::condition_variable changed;
     bool over = false, done = false;
   };
-  const auto outcome = std::make_shared<Outcome>();
+  const auto outcome = std::make_shared<Waited>();
   mine_ = std::make_shared<const Basis>(std::move(whole));
   const auto told = [outcome](const Changed& changed) {
     {

@@ -196,13 +196,13 @@ std::shared_ptr<const Served> Router::served_for(std::string_view name) const {
 
 // Changes of what is loaded: only for pages of this server's own, and for programs, which name no origin.
 bool Router::answer_change(const Asked& asked) const {
-  using Function = void (*)(const Call&, Worker&);
-  static constexpr std::array<std::pair<std::string_view, Function>, 3> kChanges = {{
+  using Changer = void (*)(const Call&, Worker&);
+  static constexpr std::array<std::pair<std::string_view, Changer>, 3> kChanges = {{
       {"/api/loadline/budget", change_budget},
       {"/api/loadline/cancel", cancel_change},
       {"/api/loadline/pin", pin_in_cache},
   }};
-  const auto found = std::ranges::find(kChanges, asked.path, &std::pair<std::string_view, Function>::first);
+  const auto found = std::ranges::find(kChanges, asked.path, &std::pair<std::string_view, Changer>::first);
   if (found == kChanges.end() || asked.request.method != "POST" || options_.worker == nullptr) return false;
   require_own_origin(asked.request);
   if (asked.path == "/api/loadline/cancel") models_.cancel();

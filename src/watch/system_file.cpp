@@ -11,10 +11,10 @@
 namespace loadline::watch {
 namespace {
 
-constexpr std::size_t kMost = 64 * 1024;
+constexpr std::size_t kMostRead = 64 * 1024;
 
 char* buffer() {
-  thread_local const std::unique_ptr<char[]> kText(new char[kMost]);
+  thread_local const std::unique_ptr<char[]> kText(new char[kMostRead]);
   return kText.get();
 }
 
@@ -30,8 +30,8 @@ std::string_view SystemFile::read() const {
   if (descriptor_ < 0) return {};
   char* text = buffer();
   std::size_t size = 0;
-  while (size < kMost) {
-    const ssize_t got = ::pread(descriptor_, text + size, kMost - size, static_cast<off_t>(size));
+  while (size < kMostRead) {
+    const ssize_t got = ::pread(descriptor_, text + size, kMostRead - size, static_cast<off_t>(size));
     if (got <= 0) break;
     size += static_cast<std::size_t>(got);
   }
