@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <chrono>
 #include <ctime>
 #include <filesystem>
 #include <functional>
@@ -146,7 +145,7 @@ constexpr double kGrace = 10;  // s
 
 void wait_for_the_end(const StopOnInterrupt& interrupt) {
   notify_service_manager("READY=1\nSTATUS=Ready");
-  while (!interrupt.flag().load() && !pressure_stopped()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  while (!interrupt.flag().load() && !pressure_stopped()) interrupt.wait();
   notify_service_manager("STOPPING=1");
 }
 

@@ -13,6 +13,7 @@
 #include "cli/option.h"
 #include "cli/output.h"
 #include "cli/pressure.h"
+#include "cli/terminal.h"
 #include "engine/backends.h"
 #include "engine/engine.h"
 #include "gguf/describe.h"
@@ -290,7 +291,7 @@ std::shared_ptr<serve::Served> load_served(const ServedOptions& options, Planned
                                        of = planned.served.get()](serve::Basis& basis) { leave(*of, basis); };
   }
   const auto watch = std::make_shared<Watch>();
-  planned.served->watch_json = [watch] { return watch::to_json(watch->status()); };
+  planned.served->watch_json = [watch] { return watch::json_of(watch->status()); };
   planned.served->watch_metrics = [watch] { return watch::metrics(watch->status()); };
   serve::ServiceOptions service;
   service.most_waiting = static_cast<std::uint32_t>(options.most_waiting);
@@ -308,7 +309,10 @@ std::shared_ptr<serve::Served> load_served(const ServedOptions& options, Planned
   guard.on_pressure = on_pressure_of(options.on_pressure);
   if (guard.on_pressure != serve::OnPressure::Continue) {
     guard.trouble = [watch] { return watch->missing_memory(); };
-    guard.stop = [] { stopped_by_pressure = true; };
+    guard.stop = [] {
+      stopped_by_pressure = true;
+      StopOnInterrupt::wake();
+    };
     guard.log = log;
     planned.served->guard = std::make_unique<serve::Guard>(
         *planned.served->service,

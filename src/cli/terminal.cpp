@@ -1,10 +1,12 @@
 #include "cli/terminal.h"
 
 #include <fmt/format.h>
+#include <semaphore.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 
 #include "base/text.h"
@@ -17,9 +19,11 @@ std::atomic<bool> interrupted{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "the flag is set from a signal handler");
 
 std::atomic<int> left{2};  // signals until one ends the process
+sem_t wakes;               // which a signal handler may post
 
 void on_signal(int /*signal*/) {
   interrupted.store(true);
+  ::sem_post(&wakes);
   if (left.fetch_sub(1) <= 1) ::_exit(130);
 }
 
@@ -64,6 +68,7 @@ void StatusLine::erase() {
 StopOnInterrupt::StopOnInterrupt(int fatal) {
   interrupted.store(false);
   left.store(fatal);
+  ::sem_init(&wakes, 0, 0);
   struct sigaction action{};
   action.sa_handler = on_signal;
   ::sigemptyset(&action.sa_mask);
@@ -83,6 +88,13 @@ StopOnInterrupt::~StopOnInterrupt() {
 }
 
 const std::atomic<bool>& StopOnInterrupt::flag() const { return interrupted; }
+
+void StopOnInterrupt::wait() const {
+  while (::sem_wait(&wakes) != 0 && errno == EINTR) {
+  }
+}
+
+void StopOnInterrupt::wake() { ::sem_post(&wakes); }
 
 const std::atomic<bool>* interrupted_flag() { return &interrupted; }
 

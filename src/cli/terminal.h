@@ -58,6 +58,10 @@ class StopOnInterrupt {
   StopOnInterrupt& operator=(const StopOnInterrupt&) = delete;
 
   [[nodiscard]] const std::atomic<bool>& flag() const;
+  // Sleeps until a signal comes, or `wake` is called: once for each of them.
+  void wait() const;
+  // From any thread.
+  static void wake();
 };
 
 // That flag, which is false while there is no StopOnInterrupt.

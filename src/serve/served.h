@@ -59,7 +59,8 @@ struct Served {
   Bytes file_size;
   std::string digest;  // of the header, in hexadecimal: 64 digits
   // What watches the machine meanwhile, as JSON {"degraded", "verdicts", ...} and as lines of metrics; empty: nothing.
-  std::function<std::string()> watch_json, watch_metrics;
+  std::function<Json()> watch_json;
+  std::function<std::string()> watch_metrics;
   // Takes from what a plan of it may have what other models hold; empty: there are none. From any thread.
   std::function<void(Basis&)> leave_to_others;
   mutable GrammarCache grammars;

@@ -70,7 +70,11 @@ Json waiters_json(const Service& service) {
 
 using TiersNow = std::vector<Service::TierNow>;
 
-Json state_with(const Served& served, const TiersNow& memory);
+// What watching found; null where nothing watches.
+Json watch_of(const Served& served) { return served.watch_json ? served.watch_json() : Json(); }
+
+// `watch`: as watch_of gave it.
+Json state_with(const Served& served, const TiersNow& memory, Json watch);
 
 // What is told as soon as it changes. Reading it takes a few locks, and one of the system's files.
 struct Pulse {
@@ -78,14 +82,15 @@ struct Pulse {
   std::uint64_t passes = 0, generations = 0, changes = 0, loaded = 0;
   std::uint32_t running = 0, waiting = 0, held_pages = 0, kept_pages = 0, pinned_pages = 0;
   bool changing = false;
-  std::string trouble, verdicts;
+  std::string trouble;
+  Json verdicts;
   Bytes held;
 
   bool operator==(const Pulse&) const = default;
   [[nodiscard]] bool beats() const { return running > 0 || waiting > 0 || changing; }
 };
 
-Pulse pulse_of(const Served* served) {
+Pulse pulse_of(const Served* served, const Json& watch) {
   Pulse pulse;
   if (served == nullptr) return pulse;
   const Service::Load load = served->service->load();
@@ -102,10 +107,7 @@ Pulse pulse_of(const Served* served) {
   pulse.changing = load.changing;
   pulse.trouble = load.trouble;
   pulse.held = served->service->held();
-  if (served->watch_json) {
-    const Json watch = Json::parse(served->watch_json(), nullptr, false);
-    if (const auto found = watch.find("verdicts"); found != watch.end()) pulse.verdicts = dump(*found);
-  }
+  if (const Json* verdicts = find(watch, "verdicts")) pulse.verdicts = *verdicts;
   return pulse;
 }
 
@@ -129,15 +131,16 @@ class StateStream : public std::enable_shared_from_this<StateStream> {
   void tick() {
     if (gone_) return;
     const auto served = served_();
-    Pulse pulse = pulse_of(served.get());
+    Json watch = served == nullptr ? Json() : watch_of(*served);
+    Pulse pulse = pulse_of(served.get(), watch);
     ++quiet_;
     ++stale_;
-    if (pulse.beats() || pulse != last_ || quiet_ >= kQuiet) tell(served.get());
+    if (pulse.beats() || pulse != last_ || quiet_ >= kQuiet) tell(served.get(), std::move(watch));
     last_ = std::move(pulse);
     reply_->after(seconds_, [self = shared_from_this()] { self->tick(); });
   }
 
-  void tell(const Served* served) {
+  void tell(const Served* served, Json watch) {
     quiet_ = 0;
     Json state;
     if (served == nullptr) {
@@ -147,7 +150,7 @@ class StateStream : public std::enable_shared_from_this<StateStream> {
       const TiersNow memory = served->service->memory_now(fresh ? available_ : Bytes());
       available_ = memory.front().available;
       if (!fresh) stale_ = 0;
-      state = state_with(*served, memory);
+      state = state_with(*served, memory, std::move(watch));
     }
     reply_->write(fmt::format("event: state\ndata: {}\n\n", dump(state)));
   }
@@ -211,7 +214,7 @@ std::string plan_json(const Served& served) {
 Json health_json(const Served& served) {
   Json out = {{"status", "ok"}};
   const std::string trouble = served.service->load().trouble;
-  Json watch = served.watch_json ? Json::parse(served.watch_json(), nullptr, false) : Json();
+  Json watch = watch_of(served);
   const bool degraded = watch.is_object() && watch.value("degraded", false);
   if (!degraded && trouble.empty()) return out;
   out["degraded"] = true;
@@ -228,11 +231,11 @@ Bytes cache_page_bytes(const plan::Plan& plan) {
   return Bytes(all.value / std::max<std::uint64_t>(plan.shape.context / quant::kKvPageCells, 1));
 }
 
-Json state_json(const Served& served) { return state_with(served, served.service->memory_now()); }
+Json state_json(const Served& served) { return state_with(served, served.service->memory_now(), watch_of(served)); }
 
 namespace {
 
-Json state_with(const Served& served, const TiersNow& memory) {
+Json state_with(const Served& served, const TiersNow& memory, Json watch) {
   const Service& service = *served.service;
   const Service::Load load = service.load();
   const auto held = service.plan();
@@ -281,7 +284,7 @@ Json state_with(const Served& served, const TiersNow& memory) {
           {"streamed", service.streamed().value},
           {"trouble", load.trouble.empty() ? Json() : Json(load.trouble)},
           {"change", change_json(load)},
-          {"watch", served.watch_json ? Json::parse(served.watch_json(), nullptr, false) : Json()},
+          {"watch", std::move(watch)},
           {"tiers", tiers_json(plan, memory)}};
 }
 

@@ -31,7 +31,7 @@ std::string dump(const ordered_json& json) { return json.dump(-1, ' ', false, or
 
 std::string to_json(const Event& event) { return dump(json_of(event)); }
 
-std::string to_json(const Status& status) {
+ordered_json json_of(const Status& status) {
   ordered_json json;
   json["degraded"] = !status.verdicts.empty();
   json["verdicts"] = ordered_json::array();
@@ -44,8 +44,10 @@ std::string to_json(const Status& status) {
   json["samples"] = status.samples;
   json["own_seconds"] = status.own_seconds;
   json["not_told"] = status.missing;
-  return dump(json);
+  return json;
 }
+
+std::string to_json(const Status& status) { return dump(json_of(status)); }
 
 std::string metrics(const Status& status) {
   std::string text =

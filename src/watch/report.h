@@ -1,6 +1,8 @@
 // What watching found, as others read it: JSON, metrics, and a line at the end of a run.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <string>
 #include <vector>
 
@@ -9,6 +11,7 @@
 namespace loadline::watch {
 
 // {"degraded": bool, "verdicts": [...], "lost": {"starved": share, ...}, "measured_over_predicted": number|null, ...}
+nlohmann::ordered_json json_of(const Status& status);
 std::string to_json(const Status& status);
 // One change, as an event: {"kind", "begins", "evidence", "remedy", ...}
 std::string to_json(const Event& event);

@@ -100,6 +100,19 @@ class Service(unittest.TestCase):
             self.assertEqual(server.close()[0], 0)
             self.assertIn(b"STOPPING=1", manager.recv(4096))
 
+    def test_sleeps_until_it_is_to_end(self):
+        server = self.start()
+
+        def wakings():  # of the thread that waits for a signal
+            with open(f"/proc/{server.process.pid}/task/{server.process.pid}/status") as status:
+                return next(line for line in status if line.startswith("voluntary_ctxt_switches"))
+        rounds = []
+        while len(rounds) < 20 and (len(rounds) < 2 or rounds[-1] != rounds[-2]):  # the first one may come too early
+            for _ in range(100):
+                server.get("/health")
+            rounds.append(wakings())
+        self.assertEqual(rounds[-1], rounds[-2], rounds)
+
     def test_takes_a_socket_that_listens_already(self):
         with socket.create_server(("127.0.0.1", 0)) as listening:
             port = listening.getsockname()[1]
