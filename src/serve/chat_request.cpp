@@ -230,6 +230,7 @@ talk::Prompt render(const Served& served, const Json& body, const Offer& offer) 
   if (template_offers) request.tools = dump(offer.tools);
   request.kwargs = dump(kwargs);
   request.memory = kMostRendering;
+  request.most_text = most_text(served.context());
   try {
     return served.chat->prompt(request);
   } catch (const Error& error) {

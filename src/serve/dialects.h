@@ -39,6 +39,8 @@ Json anthropic_body(const Json& body);
 Json ollama_body(const Served& served, const Json& body);
 
 // {"id", "piece"} of each; a piece that is part of a character is an array of its bytes.
+// Throws TooLarge.
+void require_tellable(std::size_t tokens);
 Json pieces_json(const tokenizer::Tokenizer& tokenizer, std::span<const Token> tokens);
 
 // llama.cpp's server: POST /completion, /infill; GET /props, /slots, /metrics; POST /tokenize, /detokenize,

@@ -4,7 +4,9 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <charconv>
 #include <functional>
 
 #include "base/error.h"
@@ -23,12 +25,42 @@ struct Texts {
   int norm = 2;                // see normalise
   std::size_t dimensions = 0;  // the first so many, if not 0
   Pooling pooling = Pooling::Last;
+  Bytes tokens, vectors;  // what they take
 };
+
+// What the vectors of one text take.
+Bytes vectors_of(const Served& served, Pooling pooling, std::size_t tokens) {
+  const std::uint64_t vectors = pooling == Pooling::None ? tokens : 1;
+  return Bytes(vectors * served.service->engine().program().config.embedding * sizeof(float));
+}
+
+void require_room(std::string_view what, Bytes wanted, Bytes most) {
+  if (wanted <= most) return;
+  throw TooLarge(
+      fmt::format("the {} of these texts take more than the {} that there are for them", what, to_string(most)));
+}
+
+// As JSON they take half as much where each is the shortest number that is this float.
+Json numbers_json(std::span<const float> vector) {
+  Json out = Json::array();
+  for (const float one : vector) {
+    std::array<char, 32> text{};
+    double number = one;
+    (void)std::from_chars(text.data(), std::to_chars(text.data(), text.data() + text.size(), one).ptr, number);
+    out.push_back(number);
+  }
+  return out;
+}
+Json numbers_json(const std::vector<std::vector<float>>& vectors) {
+  Json out = Json::array();
+  for (const std::vector<float>& one : vectors) out.push_back(numbers_json(one));
+  return out;
+}
 
 // A text that is to be looked up is letters throughout; ids are what they are.
 std::vector<Token> tokens_of(const Served& served, const Json& text, std::string_view field) {
   const tokenizer::Tokenizer& tokenizer = served.tokenizer();
-  if (text.is_string()) return tokenizer.encode(text.get_ref<const std::string&>(), {.add_special = true});
+  if (text.is_string()) return served.encode(text.get_ref<const std::string&>(), {.add_special = true});
   if (!text.is_array()) throw wrong_field(field, "a string, an array of strings or of token ids, or an array of such");
   std::vector<Token> tokens;
   for (const Json& one : text) {
@@ -63,6 +95,11 @@ Texts read_texts(const Call& call, std::initializer_list<const char*> fields) {
     if (tokens.empty() || text == "") throw bad_input(fmt::format("\"{}\" has an empty text", field));
     if (cut) tokens.resize(std::min<std::size_t>(tokens.size(), served.context()));
     if (tokens.size() > served.context()) throw TooLong(tokens.size(), served.context());
+    tokens.shrink_to_fit();
+    out.tokens += Bytes(tokens.size() * sizeof(Token));
+    out.vectors += vectors_of(served, out.pooling, tokens.size());
+    require_room("tokens", out.tokens, kMostTextTokens);
+    require_room("vectors", out.vectors, kMostVectors);
     out.prompts.push_back(std::move(tokens));
   };
   const bool several =
@@ -74,16 +111,6 @@ Texts read_texts(const Call& call, std::initializer_list<const char*> fields) {
     for (const Json& one : *input) add(one);
   }
   return out;
-}
-
-// What their vectors take.
-Bytes vectors_of(const Served& served, const Texts& texts) {
-  std::uint64_t vectors = texts.prompts.size();
-  if (texts.pooling == Pooling::None) {
-    vectors = 0;
-    for (const auto& prompt : texts.prompts) vectors += prompt.size();
-  }
-  return Bytes(vectors * served.service->engine().program().config.embedding * sizeof(float));
 }
 
 class Embeddings;
@@ -119,12 +146,8 @@ class Embeddings final : public std::enable_shared_from_this<Embeddings> {
         texts_(std::move(texts)),
         answer_(std::move(answer)),
         left_(texts_.prompts.size()),
-        held_(vectors_of(*served_, texts_)) {
-    if (held_ > kMostVectors) {
-      throw TooLarge(fmt::format("the vectors of these texts take {}, and there are {} for them", to_string(held_),
-                                 to_string(kMostVectors)));
-    }
-    if (Bytes(served_->vectors) + held_ > kMostVectors) throw Busy("the server is busy: others ask for embeddings");
+        held_(texts_.tokens + texts_.vectors) {
+    if (Bytes(served_->vectors) + held_ > kMostEmbeddings) throw Busy("the server is busy: others ask for embeddings");
     result_.vectors.resize(left_);
     ids_.resize(left_);
     served_->vectors += held_.value;
@@ -233,8 +256,8 @@ void openai_embeddings(const Call& call) {
     Json data = Json::array();
     for (std::size_t i = 0; i < result.vectors.size(); ++i) {
       const std::vector<float>& vector = result.vectors[i][0];
-      Json told = format == "base64" ? Json(as_base64(vector)) : Json(vector);
-      data.push_back({{"object", "embedding"}, {"index", i}, {"embedding", std::move(told)}});
+      Json one = format == "base64" ? Json(as_base64(vector)) : numbers_json(vector);
+      data.push_back({{"object", "embedding"}, {"index", i}, {"embedding", std::move(one)}});
     }
     return {{"object", "list"},
             {"data", std::move(data)},
@@ -247,7 +270,7 @@ void native_embedding(const Call& call) {
   embed(call, read_texts(call, {"content", "input"}), [](const Result& result) -> Json {
     Json out = Json::array();
     for (std::size_t i = 0; i < result.vectors.size(); ++i) {
-      out.push_back({{"index", i}, {"embedding", result.vectors[i]}});
+      out.push_back({{"index", i}, {"embedding", numbers_json(result.vectors[i])}});
     }
     return out;
   });
@@ -258,7 +281,7 @@ void ollama_embed(const Call& call) {
   if (texts.pooling == Pooling::None) throw NotOffered("this server gives a vector for each token");
   embed(call, std::move(texts), [model = model_of(call)](const Result& result) -> Json {
     Json vectors = Json::array();
-    for (const auto& one : result.vectors) vectors.push_back(one[0]);
+    for (const auto& one : result.vectors) vectors.push_back(numbers_json(one[0]));
     const auto nanoseconds = static_cast<std::int64_t>(result.seconds * 1e9);
     return {{"model", model},
             {"embeddings", std::move(vectors)},
@@ -273,7 +296,8 @@ void ollama_embedding(const Call& call) {
   Texts texts = read_texts(call, {"prompt", "input"});
   if (texts.pooling == Pooling::None) throw NotOffered("this server gives a vector for each token");
   if (texts.prompts.size() != 1) throw bad_input("\"prompt\" must be one text");
-  embed(call, std::move(texts), [](const Result& result) -> Json { return {{"embedding", result.vectors[0][0]}}; });
+  embed(call, std::move(texts),
+        [](const Result& result) -> Json { return {{"embedding", numbers_json(result.vectors[0][0])}}; });
 }
 
 }  // namespace loadline::serve

@@ -151,7 +151,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void header_read(error_code error) {
     if (error == http::error::buffer_overflow && !large_head_) return read_large_header();
     if (error) return refuse(error);
-    if (const std::string_view why = ambiguity_of(*parser_); !why.empty()) return refuse_with(400, why);
+    if (const auto refusal = head_refusal_of(*parser_)) return refuse_with(refusal->status, refusal->why);
     // Room for the body, before any of it is taken.
     const std::uint64_t most = server_.options.most_body.value;
     const auto length = parser_->content_length();
@@ -161,6 +161,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     }
     promised_ = wanted;
     server_.bodies += wanted;
+    parser_->get().body().reserve(wanted.value);  // so that it is not there twice while it grows
     if (beast::iequals(parser_->get()[http::field::expect], "100-continue")) {
       static constexpr std::string_view kGoOn = "HTTP/1.1 100 Continue\r\n\r\n";
       asio::async_write(stream_, asio::buffer(kGoOn), [self = shared_from_this()](error_code failed, std::size_t) {

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstddef>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,15 +21,28 @@ namespace loadline::serve {
 namespace http = boost::beast::http;
 using HttpParser = http::request_parser<http::string_body>;
 
-// Why the server takes no such body, in a clause; empty: it takes it. What a server and one before it could understand
-// as two different requests is none.
-inline std::string_view ambiguity_of(HttpParser& parser) {
+// What the client is told.
+struct HttpRefusal {
+  int status = 400;
+  std::string_view why = "this is no HTTP request";
+};
+
+// Of a head: each of its fields takes memory, however short it is.
+inline constexpr std::ptrdiff_t kMostFields = 100;
+
+// Why the server takes no request with this head; nullopt: it does. What a server and one before it could understand as
+// two different requests is none.
+inline std::optional<HttpRefusal> head_refusal_of(HttpParser& parser) {
   const auto& head = parser.get();
-  if (head.find(http::field::transfer_encoding) == head.end()) return {};
-  if (head.find(http::field::content_length) != head.end()) {
-    return "a request has either Content-Length or Transfer-Encoding";
+  if (std::distance(head.begin(), head.end()) > kMostFields) {
+    return HttpRefusal{431, "the header has more fields than this server takes"};
   }
-  return parser.chunked() ? std::string_view() : "of transfer encodings only chunked is taken";
+  if (head.find(http::field::transfer_encoding) == head.end()) return std::nullopt;
+  if (head.find(http::field::content_length) != head.end()) {
+    return HttpRefusal{400, "a request has either Content-Length or Transfer-Encoding"};
+  }
+  if (!parser.chunked()) return HttpRefusal{400, "of transfer encodings only chunked is taken"};
+  return std::nullopt;
 }
 
 inline Request request_of(HttpParser::value_type message) {
@@ -46,11 +61,7 @@ inline Request request_of(HttpParser::value_type message) {
   return request;
 }
 
-// Of an error: what the client is told; nullopt where it left.
-struct HttpRefusal {
-  int status = 400;
-  std::string_view why = "this is no HTTP request";
-};
+// Of an error; nullopt where the client left.
 inline std::optional<HttpRefusal> http_refusal_of(const boost::system::error_code& error) {
   if (error == http::error::body_limit) return HttpRefusal{413, "the body is larger than this server takes"};
   if (error == http::error::header_limit || error == http::error::buffer_overflow) {

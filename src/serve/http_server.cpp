@@ -37,7 +37,7 @@ std::optional<Request> parse_request(std::string_view bytes, const HttpOptions& 
     }
     bytes.remove_prefix(std::min(taken, bytes.size()));
     if (parser.is_header_done() && !std::exchange(looked_at, true)) {
-      if (const std::string_view why = ambiguity_of(parser); !why.empty()) throw bad_input(std::string(why));
+      if (const auto refusal = head_refusal_of(parser)) throw bad_input(std::string(refusal->why));
     } else if (taken == 0) {
       return std::nullopt;
     }
@@ -46,8 +46,8 @@ std::optional<Request> parse_request(std::string_view bytes, const HttpOptions& 
 }
 
 Bytes most_memory(const HttpOptions& options) {
-  constexpr Bytes kState(std::uint64_t{4} << 10);  // a connection's own, its parser's
-  constexpr Bytes kTls(std::uint64_t{48} << 10);   // OpenSSL's, of a connection that is in use
+  constexpr Bytes kState(std::uint64_t{24} << 10);  // a connection's own, its parser's with the fields of a head
+  constexpr Bytes kTls(std::uint64_t{96} << 10);    // OpenSSL's and Asio's, of a connection that is in use
   Bytes each = kHead + kState;
   if (!options.certificate.empty()) each += kTls;
   const Bytes large = large_head(options) * 2;  // while it grows there are both

@@ -241,7 +241,7 @@ void native_infill(const Call& call) {
   Generation base = read_generation(served, body, Dialect::Native);
   const tokenizer::SpecialTokens& special = served.tokenizer().special();
   const auto encode = [&](const std::string& text) {
-    return served.tokenizer().encode(text, {.add_special = false, .parse_special = false, .goes_on = true});
+    return served.encode(text, {.add_special = false, .parse_special = false, .goes_on = true});
   };
   std::vector<Token> gap;
   const auto put = [](std::vector<Token>& out, const std::vector<Token>& more) {
@@ -293,7 +293,15 @@ void native_infill(const Call& call) {
   answer(call, std::move(base), {std::move(tokens)}, false);
 }
 
+// A piece takes up to a few hundred bytes, as JSON and as text.
+void require_tellable(std::size_t tokens) {
+  constexpr std::size_t kMost = std::size_t{1} << 17;
+  if (tokens > kMost)
+    throw TooLarge(fmt::format("{} tokens are more than the {} that are told in pieces", tokens, kMost));
+}
+
 Json pieces_json(const tokenizer::Tokenizer& tokenizer, std::span<const Token> tokens) {
+  require_tellable(tokens.size());
   Json pieces = Json::array();
   for (const Token token : tokens) {
     const std::string piece = tokenizer.piece(token, true);
@@ -320,9 +328,9 @@ void native_tokenize(const Call& call) {
   if (content == nullptr) content = find(call.body, "prompt");
   if (content != nullptr && !content->is_string()) throw bad_input("\"content\" must be a string");
   const std::vector<Token> tokens =
-      tokenizer.encode(content == nullptr ? std::string() : content->get<std::string>(),
-                       {.add_special = get_bool(call.body, "add_special").value_or(false),
-                        .parse_special = get_bool(call.body, "parse_special").value_or(true)});
+      call.served->encode(content == nullptr ? std::string() : content->get<std::string>(),
+                          {.add_special = get_bool(call.body, "add_special").value_or(false),
+                           .parse_special = get_bool(call.body, "parse_special").value_or(true)});
   if (!get_bool(call.body, "with_pieces").value_or(false)) return call.send({{"tokens", tokens}});
   call.send({{"tokens", pieces_json(tokenizer, tokens)}});
 }
@@ -341,6 +349,7 @@ void native_detokenize(const Call& call) {
       tokens.push_back(static_cast<Token>(token));
     }
   }
+  require_tellable(tokens.size());
   call.send({{"content", call.served->tokenizer().decode(tokens, true)}});
 }
 

@@ -260,7 +260,7 @@ void ollama_generate(const Call& call) {
     std::vector<Token>& tokens = request.generation.prompt;
     const auto put = [&](Token mark, const std::string& text) {
       tokens.push_back(mark);
-      const auto more = served.tokenizer().encode(text, {.add_special = false, .goes_on = true});
+      const auto more = served.encode(text, {.add_special = false, .goes_on = true});
       tokens.insert(tokens.end(), more.begin(), more.end());
     };
     if (special.add_bos && special.bos >= 0) tokens.push_back(special.bos);

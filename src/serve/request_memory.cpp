@@ -1,8 +1,16 @@
 #include "serve/request_memory.h"
 
+#include <algorithm>
+
 #include "serve/json.h"
 
 namespace loadline::serve {
+
+Bytes most_text(std::uint32_t context) {
+  constexpr Bytes kLeast(std::uint64_t{512} << 10);
+  constexpr std::uint64_t kEachToken = 8;
+  return std::max(kLeast, Bytes(context * kEachToken));
+}
 
 RequestMemory request_memory(const RequestLimits& limits) {
   // Beside its tokens: stop strings, phrases, names.
@@ -16,11 +24,14 @@ RequestMemory request_memory(const RequestLimits& limits) {
   out.bodies = limits.most_bodies;
   // As JSON, twice where messages are fitted to what templates know, and as the template's text.
   out.reading = limits.most_body * 4 + kMostJson * 2 + kMostRendering;
+  // Tokens are made of the text once it is rendered, in the same room.
+  out.merging = std::max(kMostRendering, most_text(limits.context) * kMerging) - kMostRendering;
   const Bytes prompt(std::uint64_t{limits.context} * 4);
   out.waiting = (prompt + kSettings) * limits.waiting;
   out.running = kAnswer + Bytes(kEachToken * limits.vocabulary) + prompt * 4;
   out.grammars = kMostGrammars;
-  out.vectors = kMostVectors;
+  out.vectors = kMostEmbeddings;
+  out.undelivered = kMostUndelivered;
   out.connections = limits.connections;
   out.fixed = Bytes(std::uint64_t{1} << 20) + limits.index;
   return out;

@@ -14,14 +14,18 @@ struct RequestMemory {
   Bytes waiting;  // prompts and settings of those that wait for a place
   Bytes running;  // of each that runs: its sampler, its grammar's state, its text
   Bytes grammars;
-  Bytes vectors;      // embeddings that are not answered yet
+  Bytes vectors;      // of embeddings that are not answered yet, and the tokens of their texts
+  Bytes undelivered;  // what was made of answers, and the network's thread has not taken yet
   Bytes connections;  // what the HTTP server holds of and for them
+  Bytes merging;      // of reading, what a long context's text takes more
   Bytes fixed;        // the index of the vocabulary
   std::uint32_t places = 0;
 
   // Whichever model they are for, and each model's own.
   [[nodiscard]] Bytes shared() const { return bodies + reading + connections; }
-  [[nodiscard]] Bytes own() const { return waiting + running * places + grammars + vectors + fixed; }
+  [[nodiscard]] Bytes own() const {
+    return waiting + running * places + grammars + vectors + undelivered + merging + fixed;
+  }
   [[nodiscard]] Bytes total() const { return shared() + own(); }
 };
 
@@ -34,8 +38,17 @@ RequestMemory request_memory(const RequestLimits& limits);
 
 // Of a conversation, while a template renders it.
 inline constexpr Bytes kMostRendering{std::uint64_t{64} << 20};
-// Of all embeddings that are asked for and not answered yet.
+// Of embeddings that are asked for and not answered yet: of one request's vectors, of its texts' tokens, and of all
+// requests together.
 inline constexpr Bytes kMostVectors{std::uint64_t{4} << 20};
+inline constexpr Bytes kMostTextTokens{std::uint64_t{4} << 20};
+inline constexpr Bytes kMostEmbeddings = kMostVectors + kMostTextTokens;
+// Of all answers that the network's thread has not taken yet, beside what one pass adds.
+inline constexpr Bytes kMostUndelivered{std::uint64_t{4} << 20};
+// Of a text that is read as tokens: twice what a full context has of usual text. Merging its bytes takes up to
+// kMerging for each of them.
+Bytes most_text(std::uint32_t context);
+inline constexpr std::uint64_t kMerging = 120;
 // Of all grammars that are remembered, and of each.
 inline constexpr Bytes kMostGrammars{std::uint64_t{16} << 20};
 inline constexpr Bytes kMostGrammar{std::uint64_t{4} << 20};

@@ -8,9 +8,9 @@ namespace loadline::serve {
 namespace {
 
 // Of a token that is kept: its list grows by doubling, its bytes and those that are likeliest are allocations.
-Bytes report_bytes(const talk::LogProbabilityOptions& wanted) {
+Bytes report_bytes(std::size_t likeliest) {
   constexpr std::uint64_t kAllocations = 64;
-  return Bytes(3 * sizeof(TokenReport) + wanted.top * sizeof(sample::LogProbability) + kAllocations);
+  return Bytes(3 * sizeof(TokenReport) + likeliest * sizeof(sample::LogProbability) + kAllocations);
 }
 
 }  // namespace
@@ -38,7 +38,7 @@ Bytes Running::memory_bytes(const Generation& generation, const model::ModelConf
     const std::uint64_t tokens =
         generation.most_tokens < 0 ? room
                                    : std::min<std::uint64_t>(room, static_cast<std::uint64_t>(generation.most_tokens));
-    out += report_bytes(*generation.log_probabilities) * tokens;
+    out += report_bytes(generation.log_probabilities->top) * tokens;
   }
   return out;
 }
@@ -77,15 +77,23 @@ exec::SessionOptions Running::options() {
   return options;
 }
 
+// The mutex is held. Texts grow by doubling.
+void Running::count(Bytes bytes) {
+  piece_bytes_ += bytes;
+  service_.undelivered_.add(bytes);
+}
+
 void Running::hear(const chat::OutputEvent& event) {
   const std::lock_guard lock(mutex_);
   if (!asked_.taken_apart) {
+    count(Bytes(2 * event.text.size()));
     piece_.text += event.text;
     return;
   }
   using Kind = chat::OutputEvent::Kind;
   const bool goes_on = !piece_.events.empty() && piece_.events.back().kind == event.kind &&
                        (event.kind == Kind::Content || event.kind == Kind::Reasoning);
+  count(Bytes((goes_on ? 0 : 3 * sizeof(event)) + 2 * event.text.size()));
   if (goes_on) {
     piece_.events.back().text += event.text;
   } else {
@@ -96,6 +104,7 @@ void Running::hear(const chat::OutputEvent& event) {
 void Running::report(const talk::TokenReport& report) {
   TokenReport out{report.token, service_.tokenizer().piece(report.token, true), report.log_probability, report.top};
   const std::lock_guard lock(mutex_);
+  count(report_bytes(out.likeliest.size()) + Bytes(out.bytes.size()));
   piece_.tokens.push_back(std::move(out));
 }
 
@@ -176,8 +185,9 @@ void Running::end_unstarted(Finish finish, const std::string& sentence) {
   outcome_ = std::move(outcome);
 }
 
+Running::~Running() { service_.undelivered_.take(piece_bytes_); }
+
 void Running::deliver() {
-  if (listener_ == nullptr) return;
   Piece piece;
   std::optional<Outcome> outcome;
   std::size_t done = 0;
@@ -185,10 +195,12 @@ void Running::deliver() {
   {
     const std::lock_guard lock(mutex_);
     std::swap(piece, piece_);
+    service_.undelivered_.take(std::exchange(piece_bytes_, {}));
     outcome = std::move(outcome_);
     done = prompt_done_;
     prompt_news = std::exchange(prompt_news_, false);
   }
+  if (listener_ == nullptr) return;
   try {
     if (prompt_news) listener_->prompt_read(done, prompt_shared_, asked_.prompt_tokens);
     if (!piece.text.empty() || !piece.events.empty() || !piece.tokens.empty()) listener_->piece(piece);

@@ -17,6 +17,9 @@ namespace loadline::serve {
 class Running final : public exec::SessionClient {
  public:
   Running(Service& service, Service::Id id, Generation generation, std::shared_ptr<Listener> listener);
+  ~Running() override;
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
 
   // What it takes while it runs, and while it waits.
   static Bytes memory_bytes(const Generation& generation, const model::ModelConfig& config, std::uint32_t context);
@@ -70,6 +73,7 @@ class Running final : public exec::SessionClient {
   [[nodiscard]] talk::Listener ears();
   void hear(const chat::OutputEvent& event);
   void report(const talk::TokenReport& report);
+  void count(Bytes bytes);
   [[nodiscard]] Outcome outcome() const;
 
   Service& service_;
@@ -86,6 +90,7 @@ class Running final : public exec::SessionClient {
   // What came and was not delivered.
   mutable std::mutex mutex_;
   Piece piece_;
+  Bytes piece_bytes_;  // of it, about; counted in the service's Undelivered
   std::size_t prompt_done_ = 0, prompt_shared_ = 0;
   bool prompt_news_ = false;
   std::size_t generated_ = 0;

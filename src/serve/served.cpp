@@ -1,8 +1,11 @@
 #include "serve/served.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 
+#include "serve/call.h"
 #include "serve/guard.h"
 #include "serve/request_memory.h"
 #include "tokenizer/special_tokens.h"
@@ -55,6 +58,15 @@ void Served::end() {
   service.reset();
 }
 
+std::vector<Token> Served::encode(std::string_view text, const tokenizer::EncodeOptions& options) const {
+  const Bytes most = most_text(context());
+  if (Bytes(text.size()) > most) {
+    throw TooLarge(fmt::format("a text of this request has {}, and at most {} are read as tokens",
+                               to_string(Bytes(text.size())), to_string(most)));
+  }
+  return tokenizer().encode(text, options);
+}
+
 bool Served::is_called(std::string_view wanted) const {
   const std::string plain = plain_name(wanted);
   return plain == plain_name(name) ||
@@ -75,7 +87,7 @@ bool Served::reasons() const {
 
 std::vector<Token> encode_prompt(const Served& served, std::string_view text) {
   const bool has_bos = !served.bos.empty() && text.starts_with(served.bos);
-  return served.tokenizer().encode(text, {.add_special = !has_bos, .parse_special = true, .goes_on = true});
+  return served.encode(text, {.add_special = !has_bos, .parse_special = true, .goes_on = true});
 }
 
 }  // namespace loadline::serve

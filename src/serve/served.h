@@ -64,7 +64,7 @@ struct Served {
   // Takes from what a plan of it may have what other models hold; empty: there are none. From any thread.
   std::function<void(Basis&)> leave_to_others;
   mutable GrammarCache grammars;
-  mutable std::atomic<std::uint64_t> vectors{0};  // bytes of embeddings that are asked for
+  mutable std::atomic<std::uint64_t> vectors{0};  // bytes of embeddings that are asked for, and of their texts
   std::unique_ptr<Service> service;
   std::unique_ptr<Guard> guard;  // goes before the service
 
@@ -78,6 +78,8 @@ struct Served {
   [[nodiscard]] const tokenizer::Tokenizer& tokenizer() const { return chat->tokenizer(); }
   [[nodiscard]] const chat::Capabilities& can() const { return chat->can(); }
   [[nodiscard]] std::uint32_t context() const { return service == nullptr ? 0 : service->context(); }
+  // The tokens of a text. Throws TooLarge for one that is longer than `most_text` of the context.
+  [[nodiscard]] std::vector<Token> encode(std::string_view text, const tokenizer::EncodeOptions& options) const;
   // It is meant by this name: in any case, with or without ":latest".
   [[nodiscard]] bool is_called(std::string_view wanted) const;
   [[nodiscard]] bool can_fill_in() const;  // it has tokens for filling in the middle

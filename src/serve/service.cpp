@@ -28,6 +28,7 @@ Service::~Service() {
     options_.notify = nullptr;
   }
   stop_change_ = true;
+  undelivered_.abandon();
   engine_->scheduler().cancel_all();
   engine_->scheduler().wake();
   thread_.join();
@@ -301,6 +302,7 @@ void Service::run_passes() {
     carry_out_change();
     const bool waits = act_on_slots();
     const bool goes_on = admit();
+    undelivered_.wait_for_room();
     bool busy = step();
     done_.clear();
     note_catching_up();
@@ -345,6 +347,7 @@ void Service::ended(Running& running, const exec::SessionResult& result) {
     if (texts_.size() <= slot) texts_.resize(slot + std::size_t{1});
     texts_[slot] = running.text();
     ++totals_.generations;
+    totals_.longest = std::max<std::uint64_t>(totals_.longest, result.prompt_tokens + result.generated_tokens);
     totals_.prompt_tokens += result.prompt_tokens - result.shared_tokens;
     totals_.prompt_seconds += result.prompt_seconds;
     totals_.generated_tokens +=

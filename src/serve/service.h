@@ -24,6 +24,7 @@
 #include "serve/fair_turns.h"
 #include "serve/generation.h"
 #include "serve/request_memory.h"
+#include "serve/undelivered.h"
 #include "tokenizer/tokenizer.h"
 
 namespace loadline::serve {
@@ -133,6 +134,7 @@ class Service {
     std::uint64_t prompt_tokens = 0, generated_tokens = 0;
     double prompt_seconds = 0, generation_seconds = 0;
     std::uint64_t generations = 0;  // that ended
+    std::uint64_t longest = 0;      // tokens of the longest of them
     std::string trouble;            // what the last check against the plan found; empty: nothing
     double idle_since = 0;          // s, by the steady clock; while nothing runs
     std::string broken;             // why nothing is loaded any more; empty: something is
@@ -144,6 +146,8 @@ class Service {
     Bytes loaded, to_load;  // of the change under way
   };
   [[nodiscard]] Load load() const;
+  // What `deliver` has not taken yet; while there is too much, nothing more is generated.
+  [[nodiscard]] const Undelivered& undelivered() const { return undelivered_; }
 
   // What the places do.
   struct Place {
@@ -202,6 +206,7 @@ class Service {
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
   ServiceOptions options_;
+  Undelivered undelivered_{kMostUndelivered};  // outlives all Running
 
   mutable std::mutex mutex_;
   Id last_ = 0;

@@ -81,7 +81,7 @@ std::vector<chat::TextSpan> ChatModel::typed_in(std::string_view text, std::stri
   return out;
 }
 
-Prompt ChatModel::prompt(const Request& request) const {
+chat::Rendering ChatModel::render(const Request& request, std::vector<std::string>& changes) const {
   chat::RenderOptions options;
   options.now = chat::local_time();
   options.limits.memory = request.memory;
@@ -93,11 +93,9 @@ Prompt ChatModel::prompt(const Request& request) const {
   conversation.set_text("bos_token", bos_);
   conversation.set_text("eos_token", eos_);
   if (!request.kwargs.empty()) conversation.set_all(request.kwargs);
-  Prompt out;
-  if (request.fit) out.changes = conversation.fit(can_);
-  chat::Rendering rendered;
+  if (request.fit) changes = conversation.fit(can_);
   try {
-    rendered = conversation.render_apart(
+    return conversation.render_apart(
         template_, options, request.open,
         [this](std::string_view text, std::string_view role) { return typed_in(text, role); });
   } catch (const Error& error) {
@@ -105,6 +103,16 @@ Prompt ChatModel::prompt(const Request& request) const {
     const bool too_large = from_template != nullptr && from_template->kind() == chat::TemplateError::Kind::TooLarge;
     throw Error(too_large ? ErrorCode::DoesNotFit : error.code(),
                 fmt::format("{}: {}", printable(title_), error.what()), error.hint());
+  }
+}
+
+Prompt ChatModel::prompt(const Request& request) const {
+  Prompt out;
+  chat::Rendering rendered = render(request, out.changes);
+  if (request.most_text.value > 0 && Bytes(rendered.text.size()) > request.most_text) {
+    throw Error(ErrorCode::DoesNotFit,
+                fmt::format("the prompt has {} of text, and at most {} are read",
+                            to_string(Bytes(rendered.text.size())), to_string(request.most_text)));
   }
   std::vector<tokenizer::TextRange> typed;
   // A template that writes the begin token itself must not get a second one.

@@ -31,6 +31,7 @@ struct Request {
   bool open = false;                           // the last message is the assistant's, and goes on
   bool fit = true;                             // change what the template would refuse (chat::Conversation::fit)
   Bytes memory = chat::RenderLimits().memory;  // that it may take meanwhile
+  Bytes most_text;                             // of the text that tokens are made of; 0: any
 };
 
 struct Prompt {
@@ -60,6 +61,7 @@ class ChatModel {
   [[nodiscard]] const grammar::TokenIndex& index() const;
 
  private:
+  [[nodiscard]] chat::Rendering render(const Request& request, std::vector<std::string>& changes) const;
   [[nodiscard]] std::vector<chat::TextSpan> typed_in(std::string_view text, std::string_view role) const;
 
   const tokenizer::Tokenizer& tokenizer_;

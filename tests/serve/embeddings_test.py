@@ -49,6 +49,17 @@ class Embeddings(ServerTest):
             data = base64.b64decode(other["embedding"], validate=True)
             self.assertTrue(nearly(struct.unpack(f"<{len(data) // 4}f", data), one["embedding"]))
 
+    def test_texts_that_take_more_than_is_planned_are_refused(self):
+        many = ["a b c d " * 450] * 600  # their tokens; vectors of so many texts would be no more than is planned
+        status, error = self.embed(input=many)
+        self.assertEqual((status, error["error"]["type"]), (413, "request_too_large"))
+        self.assertIn("tokens", error["error"]["message"])
+        self.assertEqual(self.embed()[0], 200)
+
+    def test_numbers_are_as_short_as_what_they_stand_for(self):
+        for one in self.embed()[1]["data"][0]["embedding"]:
+            self.assertLessEqual(len(f"{one!r}"), 16)
+
     def test_the_first_dimensions_and_other_norms(self):
         whole = self.embed(input=TEXTS[0], embd_normalize=-1)[1]["data"][0]["embedding"]
         short = self.embed(input=TEXTS[0], dimensions=8)[1]["data"][0]["embedding"]

@@ -17,6 +17,7 @@ namespace loadline::serve {
 namespace {
 
 constexpr Bytes kBody(std::uint64_t{512} << 10);
+constexpr Bytes kLargeBody(std::uint64_t{16} << 20);  // as many are by default
 
 struct Model {
   Model()
@@ -36,6 +37,15 @@ std::string repeated(std::string_view text, Bytes size) {
   return out;
 }
 
+std::vector<std::string> large_texts(Bytes size, std::initializer_list<const char*> texts) {
+  std::vector<std::string> out;
+  for (const char* text : texts) {
+    out.push_back(
+        fmt::format(R"({{"messages":[{{"role":"user","content":"{}"}}]}})", repeated(text, size - Bytes(100))));
+  }
+  return out;
+}
+
 // The largest bodies of their kind.
 std::vector<std::string> large_bodies() {
   const auto with = [](std::string_view field, const std::string& value) {
@@ -44,11 +54,8 @@ std::vector<std::string> large_bodies() {
   const auto list = [](std::string_view one) {
     return "[" + repeated(std::string(one) + ",", kBody - Bytes(200)) + "0]";
   };
-  std::vector<std::string> out;
-  for (const char* text : {"a", "word ", "\\ud83d\\ude00", "\\ud83d", "\\u0001", "\xF0\x9F\x98\x80", "<|im_end|>"}) {
-    out.push_back(
-        fmt::format(R"({{"messages":[{{"role":"user","content":"{}"}}]}})", repeated(text, kBody - Bytes(100))));
-  }
+  std::vector<std::string> out =
+      large_texts(kBody, {"a", "word ", "\\ud83d\\ude00", "\\ud83d", "\\u0001", "\xF0\x9F\x98\x80", "<|im_end|>"});
   for (const char* one : {"0", "[]", "{}", "\"\"", "\"sixteen letters..\"", "{\"a\":0}", "[[[[0]]]]", "1.5", "null"}) {
     out.push_back(with("unknown", list(one)));
   }
@@ -72,20 +79,21 @@ std::vector<std::string> large_bodies() {
   return out;
 }
 
-TEST(RequestMemory, ReadingTakesNoMoreThanItsRow) {
+// The most that reading any of them took, which is no more than the row.
+Bytes most_of_reading(const std::vector<std::string>& bodies, Bytes most_body) {
   const Model model;
   const RequestLimits limits{.places = 1,
                              .waiting = 0,
                              .context = 4096,
                              .vocabulary = 0,
-                             .most_body = kBody,
+                             .most_body = most_body,
                              .most_bodies = {},
                              .connections = {},
                              .index = {}};
   const Bytes row = request_memory(limits).reading;
   Bytes most;
-  for (const std::string& text : large_bodies()) {
-    ASSERT_LE(text.size(), kBody.value + 200);
+  for (const std::string& text : bodies) {
+    EXPECT_LE(text.size(), most_body.value + 200);
     for (const bool chat : {true, false}) {
       const test::AllocationWatch watch;
       std::string said = "read";
@@ -105,7 +113,39 @@ TEST(RequestMemory, ReadingTakesNoMoreThanItsRow) {
     }
   }
   EXPECT_GT(most.value, row.value / 8) << "nothing here is large enough to show anything";
-  RecordProperty("most", std::to_string(most.value));
+  return most;
+}
+
+TEST(RequestMemory, ReadingTakesNoMoreThanItsRow) {
+  RecordProperty("most", std::to_string(most_of_reading(large_bodies(), kBody).value));
+}
+
+TEST(RequestMemory, ReadingALargeBodyTakesNoMoreThanItsRow) {
+  RecordProperty(
+      "most", std::to_string(
+                  most_of_reading(large_texts(kLargeBody, {"a", "\\ud83d\\ude00", "<|im_end|>"}), kLargeBody).value));
+}
+
+// Of words that merge to the end, that do not merge, and that are one from the first letter to the last.
+TEST(RequestMemory, MakingTokensOfATextTakesNoMoreThanIsPlanned) {
+  Model bytes;
+  Model pieces;
+  pieces.metadata = test::varied_sentence_piece_metadata();
+  const auto tokenizer = tokenizer::Tokenizer::from_metadata(pieces.metadata);
+  for (const tokenizer::Tokenizer* one : {&*bytes.tokenizer, &*tokenizer}) {
+    Served served;
+    served.chat = std::make_unique<const talk::ChatModel>(bytes.metadata, *one,
+                                                          chat::template_of(bytes.metadata, "chatml"), "test");
+    const Bytes size = most_text(served.context());
+    for (const char* text :
+         {"a", "ab", "abc", " ", " a", "\n", "0", "\xF0\x9F\x98\x80", "\xE6\xB5\xB7", "\xFF", "<|im_end|>"}) {
+      const std::string whole = repeated(text, size);
+      const test::AllocationWatch watch;
+      (void)served.encode(whole, {.add_special = true, .parse_special = true});
+      EXPECT_LE(watch.peak().value, size.value * kMerging) << text;
+    }
+    EXPECT_THROW((void)served.encode(std::string(size.value + 1, 'a'), {}), TooLarge);
+  }
 }
 
 // A generation to the end of its context, whatever it is asked for.
