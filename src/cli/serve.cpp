@@ -1,7 +1,10 @@
 // `loadline serve`: a model behind HTTP, for the clients that people have.
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
+#include <array>
+#include <cctype>
 #include <ctime>
 #include <filesystem>
 #include <functional>
@@ -33,7 +36,8 @@ struct ServeOptions {
   std::string api_key_file;
   std::string certificate, key;
   std::string most_body = "16MiB";
-  std::string presets;  // a file
+  std::int64_t patience = 60;  // s
+  std::string presets;         // a file
   bool log = true;
   bool log_json = false;
 };
@@ -74,6 +78,8 @@ serve::HttpOptions http_options(const ServeOptions& options) {
   serve::HttpOptions http = http_limits(options);
   http.host = options.host;
   http.port = static_cast<std::uint16_t>(options.port);
+  http.refusal = serve::refusal_text;
+  http.patience = static_cast<double>(options.patience);
   http.trouble = [](const std::string& sentence) { say(printable(sentence, 600)); };
   if (options.certificate.empty() != options.key.empty()) {
     throw bad_input("TLS needs both a certificate and its key", "Give --tls-cert and --tls-key.");
@@ -94,6 +100,14 @@ serve::HttpOptions http_options(const ServeOptions& options) {
     };
   }
   return http;
+}
+
+// In lower case; empty where nobody knows.
+std::string machine_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return {};
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return name.data();
 }
 
 // Runs the server in a thread of its own, until it is stopped or this goes.
@@ -126,7 +140,9 @@ class Host {
           router_->handle(std::move(request), reply);
         }) {
     const bool loopback = options.host.starts_with("127.") || options.host == "localhost" || options.host == "::1";
-    router_.emplace(models, serve::RouterOptions{.worker = &worker_, .keys = keys_of(options), .loopback = loopback});
+    router_.emplace(models,
+                    serve::RouterOptions{
+                        .worker = &worker_, .keys = keys_of(options), .loopback = loopback, .machine = machine_name()});
     if (self != nullptr) *self = this;
     network_.emplace(server_);
     print(fmt::format("http{}://{}:{}\n", options.certificate.empty() ? "" : "s", options.host, server_.port()));
@@ -231,6 +247,9 @@ void add_serve(Program& program) {
   command.flag("--log-disable", options->log, "No line for each request", {}, false);
   command.flag("--log-json", options->log_json, "That line as JSON");
   command.option("--max-body", &options->most_body, "Largest body of a request", {.show_default = true});
+  command.option("-to,--timeout", &options->patience,
+                 "Seconds for a request to come whole, and for a client to read what there is",
+                 {.least = 1, .most = 86400, .show_default = true});
   Option& presets = command.option("--models-preset", &options->presets,
                                    "File of options for each model of the folder: [MODEL] or [*], and NAME = VALUE");
   options->served.add_to(command);

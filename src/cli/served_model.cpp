@@ -211,6 +211,10 @@ Bytes shared_request_memory(const ServedOptions& options) {
 void ServedOptions::add_to(Command& command) {
   command.option("--max-queue", &most_waiting, "Requests that may wait for their turn",
                  {.least = 0, .most = 100000, .show_default = true});
+  command.option("--max-pass-ms", &most_pass,
+                 "Milliseconds that a pass which several share may take, by prediction: who leaves, or comes, waits no "
+                 "longer",
+                 {.least = 1, .most = 60000, .show_default = true});
   command.option("--on-pressure", &on_pressure,
                  "Where memory that the plan counts on is gone: continue; shrink: go on by a smaller plan until it is "
                  "back; stop",
@@ -282,6 +286,7 @@ std::shared_ptr<serve::Served> load_served(const ServedOptions& options, Planned
                                            const engine::LoadProgress& progress, const std::atomic<bool>& stop) {
   engine::Engine::Options how;
   how.scheduler.outlive_devices = true;
+  how.scheduler.longest_shared_pass = static_cast<double>(options.most_pass) / 1000;
   how.alone = options.models.empty();
   auto engine = engine::Engine::load(std::move(planned.source.model), std::move(planned.source.program),
                                      std::move(planned.plan), progress, stop, std::move(how));

@@ -32,6 +32,7 @@ struct ServedOptions {
   std::vector<std::string> aliases;  // NAME, or NAME=MODEL where there are several models
   std::string models;                // folder; empty: one model
   std::int64_t most_waiting = 64;
+  std::int64_t most_pass = 500;  // ms
   std::string on_pressure = "shrink";
   std::string pooling;           // last, mean or none; empty: as the file says
   std::string slot_folder;       // where slots are saved; empty: nowhere

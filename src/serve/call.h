@@ -69,8 +69,9 @@ struct Call {
   Json body;
   std::shared_ptr<Reply> reply;
   ErrorForm form = ErrorForm::OpenAi;
-  std::string key;    // who asks
-  std::string query;  // of the target
+  std::string key;     // who asks
+  std::string client;  // from which address
+  std::string query;   // of the target
 
   void send(const Json& json, int status = 200) const;
 };

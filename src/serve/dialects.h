@@ -85,6 +85,7 @@ void kobold_check(const Call& call);
 void kobold_probabilities(const Call& call);
 void kobold_count(const Call& call);
 void kobold_detokenize(const Call& call);
+void kobold_grammar(const Call& call);
 // Its GET routes. False where the path is none of them.
 bool kobold_probe(const Served& served, std::string_view path, bool keys, Json& out);
 

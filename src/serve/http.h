@@ -62,6 +62,8 @@ struct HttpOptions {
   double patience = 60;          // s for a request to come whole, or for a client to read what there is
   std::string certificate, key;  // PEM files: then it speaks TLS alone
   int descriptor = -1;           // of a socket that listens already; -1: one is made
+  // The body, in JSON, that says why a request for this path is refused before it is handled; the path may be empty.
+  std::function<std::string(std::string_view path, int status, std::string_view why)> refusal;
   // A line for the log, once an answer has ended. From the server's thread. Empty: none.
   std::function<void(const struct Exchange&)> log;
   // A sentence about what went wrong within the server itself. Likewise.

@@ -293,12 +293,20 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   }
 
   void refuse_with(int status, std::string_view why) {
+    exchange_ = {"", "", client_, 0, 0, 0, 0, false};
+    if (parser_) {  // as far as it came
+      const auto& head = parser_->get();
+      const std::string_view target(head.target().data(), head.target().size());
+      exchange_.method = std::string(head.method_string());
+      exchange_.path = std::string(target.substr(0, target.find('?')));
+    }
     begin_answer(false, true, false);
     drains_ = true;
-    make_reply()->send(
-        status, "application/json",
-        fmt::format(R"({{"error":{{"message":"{}","type":"invalid_request_error","param":null,"code":{}}}}})", why,
-                    status));
+    const auto reply = make_reply();
+    reply->set_header("Access-Control-Allow-Origin", "*");  // so that pages are told why
+    if (status == 503) reply->set_header("Retry-After", "1");
+    reply->send(status, "application/json",
+                server_.options.refusal ? server_.options.refusal(exchange_.path, status, why) : std::string());
   }
 
   // What a refused client is still sending is read and dropped for a while: closing at once would make its system

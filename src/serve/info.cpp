@@ -161,8 +161,12 @@ std::string native_metrics(const Served& served) {
   counter("llamacpp:tokens_predicted_total", "Tokens generated.", predicted);
   counter("llamacpp:tokens_predicted_seconds_total", "Seconds spent on generating.", load.generation_seconds);
   counter("llamacpp:n_decode_total", "Passes.", static_cast<double>(did.passes));
-  gauge("llamacpp:prompt_tokens_seconds", "Prompt tokens per second.", rate(prompt, load.prompt_seconds));
-  gauge("llamacpp:predicted_tokens_seconds", "Generated tokens per second.", rate(predicted, load.generation_seconds));
+  counter("llamacpp:n_tokens_max", "Tokens of the longest text that was answered.", static_cast<double>(load.longest));
+  // Of those that ended, whose time is known.
+  gauge("llamacpp:prompt_tokens_seconds", "Prompt tokens per second.",
+        rate(static_cast<double>(load.prompt_tokens), load.prompt_seconds));
+  gauge("llamacpp:predicted_tokens_seconds", "Generated tokens per second.",
+        rate(static_cast<double>(load.generated_tokens), load.generation_seconds));
   gauge("llamacpp:requests_processing", "Requests that run.", load.running);
   gauge("llamacpp:requests_deferred", "Requests that wait.", load.waiting);
   counter("loadline_generations_total", "Generations that ended.", static_cast<double>(load.generations));
@@ -175,6 +179,8 @@ std::string native_metrics(const Served& served) {
         plan.prediction.generation_rate);
   gauge("loadline_held_bytes", "Bytes of RAM that the process holds.",
         static_cast<double>(served.service->held().value));
+  counter("loadline_streamed_bytes_total", "Bytes of weights read from disk for passes.",
+          static_cast<double>(served.service->streamed().value));
   counter("loadline_plan_changes_total", "Changes of the plan while it served.", static_cast<double>(load.changes));
   gauge("loadline_last_interruption_seconds", "Without tokens, at the last change.", load.interrupted_seconds);
   gauge("loadline_last_interruption_predicted_seconds", "As it was predicted.", load.last_change.predicted.seconds);
@@ -190,6 +196,13 @@ std::string native_metrics(const Served& served) {
                fmt::format("{{tier=\"{}\",purpose=\"{}\"}}", escaped(plan.tiers[tier].name), plan::name_of(purpose)),
                static_cast<double>(bytes.value));
     }
+  }
+  const std::vector<Service::TierNow> now = served.service->memory_now();
+  out.head("gauge", "loadline_tier_held_bytes", "Bytes of each tier that the process holds, where anybody knows.");
+  for (std::size_t tier = 0; tier < std::min(now.size(), plan.tiers.size()); ++tier) {
+    if (now[tier].available.value == 0) continue;
+    out.line("loadline_tier_held_bytes", fmt::format("{{tier=\"{}\"}}", escaped(plan.tiers[tier].name)),
+             static_cast<double>(now[tier].held.value));
   }
   return served.watch_metrics ? out.text() + served.watch_metrics() : out.text();
 }

@@ -1,10 +1,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
+#include <ranges>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "grammar/languages.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
 
@@ -15,17 +16,25 @@ constexpr std::int64_t kUsualLength = 180;
 
 class KoboldAnswer;
 
-// What KoboldCpp's clients ask about generations other than their own. The network's thread alone.
+// What KoboldCpp's clients ask about answers to other requests: figures of whosever was the last, but texts of their
+// own alone. The network's thread alone.
 struct Known {
-  std::map<std::string, std::weak_ptr<KoboldAnswer>> by_key;
-  std::weak_ptr<KoboldAnswer> newest;
+  struct Answer {
+    std::string asker, key;
+    std::weak_ptr<KoboldAnswer> answer;
+  };
+  std::vector<Answer> answers;  // the newest last
   exec::SessionResult last;
   Finish last_finish = Finish::Failed;
   std::uint64_t last_seed = 0, total = 0;
   bool any = false;
   std::vector<TokenReport> last_reports;
+  std::string last_asker;  // whose they are
   std::weak_ptr<const Served> last_served;
 };
+
+// By its key, or where there is none its address.
+std::string asker_of(const Call& call) { return call.key.empty() ? call.client : "key " + call.key; }
 Known& known() {
   static Known one;
   return one;
@@ -37,6 +46,7 @@ class KoboldAnswer final : public Listener {
       : served_(*call.served),
         reply_(call.reply),
         trims_(get_bool(call.body, "trim_stop").value_or(true)),
+        asker_(asker_of(call)),
         kept_(call.served) {
     if (streams) events_ = std::make_shared<EventStream>(reply_, std::string(kEventStream), "");
   }
@@ -57,6 +67,7 @@ class KoboldAnswer final : public Listener {
     if (!reports_.empty() && !events_) probabilities = {{"content", probabilities_json(served_, reports_, true)}};
     if (!reports_.empty()) {
       all.last_reports = std::move(reports_);
+      all.last_asker = asker_;
       all.last_served = kept_;
     }
     if (outcome.finish == Finish::Failed) {
@@ -98,25 +109,29 @@ class KoboldAnswer final : public Listener {
   std::shared_ptr<Reply> reply_;
   std::shared_ptr<EventStream> events_;
   bool trims_;
-  std::string text_;
+  std::string asker_, text_;
   std::vector<TokenReport> reports_;
   std::weak_ptr<const Served> kept_;
   std::vector<Service::Id> ids_;
 };
 
-std::shared_ptr<KoboldAnswer> find_answer(const Json& body) {
-  Known& all = known();
-  const std::string key = get_string(body, "genkey").value_or("");
-  if (key.empty()) return all.newest.lock();
-  const auto found = all.by_key.find(key);
-  return found == all.by_key.end() ? nullptr : found->second.lock();
+// The asker's own by the key that it was given, or without one the newest; null where there is none.
+std::shared_ptr<KoboldAnswer> find_answer(const Call& call) {
+  const std::string key = get_string(call.body, "genkey").value_or("");
+  const std::string asker = asker_of(call);
+  for (const Known::Answer& one : std::views::reverse(known().answers)) {
+    auto answer = one.answer.lock();
+    if (answer && one.asker == asker && (key.empty() || one.key == key)) return answer;
+  }
+  return nullptr;
 }
 
-void remember(const std::string& key, const std::shared_ptr<KoboldAnswer>& answer) {
-  Known& all = known();
-  all.newest = answer;
-  std::erase_if(all.by_key, [](const auto& one) { return one.second.expired(); });
-  if (!key.empty() && key.size() <= 256) all.by_key[key] = answer;
+void remember(const Call& call, const std::shared_ptr<KoboldAnswer>& answer) {
+  constexpr std::size_t kLongest = 256;
+  std::string key = get_string(call.body, "genkey").value_or("");
+  if (key.size() > kLongest) key.clear();
+  std::erase_if(known().answers, [](const Known::Answer& one) { return one.answer.expired(); });
+  known().answers.push_back({asker_of(call), std::move(key), answer});
 }
 
 // What the server cuts the prompt to: the memory stays, the oldest of the rest goes.
@@ -126,9 +141,9 @@ std::vector<Token> prompt_of(const Call& call, std::int64_t most_tokens) {
   const std::string text = get_string(call.body, "prompt").value_or("");
   std::vector<Token> first;
   if (!memory.empty()) first = encode_prompt(served, memory);
-  std::vector<Token> rest =
-      first.empty() ? encode_prompt(served, text)
-                    : served.tokenizer().encode(text, {.add_special = false, .parse_special = true, .goes_on = true});
+  std::vector<Token> rest = first.empty()
+                                ? encode_prompt(served, text)
+                                : served.encode(text, {.add_special = false, .parse_special = true, .goes_on = true});
   std::size_t context = served.context();
   if (const auto wanted = get_integer(call.body, "max_context_length", 1, INT32_MAX)) {
     context = std::min(context, static_cast<std::size_t>(*wanted));
@@ -163,7 +178,7 @@ void generate(const Call& call, bool streams) {
   std::vector<Job> jobs;
   jobs.push_back({std::move(generation), answer});
   answer->set_ids(start(call, std::move(jobs)));
-  remember(get_string(call.body, "genkey").value_or(""), answer);
+  remember(call, answer);
 }
 
 }  // namespace
@@ -172,19 +187,20 @@ void kobold_generate(const Call& call) { generate(call, false); }
 void kobold_stream(const Call& call) { generate(call, true); }
 
 void kobold_abort(const Call& call) {
-  const auto answer = find_answer(call.body);
+  const auto answer = find_answer(call);
   if (answer) answer->abort();
   const char* done = answer ? "true" : "false";
   call.send({{"success", done}, {"done", done}});
 }
 
 void kobold_check(const Call& call) {
-  const auto answer = find_answer(call.body);
+  const auto answer = find_answer(call);
   call.send({{"results", Json::array({{{"text", answer ? answer->text() : ""}}})}});
 }
 
 void kobold_probabilities(const Call& call) {
-  const auto served = known().last_served.lock();  // null: there were none, or their model is gone
+  // Null: there were none, or others', or their model is gone.
+  const auto served = known().last_asker == asker_of(call) ? known().last_served.lock() : nullptr;
   Json told;
   if (served != nullptr) told = {{"content", probabilities_json(*served, known().last_reports, true)}};
   call.send({{"logprobs", std::move(told)}});
@@ -193,8 +209,17 @@ void kobold_probabilities(const Call& call) {
 void kobold_count(const Call& call) {
   const std::string text = get_string(call.body, "prompt").value_or("");
   const bool special = get_bool(call.body, "special").value_or(true);
-  const std::vector<Token> ids = call.served->tokenizer().encode(text, {.add_special = special, .parse_special = true});
+  const std::vector<Token> ids = call.served->encode(text, {.add_special = special, .parse_special = true});
   call.send({{"value", ids.size()}, {"ids", ids}});
+}
+
+// What "grammar" takes: a schema as it is.
+void kobold_grammar(const Call& call) {
+  const Json* schema = find(call.body, "schema");
+  if (schema == nullptr) throw bad_input("\"schema\" is required");
+  const std::string text = schema->is_string() ? schema->get<std::string>() : dump(*schema);
+  (void)grammar::compile_json_schema(text);
+  call.send({{"result", text}, {"success", true}});
 }
 
 void kobold_detokenize(const Call& call) {
@@ -209,6 +234,7 @@ void kobold_detokenize(const Call& call) {
       tokens.push_back(static_cast<Token>(token));
     }
   }
+  require_tellable(tokens.size());
   call.send({{"result", call.served->tokenizer().decode(tokens, true)}, {"success", true}});
 }
 

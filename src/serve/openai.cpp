@@ -200,10 +200,10 @@ class TextChoice final : public Listener {
   TextChoice(const Served& served, std::shared_ptr<OpenAiAnswer> answer, std::size_t index, std::string echo)
       : served_(served), answer_(std::move(answer)), index_(index), text_(std::move(echo)) {
     offset_ = text_.size();
-    if (answer_->streams() && !text_.empty()) answer_->send_choice(choice(text_, nullptr));
   }
 
   void piece(const Piece& piece) override {
+    echo();
     reports_.insert(reports_.end(), piece.tokens.begin(), piece.tokens.end());
     if (!answer_->streams()) {
       text_ += piece.text;
@@ -212,11 +212,16 @@ class TextChoice final : public Listener {
     }
   }
   void finished(const Outcome& outcome) override {
+    if (!failure_of(outcome)) echo();
     const std::string text = answer_->streams() ? std::string() : text_;
     answer_->finish(index_, choice(text, finish_reason(outcome, false)), outcome);
   }
 
  private:
+  // Once, before the first piece.
+  void echo() {
+    if (answer_->streams() && !text_.empty()) answer_->send_choice(choice(std::exchange(text_, {}), nullptr));
+  }
   // OpenAI's older form and llama.cpp's, since clients read one or the other.
   Json take_probabilities() {
     if (reports_.empty()) return nullptr;
@@ -289,8 +294,8 @@ std::vector<Token> mixed_prompt(const Served& served, const Json& prompt) {
     } else if (part.is_string()) {
       const std::vector<Token> more =
           tokens.empty() ? encode_prompt(served, part.get_ref<const std::string&>())
-                         : served.tokenizer().encode(part.get_ref<const std::string&>(),
-                                                     {.add_special = false, .parse_special = true, .goes_on = true});
+                         : served.encode(part.get_ref<const std::string&>(),
+                                         {.add_special = false, .parse_special = true, .goes_on = true});
       tokens.insert(tokens.end(), more.begin(), more.end());
     } else {
       throw bad_input(kWanted);
@@ -321,6 +326,7 @@ std::vector<std::vector<Token>> read_prompts(const Served& served, const Json& b
   }
   for (std::vector<Token>& one : prompts) {
     if (one.empty() && served.tokenizer().bos() >= 0) one.push_back(served.tokenizer().bos());
+    if (one.size() > served.context()) throw TooLong(one.size(), served.context());
   }
   return prompts;
 }

@@ -16,6 +16,13 @@ namespace loadline::serve {
 namespace {
 
 constexpr std::string_view kJson = "application/json";
+constexpr std::string_view kKoboldCheck = "/api/extra/generate/check";  // tells what is being answered
+
+std::string lower_case(std::string_view text) {
+  std::string out(text);
+  std::ranges::transform(out, out.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return out;
+}
 
 // Browsers need these on every reply, refusals too.
 void allow_origins(const Request& request, Reply& reply) {
@@ -86,6 +93,7 @@ constexpr std::array kPosts = {
     Post{"/api/extra/tokencount", kobold_count},
     Post{"/api/extra/tokenize", kobold_count},
     Post{"/api/extra/detokenize", kobold_detokenize},
+    Post{"/api/extra/json_to_grammar", kobold_grammar},
 };
 constexpr std::array kGets =
     std::to_array<std::string_view>({"/", "/health", "/models", "/props", "/slots", "/metrics", "/api/version",
@@ -161,6 +169,13 @@ ErrorForm error_form_of(std::string_view path) {
   return ErrorForm::OpenAi;
 }
 
+std::string refusal_text(std::string_view path, int status, std::string_view why) {
+  const std::string type = status == 413   ? "request_too_large"
+                           : status == 503 ? "unavailable_error"
+                                           : "invalid_request_error";
+  return dump(error_object(error_form_of(path), {status, type, std::string(why), Json::object()}));
+}
+
 Router::Router(Models& models, RouterOptions options) : models_(models), options_(std::move(options)) {}
 
 bool Router::find_key(const Request& request, std::string& key) const {
@@ -181,10 +196,10 @@ bool Router::is_known_host(const Request& request) const {
   std::string_view host = request.header("host");
   if (host.empty()) return true;
   if (host.starts_with('[')) return true;  // an IPv6 address
-  host = host.substr(0, host.find(':'));
-  const bool address = host.find_first_not_of("0123456789.") == std::string_view::npos;
-  return address || host == "localhost" || host.ends_with(".localhost") || host.ends_with(".local") ||
-         host.ends_with(".internal");
+  const std::string name = lower_case(host.substr(0, host.find(':')));
+  const bool address = name.find_first_not_of("0123456789.") == std::string::npos;
+  return address || name == "localhost" || name == options_.machine || name.ends_with(".localhost") ||
+         name.ends_with(".local") || name.ends_with(".internal");
 }
 
 std::shared_ptr<const Served> Router::served_for(std::string_view name) const {
@@ -222,7 +237,7 @@ void Router::handle(Request given, const std::shared_ptr<Reply>& reply) const {
     if (request.method == "OPTIONS") return reply->send(204, "", "");
     Asked asked{kept, request, plain_path(request.path), reply, form, {}};
     const bool open = asked.path == "/health" || asked.path == "/models" || asked.path == "/" ||
-                      (request.method != "POST" && form == ErrorForm::Kobold) ||
+                      (request.method != "POST" && form == ErrorForm::Kobold && asked.path != kKoboldCheck) ||
                       (request.method != "POST" && find_page_file(asked.path) != nullptr);
     if (!find_key(request, asked.key) && !open) {
       return refuse(*reply, form, {401, "authentication_error", "Invalid API Key", {}});
@@ -279,7 +294,7 @@ bool Router::answer_get(const Asked& asked) const {
     reply.send(200, "text/plain; version=0.0.4; charset=utf-8", native_metrics(model_for("")));
     return true;
   }
-  if (asked.path == "/api/extra/generate/check") {
+  if (asked.path == kKoboldCheck) {
     kobold_check(call_of_loaded(asked));
     return true;
   }
@@ -361,6 +376,7 @@ Call Router::make_call(const Asked& asked, std::string& wanted) const {
   call.reply = asked.reply;
   call.form = asked.form;
   call.key = asked.key;
+  call.client = asked.request.client;
   call.query = asked.request.query;
   return call;
 }

@@ -18,6 +18,7 @@ struct RouterOptions {
   Worker* worker = nullptr;       // for plans; null: none are made
   std::vector<std::string> keys;  // none: everybody may ask
   bool loopback = true;           // listens at this machine's own addresses alone
+  std::string machine;            // its name, in lower case; empty: nobody knows
 };
 
 class Router {
@@ -67,5 +68,8 @@ std::string_view plain_path(std::string_view path);
 
 // By the path.
 ErrorForm error_form_of(std::string_view path);
+
+// For HttpOptions::refusal.
+std::string refusal_text(std::string_view path, int status, std::string_view why);
 
 }  // namespace loadline::serve

@@ -3,7 +3,7 @@
 import json
 import re
 
-from server import ServerTest, main
+from server import ServerTest, main, until
 
 BODY = {"prompt": "Once upon a time", "max_length": 6, "sampler_seed": 1}
 
@@ -68,6 +68,14 @@ class Generate(ServerTest):
         answer = self.server.post("/api/v1/generate", {**BODY, "grammar": 'root ::= "aye"'})[1]
         self.assertEqual(answer["results"][0]["text"], "aye")
 
+    def test_a_schema_becomes_a_grammar(self):
+        schema = {"type": "array", "items": {"const": 7}, "minItems": 2, "maxItems": 2}
+        made = self.server.post("/api/extra/json_to_grammar", {"schema": schema})[1]
+        self.assertTrue(made["success"])
+        answer = self.server.post("/api/v1/generate", {**BODY, "grammar": made["result"], "max_length": 40})[1]
+        self.assertEqual(json.loads(answer["results"][0]["text"]), [7, 7])
+        self.assertEqual(self.server.post("/api/extra/json_to_grammar", {"schema": {"type": "nothing"}})[0], 400)
+
     def test_tells_figures_of_the_last_answer(self):
         self.server.post("/api/v1/generate", BODY)
         perf = self.server.get("/api/extra/perf")[1]
@@ -109,7 +117,7 @@ class Abort(ServerTest):
 
 
 class Protected(ServerTest):
-    arguments = ("--api-key", "sesame", "-c", "256")
+    arguments = ("--api-key", "sesame,second", "-c", "32768")
 
     def test_probes_are_open_and_generation_is_not(self):
         self.assertEqual(self.server.get("/api/v1/model")[0], 200)
@@ -117,6 +125,32 @@ class Protected(ServerTest):
         status, error = self.server.post("/api/v1/generate", BODY)
         self.assertEqual((status, error["detail"]["error"]), (401, "Unauthorized"))
         self.assertEqual(self.server.post("/api/v1/generate", BODY, {"Authorization": "Bearer sesame"})[0], 200)
+
+    def test_what_is_being_answered_is_told_to_who_asked_alone(self):
+        check, abort = "/api/extra/generate/check", "/api/extra/abort"
+        self.assertEqual(self.server.get(check)[0], 401)
+        first, second = ({"Authorization": f"Bearer {key}"} for key in ("sesame", "second"))
+        body = json.dumps({**BODY, "max_length": 100000, "ban_eos_token": True, "genkey": "KCPP1"}).encode()
+        with self.server.connect() as connection:
+            connection.sendall(b"POST /api/extra/generate/stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+                               b"Authorization: Bearer sesame\r\n\r\n%s" % (len(body), body))
+            self.assertIn(b"200 OK", connection.recv(65536))
+
+            def text(head, body=None):
+                answer = self.server.post(check, body, head) if body else self.server.get(check, head)
+                return answer[1]["results"][0]["text"]
+            until(lambda: text(first), bool)
+            for given in (None, {"genkey": "KCPP1"}):
+                self.assertEqual(text(second, given), "")
+                self.assertEqual(self.server.post(abort, given or {}, second)[1]["success"], "false")
+            self.assertEqual(self.server.post(abort, {}, first)[1]["success"], "true")
+
+    def test_probabilities_are_told_to_who_asked_alone(self):
+        path = "/api/extra/last_logprobs"
+        first, second = ({"Authorization": f"Bearer {key}"} for key in ("sesame", "second"))
+        self.assertEqual(self.server.post("/api/v1/generate", {**BODY, "logprobs": True}, first)[0], 200)
+        self.assertEqual(len(self.server.post(path, {}, first)[1]["logprobs"]["content"]), 6)
+        self.assertIsNone(self.server.post(path, {}, second)[1]["logprobs"])
 
 
 if __name__ == "__main__":

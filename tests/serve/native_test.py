@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import unittest
 
 from server import Server, ServerTest, events, main, until
 
@@ -136,6 +137,17 @@ class Probes(ServerTest):
         self.assertIn("llamacpp:prompt_tokens_total", values)
         self.assertGreater(values["loadline_held_bytes"], 0)
         self.assertTrue(any(name.startswith("loadline_watch_") for name in values))
+        self.assertGreater(values['loadline_tier_held_bytes{tier="RAM"}'], 0)
+        self.assertIn("loadline_streamed_bytes_total", values)
+
+    def test_metrics_count_what_was_done(self):
+        def values():
+            lines = self.server.request("GET", "/metrics")[2].decode().splitlines()
+            return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+        self.server.post("/completion", {"prompt": [5] * 50, "n_predict": 10, "ignore_eos": True, "cache_prompt": False})
+        now = values()
+        self.assertGreaterEqual(now["llamacpp:n_tokens_max"], 60)
+        self.assertGreater(now["llamacpp:prompt_tokens_seconds"], 0)
 
     def test_unknown_paths_and_wrong_methods(self):
         self.assertEqual(self.server.get("/nothing")[0], 404)
@@ -163,7 +175,7 @@ class Probes(ServerTest):
 
     def test_other_sites_names_are_no_names_of_this_server(self):
         self.assertEqual(self.server.get("/health", {"Host": "evil.example"})[0], 403)
-        for host in ("localhost:1", "127.0.0.1", "[::1]:8080", "me.local"):
+        for host in ("localhost:1", "127.0.0.1", "[::1]:8080", "me.local", "LOCALHOST", socket.gethostname()):
             self.assertEqual(self.server.get("/health", {"Host": host})[0], 200)
 
 
@@ -203,6 +215,32 @@ class Http(ServerTest):
         self.assertIn("larger", error["error"]["message"])
         answer = self.server.raw(b"GET /health HTTP/1.1\r\nX: " + b"a" * 100000 + b"\r\n\r\n")
         self.assertIn(b" 431 ", answer.split(b"\r\n")[0])
+
+    def test_what_is_refused_before_it_is_read_is_told_in_each_dialects_form(self):
+        forms = {"/v1/chat/completions": lambda told: told["error"]["message"], "/api/chat": lambda told: told["error"],
+                 "/api/v1/generate": lambda told: told["detail"]["msg"],
+                 "/v1/messages": lambda told: told["error"]["message"] if told["type"] == "error" else None}
+        for path, sentence in forms.items():
+            status, head, body = self.server.request("POST", path, b"x" * 70000, {"Origin": "http://x.example"})
+            self.assertEqual((status, head["access-control-allow-origin"]), (413, "*"))
+            self.assertIn("larger", sentence(json.loads(body)), path)
+        self.assertEqual(self.server.logged("/api/chat")[-1]["status"], 413)
+
+    def test_a_body_that_there_is_no_room_for_may_come_again(self):
+        waiting = [self.server.connect() for _ in range(2)]
+        for one in waiting:
+            one.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65000\r\nExpect: 100-continue\r\n\r\n")
+            self.assertIn(b"100 Continue", one.recv(4096))
+        status, head, _ = self.server.request("POST", "/tokenize", b" " * 65000)
+        self.assertEqual((status, head["retry-after"]), (503, "1"))
+        for one in waiting:
+            one.close()
+
+    def test_a_header_of_too_many_fields_is_refused(self):
+        for count, status in ((90, b" 200 "), (101, b" 431 ")):
+            answer = self.server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" +
+                                     b"a:b\r\n" * count + b"\r\n")
+            self.assertIn(status, answer.split(b"\r\n")[0])
 
     def test_what_could_be_two_requests_is_none(self):
         for head in (b"Content-Length: 2\r\nTransfer-Encoding: chunked", b"Content-Length: 2\r\nContent-Length: 3",
@@ -294,6 +332,31 @@ class Large(ServerTest):
             "messages": [{"role": "user", "content": "sea " * (17 << 18)}], "max_tokens": 1})
         self.assertEqual((status, error["error"]["type"]), (413, "request_too_large"))
         self.assertEqual(self.server.post("/completion", {"prompt": "x", "n_predict": 1})[0], 200)
+
+    def test_a_text_of_which_no_context_could_be_made_is_not_read(self):
+        for path, body in (("/completion", {"prompt": "a" * 600000}), ("/tokenize", {"content": "a" * 600000}),
+                           ("/apply-template", {"messages": [{"role": "user", "content": "a" * 600000}]}),
+                           ("/v1/embeddings", {"input": ["a", "a" * 600000]}), ("/api/embed", {"input": "a" * 600000}),
+                           ("/api/generate", {"model": "demo", "prompt": "a" * 600000, "raw": True}),
+                           ("/api/v1/generate", {"prompt": "a" * 600000})):
+            self.assertEqual(self.server.post(path, body)[0], 413, path)
+        self.assertEqual(self.server.post("/detokenize", {"tokens": [5] * 200000})[0], 413)
+        self.assertEqual(self.server.post("/tokenize", {"content": " ab" * 150000})[0], 200)
+        status, error = self.server.post("/completion", {"prompt": [[5] * 600, [5]]})
+        self.assertEqual((status, error["error"]["n_prompt_tokens"]), (400, 600))
+
+
+class Passes(unittest.TestCase):
+    def parts(self, *arguments):
+        """In how many parts a prompt is read beside an answer."""
+        with Server("-np", "2", *ROOM_FOR_ENDLESS, *arguments) as server:
+            connection, _ = server.begin("/completion", ENDLESS)
+            with connection:
+                body = {"prompt": [5] * 3000, "n_predict": 1, "stream": True, "return_progress": True}
+                return sum("prompt_progress" in one for one in events(server.stream("/completion", body)[2]))
+
+    def test_a_shared_pass_is_as_short_as_is_asked_for(self):
+        self.assertGreater(self.parts("--max-pass-ms", "1"), 2 * self.parts())
 
 
 class Fair(ServerTest):

@@ -119,6 +119,13 @@ class Chat(ServerTest):
             self.assertEqual(error["error"]["type"], "invalid_request_error")
             self.assertIn(word, error["error"]["message"])
 
+    def test_an_echo_waits_until_its_prompt_is_taken(self):
+        body = {"prompt": "sea " * 5000, "stream": True, "echo": True, "max_tokens": 1}
+        status, error = self.server.post("/v1/completions", body)
+        self.assertEqual((status, error["error"]["type"]), (400, "exceed_context_size_error"))
+        chunks = events(self.server.stream("/v1/completions", {**body, "prompt": "Once upon a time"})[2])
+        self.assertEqual(chunks[0]["choices"][0]["text"], "Once upon a time")
+
     def test_a_prompt_too_long_is_refused_with_both_numbers(self):
         status, error = self.chat(messages=[{"role": "user", "content": "sea " * 5000}])
         self.assertEqual(status, 400)

@@ -100,6 +100,14 @@ class Service(unittest.TestCase):
             self.assertEqual(server.close()[0], 0)
             self.assertIn(b"STOPPING=1", manager.recv(4096))
 
+    def test_half_a_request_is_not_waited_for_for_ever(self):
+        server = self.start("--timeout", "1")
+        with server.connect() as connection:
+            connection.settimeout(30)  # less than it would be waited for without
+            connection.sendall(b"POST /completion HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+            self.assertEqual(connection.recv(4096), b"")
+        self.assertEqual(server.get("/health")[0], 200)
+
     def test_sleeps_until_it_is_to_end(self):
         server = self.start()
 
