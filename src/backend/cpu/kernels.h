@@ -165,7 +165,7 @@ std::span<const KernelTable* const> available_kernels();
 std::uint64_t attention_units(const AttentionTask& task);
 
 // Rows16: `rows` whole file-layout rows, consecutive, into tiles [first_tile, ...) of the matrix at `target`.
-// `rows` is a multiple of 16 except at the matrix's end.
+// `rows` is a multiple of 16 except at the matrix's end. Error(Internal) of others, before anything is written.
 void repack_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_rows, std::uint64_t first_row,
                  std::uint64_t rows, const std::byte* file_rows, std::byte* target);
 // The way back: file-layout rows [first_row, first_row + rows) of the matrix at `packed`. `first_row` is a multiple

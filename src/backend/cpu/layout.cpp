@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <string>
 
 #include "backend/cpu/rearranged_bits.h"
+#include "base/error.h"
 #include "quant/format.h"
 
 #if defined(__SSE2__)
@@ -335,6 +337,13 @@ void interleave(const BlockLayout& layout, const std::byte* file_rows, std::size
 
 void repack_rows(TensorType type, std::uint64_t columns, std::uint64_t matrix_rows, std::uint64_t first_row,
                  std::uint64_t rows, const std::byte* file_rows, std::byte* target) {
+  // Of other rows a tile would be written that goes beyond the matrix, or over its neighbours.
+  const bool inside = first_row <= matrix_rows && rows <= matrix_rows - first_row;
+  if (!inside || first_row % kTileRows != 0 || (rows % kTileRows != 0 && rows != matrix_rows - first_row)) {
+    throw Error(ErrorCode::Internal, std::to_string(rows) + " rows from row " + std::to_string(first_row) +
+                                         " on of a matrix of " + std::to_string(matrix_rows) +
+                                         " cannot be laid out by themselves");
+  }
   const BlockLayout& layout = block_layout(type);
   const std::size_t row_bytes = quant::size_of(type, columns).value;
   const std::uint64_t blocks = columns / layout.elements;

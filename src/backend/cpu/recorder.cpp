@@ -110,8 +110,8 @@ class Recorder {
     if (prepare.merge) step.merge = slots_[*prepare.merge];
     for (std::size_t kind = 0; kind < prepare.targets.size(); ++kind) {
       if (!prepare.targets[kind]) continue;
-      step.targets[step.target_count++] = {static_cast<quant::ActivationKind>(kind),
-                                           activations(*prepare.targets[kind])};
+      step.targets.at(step.target_count++) = {static_cast<quant::ActivationKind>(kind),
+                                              activations(*prepare.targets[kind])};
     }
     step.tiles = prepare.workspaces.has_value();
     recording_.steps.emplace_back(step);
@@ -128,7 +128,7 @@ class Recorder {
     LinearStep step;
     step.after_select = linear.after_select;
     for (const recipe::Product& product : linear.products) {
-      MatmulTask& part = step.parts[step.part_count++];
+      MatmulTask& part = step.parts.at(step.part_count++);
       part.weights = matrix(product.weights, product.first_row, product.rows);
       part.activations = activations(product.activations);
       part.out = value(product.out);

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <set>
 
@@ -8,6 +9,24 @@
 
 namespace loadline::cpu::test {
 namespace {
+
+// Of the program, whether or not this processor runs them.
+constexpr std::string_view kSets[] = {
+#define LOADLINE_SET(name, unit, runs) #name,
+#include "backend/cpu/kernels.inc"
+};
+
+class InstructionSets : public testing::TestWithParam<std::string_view> {};
+INSTANTIATE_TEST_SUITE_P(Kernels, InstructionSets, testing::ValuesIn(kSets),
+                         [](const auto& row) { return std::string(row.param); });
+
+// All other tests go over those that this processor runs: what they do not see is said here, and by CTest.
+TEST_P(InstructionSets, are_tested_or_skipped_visibly) {
+  const auto available = available_kernels();
+  if (std::ranges::find(available, GetParam(), &KernelTable::name) == available.end()) {
+    GTEST_SKIP() << "this processor cannot run " << GetParam() << ": none of its kernels was tested";
+  }
+}
 
 // Each in a process of its own: the choice is made once per process.
 class Dispatch : public testing::Test {

@@ -7,6 +7,7 @@
 
 #include "backend/cpu/kernel_cases.h"
 #include "backend/cpu/tile.h"
+#include "support/refusal.h"
 
 namespace loadline::cpu::test {
 namespace {
@@ -53,6 +54,33 @@ TEST_P(Layout, repacking_in_parts_gives_the_same_bytes) {
     repack_rows(GetParam(), columns, 70, first, count, m.file.data() + first * row_bytes, parts.data());
   }
   EXPECT_EQ(std::memcmp(parts.data(), m.packed.data(), m.file.size()), 0);
+}
+
+TEST(Repacking, of_rows_that_are_no_whole_tiles_or_not_in_the_matrix_is_refused_before_anything_is_written) {
+  constexpr std::uint32_t kColumns = 32;
+  constexpr std::uint64_t kMatrixRows = 70;
+  const std::vector<std::byte> file(128 * kColumns * sizeof(float));
+  Buffer target(file.size());
+  const auto repack = [&](std::uint64_t first_row, std::uint64_t rows) {
+    repack_rows(TensorType::F32, kColumns, kMatrixRows, first_row, rows, file.data(), target.data());
+  };
+  constexpr std::uint64_t kHuge = std::uint64_t{0} - 16;
+  for (const auto& [first_row, rows] : {std::pair<std::uint64_t, std::uint64_t>{0, 80},
+                                        {0, 17},
+                                        {8, 16},
+                                        {8, 62},
+                                        {64, 7},
+                                        {64, 16},
+                                        {80, 16},
+                                        {kHuge, 32},
+                                        {16, kHuge}}) {
+    SCOPED_TRACE(testing::Message() << rows << " rows from " << first_row);
+    EXPECT_THAT(loadline::test::refusal([&] { repack(first_row, rows); }, ErrorCode::Internal).sentence,
+                testing::HasSubstr("of a matrix of 70"));
+  }
+  for (std::size_t i = 0; i < file.size(); ++i) ASSERT_EQ(target.data()[i], std::byte{0xCD}) << i;
+  repack(64, 6);
+  repack(0, 70);
 }
 
 TEST_P(Layout, restoring_any_rows_gives_the_files_bytes) {
