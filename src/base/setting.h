@@ -37,6 +37,7 @@ enum class Setting {
   DraftMin,
   NgramMax,
   NgramMin,
+  Certificate,
 };
 
 // An Error that names what would have to be set otherwise.

@@ -31,6 +31,7 @@ std::string flag_of(Setting setting) {
     case Setting::DraftMin: return "--draft-min";
     case Setting::NgramMax: return "--ngram-max";
     case Setting::NgramMin: return "--ngram-min";
+    case Setting::Certificate: return "--tls-cert";
   }
   return {};
 }

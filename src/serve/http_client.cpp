@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/setting.h"
 #include "base/text.h"
 
 namespace loadline::serve {
@@ -109,7 +110,7 @@ class ClientTls {
     if (problem == SSL_ERROR_WANT_WRITE) return -POLLOUT;
     if (const long why = ::SSL_get_verify_result(ssl_.get()); why != X509_V_OK) {
       throw bad_input(fmt::format("the server's certificate is not trusted: {}", ::X509_verify_cert_error_string(why)),
-                      "Name the certificate that it should be with --tls-cert.");
+                      "Name the certificate that it should be.", Setting::Certificate);
     }
     if (!greeted_) {
       throw Error(ErrorCode::DeviceFailure, "what answered speaks no TLS", "Is its address http://?");

@@ -20,9 +20,9 @@ RULES = [
     ("escape sequences", ["cli/output.cpp", "cli/terminal.cpp", "plan/render.cpp"], r"\\033|\\x1[bB]|\\e\[",
      'print("\\033[31m");'),
     ("signals of streams", ["cli/output.cpp"], r"\bSIGPIPE\b|\bSIGXFSZ\b", "std::signal(SIGPIPE, SIG_IGN);"),
-    ("flags named below cli/", ["cli/", "serve/"],
-     r'"[^"]*(?<![\w-])(-(c|t|b|np|ngl|ot|nkvo|ctk|ctv|ub|dev)|--(ram|vram|temp|top-[kp]|min-p|disk|gpu|hardware|model'
-     r'|logit-bias|draft-(max|min)|ngram-(max|min)|speculate|headroom|threads|parallel))(?![\w-])[^"]*"',
+    # Commands to run, in backticks, may have theirs.
+    ("flags named below cli/", ["cli/"],
+     r'"(?:[^"`]|`[^"`]*`)*(?<![\w-])(-(c|t|b|np|ngl|ot|nkvo|ctk|ctv|ub|dev)|--[a-z][a-z-]+)(?![\w-])[^"]*"',
      'throw bad_input("give more with --ram");'),
 ]
 
