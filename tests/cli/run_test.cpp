@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -240,6 +241,16 @@ TEST_F(RunCommand, HelpShowsFlagsAsTheyAreTypedInLinesThatFit) {
                               HasSubstr("(default 0.8)"), Not(HasSubstr("--ctk")), Not(HasSubstr("INT"))));
   std::istringstream lines(help.out);
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100U) << line;
+}
+
+// Its memory is compared with the plan once more behind the last token, by which time all has been written.
+TEST_F(RunCommand, ThatHoldsMoreThanPlannedInTheEndFailsAndSaysSo) {
+  ProcessOptions options;
+  options.variables = {{"LD_PRELOAD", std::getenv("HOLDING_MORE_LIBRARY")}, {"HOLDING_MORE_FROM", "there was a ship"}};
+  const ProcessResult result = run_loadline({"run", "-t", "1", "-p", kPrompt, "-n", "4"}, options);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.out, StartsWith(kPrompt));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("loadline: the process holds "), HasSubstr("where the plan says")));
 }
 
 // What a penalty turns into a reward is a word of the prompt, before any was generated.

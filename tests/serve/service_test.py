@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -49,7 +50,7 @@ class Service(unittest.TestCase):
             self.assertRegex(told.stderr, "Loading model|no server answers")  # or it is slow
         self.assertIn("tiers", json.loads(told.stdout))
         self.assertEqual(top(*trusting, host="localhost").returncode, 0)
-        self.assertIn("certificate", top().stderr)
+        self.assertRegex(top().stderr, "certificate is not trusted(.|\n)*It is set with --tls-cert")
         self.assertIn("certificate", top(*trusting, host="127.0.0.2").stderr)  # another's name
         self.assertIn("no certificate", top("--tls-cert", __file__).stderr)
         with socket.create_server(("127.0.0.1", 0)) as other:
@@ -80,6 +81,21 @@ class Service(unittest.TestCase):
             server = self.start("--api-key-file", keys.name)
             self.assertEqual(server.get("/props", {"Authorization": "Bearer second"})[0], 200)
             self.assertEqual(server.get("/props")[0], 401)
+
+    def test_says_that_it_holds_more_than_planned_when_it_has_nothing_to_do(self):
+        server = self.start(environment={"LD_PRELOAD": os.environ["HOLDING_MORE_LIBRARY"],
+                                         "HOLDING_MORE_FROM": "text_completion"})
+
+        def alarms():
+            return re.search(r"^loadline_alarms (\d)", server.request("GET", "/metrics")[2].decode(), re.M).group(1)
+
+        self.assertEqual(alarms(), "0")
+        for _ in range(100):  # what is compared after the first may be compared before that is sent
+            self.assertEqual(server.post("/v1/completions", {"prompt": "Once", "max_tokens": 2})[0], 200)
+            if alarms() == "1":
+                break
+        self.assertEqual(alarms(), "1")
+        self.assertIn("the process holds", json.dumps(server.get("/api/loadline/state")[1]))
 
     def test_takes_options_from_the_environment(self):
         server = self.start(environment={"LOADLINE_ARG_API_KEY": "sesame", "LLAMA_ARG_N_PARALLEL": "2",
