@@ -120,7 +120,14 @@ bool Engine::load_weights(const KeptWeights& kept, const LoadProgress& progress,
   std::vector<backend::Device*> devices;
   for (const auto& device : devices_) devices.push_back(device.get());
   const std::span<std::byte> buffer = devices_[plan::kCpu]->host_memory(plan_.load_buffer);
-  return engine::load_weights(model_, plan_, kept.there(), devices, *pool_, buffer, progress, stop);
+  std::vector<UploadFigures> uploads;
+  if (!engine::load_weights(model_, plan_, kept.there(), devices, *pool_, buffer, progress, stop, uploads))
+    return false;
+  constexpr Bytes kEnough = 16 * kMiB;
+  for (std::size_t tier = 0; tier < uploads.size(); ++tier) {
+    if (uploads[tier].bytes >= kEnough) upload_figures_[plan_.tiers[tier].device] = uploads[tier];
+  }
+  return true;
 }
 
 void Engine::open_stream() {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -74,6 +75,12 @@ class Engine {
     double filling = 0;    // s: bringing in the memory of caches
   };
   [[nodiscard]] const LoadFigures& load_figures() const { return load_figures_; }
+  // Of the last loading that laid out enough on the device of that name ("": the CPU) to tell its speed; null where
+  // none did.
+  [[nodiscard]] const UploadFigures* upload_figures(const std::string& device) const {
+    const auto found = upload_figures_.find(device);
+    return found == upload_figures_.end() ? nullptr : &found->second;
+  }
   // Tokens that the last `replan` has computed again, or has still to.
   [[nodiscard]] std::uint64_t tokens_again() const { return tokens_again_; }
   Engine(const Engine&) = delete;
@@ -128,6 +135,7 @@ class Engine {
   std::unique_ptr<ThreadPool> pool_;
   Devices devices_;
   LoadFigures load_figures_;
+  std::map<std::string, UploadFigures> upload_figures_;  // by device
   std::uint64_t tokens_again_ = 0;
   GpuCosts gpu_costs_;                    // of opening them and making their shaders
   std::unique_ptr<WeightStream> stream_;  // null where nothing is streamed; goes before the devices

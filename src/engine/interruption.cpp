@@ -58,7 +58,7 @@ class Predictor {
     find_disk_rate(out.from_disk);
     Span all = giving_up(kept.bytes);
     all += opening();
-    all += reading(out.weights, out.from_disk);
+    all += reading(kept, out.from_disk);
     all += filling();
     all += computing(out.tokens);
     out.seconds = all.seconds;
@@ -133,42 +133,42 @@ class Predictor {
   }
 
   // The disk goes on reading while threads lay out what has come.
-  [[nodiscard]] Span reading(Bytes weights, Bytes from_disk) const {
-    if (weights.value == 0) return {};
-    constexpr double kFreshPages = 0.6e9, kUsedPages = 2.5e9;  // bytes/s of a thread (plan/predict.cpp)
-    const Engine::LoadFigures& last = engine_.load_figures();
-    const double threads = to_.shape.threads;
-    const bool was_cached = last.from_disk < last.weights / 10;
+  [[nodiscard]] Span reading(const KeptWeights& kept, Bytes from_disk) const {
     Span laid_out;
-    constexpr Bytes kEnough = 16 * kMiB;  // for a rate
-    if (last.weights >= kEnough && last.reading > 0 && was_cached) {
-      const double seconds = last.reading * number(weights) / number(last.weights);
-      laid_out = {seconds, 0.8 * seconds, 1.2 * seconds};
-    } else if (const double measured = rates_for(to_, machine_).devices[plan::kCpu].loading; measured > 0) {
-      const double seconds = number(weights) / measured;  // pages are at hand, unlike the first time
-      laid_out = {seconds, seconds / 2, seconds};
-    } else {
-      laid_out.seconds = number(weights) / (threads * 1e9);
-      laid_out.least = number(weights) / (threads * kUsedPages);
-      laid_out.most = number(weights) / (threads * kFreshPages);
+    for (std::uint32_t tier = 0; tier < to_.scratch.size(); ++tier) {
+      Bytes bytes = plan::tier_total(to_, tier, plan::Purpose::Weights);
+      if (tier == plan::kCpu) bytes -= std::min(bytes, kept.bytes);
+      if (bytes.value > 0) laid_out += laying_out(tier, bytes);
     }
     if (from_disk.value == 0) return laid_out;
     const double disk = number(from_disk) / disk_rate_;
     return longer(laid_out, disk_known_ ? Span{disk, 0.8 * disk, 1.25 * disk} : Span{disk, disk / 4, 8 * disk});
   }
 
+  [[nodiscard]] Span laying_out(std::uint32_t tier, Bytes bytes) const {
+    constexpr double kFreshPages = 0.6e9, kUsedPages = 2.5e9;  // bytes/s of a thread (plan/predict.cpp)
+    const double threads = to_.shape.threads;
+    if (const UploadFigures* seen = engine_.upload_figures(to_.tiers[tier].device)) {
+      const double seconds = seen->seconds * number(bytes) / number(seen->bytes) / threads;
+      return {seconds, 0.8 * seconds, 1.25 * seconds};
+    }
+    if (const double measured = rates_for(to_, machine_).devices[plan::kCpu].loading; measured > 0) {
+      const double seconds = number(bytes) / measured;  // pages are at hand, unlike the first time
+      return {seconds, seconds / 2, seconds};
+    }
+    return {number(bytes) / (threads * 1e9), number(bytes) / (threads * kUsedPages),
+            number(bytes) / (threads * kFreshPages)};
+  }
+
   // Caches, whose pages are brought in after the weights.
   [[nodiscard]] Span filling() const {
     const auto caches = [](const plan::Plan& plan) {
-      Bytes bytes;
-      for (std::uint32_t tier = 0; tier < plan.scratch.size(); ++tier) {
-        bytes += plan::tier_total(plan, tier, plan::Purpose::KvCache);
-      }
-      return number(bytes);
+      return number(plan::tier_total(plan, plan::kCpu, plan::Purpose::KvCache));
     };
+    constexpr double kEnough = 16 << 20;  // bytes: less says nothing of the rest
     const double before = caches(engine_.plan());
     const double filling = engine_.load_figures().filling;
-    if (before > 0 && filling > 0) return Span::sure(filling * caches(to_) / before);
+    if (before >= kEnough && filling > 0) return Span::sure(filling * caches(to_) / before);
     const double seconds = caches(to_) / (1e9 * to_.shape.threads);
     return {seconds, seconds / 3, 2 * seconds};
   }
@@ -219,35 +219,47 @@ class Predictor {
   void find_ratios() {
     const plan::Plan& present = engine_.plan();
     const plan::CostModel costs(engine_.model(), engine_.program(), present.shape, rates_for(present, machine_));
-    std::array<exec::PassRecord, 32> records;
-    const std::size_t count = engine_.executor().log().read(0, records);
+    const exec::PassLog& log = engine_.executor().log();
+    std::array<exec::PassRecord, 40> records;
+    std::size_t count = log.read_large(std::span(records).first(8));
+    std::array<exec::PassRecord, 32> last;
+    for (const exec::PassRecord& record : std::span(last).first(log.read(0, last))) {
+      if (record.tokens < kMany) records[count++] = record;
+    }
     struct Sum {
       double took = 0, expected = 0;
     };
     std::array<std::array<Sum, exec::kLoggedDevices>, 2> sums = {};
+    std::array<Sum, 2> all = {};  // devices
     for (std::size_t i = 0; i < count; ++i) {
       const exec::PassRecord& record = records[i];
-      const plan::PassSeconds expected =
+      const plan::PassSeconds seconds =
           plan::pass_seconds(present, costs,
                              {record.tokens, std::max<std::uint64_t>(1, record.outputs),
                               std::max<std::uint64_t>(1, record.sequences), std::max<std::uint64_t>(1, record.depth)});
-      for (std::size_t d = 0; d < std::min(expected.devices.size(), few_.size()); ++d) {
-        Sum& sum = sums[record.tokens < kMany ? 0 : 1][d];
-        sum.took += std::max(0.0, record.busy[d] - (d == plan::kCpu ? record.waited : 0));
-        sum.expected += expected.devices[d];
+      for (std::size_t d = 0; d < std::min(seconds.devices.size(), few_.size()); ++d) {
+        const std::size_t kind = record.tokens < kMany ? 0 : 1;
+        for (Sum* sum : {&sums[kind][d], &all[kind]}) {
+          sum->took += std::max(0.0, record.busy[d] - (d == plan::kCpu ? record.waited : 0));
+          sum->expected += seconds.devices[d];
+        }
       }
     }
     for (std::size_t d = 0; d < few_.size(); ++d) {
       const auto device = static_cast<std::uint32_t>(d);
       const bool both = device < present.tiers.size() && device < to_.tiers.size() &&
                         present.tiers[device].device == to_.tiers[device].device;
-      const auto ratio = [&](const Sum& sum) {
+      const auto ratio = [&](std::size_t kind) {
+        const Sum& sum = sums[kind][d];
         constexpr double kMost = 256;  // a software GPU that nobody measured is that far off
-        if (!both || sum.expected <= 0 || sum.took <= 0) return Ratio{};
+        // What is a few fixed costs beside another device's work says nothing of how fast this one works.
+        constexpr double kLeastShare = 0.1;
+        const bool much = sum.expected > kLeastShare * all[kind].expected || sum.took > kLeastShare * all[kind].took;
+        if (!both || !much || sum.expected <= 0 || sum.took <= 0) return Ratio{};
         return Ratio{std::clamp(sum.took / sum.expected, 1 / kMost, kMost), true};
       };
-      few_[d] = ratio(sums[0][d]);
-      many_[d] = ratio(sums[1][d]);
+      few_[d] = ratio(0);
+      many_[d] = ratio(1);
       // One kind says something of the other: others use the machine, or its speeds were assumed. Of a small model
       // fixed costs are most of what a token alone takes, and little of what many take.
       constexpr double kMostOfFew = 1.3;
@@ -256,7 +268,7 @@ class Predictor {
     }
   }
 
-  static constexpr std::uint64_t kMany = 16;
+  static constexpr std::uint64_t kMany = exec::PassLog::kLargeTokens;
 
   Engine& engine_;
   const plan::Plan& to_;

@@ -4,6 +4,7 @@
 #include <exception>
 #include <mutex>
 
+#include "base/clock.h"
 #include "plan/layout.h"
 #include "storage/range_reader.h"
 
@@ -49,7 +50,8 @@ std::vector<Piece> all_pieces(const gguf::Model& model, const plan::Plan& plan,
 
 bool load_weights(const gguf::Model& model, const plan::Plan& plan, std::span<const plan::RegionIndex> there,
                   const std::vector<backend::Device*>& devices, ThreadPool& pool, std::span<std::byte> buffers,
-                  const LoadProgress& progress, const backend::StopFlag& stop) {
+                  const LoadProgress& progress, const backend::StopFlag& stop, std::vector<UploadFigures>& uploads) {
+  uploads.assign(devices.size(), {});
   const std::uint32_t parts = plan::load_buffer_parts(plan.shape.threads);
   const std::size_t part = buffers.size() / parts / 4096 * 4096;
   const std::vector<Piece> pieces = all_pieces(model, plan, there, Bytes(part - storage::RangeReader::part_size(0)));
@@ -65,26 +67,36 @@ bool load_weights(const gguf::Model& model, const plan::Plan& plan, std::span<co
 
   std::atomic<std::uint64_t> done{0};
   std::atomic<bool> failed{false};
-  std::mutex failure_lock;
+  std::mutex lock;  // of what follows, and of `uploads`
   std::exception_ptr failure;
 
   pool.run([&](int thread) noexcept {
     if (thread >= kMostThreads) return;
+    std::vector<UploadFigures> own;
     try {
+      own.resize(devices.size());
       while (!failed.load(std::memory_order_relaxed) && !stop.load(std::memory_order_relaxed)) {
         const auto arrived = reader.next();
-        if (!arrived) return;
+        if (!arrived) break;
         const Piece& piece = pieces[arrived->range];
         const std::uint32_t tier = plan.arenas[plan.regions[piece.region].arena].tier;
+        const double began = steady_seconds();
         devices[tier]->upload(piece.region, piece.first_row, piece.rows, arrived->data);
+        own[tier].seconds += steady_seconds() - began;
+        own[tier].bytes += Bytes(piece.range.size);
         reader.give_back(*arrived);
         const std::uint64_t now = done.fetch_add(piece.range.size) + piece.range.size;
         if (thread == 0 && progress) progress(Bytes(now), total);
       }
     } catch (...) {
-      const std::lock_guard lock(failure_lock);
+      const std::lock_guard guard(lock);
       if (!failure) failure = std::current_exception();
       failed.store(true);
+    }
+    const std::lock_guard guard(lock);
+    for (std::size_t tier = 0; tier < own.size(); ++tier) {
+      uploads[tier].bytes += own[tier].bytes;
+      uploads[tier].seconds += own[tier].seconds;
     }
   });
   if (failure) std::rethrow_exception(failure);

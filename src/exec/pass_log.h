@@ -48,6 +48,7 @@ class PassLog {
     slot = pass;
     slot.number = ++totals_.passes;
     totals_.seconds += pass.seconds;
+    if (pass.tokens >= kLargeTokens) large_[large_passes_++ % kKeptLarge] = slot;
   }
 
   [[nodiscard]] PassTotals totals() const {
@@ -69,10 +70,23 @@ class PassLog {
     return static_cast<std::size_t>(count);
   }
 
+  // Likewise the last passes of many tokens, however long ago.
+  std::size_t read_large(std::span<PassRecord> records) const {
+    const std::lock_guard lock(mutex_);
+    const std::uint64_t count = std::min<std::uint64_t>({large_passes_, records.size(), kKeptLarge});
+    for (std::uint64_t i = 0; i < count; ++i) records[i] = large_[(large_passes_ - count + i) % kKeptLarge];
+    return static_cast<std::size_t>(count);
+  }
+
+  static constexpr std::uint64_t kLargeTokens = 16;  // it is arithmetic, not reading, that takes the time
+
  private:
   static constexpr std::size_t kKept = 32;
+  static constexpr std::size_t kKeptLarge = 8;
   mutable std::mutex mutex_;
   std::array<PassRecord, kKept> last_;
+  std::array<PassRecord, kKeptLarge> large_;
+  std::uint64_t large_passes_ = 0;
   PassRecord running_;
   bool is_running_ = false;
   PassTotals totals_;

@@ -288,5 +288,21 @@ TEST(PassSource, leaves_out_the_first_passes_and_compares_the_others) {
   EXPECT_EQ(sample.passes.passes, 0U) << "a stopped pass";
 }
 
+TEST(PassLog, keeps_passes_of_many_tokens_however_many_of_one_follow) {
+  exec::PassLog log;
+  const auto add = [&](std::uint64_t tokens) {
+    exec::PassRecord pass;
+    pass.tokens = tokens;
+    log.begin(pass);
+    log.end(pass, true);
+  };
+  for (std::uint64_t tokens = 20; tokens < 40; ++tokens) add(tokens);
+  for (int i = 0; i < 100; ++i) add(1);
+  std::array<exec::PassRecord, 3> records;
+  ASSERT_EQ(log.read_large(records), 3U);
+  EXPECT_EQ(records[0].tokens, 37U);
+  EXPECT_EQ(records[2].tokens, 39U) << "the latest last";
+}
+
 }  // namespace
 }  // namespace loadline::watch
