@@ -251,7 +251,7 @@ class Predictor {
                         present.tiers[device].device == to_.tiers[device].device;
       const auto ratio = [&](std::size_t kind) {
         const Sum& sum = sums[kind][d];
-        constexpr double kMost = 256;  // a software GPU that nobody measured is that far off
+        constexpr double kMost = 1e5;  // a software GPU that nobody measured is thousands of times slower than a card
         // What is a few fixed costs beside another device's work says nothing of how fast this one works.
         constexpr double kLeastShare = 0.1;
         const bool much = sum.expected > kLeastShare * all[kind].expected || sum.took > kLeastShare * all[kind].took;
