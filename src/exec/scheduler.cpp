@@ -69,13 +69,22 @@ std::optional<SessionId> Scheduler::join(const SessionOptions& options, SessionC
   fresh.options = options;
   fresh.order = ++joined_;
   *place = fresh;
-  if (running_.lone_prompt != kNoSession && running_.until - now() > options_.longest_shared_pass) {
-    sessions_[running_.lone_prompt].abandoned = true;
-    running_.lone_prompt = kNoSession;
-    pass_stop_.store(true);
-  }
+  abandon_long_pass();
   changed_.notify_all();
   return id_of(static_cast<std::uint32_t>(place - sessions_.begin()));
+}
+
+void Scheduler::make_way() {
+  const std::lock_guard lock(mutex_);
+  abandon_long_pass();
+}
+
+// For a newcomer, the pass of a lone prompt that would take much longer still. The mutex is held.
+void Scheduler::abandon_long_pass() {
+  if (running_.lone_prompt == kNoSession || running_.until - now() <= options_.longest_shared_pass) return;
+  sessions_[running_.lone_prompt].abandoned = true;
+  running_.lone_prompt = kNoSession;
+  pass_stop_.store(true);
 }
 
 bool Scheduler::cancel(SessionId session) {

@@ -73,6 +73,9 @@ class Scheduler {
   // Throws Error(BadInput) for a prompt that is empty, that has tokens outside the vocabulary, or that is longer than
   // the context, and for a place that there is not. `client` is called until it was told that the session has ended.
   std::optional<SessionId> join(const SessionOptions& options, SessionClient& client);
+  // For who calls `join` between two steps only: somebody will. As in `join`, a pass that is a lone prompt's, and takes
+  // longer still than passes that are shared, is given up, once for each session.
+  void make_way();
 
   // Which of the scheduler's places a session has, from 0.
   [[nodiscard]] std::uint32_t place_of(SessionId session) const {
@@ -201,6 +204,7 @@ class Scheduler {
   void share_among_prompts(std::uint32_t tokens, std::uint32_t readers);
   void end_one_of_the_stuck(bool kept_out);
   bool run(const StopFlag* stop);
+  void abandon_long_pass();
   void finish_pass();
   void finish_prompt_part(const Member& member, std::size_t row);
   void draw_rows(std::uint32_t index, std::size_t row);

@@ -64,6 +64,7 @@ std::optional<Service::Id> Service::submit(Generation generation, std::shared_pt
   require_possible(generation);
   const Bytes queued = Running::queued_bytes(generation);
   Id id = 0;
+  bool begins_now = false;
   {
     const std::lock_guard lock(mutex_);
     const std::size_t free = places() > running_.size() ? places() - running_.size() : 0;
@@ -74,8 +75,10 @@ std::optional<Service::Id> Service::submit(Generation generation, std::shared_pt
     const Bytes most(most_queued_);
     if (most.value > 0 && all > most && !waiting_.empty()) return std::nullopt;
     id = ++last_;
+    begins_now = waiting_.size() < free;
     waiting_.push_back(std::make_shared<Running>(*this, id, std::move(generation), std::move(listener)));
   }
+  if (begins_now) engine_->scheduler().make_way();
   engine_->scheduler().wake();
   return id;
 }

@@ -352,6 +352,25 @@ TEST(Scheduler, ANewcomerMayHaveALongPassOfALonePromptAbandonedOnce) {
   expect_text(another, 3);
 }
 
+TEST(Scheduler, ALongPassOfALonePromptIsGivenUpForWhoWillJoinAfterIt) {
+  FakeModel fake({.context = 32 * kPage, .sequences = 3, .batch = 256},
+                 {.longest_shared_pass = 0.1, .aimed_at = 1, .learn = false, .clock = [] { return 0.0; }});
+  FakeClient reader(some_text(600, 1));
+  FakeClient newcomer(some_text(20, 2));
+  fake.scheduler->join(reader.options(3), reader);
+  fake.device().during = [&] {
+    if (fake.device().runs == 1) fake.scheduler->make_way();
+  };
+  fake.scheduler->step();
+  EXPECT_EQ(reader.read[0], 0U) << "its pass was abandoned";
+  fake.scheduler->join(newcomer.options(3), newcomer);
+  fake.scheduler->step();
+  EXPECT_EQ(newcomer.text.size(), 1U);
+  EXPECT_EQ(reader.read[0], 80U);
+  run_all(*fake.scheduler);
+  expect_text(reader, 3);
+}
+
 TEST(Scheduler, AShortPassIsNotAbandonedForANewcomer) {
   FakeModel fake({.context = 32 * kPage, .sequences = 3, .batch = 64},
                  {.longest_shared_pass = 0.1, .aimed_at = 1, .learn = false});

@@ -310,6 +310,20 @@ class Http(ServerTest):
             server.wait_for_state(lambda state: state["cache"]["held_pages"] == 0)
             self.assertFalse(server.logged("/completion")[-1]["whole"])
 
+    def test_a_short_question_does_not_wait_for_the_long_pass_of_a_lone_prompt(self):
+        with Server("-np", "2", *ROOM_FOR_ENDLESS, "-b", "16384", "--max-pass-ms", "5") as server:
+            data = json.dumps({"prompt": "sea " * 7000, "n_predict": 1}).encode()
+            connection = server.connect()
+            connection.sendall(b"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" %
+                               (len(data), data))
+            server.wait_until(lambda slots: any(one["is_processing"] for one in slots))
+            self.assertEqual(server.post("/completion", {"prompt": "Once", "n_predict": 1})[0], 200)
+            # The long one is being read still: it would be answered had its pass gone first.
+            connection.setblocking(False)
+            with self.assertRaises(BlockingIOError):
+                connection.recv(1)
+            connection.close()
+
     def test_a_client_that_leaves_while_it_waits_frees_its_place(self):
         running = [self.server.begin("/completion", ENDLESS)[0] for _ in range(2)]
         data = json.dumps(ENDLESS).encode()

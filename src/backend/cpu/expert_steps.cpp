@@ -133,7 +133,7 @@ void gather(const ExpertsSlot& slot, const Pass& pass, WorkQueue& queue) {
 }
 
 // Up to so many rows are with one expert.
-MatmulTask product_of(const ExpertsSlot& slot, const Pass& pass, const ExpertMatrices& matrices, std::uint32_t expert,
+MatmulTask product_of(const ExpertsSlot& slot, const ExpertMatrices& matrices, std::uint32_t expert,
                       const std::byte* activations, float* out, std::uint64_t out_stride) {
   MatmulTask task{};
   task.weights = matrices.weights.at(expert);
@@ -155,7 +155,7 @@ void up(const ExpertsSlot& slot, std::size_t index, const Pass& pass, WorkQueue&
     const ExpertMatrices& matrices = of_gate ? slot.gate : slot.up;
     const std::uint64_t width = matrices.weights.width();
     const std::byte* in = input_of(slot, tokens, of_gate ? slot.gate_input : slot.up_input, row);
-    return product_of(slot, pass, matrices, expert, in, (of_gate ? slot.gate_out : slot.up_out) + row * width, width);
+    return product_of(slot, matrices, expert, in, (of_gate ? slot.gate_out : slot.up_out) + row * width, width);
   };
   if (few) {
     if (slot.gated) {
@@ -246,7 +246,7 @@ void down(const ExpertsSlot& slot, std::size_t index, const Pass& pass, WorkQueu
                         [&](std::uint64_t which) {
                           const std::uint32_t expert = tables.active[which];
                           const std::uint32_t row = tables.begin[expert];
-                          return product_of(slot, pass, slot.down, expert, hidden_of(slot, row),
+                          return product_of(slot, slot.down, expert, hidden_of(slot, row),
                                             slot.results + row * slot.down.weights.width(), slot.down.weights.width());
                         });
   }
@@ -260,7 +260,7 @@ void down(const ExpertsSlot& slot, std::size_t index, const Pass& pass, WorkQueu
       for (std::uint32_t i = 0; i < *tables.count; ++i) {
         const std::uint32_t expert = tables.active[i];
         const std::uint32_t row = tables.begin[expert];
-        MatmulTask task = product_of(slot, pass, slot.down, expert, hidden_of(slot, row), results, kExpertStride);
+        MatmulTask task = product_of(slot, slot.down, expert, hidden_of(slot, row), results, kExpertStride);
         // From the tile on that the piece's first row lies in; what comes before the row is a neighbour's.
         const std::uint64_t first_row = slot.down.weights.shift(expert) + column;
         const std::uint64_t shift = first_row % kTileRows;
