@@ -81,6 +81,12 @@ class Engine {
     const auto found = upload_figures_.find(device);
     return found == upload_figures_.end() ? nullptr : &found->second;
   }
+  // How much longer passes of few and of many tokens took on the device of that name than was predicted, when it last
+  // did some; 0 where none were seen. Kept over plans that leave the device out (interruption.cpp).
+  struct Slowness {
+    double few = 0, many = 0;
+  };
+  [[nodiscard]] Slowness& slowness(const std::string& device) { return slowness_[device]; }
   // Tokens that the last `replan` has computed again, or has still to.
   [[nodiscard]] std::uint64_t tokens_again() const { return tokens_again_; }
   Engine(const Engine&) = delete;
@@ -136,6 +142,7 @@ class Engine {
   Devices devices_;
   LoadFigures load_figures_;
   std::map<std::string, UploadFigures> upload_figures_;  // by device
+  std::map<std::string, Slowness> slowness_;             // by device
   std::uint64_t tokens_again_ = 0;
   GpuCosts gpu_costs_;                    // of opening them and making their shaders
   std::unique_ptr<WeightStream> stream_;  // null where nothing is streamed; goes before the devices

@@ -215,7 +215,7 @@ class Predictor {
     return longer(out, disk_known_ ? Span{disk, 0.8 * disk, 1.25 * disk} : Span{disk, disk / 4, 8 * disk});
   }
 
-  // From the passes of the present plan, per device that both have.
+  // From the passes of the present plan, or of the last one that had the device.
   void find_ratios() {
     const plan::Plan& present = engine_.plan();
     const plan::CostModel costs(engine_.model(), engine_.program(), present.shape, rates_for(present, machine_));
@@ -260,11 +260,24 @@ class Predictor {
       };
       few_[d] = ratio(0);
       many_[d] = ratio(1);
+      if (device < to_.tiers.size()) {
+        Engine::Slowness& known = engine_.slowness(to_.tiers[device].device);
+        recall(few_[d], known.few);
+        recall(many_[d], known.many);
+      }
       // One kind says something of the other: others use the machine, or its speeds were assumed. Of a small model
       // fixed costs are most of what a token alone takes, and little of what many take.
       constexpr double kMostOfFew = 1.3;
       if (!many_[d].seen) many_[d].value = d == plan::kCpu ? std::min(few_[d].value, kMostOfFew) : few_[d].value;
       if (!few_[d].seen) few_[d].value = many_[d].value;
+    }
+  }
+
+  static void recall(Ratio& ratio, double& known) {
+    if (ratio.seen) {
+      known = ratio.value;
+    } else if (known > 0) {
+      ratio = {known, true};
     }
   }
 
