@@ -1,5 +1,6 @@
 // What it costs to go on by another plan, predicted before it is done: what has to be loaded, from where and how fast,
-// what has to be computed again, and how long nobody gets a token. It changes nothing.
+// what has to be computed again, and how long nobody gets a token. It changes no plan; the engine remembers what each
+// device was seen to take.
 #pragma once
 
 #include <cstdint>
