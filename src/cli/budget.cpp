@@ -65,11 +65,14 @@ int run(const BudgetOptions& options) {
     if (text_in(tier, "kind") != "disk") text += tier_line(tier);
   }
   const Json& change = object_in(answer, "interruption");
+  const std::string texts = bytes_in(change, "kept_caches").value > 0
+                                ? fmt::format("{:.0f} tokens stayed in the cache", number_in(change, "kept_tokens"))
+                                : fmt::format("{:.0f} tokens are computed again", number_in(change, "tokens"));
   text += fmt::format(
-      "{:.3g} tok/s are predicted now; loading {} took {:.2f} s, and {:.0f} tokens are computed again "
+      "{:.3g} tok/s are predicted now; loading {} took {:.2f} s, {} of weights stayed, and {} "
       "({:.2f} s without tokens were predicted)\n",
       number_in(answer, "generation_rate"), to_string(bytes_in(change, "weights")), number_in(change, "load_seconds"),
-      number_in(change, "tokens"), number_in(change, "predicted_seconds"));
+      to_string(bytes_in(change, "kept")), texts, number_in(change, "predicted_seconds"));
   print(text);
   return 0;
 }

@@ -135,8 +135,10 @@ void print_run(const std::string& text, const Figures& figures, double load_seco
     result["changes"].push_back({{"why", change.why},
                                  {"weights", change.predicted.weights.value},
                                  {"kept", change.predicted.kept.value},
+                                 {"kept_caches", change.predicted.caches.value},
                                  {"from_disk", change.predicted.from_disk.value},
                                  {"tokens", change.predicted.tokens},
+                                 {"kept_tokens", change.predicted.kept_tokens},
                                  {"predicted_seconds", change.predicted.seconds},
                                  {"predicted_range", {change.predicted.least, change.predicted.most}},
                                  {"seconds", change.seconds}});

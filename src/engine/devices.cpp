@@ -41,9 +41,9 @@ class DriverShare {
 }  // namespace
 
 Devices make_devices(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
-                     const backend::StopFlag& stop, GpuCosts& gpus, cpu::HostArena&& weights) {
+                     const backend::StopFlag& stop, GpuCosts& gpus, cpu::KeptArenas&& kept) {
   Devices devices(plan.scratch.size());
-  auto cpu = std::make_unique<cpu::CpuDevice>(model, program, plan, pool, stop, std::move(weights));
+  auto cpu = std::make_unique<cpu::CpuDevice>(model, program, plan, pool, stop, std::move(kept));
   for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
     if (plan.scratch[i].values.empty()) continue;
     vulkan::DeviceOptions options;

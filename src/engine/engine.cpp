@@ -9,12 +9,20 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/interruption.h"
+#include "engine/kept_caches.h"
 #include "engine/kept_weights.h"
 #include "hardware/probe.h"
 #include "plan/stream.h"
 #include "storage/read_queue.h"
 
 namespace loadline::engine {
+
+// What of the plan before stays.
+struct Engine::Kept {
+  KeptWeights weights;
+  cpu::KeptArenas arenas;
+  std::optional<exec::KvCache> cache;  // where all caches do
+};
 
 Engine::Engine(gguf::Model model, model::Program program, plan::Plan plan, Options options)
     : model_(std::move(model)),
@@ -32,26 +40,26 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
                                      const LoadProgress& progress, const StopFlag& stop, Options options) {
   std::unique_ptr<Engine> engine(new Engine(std::move(model), std::move(program), std::move(plan), std::move(options)));
   Engine& e = *engine;
-  if (!e.open(progress, stop, KeptWeights(), cpu::HostArena())) return nullptr;
+  if (!e.open(progress, stop, {})) return nullptr;
   e.scheduler_ = std::make_unique<exec::Scheduler>(*e.executor_, e.options_.scheduler);
   e.verify();
   return engine;
 }
 
 // False if stopped.
-bool Engine::open(const LoadProgress& progress, const StopFlag& stop, const KeptWeights& kept,
-                  cpu::HostArena&& weights) {
+bool Engine::open(const LoadProgress& progress, const StopFlag& stop, Kept kept) {
   load_figures_ = {};
   for (std::uint32_t tier = 0; tier < plan_.scratch.size(); ++tier) {
     load_figures_.weights += plan::tier_total(plan_, tier, plan::Purpose::Weights);
   }
-  load_figures_.weights -= std::min(load_figures_.weights, kept.bytes);
-  load_figures_.kept = kept.bytes;
-  load_figures_.from_disk = bytes_from_disk(model_, plan_, kept);
+  load_figures_.weights -= std::min(load_figures_.weights, kept.weights.bytes);
+  load_figures_.kept = kept.weights.bytes;
+  if (kept.cache) load_figures_.caches = cache_bytes(plan_);
+  load_figures_.from_disk = bytes_from_disk(model_, plan_, kept.weights);
   const double begin = steady_seconds();
-  devices_ = make_devices(model_, program_, plan_, *pool_, stop, gpu_costs_, std::move(weights));
+  devices_ = make_devices(model_, program_, plan_, *pool_, stop, gpu_costs_, std::move(kept.arenas));
   const double made = steady_seconds();
-  if (!load_weights(kept, progress, stop)) return false;
+  if (!load_weights(kept.weights, progress, stop)) return false;
   const double read = steady_seconds();
   for (const auto& device : devices_) {
     if (device != nullptr) device->populate(stop);
@@ -62,8 +70,9 @@ bool Engine::open(const LoadProgress& progress, const StopFlag& stop, const Kept
   open_stream();
   std::vector<backend::Device*> devices;
   for (const auto& device : devices_) devices.push_back(device.get());
-  executor_ = std::make_unique<exec::Executor>(program_, plan_, std::move(devices), rope_factors(), stream_.get(),
-                                               options_.overlap_from.value_or(exec::kOverlapFrom));
+  executor_ =
+      std::make_unique<exec::Executor>(program_, plan_, std::move(devices), rope_factors(), stream_.get(),
+                                       options_.overlap_from.value_or(exec::kOverlapFrom), std::move(kept.cache));
   load_figures_.reading = read - made;
   load_figures_.filling = filled - read;
   load_figures_.opening = steady_seconds() - begin - (filled - made);
@@ -80,17 +89,18 @@ void Engine::give_up() {
 
 bool Engine::replan(plan::Plan plan, const LoadProgress& progress, const StopFlag& stop) {
   const double begin = steady_seconds();
-  KeptWeights kept;
-  cpu::HostArena weights;
+  Kept kept;
+  const bool caches_kept = executor_ != nullptr && caches_stay(plan_, plan);
   if (executor_ != nullptr) {
     tokens_again_ = scheduler_->put_down();
+    if (caches_kept) kept.cache = executor_->give_cache();
     executor_.reset();
     stream_.reset();
-    kept = kept_weights(plan_, plan);
-    weights = take_weights(devices_, kept);
+    kept.weights = kept_weights(plan_, plan);
+    kept.arenas = take_arenas(devices_, kept.weights, caches_kept);
   }
   give_up();
-  move_weights(weights, plan_, plan, kept);
+  move_weights(kept.arenas.weights, plan_, plan, kept.weights);
   if (plan.shape.threads != plan_.shape.threads) {
     pool_ = std::make_unique<ThreadPool>(static_cast<int>(plan.shape.threads));
   }
@@ -99,7 +109,7 @@ bool Engine::replan(plan::Plan plan, const LoadProgress& progress, const StopFla
   const Bytes held_before = std::exchange(gpu_costs_, GpuCosts()).held;
   const double given_up = steady_seconds();
   try {
-    if (!open(progress, stop, kept, std::move(weights))) {
+    if (!open(progress, stop, std::move(kept))) {
       give_up();
       gpu_costs_.held = held_before;
       return false;
@@ -111,7 +121,8 @@ bool Engine::replan(plan::Plan plan, const LoadProgress& progress, const StopFla
   }
   gpu_costs_.held = std::max(gpu_costs_.held, held_before);
   load_figures_.giving_up = given_up - begin;
-  scheduler_->take_up(*executor_);
+  if (caches_kept) tokens_again_ = 0;
+  scheduler_->take_up(*executor_, caches_kept);
   return true;
 }
 

@@ -58,16 +58,18 @@ class Engine {
   ~Engine();
 
   // Gives up what the present plan holds and loads by another one of the same model, for as many sequences, under the
-  // sessions that there are: their texts are kept and computed again. Weights that are in RAM by both plans are not
-  // read again. Between steps, by the thread that makes them. At no time is more held than the larger of the two plans
-  // says, on any tier. False where it was stopped; where that happens, and where it throws what loading throws, nothing
-  // is loaded: another `replan` may follow, or Scheduler::abandon.
+  // sessions that there are. Weights that are in RAM by both plans are not read again. Where all caches stay
+  // (kept_caches.h), sessions go on where they were, else their texts are kept and computed again. Between steps, by
+  // the thread that makes them. At no time is more held than the larger of the two plans says, on any tier. False where
+  // it was stopped; where that happens, and where it throws what loading throws, nothing is loaded: another `replan`
+  // may follow, or Scheduler::abandon.
   bool replan(plan::Plan plan, const LoadProgress& progress, const StopFlag& stop);
   // What the last loading took.
   struct LoadFigures {
     Bytes weights;         // that were read
     Bytes from_disk;       // of them, not in the page cache
     Bytes kept;            // that were there already
+    Bytes caches;          // that were kept, with what they hold
     double giving_up = 0;  // s: what the plan before held, and moving what is kept
     double opening = 0;    // s: devices and what they record ...
     double gpus = 0;       // s: ... of which GPUs, their drivers and shaders
@@ -87,7 +89,7 @@ class Engine {
     double few = 0, many = 0;
   };
   [[nodiscard]] Slowness& slowness(const std::string& device) { return slowness_[device]; }
-  // Tokens that the last `replan` has computed again, or has still to.
+  // Tokens that the last `replan` has computed again, or has still to. None where caches stayed.
   [[nodiscard]] std::uint64_t tokens_again() const { return tokens_again_; }
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -127,7 +129,8 @@ class Engine {
 
  private:
   Engine(gguf::Model model, model::Program program, plan::Plan plan, Options options);
-  bool open(const LoadProgress& progress, const StopFlag& stop, const KeptWeights& kept, cpu::HostArena&& weights);
+  struct Kept;
+  bool open(const LoadProgress& progress, const StopFlag& stop, Kept kept);
   void give_up();
   bool load_weights(const KeptWeights& kept, const LoadProgress& progress, const StopFlag& stop);
   void open_stream();

@@ -8,6 +8,7 @@
 
 #include "engine/backends.h"
 #include "engine/engine.h"
+#include "engine/kept_caches.h"
 #include "engine/kept_weights.h"
 #include "plan/costs.h"
 #include "plan/predict.h"
@@ -54,13 +55,15 @@ class Predictor {
       out.weights += plan::tier_total(to_, tier, plan::Purpose::Weights);
     }
     out.weights -= std::min(out.weights, kept.bytes);
+    caches_kept_ = caches_stay(engine_.plan(), to_);
+    if (caches_kept_) out.caches = cache_bytes(to_);
     out.from_disk = bytes_from_disk(engine_.model(), to_, kept);
     find_disk_rate(out.from_disk);
     Span all = giving_up(kept.bytes);
     all += opening();
     all += reading(kept, out.from_disk);
     all += filling();
-    all += computing(out.tokens);
+    all += computing(out.tokens, out.kept_tokens);
     out.seconds = all.seconds;
     out.least = all.least;
     out.most = all.most;
@@ -162,6 +165,7 @@ class Predictor {
 
   // Caches, whose pages are brought in after the weights.
   [[nodiscard]] Span filling() const {
+    if (caches_kept_) return {};
     const auto caches = [](const plan::Plan& plan) {
       return number(plan::tier_total(plan, plan::kCpu, plan::Purpose::KvCache));
     };
@@ -174,7 +178,8 @@ class Predictor {
   }
 
   // Prompts in whole batches, then what was generated, as tokens that are generated, and at last one token for each.
-  Span computing(std::uint64_t& tokens) {
+  // Where caches stay, that alone.
+  Span computing(std::uint64_t& tokens, std::uint64_t& kept_tokens) {
     plan::Shape plain = to_.shape;  // what is rounded as if it were alone is not the matrix unit's
     plain.matrix_unit = false;
     const plan::Rates rates = rates_for(to_, machine_);
@@ -183,7 +188,14 @@ class Predictor {
     find_ratios();
     Span all;
     double deepest = 1;
+    bool any = false;
     for (const exec::HeldText& text : engine_.scheduler().held_texts()) {
+      deepest = std::max(deepest, static_cast<double>(text.prompt + text.generated));
+      any = true;
+      if (caches_kept_) {
+        kept_tokens += text.prompt + text.generated;
+        continue;
+      }
       tokens += text.prompt + text.generated;
       for (std::uint64_t at = 0; at < text.prompt;) {
         const std::uint64_t count = std::min<std::uint64_t>(to_.shape.batch, text.prompt - at);
@@ -195,9 +207,8 @@ class Predictor {
         at += count;
         all += pass(alone, count, text.prompt + at);
       }
-      deepest = std::max(deepest, static_cast<double>(text.prompt + text.generated));
     }
-    if (tokens > 0) all += pass(costs, 1, static_cast<std::uint64_t>(deepest));
+    if (any) all += pass(costs, 1, static_cast<std::uint64_t>(deepest));
     return all;
   }
 
@@ -288,6 +299,7 @@ class Predictor {
   const hardware::Profile& machine_;
   double disk_rate_ = 1e9;  // bytes/s
   bool disk_known_ = false;
+  bool caches_kept_ = false;
   std::array<Ratio, exec::kLoggedDevices> few_, many_;
 };
 
@@ -298,9 +310,12 @@ Interruption predict_interruption(Engine& engine, const plan::Plan& to, const ha
 }
 
 std::string words_of(const Interruption& predicted, double seconds) {
-  std::string text = fmt::format("{} of weights", to_string(predicted.weights));
+  std::string text = fmt::format("{} of weights read", to_string(predicted.weights));
   if (predicted.from_disk.value > 0) text += fmt::format(" ({} from disk)", to_string(predicted.from_disk));
-  text += fmt::format(" and {} tokens; {:.2f} s without tokens, ", predicted.tokens, seconds);
+  text += predicted.caches.value > 0
+              ? fmt::format(", {} and {} tokens kept", to_string(predicted.kept), predicted.kept_tokens)
+              : fmt::format(", {} kept, {} tokens computed again", to_string(predicted.kept), predicted.tokens);
+  text += fmt::format("; {:.2f} s without tokens, ", seconds);
   constexpr double kWide = 1.5;  // a narrower range is a figure
   const bool wide = predicted.most > kWide * predicted.seconds || kWide * predicted.least < predicted.seconds;
   return text + (wide ? fmt::format("{:.2f} to {:.2f} s predicted", predicted.least, predicted.most)

@@ -16,10 +16,12 @@ class Engine;
 struct KeptWeights;
 
 struct Interruption {
-  Bytes weights;             // to load
-  Bytes from_disk;           // of them, not in the page cache
-  Bytes kept;                // that are in RAM already, and stay
-  std::uint64_t tokens = 0;  // to compute again
+  Bytes weights;                  // to load
+  Bytes from_disk;                // of them, not in the page cache
+  Bytes kept;                     // that are in RAM already, and stay
+  Bytes caches;                   // that stay with what they hold: all of them, or none
+  std::uint64_t tokens = 0;       // to compute again
+  std::uint64_t kept_tokens = 0;  // that sessions have in caches that stay
   double seconds = 0;
   // Between these it lies, as far as nobody has measured what it rests on; both `seconds` where all of it was.
   double least = 0, most = 0;
@@ -30,7 +32,8 @@ struct Interruption {
 // them.
 Interruption predict_interruption(Engine& engine, const plan::Plan& to, const hardware::Profile& machine);
 
-// "1.20 GiB of weights and 730 tokens; 2.31 s without tokens, 2.10 s predicted"
+// "1.20 GiB of weights read, 3.10 GiB kept, 730 tokens computed again; 2.31 s without tokens, 2.10 s predicted", or,
+// where caches stay, "1.20 GiB of weights read, 3.10 GiB and 730 tokens kept; ..."
 std::string words_of(const Interruption& predicted, double seconds);
 
 // Of the weights that loading a plan reads, what is not in the page cache.

@@ -6,7 +6,6 @@
 #include <optional>
 #include <tuple>
 
-#include "backend/cpu/cpu_device.h"
 #include "base/error.h"
 
 namespace loadline::engine {
@@ -67,9 +66,13 @@ KeptWeights kept_weights(const plan::Plan& before, const plan::Plan& after) {
   return kept;
 }
 
-cpu::HostArena take_weights(Devices& devices, const KeptWeights& kept) {
-  if (kept.regions.empty() || devices.empty() || devices[plan::kCpu] == nullptr) return {};
-  return static_cast<cpu::CpuDevice&>(*devices[plan::kCpu]).give_weights();
+cpu::KeptArenas take_arenas(Devices& devices, const KeptWeights& kept, bool caches_stay) {
+  cpu::KeptArenas arenas;
+  if (devices.empty() || devices[plan::kCpu] == nullptr) return arenas;
+  auto& cpu = static_cast<cpu::CpuDevice&>(*devices[plan::kCpu]);
+  if (!kept.regions.empty()) arenas.weights = cpu.give(plan::Purpose::Weights);
+  if (caches_stay) arenas.caches = cpu.give(plan::Purpose::KvCache);
+  return arenas;
 }
 
 namespace {

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "backend/cpu/host_arena.h"
+#include "backend/cpu/cpu_device.h"
 #include "engine/devices.h"
 #include "plan/plan.h"
 
@@ -24,8 +24,9 @@ struct KeptWeights {
 // Both plans are of the same model.
 KeptWeights kept_weights(const plan::Plan& before, const plan::Plan& after);
 
-// What the devices hold of weights in RAM, so that they may go. Without any memory where nothing is to be kept.
-cpu::HostArena take_weights(Devices& devices, const KeptWeights& kept);
+// What the devices hold in RAM of weights, and of caches where those stay, so that they may go. Without any memory
+// where nothing is to be kept.
+cpu::KeptArenas take_arenas(Devices& devices, const KeptWeights& kept, bool caches_stay);
 // Moves what is kept from where `before` has it to where `after` does. At no time is more held than by the larger of
 // the two. Where the system refuses, `arena` has no memory then, and `kept` is nothing.
 void move_weights(cpu::HostArena& arena, const plan::Plan& before, const plan::Plan& after, KeptWeights& kept);

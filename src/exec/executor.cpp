@@ -30,17 +30,19 @@ OtherCaches other_caches(const model::Program& program, const plan::Shape& shape
 
 Executor::Executor(const model::Program& program, const plan::Plan& plan, std::vector<backend::Device*> devices,
                    std::span<const std::vector<float>> rope_factors, backend::WeightGate* gate,
-                   std::uint32_t overlap_from)
+                   std::uint32_t overlap_from, std::optional<KvCache> cache)
     : program_(program),
       plan_(plan),
       devices_(std::move(devices)),
       gate_(gate),
       busy_seconds_(devices_.size(), 0.0),
-      cache_(plan.shape.context / quant::kKvPageCells, plan.shape.sequences, plan.shape.context, this,
-             other_caches(program, plan.shape)),
+      cache_(cache ? std::move(*cache)
+                   : KvCache(plan.shape.context / quant::kKvPageCells, plan.shape.sequences, plan.shape.context, this,
+                             other_caches(program, plan.shape))),
       overlap_from_(overlap_from),
       before_(plan.shape.sequences),
       seen_(plan.shape.sequences, 0) {
+  cache_.set_copier(this);
   find_arrivals();
   const bool halves = can_overlap();
   for (int i = 0; i < (halves ? 2 : 1); ++i) passes_.push_back(make_pass(rope_factors));

@@ -13,6 +13,7 @@
 #include <exception>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "backend/device.h"
@@ -47,10 +48,11 @@ class Executor final : public PageCopier {
  public:
   // `devices` has an entry per device of the plan, null where the plan has no stage there. `rope_factors`:
   // see RopeAngles. `gate`: where weights come from disk for every pass, who brings them; may
-  // be null. `overlap_from`: passes of at least so many tokens are halved.
+  // be null. `overlap_from`: passes of at least so many tokens are halved. `cache`: what `give_cache` gave, where the
+  // devices have what its pages held.
   Executor(const model::Program& program, const plan::Plan& plan, std::vector<backend::Device*> devices,
            std::span<const std::vector<float>> rope_factors, backend::WeightGate* gate = nullptr,
-           std::uint32_t overlap_from = kOverlapFrom);
+           std::uint32_t overlap_from = kOverlapFrom, std::optional<KvCache> cache = std::nullopt);
 
   // One pass. All inputs together hold at most shape.batch tokens and want at most shape.outputs rows; each sequence
   // appears once. Throws, before anything has changed, Error(BadInput) for a token outside the vocabulary or a sequence
@@ -81,6 +83,8 @@ class Executor final : public PageCopier {
   [[nodiscard]] std::uint32_t vocabulary() const { return program_.config.vocabulary; }
   [[nodiscard]] KvCache& cache() { return cache_; }
   [[nodiscard]] const KvCache& cache() const { return cache_; }
+  // For another executor, of a plan that has as many pages, windows, states and sequences. This one can then only go.
+  [[nodiscard]] KvCache give_cache() { return std::move(cache_); }
   void truncate(std::uint32_t sequence, std::uint32_t length) { cache_.cut(sequence, length); }
 
   bool copy_page(PageIndex from, PageIndex to) override;

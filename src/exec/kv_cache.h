@@ -41,6 +41,9 @@ class KvCache {
   KvCache(std::uint32_t pages, std::uint32_t sequences, std::uint32_t most_cells, PageCopier* copier = nullptr,
           const OtherCaches& others = {});
 
+  // Who copies from now on.
+  void set_copier(PageCopier* copier) { copier_ = copier; }
+
   [[nodiscard]] std::uint32_t sequences() const { return static_cast<std::uint32_t>(sequences_.size()); }
   [[nodiscard]] std::uint32_t most_cells() const { return most_cells_; }
   [[nodiscard]] std::uint32_t length(std::uint32_t sequence) const { return at(sequence).length; }

@@ -21,9 +21,10 @@
 // other parts than it would have been alone, may change the last bits of logits, and so which of two almost equally
 // likely tokens is drawn.
 //
-// The executor may be replaced under the sessions (`put_down`, `take_up`), as by another plan. Their texts are kept and
-// computed again, the prompts as prompts and what was generated as tokens that are generated, so that the same follows;
-// no client is asked for a token twice.
+// The executor may be replaced under the sessions (`put_down`, `take_up`), as by another plan. Where the new one has
+// the cache of the old one, they go on where they were. Else their texts are kept and computed again, the prompts as
+// prompts and what was generated as tokens that are generated, so that the same follows; no client is asked for a token
+// twice.
 #pragma once
 
 #include <array>
@@ -101,8 +102,9 @@ class Scheduler {
   [[nodiscard]] std::uint64_t tokens_held() const;
   [[nodiscard]] std::vector<HeldText> held_texts() const;
   // Sessions that the new one's context cannot hold end: their context is full. Where there are none, it may be for
-  // another number of them.
-  void take_up(Executor& executor);
+  // another number of them. `same_cache`: it has the cache of the one that was put down (Executor::give_cache), with
+  // all that its pages hold, and nothing is computed again.
+  void take_up(Executor& executor, bool same_cache = false);
   // There will be none: all sessions fail, for this reason, and so does whoever joins.
   void abandon(const std::string& reason);
   // After a `step` that threw under `outlive_devices`: those of that pass fail.
@@ -165,6 +167,15 @@ class Scheduler {
     double prompt_done = 0;
     SessionResult result;
   };
+  // Of a session that was put down, what it was before.
+  struct Before {
+    std::uint32_t index;
+    SessionId id;
+    State state;
+    std::size_t read, replayed;
+    std::uint32_t again_count, leader;
+    bool had_history, resumes, begun_before;
+  };
   // What a session has in the pass: tokens and the rows of logits behind them.
   struct Member {
     std::uint32_t session;
@@ -211,6 +222,7 @@ class Scheduler {
   void take_off(std::uint32_t index, std::uint32_t begin, std::uint32_t right);
   void resize(std::uint32_t sequences);
   void keep_history(std::uint32_t index);
+  void go_on_as_before();
   [[nodiscard]] bool replay(const Member& member);
   [[nodiscard]] std::uint64_t tokens_left(const Session& session) const;
   [[nodiscard]] bool is_cancelled(const Session& session) const;
@@ -233,9 +245,10 @@ class Scheduler {
   std::uint64_t last_served_ = 0;          // order of the session that was the last to get a row, where not all did
   std::atomic<std::uint32_t> most_cells_;  // the executor's
   const std::uint32_t vocabulary_;
-  std::string abandoned_;  // why; guarded by the mutex
-  bool stuck_ = false;     // the last pass left out a session that found no page
-  Activity activity_;      // guarded by the mutex
+  std::vector<Before> before_;  // while the executor is given up
+  std::string abandoned_;       // why; guarded by the mutex
+  bool stuck_ = false;          // the last pass left out a session that found no page
+  Activity activity_;           // guarded by the mutex
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

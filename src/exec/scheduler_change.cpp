@@ -94,8 +94,11 @@ std::uint64_t Scheduler::put_down() {
   receive();
   end_cancelled();
   const std::uint64_t tokens = tokens_held();
+  before_.clear();
   for (const std::uint32_t index : turns_) {
     Session& session = sessions_[index];
+    before_.push_back({index, id_of(index), session.state, session.read, session.replayed, session.again_count,
+                       session.leader, !session.history.empty(), session.resumes, session.begun_before});
     if (session.state == State::Generating) keep_history(index);
     session.begun_before =
         session.begun_before || session.state == State::Generating || session.state == State::Reading;
@@ -110,13 +113,16 @@ std::uint64_t Scheduler::put_down() {
   return tokens;
 }
 
-void Scheduler::take_up(Executor& executor) {
+void Scheduler::take_up(Executor& executor, bool same_cache) {
   resize(executor.plan().shape.sequences);
   executor_ = &executor;
   most_cells_ = executor.cache().most_cells();
   pace_ = Pace(executor.plan().prediction);
   tokens_.clear();
   tokens_.reserve(executor.plan().shape.batch);
+  if (same_cache) go_on_as_before();
+  before_.clear();
+  if (same_cache) return;
   for (std::size_t i = 0; i < turns_.size();) {
     const std::uint32_t index = turns_[i];
     const Session& session = sessions_[index];
@@ -127,6 +133,27 @@ void Scheduler::take_up(Executor& executor) {
       find_leader(index);
       ++i;
     }
+  }
+}
+
+// The cache has of every session what it had when this was put down.
+void Scheduler::go_on_as_before() {
+  std::vector<bool> there(sessions_.size(), false);
+  for (const Before& before : before_) {
+    Session& session = sessions_[before.index];
+    if (id_of(before.index) != before.id) continue;  // it has ended since
+    there[before.index] = true;
+    session.read = before.read;
+    session.replayed = before.replayed;
+    session.leader = before.leader;
+    session.resumes = before.resumes;
+    session.begun_before = before.begun_before;
+    session.again_count = before.again_count;
+    if (!before.had_history) session.history = {};
+    set_state(before.index, before.state);
+  }
+  for (std::uint32_t i = 0; i < there.size(); ++i) {
+    if (!there[i]) executor_->cache().cut(i, 0);
   }
 }
 

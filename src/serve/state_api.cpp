@@ -171,8 +171,10 @@ class StateStream : public std::enable_shared_from_this<StateStream> {
 Json interruption_json(const Changed& changed) {
   return {{"weights", changed.predicted.weights.value},
           {"kept", changed.predicted.kept.value},
+          {"kept_caches", changed.predicted.caches.value},
           {"from_disk", changed.predicted.from_disk.value},
           {"tokens", changed.predicted.tokens},
+          {"kept_tokens", changed.predicted.kept_tokens},
           {"predicted_seconds", changed.predicted.seconds},
           {"predicted_range", {changed.predicted.least, changed.predicted.most}},
           {"load_seconds", changed.load_seconds}};

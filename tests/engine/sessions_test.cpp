@@ -193,7 +193,10 @@ TEST(Replan, TextsGoOnToTheLetterUnderAnotherPlan) {
   until(20);
   ASSERT_TRUE(engine->replan(less, {}, test::kNeverStop));
   EXPECT_EQ(plan::tier_total(engine->plan(), plan::kCpu), plan::tier_total(less, plan::kCpu));
-  EXPECT_EQ(engine->tokens_again(), prompt.size() + listener.tokens.size() - 1);
+  EXPECT_EQ(engine->tokens_again(), 0U);  // caches stay
+  until(30);
+  ASSERT_TRUE(engine->replan(demo(1, 512, true).plan, {}, test::kNeverStop));
+  EXPECT_EQ(engine->tokens_again(), prompt.size() + listener.tokens.size() - 1);  // but not of another context
   until(40);
   ASSERT_TRUE(engine->replan(demo().plan, {}, test::kNeverStop));
   EXPECT_EQ(plan::tier_total(engine->plan(), plan::kCpu), resident);
@@ -225,7 +228,9 @@ TEST(Replan, WeightsThatStayAreNotReadAgain) {
     }
     const plan::Plan next = plan_of(percent);
     const Interruption predicted = predict_interruption(*engine, next, hardware::probe(file));
-    EXPECT_EQ(predicted.tokens, prompt.size() + listener.tokens.size() - 1);
+    EXPECT_EQ(predicted.tokens, 0U);
+    EXPECT_EQ(predicted.kept_tokens, prompt.size() + listener.tokens.size() - 1);
+    EXPECT_EQ(predicted.caches, plan::tier_total(next, plan::kCpu, plan::Purpose::KvCache));
     EXPECT_LE(predicted.least, predicted.seconds);
     EXPECT_LE(predicted.seconds, predicted.most);
     ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
@@ -233,6 +238,8 @@ TEST(Replan, WeightsThatStayAreNotReadAgain) {
     EXPECT_GT(figures.kept, file_size / 8) << percent;
     EXPECT_EQ(figures.kept, predicted.kept);
     EXPECT_EQ(figures.weights, predicted.weights);
+    EXPECT_EQ(figures.caches, predicted.caches);
+    EXPECT_EQ(engine->tokens_again(), 0U);
     EXPECT_EQ(figures.kept + figures.weights, plan::tier_total(next, plan::kCpu, plan::Purpose::Weights)) << percent;
   }
   engine->run(test::kNeverStop);

@@ -136,6 +136,13 @@ class FakeDevice final : public backend::Device {
   const float* states() override { return states_told_.data(); }
   [[nodiscard]] Bytes allocated() const override { return Bytes(0); }
 
+  // What another one's caches hold.
+  void take_caches(const FakeDevice& other) {
+    cells_ = other.cells_;
+    window_cells_ = other.window_cells_;
+    states_ = other.states_;
+  }
+
   // In the middle of every run, when the cells are written and nothing else is; may throw.
   std::function<void()> during;
   bool until_stopped = false;  // no run ends but by its stop

@@ -25,6 +25,118 @@ std::uint64_t move_to(FakeModel& other, Scheduler& scheduler) {
   return tokens;
 }
 
+// Likewise, and the other model has what the caches of the first hold.
+void move_with_caches(FakeModel& fake, FakeModel& other, Scheduler& scheduler) {
+  scheduler.put_down();
+  other.device().take_caches(fake.device());
+  other.scheduler.reset();
+  other.executor = std::make_unique<Executor>(other.program, other.plan, std::vector<backend::Device*>{&other.device()},
+                                              std::span<const std::vector<float>>(), nullptr, kOverlapFrom,
+                                              fake.executor->give_cache());
+  scheduler.take_up(*other.executor, true);
+}
+
+std::size_t tokens_of(FakeModel& model) {
+  std::size_t tokens = 0;
+  for (const test::FakeDevice::Pass& pass : model.device().passes) tokens += pass.tokens;
+  return tokens;
+}
+
+TEST(ReplacedExecutor, WithTheSameCacheNothingIsComputedAgain) {
+  const std::vector<Token> prompt = some_text(40, 1);
+  for (int steps = 0; steps < 24; ++steps) {
+    FakeModel fake({.batch = 16});
+    FakeModel other({.batch = 24});
+    FakeClient client(prompt);
+    ASSERT_TRUE(fake.scheduler->join(client.options(20), client));
+    for (int i = 0; i < steps; ++i) fake.scheduler->step();
+    move_with_caches(fake, other, *fake.scheduler);
+    EXPECT_EQ(fake.scheduler->catching_up(), 0U);
+    run_all(*fake.scheduler);
+    EXPECT_EQ(client.text, text_after(prompt, 20)) << "after " << steps << " passes";
+    EXPECT_EQ(tokens_of(fake) + tokens_of(other), 40U + 19U) << "after " << steps << " passes";
+    EXPECT_EQ(client.endings, 1);
+    EXPECT_EQ(client.result.generated_tokens, 20U);
+    EXPECT_EQ(client.result.prompt_tokens, 40U);
+    EXPECT_EQ(client.read, (std::vector<std::size_t>{40, 40}));
+  }
+}
+
+TEST(ReplacedExecutor, SessionsThatCatchUpGoOnWithTheSameCache) {
+  for (int passes = 0; passes < 12; ++passes) {
+    FakeModel fake({.batch = 8});
+    FakeModel other({.batch = 8});
+    FakeModel third({.batch = 8});
+    FakeClient client(some_text(20, 3));
+    ASSERT_TRUE(fake.scheduler->join(client.options(60), client));
+    for (int i = 0; i < 30; ++i) fake.scheduler->step();
+    move_to(other, *fake.scheduler);
+    for (int i = 0; i < passes; ++i) fake.scheduler->step();
+    move_with_caches(other, third, *fake.scheduler);
+    run_all(*fake.scheduler);
+    EXPECT_EQ(client.text, text_after(client.prompt(), 60)) << passes;
+    EXPECT_EQ(tokens_of(other) + tokens_of(third), 20U + 59U) << passes;
+  }
+}
+
+TEST(ReplacedExecutor, WithTheSameCacheSessionsOfEveryKindGoOnTogether) {
+  for (const FakeShape& shape :
+       {FakeShape{.context = 16 * kPage, .batch = 48}, FakeShape{.context = 16 * kPage, .batch = 48, .window = 20},
+        FakeShape{.context = 16 * kPage, .batch = 48, .states = true}}) {
+    for (int steps = 1; steps < 14; ++steps) {
+      FakeModel fake(shape);
+      FakeModel other(shape);
+      std::vector<std::unique_ptr<FakeClient>> clients;
+      Oracle guesses(5);
+      for (std::uint32_t i = 0; i < 4; ++i) {
+        std::vector<Token> prompt = some_text(30, 7);  // which they share
+        for (const Token token : some_text(10 * i, i)) prompt.push_back(token);
+        clients.push_back(std::make_unique<FakeClient>(prompt));
+        SessionOptions options = clients.back()->options(25);
+        if (i == 2) options.drafter = &guesses;
+        ASSERT_TRUE(fake.scheduler->join(options, *clients.back()));
+      }
+      for (int i = 0; i < steps; ++i) fake.scheduler->step();
+      move_with_caches(fake, other, *fake.scheduler);
+      run_all(*fake.scheduler);
+      for (const auto& client : clients) EXPECT_EQ(client->text, text_after(client->prompt(), 25)) << steps;
+      EXPECT_EQ(other.executor->cache().available_pages(), 16U);
+    }
+  }
+}
+
+TEST(ReplacedExecutor, WithTheSameCacheTextsThatWereKeptAreStillFound) {
+  FakeModel fake;
+  FakeModel other;
+  FakeClient first(some_text(40, 1));
+  ASSERT_TRUE(fake.scheduler->join(first.options(5), first));
+  run_all(*fake.scheduler);
+  move_with_caches(fake, other, *fake.scheduler);
+  FakeClient again(some_text(40, 1));
+  ASSERT_TRUE(fake.scheduler->join(again.options(5), again));
+  run_all(*fake.scheduler);
+  EXPECT_EQ(again.text, text_after(again.prompt(), 5));
+  EXPECT_EQ(again.result.shared_tokens, 39U);
+}
+
+// Who takes a place whose session ended meanwhile finds none of its cells there.
+TEST(ReplacedExecutor, WithTheSameCacheWhoEndsMeanwhileLeavesItsPlaceEmpty) {
+  FakeModel fake({.sequences = 1});
+  FakeModel other({.sequences = 1});
+  FakeClient one(some_text(10, 1));
+  FakeClient two(some_text(10, 2));
+  const auto id = fake.scheduler->join(one.options(50), one);
+  for (int i = 0; i < 8; ++i) fake.scheduler->step();
+  fake.scheduler->put_down();
+  EXPECT_TRUE(fake.scheduler->cancel(*id));
+  EXPECT_FALSE(fake.scheduler->step());
+  EXPECT_EQ(one.result.ending, Ending::Stopped);
+  ASSERT_TRUE(fake.scheduler->join(two.options(5), two));
+  move_with_caches(fake, other, *fake.scheduler);
+  run_all(*fake.scheduler);
+  EXPECT_EQ(two.text, text_after(two.prompt(), 5));
+}
+
 TEST(ReplacedExecutor, ASessionGoesOnWhereverItWas) {
   const std::vector<Token> prompt = some_text(40, 1);
   for (int steps = 0; steps < 24; ++steps) {

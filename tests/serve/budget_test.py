@@ -49,7 +49,10 @@ class Budget(ServerTest):
             self.assertLessEqual(state["held"], ram(state)["planned"])
             self.assertIsNone(state["trouble"])
             self.assertLessEqual(ram(answer)["planned"], ram(answer)["budget"])
-            if answer["interruption"]["tokens"] > 10:
+            interruption = answer["interruption"]
+            self.assertEqual(interruption["tokens"], 0)  # caches stay where they are
+            self.assertGreater(interruption["kept_caches"], 0)
+            if interruption["kept_tokens"] > 10:
                 break
         else:
             self.fail("no change fell into an answer")

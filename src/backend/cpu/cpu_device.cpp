@@ -12,15 +12,19 @@
 namespace loadline::cpu {
 
 CpuDevice::CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
-                     const backend::StopFlag& stop, HostArena weights)
+                     const backend::StopFlag& stop, KeptArenas kept)
     : model_(model), program_(program), plan_(plan), pool_(pool), kernels_(kernels()), shares_(pool.threads()) {
   arenas_.resize(plan.arenas.size());
   for (std::size_t i = 0; i < plan.arenas.size(); ++i) {
     const plan::Arena& arena = plan.arenas[i];
     const plan::DeviceIndex holder = plan::holder_of(plan, static_cast<std::uint32_t>(i));
     if (holder != plan::kCpu || arena.purpose == plan::Purpose::Runtime) continue;
-    if (weights.data() != nullptr && is_of_weights(i) && weights.size() == arena.size) {
-      arenas_[i] = std::move(weights);
+    HostArena none;
+    HostArena& there = arena.purpose == plan::Purpose::Weights   ? kept.weights
+                       : arena.purpose == plan::Purpose::KvCache ? kept.caches
+                                                                 : none;
+    if (there.data() != nullptr && there.size() == arena.size) {
+      arenas_[i] = std::move(there);
     } else {
       arenas_[i] = HostArena(arena.size, arena.huge_pages, plan::name_of(arena.purpose));
     }
@@ -83,9 +87,9 @@ std::span<const std::byte> CpuDevice::weights() const {
   return {};
 }
 
-HostArena CpuDevice::give_weights() {
+HostArena CpuDevice::give(plan::Purpose purpose) {
   for (std::size_t i = 0; i < arenas_.size(); ++i) {
-    if (is_of_weights(i) && arenas_[i].data() != nullptr) return std::move(arenas_[i]);
+    if (plan_.arenas[i].purpose == purpose && arenas_[i].data() != nullptr) return std::move(arenas_[i]);
   }
   return {};
 }

@@ -16,18 +16,23 @@
 
 namespace loadline::cpu {
 
+// What a device leaves to the next one: its arenas of weights and of caches, each without memory where it does not.
+struct KeptArenas {
+  HostArena weights, caches;
+};
+
 class CpuDevice final : public backend::Device, public backend::WeightSource {
  public:
   // Reserves every arena of the RAM tier, and brings in the memory of all but those of the weights and the cache:
   // `upload` brings in what it fills, and `populate` the rest. `model`, `program`, `plan` and `pool` must outlive the
   // device. Once `stop` is set arenas are left without memory behind them, and the device is good for nothing but
   // destruction.
-  // `weights`, where it has memory, becomes the arena of the weights, whose size it has, with what is in it.
+  // `kept`: what of it has memory becomes the arena of its purpose, whose size it has, with what is in it.
   CpuDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
-            const backend::StopFlag& stop, HostArena weights = {});
+            const backend::StopFlag& stop, KeptArenas kept = {});
 
-  // Takes the weights' arena from a device that will go.
-  HostArena give_weights();
+  // Takes the arena of weights, or of caches, from a device that will go. Without memory where there is none.
+  HostArena give(plan::Purpose purpose);
 
   void populate(const backend::StopFlag& stop) override;
   void upload(plan::RegionIndex region, std::uint64_t first_row, std::uint64_t rows,
