@@ -88,7 +88,7 @@ void weights_operand(const std::byte* p, std::byte* out) {
       scales[i] = V::mul(scale, V::set(256.0F));
       offsets[i] = V::fma(scale, V::set(-256.0F - kBias), minimum_of<Format, kIndex>(header, p));
     });
-    Format::template segment<s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
+    each_of_segment<Format, s>(p, [&](auto i, auto offset, I weights) __attribute__((always_inline)) {
       const auto value = [&](auto j) __attribute__((always_inline)) {
         return rounded(V::fma(one_and_256th<j>(weights), scales[i], offsets[i]));
       };

@@ -16,12 +16,15 @@
 //                  scale_byte(g) of header.scales[scale_vector(g)]
 //   scale<g>       else: float scale of group g
 //   kFactor        whether these are yet to be multiplied by factor(header, p), the same for all 256
-//   segment<s>     calls sink(group within the segment, offset of 4 values, weights) for part s of kSegments: all
-//                  values of kSegmentGroups groups, of which number i is group_of<s>(i); group and offset are integral
-//                  constants
+//   kSegments      parts of the 256 values: all values of kSegmentGroups groups each, of which number i of part s is
+//                  group_of<s>(i)
+//   turn(offset)   which of the 64 calls for all segments hands over the values at `offset`
+//   weights<offset>(p) the weights of 4 values
+//   segment<s>     else, where they come together: calls sink(group within the segment, offset of 4 values, weights)
+//   for
+//                  part s; group and offset are integral constants
 //   in_place<s>    (kInPlace, only with kByteScales) as segment<s>, but the weights of group i may come times 2 to the
 //                  kPlaces[i], which saves shifting them
-//   turn(offset)   which of the 64 calls for all segments hands over the values at `offset`
 //   Folder         (kFold) the weight times its group's integer scale, as a signed byte plus V::kSignedOffset, or
 //                  where there is no bias unsigned; folded_scale(header) is what is left to multiply by
 // The bit layouts are those of ggml-common.h, times 16 rows as layout.h describes.
@@ -43,6 +46,51 @@ constexpr std::size_t kRows = 16;
 template <int offset>
 LOADLINE_INLINE I unit(const std::byte* p, int u) {
   return V::load(p + kRows * offset + static_cast<std::size_t>(u) * 64);
+}
+
+// The low nibbles of every byte, or the high ones.
+template <int high>
+LOADLINE_INLINE I nibbles_at(I packed) {
+  return V::and_(high == 0 ? packed : V::shift<4>(packed), V::bytes(0x0F));
+}
+
+// Whether the weights of a format can be had 4 values at a time, in any order.
+template <class Format>
+constexpr bool kByOffset = requires(const std::byte* p) { Format::template weights<0>(p); };
+
+// The offset of the values that come at a turn.
+template <class Format>
+constexpr int offset_at(int turn) {
+  int offset = 0;
+  while (Format::turn(offset) != turn) offset += 4;
+  return offset;
+}
+// Which of segment s's groups a value is of.
+template <class Format, int s>
+constexpr int group_within(int offset) {
+  int i = 0;
+  while (Format::template group_of<s>(i) != offset / Format::kGroup) ++i;
+  return i;
+}
+// Calls use(group within the segment, offset) for every 4 values of segment s, in turn.
+template <class Format, int s, class Use>
+LOADLINE_INLINE void each_offset(Use&& use) {
+  constexpr int kUnits = 64 / Format::kSegments;
+  unrolled<kUnits>(LOADLINE_EACH(k) {
+    constexpr int kOffset = offset_at<Format>(kUnits * s + k);
+    use(Const<group_within<Format, s>(kOffset)>{}, Const<kOffset>{});
+  });
+}
+// Calls sink(group within the segment, offset, weights) for every 4 values of segment s, in turn.
+template <class Format, int s, class Sink>
+LOADLINE_INLINE void each_of_segment(const std::byte* p, Sink&& sink) {
+  if constexpr (kByOffset<Format>) {
+    each_offset<Format, s>([&](auto i, auto offset) __attribute__((always_inline)) {
+      sink(i, offset, Format::template weights<offset>(p));
+    });
+  } else {
+    Format::template segment<s>(p, sink);
+  }
 }
 
 // ---- 32 values per block ----
@@ -80,14 +128,9 @@ struct Nibbles32 {
   static LOADLINE_INLINE F minimum(const std::byte* p) {
     return V::halves(block(p, g) + kRows * 2);
   }
-  template <int s, class Sink>
-  static LOADLINE_INLINE void nibbles(const std::byte* p, Sink&& sink) {
-    const I mask = V::bytes(0x0F);
-    unrolled<4>(LOADLINE_EACH(u) {
-      const I packed = unit<nibbles_>(block(p, s), u);
-      sink(Const<u>{}, V::and_(packed, mask));
-      sink(Const<4 + u>{}, V::and_(V::shift<4>(packed), mask));
-    });
+  template <int offset>
+  static LOADLINE_INLINE I nibbles(const std::byte* p) {
+    return nibbles_at<offset % 32 / 16>(unit<nibbles_>(block(p, offset / 32), offset % 16 / 4));
   }
 };
 
@@ -96,9 +139,9 @@ struct Q4_0 : Nibbles32<18, 2> {
   static constexpr int kMost = 15;
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::None;
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    nibbles<s>(p, [&](auto c, I w) __attribute__((always_inline)) { sink(Const<0>{}, Const<32 * s + 4 * c>{}, w); });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    return nibbles<offset>(p);
   }
 };
 
@@ -107,9 +150,9 @@ struct Q4_1 : Nibbles32<20, 4> {
   static constexpr int kMost = 15;
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::Float;
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    nibbles<s>(p, [&](auto c, I w) __attribute__((always_inline)) { sink(Const<0>{}, Const<32 * s + 4 * c>{}, w); });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    return nibbles<offset>(p);
   }
 };
 
@@ -118,12 +161,10 @@ template <int bytes_, int bits_>
 struct FiveBits32 : Nibbles32<bytes_, bits_ + 4> {
   using Base = Nibbles32<bytes_, bits_ + 4>;
   static constexpr bool kSigned = false;
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    const I bits = unit<bits_>(Base::block(p, s), 0);
-    Base::template nibbles<s>(p, [&](auto c, I w) __attribute__((always_inline)) {
-      sink(Const<0>{}, Const<32 * s + 4 * c>{}, V::or_(w, V::fifth_bits<c>(bits)));
-    });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    const I bits = unit<bits_>(Base::block(p, offset / 32), 0);
+    return V::or_(Base::template nibbles<offset>(p), V::template fifth_bits<offset % 32 / 4>(bits));
   }
 };
 
@@ -147,10 +188,9 @@ struct Q8_0 : Nibbles32<34, 0> {
   static constexpr int kMost = 255;
   static constexpr bool kSigned = true;
   static constexpr Mins kMins = Mins::None;
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    unrolled<8>(
-        LOADLINE_EACH(c) { sink(Const<0>{}, Const<32 * s + 4 * c>{}, offset_signed(unit<2>(block(p, s), c))); });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    return offset_signed(unit<2>(block(p, offset / 32), offset % 32 / 4));
   }
 };
 
@@ -164,10 +204,9 @@ struct IQ4_NL : Nibbles32<18, 2> {
   static constexpr bool kSigned = true;
   static constexpr bool kSymmetric = true;
   static constexpr Mins kMins = Mins::None;
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    nibbles<s>(
-        p, [&](auto c, I w) __attribute__((always_inline)) { sink(Const<0>{}, Const<32 * s + 4 * c>{}, level(w)); });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    return level(nibbles<offset>(p));
   }
 };
 
@@ -293,14 +332,9 @@ struct Q4_K : NibblesK {
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::Pairs32;
   using Header = SixBits;
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    const I mask = V::bytes(0x0F);
-    unrolled<8>(LOADLINE_EACH(u) {
-      const I packed = unit<16>(p, 8 * s + u);
-      sink(Const<0>{}, Const<64 * s + 4 * u>{}, V::and_(packed, mask));
-      sink(Const<1>{}, Const<64 * s + 32 + 4 * u>{}, V::and_(V::shift<4>(packed), mask));
-    });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    return nibbles_at<offset % 64 / 32>(unit<16>(p, offset / 64 * 8 + offset % 32 / 4));
   }
 };
 
@@ -311,17 +345,12 @@ struct Q5_K : NibblesK {
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::Pairs32;
   using Header = SixBits;
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    const I mask = V::bytes(0x0F);
-    const I fifth = V::bytes(0x10);
-    unrolled<8>(LOADLINE_EACH(u) {
-      const I packed = unit<48>(p, 8 * s + u);
-      const I bits = unit<16>(p, u);  // bit 2 s of every byte for the low nibbles, bit 2 s + 1 for the high ones
-      sink(Const<0>{}, Const<64 * s + 4 * u>{}, V::or_and(V::and_(packed, mask), V::shift<2 * s - 4>(bits), fifth));
-      sink(Const<1>{}, Const<64 * s + 32 + 4 * u>{},
-           V::or_and(V::and_(V::shift<4>(packed), mask), V::shift<2 * s - 3>(bits), fifth));
-    });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    // Bit 2 s of every byte for the low nibbles of 64 values s, bit 2 s + 1 for the high ones.
+    const I bits = unit<16>(p, offset % 32 / 4);
+    const I nibbles = nibbles_at<offset % 64 / 32>(unit<48>(p, offset / 64 * 8 + offset % 32 / 4));
+    return V::or_and(nibbles, V::shift<offset / 32 - 4>(bits), V::bytes(0x10));
   }
 };
 
@@ -354,17 +383,14 @@ struct Q6_K {
   }
   // At the end of the block, so that it is read last.
   static LOADLINE_INLINE F factor(const Header&, const std::byte* p) { return V::halves(p + kRows * 208); }
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    unrolled<4>(LOADLINE_EACH(i) {
-      constexpr int kUnit = 12 * s + 3 * i;
-      constexpr int kOffset = 64 * s + 16 * i;
-      const I units[] = {unit<16>(p, kUnit), unit<16>(p, kUnit + 1), unit<16>(p, kUnit + 2)};
-      unrolled<3>(LOADLINE_EACH(k) { sink(i, Const<kOffset + 4 * k>{}, V::and_(units[k], V::bytes(0x3F))); });
-      I fourth = V::and_(V::shift<2>(units[2]), V::bytes(0x30));
-      fourth = V::or_and(fourth, V::shift<4>(units[1]), V::bytes(0x0C));
-      sink(i, Const<kOffset + 12>{}, V::or_and(fourth, V::shift<6>(units[0]), V::bytes(0x03)));
-    });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    constexpr int kUnit = offset / 16 * 3;
+    constexpr int kNumber = offset % 16 / 4;
+    if constexpr (kNumber < 3) return V::and_(unit<16>(p, kUnit + kNumber), V::bytes(0x3F));
+    I fourth = V::and_(V::shift<2>(unit<16>(p, kUnit + 2)), V::bytes(0x30));
+    fourth = V::or_and(fourth, V::shift<4>(unit<16>(p, kUnit + 1)), V::bytes(0x0C));
+    return V::or_and(fourth, V::shift<6>(unit<16>(p, kUnit)), V::bytes(0x03));
   }
 };
 
@@ -573,14 +599,9 @@ struct IQ4_XS : ByteScales<32> {
     F d;
     I scales[2];
   };
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    const I mask = V::bytes(0x0F);
-    unrolled<4>(LOADLINE_EACH(u) {
-      const I packed = unit<8>(p, 4 * s + u);
-      sink(Const<0>{}, Const<32 * s + 4 * u>{}, level(V::and_(packed, mask)));
-      sink(Const<0>{}, Const<32 * s + 16 + 4 * u>{}, level(V::and_(V::shift<4>(packed), mask)));
-    });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    return level(nibbles_at<offset % 32 / 16>(unit<8>(p, offset / 32 * 4 + offset % 16 / 4)));
   }
 };
 

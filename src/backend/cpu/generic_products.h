@@ -71,15 +71,15 @@ LOADLINE_INLINE void fetch_line(const std::byte* p) {
   V::prefetch(p + near);
   if constexpr (far != 0) V::prefetch_far(p + far);
 }
-// Fetches share `share` of 64 of as many bytes as are being multiplied, so that memory works while weights are
+// Fetches share `share` of `shares` of as many bytes as are being multiplied, so that memory works while weights are
 // multiplied and not in bursts between.
-template <std::size_t bytes, int share>
+template <std::size_t bytes, int share, int shares = 64, std::size_t near = V::kNear, std::size_t far = V::kFar>
 LOADLINE_INLINE void prefetch_ahead(const std::byte* p) {
   constexpr std::size_t kLines = (bytes + 63) / 64;
-  constexpr std::size_t kFirst = kLines * share / 64;
-  constexpr std::size_t kLast = kLines * (share + 1) / 64;
-  unrolled<static_cast<int>(kLast - kFirst)>(
-      LOADLINE_EACH(i) { fetch_line<V::kNear, V::kFar>(p + (kFirst + i) * 64); });
+  constexpr std::size_t kFirst = kLines * share / shares;
+  constexpr std::size_t kLast = kLines * (share + 1) / shares;
+#pragma GCC unroll 8
+  for (std::size_t line = kFirst; line < kLast; ++line) fetch_line<near, far>(p + line * 64);
 }
 
 // Whether the scales of a format are folded into the weights where those are unpacked for many tokens. (Where products
@@ -111,6 +111,8 @@ class Values {
       sum.add(weights, V::repeat_anew(x_ + offset));
     }
   }
+  // The 4 values at `offset` in every lane.
+  [[nodiscard]] LOADLINE_INLINE I quad(int offset) const { return V::repeat(x_ + offset); }
   // Only where products are summed in pairs.
   template <class Weights>
   LOADLINE_INLINE I pairs(Weights weights, int offset) const {
@@ -165,7 +167,7 @@ LOADLINE_INLINE void each_in_place(const std::byte* p, Sink&& sink) {
   if constexpr (Format::kInPlace) {
     Format::template in_place<s>(p, sink);
   } else {
-    Format::template segment<s>(p, sink);
+    each_of_segment<Format, s>(p, sink);
   }
 }
 
@@ -179,7 +181,7 @@ LOADLINE_INLINE void each_unit(const std::byte* p, Sink&& sink) {
   if constexpr (kIntegerSums<Format>) {
     each_in_place<Format, s>(p, use);
   } else {
-    Format::template segment<s>(p, use);
+    each_of_segment<Format, s>(p, use);
   }
 }
 
@@ -191,17 +193,71 @@ LOADLINE_INLINE void add_as_floats(const typename Format::Header& header, const 
   constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
   V::Dots<Format::kMost> groups[kGroups][n];
   unrolled<kGroups>(LOADLINE_EACH(i) {
-    constexpr int kIndex = Format::template group_of<s>(i);
-    unrolled<n>(LOADLINE_EACH(t) {
-      groups[i][t] = V::Dots<Format::kMost>::from(start_of<Format::kGroup, kBias>(x[t], kIndex));
-    });
+#pragma GCC unroll 8
+    for (int t = 0; t < n; ++t) {
+      groups[i][t] =
+          V::Dots<Format::kMost>::from(start_of<Format::kGroup, kBias>(x[t], Format::template group_of<s>(i)));
+    }
   });
   each_unit<Format, s>(p, [&](auto i, auto offset, auto weights) __attribute__((always_inline)) {
-    unrolled<n>(LOADLINE_EACH(t) { values[t].multiply(groups[i][t], weights, offset); });
+#pragma GCC unroll 8
+    for (int t = 0; t < n; ++t) values[t].multiply(groups[i][t], weights, offset);
   });
   unrolled<kGroups>(LOADLINE_EACH(i) {
     const F scale = scale_less_factor<Format, Format::template group_of<s>(i)>(header, p);
-    unrolled<n>(LOADLINE_EACH(t) { sums[t] = V::fma(V::to_float(groups[i][t].total()), scale, sums[t]); });
+#pragma GCC unroll 8
+    for (int t = 0; t < n; ++t) sums[t] = V::fma(V::to_float(groups[i][t].total()), scale, sums[t]);
+  });
+}
+
+// In how many parts n tokens are multiplied straight from the stream.
+template <int n>
+constexpr int parts_of = (n + V::kDirect - 1) / V::kDirect;
+
+// Whether two tiles are multiplied with the same 4 values of a token before the next ones: those are loaded into every
+// lane once for both, and with many tokens it is such loads that take the time. (With one token more than go at once,
+// the gain is not worth the code.)
+template <class Format, int n>
+constexpr bool kSideBySide = V::kSharedNear != 0 && n > V::kDirect + 1 && kByOffset<Format> && !kIntegerSums<Format>;
+
+// The same as add_as_floats of several tiles, side by side. What is fetched is the part's share of what comes after
+// `ahead` bytes more, so that memory works during all parts of the tokens.
+template <class Format, int n, int s, int streams>
+LOADLINE_INLINE void add_side_by_side(const typename Format::Header (&headers)[streams],
+                                      const std::byte* const (&p)[streams], std::size_t ahead, const Int8Block* x,
+                                      const Values<Format> (&values)[n], F (&sums)[streams][n]) {
+  constexpr int kGroups = Format::kSegmentGroups;
+  constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
+  V::Dots<Format::kMost> groups[kGroups][streams][n];
+  unrolled<kGroups>(LOADLINE_EACH(i) {
+#pragma GCC unroll 8
+    for (int t = 0; t < n; ++t) {
+      const I start = start_of<Format::kGroup, kBias>(x[t], Format::template group_of<s>(i));
+#pragma GCC unroll 8
+      for (int m = 0; m < streams; ++m) groups[i][m][t] = V::Dots<Format::kMost>::from(start);
+    }
+  });
+  each_offset<Format, s>([&](auto i, auto offset) __attribute__((always_inline)) {
+    I weights[streams];
+#pragma GCC unroll 8
+    for (int m = 0; m < streams; ++m) {
+      prefetch_ahead<kRows * Format::kBytes, Format::turn(offset), 64 * 2, V::kSharedNear, 0>(p[m] + ahead);
+      weights[m] = Format::template weights<offset>(p[m]);
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < n; ++t) {
+      const I quad = values[t].quad(offset);
+#pragma GCC unroll 8
+      for (int m = 0; m < streams; ++m) groups[i][m][t].add(weights[m], quad);
+    }
+  });
+  unrolled<kGroups>(LOADLINE_EACH(i) {
+#pragma GCC unroll 8
+    for (int m = 0; m < streams; ++m) {
+      const F scale = scale_less_factor<Format, Format::template group_of<s>(i)>(headers[m], p[m]);
+#pragma GCC unroll 8
+      for (int t = 0; t < n; ++t) sums[m][t] = V::fma(V::to_float(groups[i][m][t].total()), scale, sums[m][t]);
+    }
   });
 }
 
@@ -261,74 +317,107 @@ constexpr int sum_places() {
   return most + 1;
 }
 
-// Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (n * m + t) + r].
+// Adds the products of 256 values to what there is of them, all scaled but by the tokens' scales: where groups' scales
+// are integers, and where they are floats.
 template <class Format, int n, int streams>
-void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float* totals) {
-  using Header = typename Format::Header;
-  [&]<int... m, int... token>(std::integer_sequence<int, m...>,
-                              std::integer_sequence<int, token...>) __attribute__((always_inline)) {
-    const Header headers[streams] = {Header(p[m])...};
-    const Values<Format> values[n] = {Values<Format>(x[token])...};
-    F sums[streams][n];
-    unrolled<streams>(
-        LOADLINE_EACH(i) { unrolled<n>(LOADLINE_EACH(t) { sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]); }); });
-    if constexpr (kIntegerSums<Format>) {
-      constexpr int kPlaces = sum_places<Format>();
-      I whole[streams][kPlaces][n];
-      unrolled<streams * n>(LOADLINE_EACH(i) {
-        whole[i / n][0][i % n] = biased_start<Format>(headers[i / n], x[i % n]);
-        unrolled<kPlaces - 1>(LOADLINE_EACH(place) { whole[i / n][place + 1][i % n] = V::zero(); });
-      });
-      unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-        unrolled<streams>(LOADLINE_EACH(i) {
-          if constexpr (V::kNarrow) {
-            add_as_widened<Format, n, s>(headers[i], p[i], values, whole[i]);
-          } else {
-            add_in_pairs<Format, n, s>(headers[i], p[i], values, whole[i]);
-          }
-        });
-      });
-      unrolled<streams>(LOADLINE_EACH(i) {
-        unrolled<n>(LOADLINE_EACH(t) {
-          I sum = whole[i][0][t];
-          unrolled<kPlaces - 1>(
-              LOADLINE_EACH(place) { sum = V::add32(sum, V::sra32<place + 1>(whole[i][place + 1][t])); });
-          sums[i][t] = V::fma(V::to_float(sum), Format::factor(headers[i], p[i]), sums[i][t]);
-        });
-      });
-    } else {
-      F products[streams][n];  // less the factor where there is one
-      unrolled<streams * n>(
-          LOADLINE_EACH(i) { products[i / n][i % n] = Format::kFactor ? V::zero_f() : sums[i / n][i % n]; });
-      unrolled<Format::kSegments>(LOADLINE_EACH(s) {
-        unrolled<streams>(LOADLINE_EACH(i) { add_as_floats<Format, n, s>(headers[i], p[i], x, values, products[i]); });
-      });
-      unrolled<streams * n>(LOADLINE_EACH(i) {
-        F& sum = sums[i / n][i % n];
-        if constexpr (Format::kFactor) {
-          sum = V::fma(products[i / n][i % n], Format::factor(headers[i / n], p[i / n]), sum);
-        } else {
-          sum = products[i / n][i % n];
-        }
-      });
-    }
+LOADLINE_INLINE void add_with_integer_scales(const typename Format::Header (&headers)[streams],
+                                             const std::byte* const (&p)[streams], const Int8Block* x,
+                                             const Values<Format> (&values)[n], F (&sums)[streams][n]) {
+  constexpr int kPlaces = sum_places<Format>();
+  I whole[streams][kPlaces][n];
+  unrolled<streams * n>(LOADLINE_EACH(i) {
+    whole[i / n][0][i % n] = biased_start<Format>(headers[i / n], x[i % n]);
+    unrolled<kPlaces - 1>(LOADLINE_EACH(place) { whole[i / n][place + 1][i % n] = V::zero(); });
+  });
+  unrolled<Format::kSegments>(LOADLINE_EACH(s) {
     unrolled<streams>(LOADLINE_EACH(i) {
-      unrolled<n>(LOADLINE_EACH(t) {
-        float* total = totals + kRows * (n * i + t);
-        V::store_f(total, V::fma(sums[i][t], V::set(x[t].scale), V::load_f(total)));
-      });
+      if constexpr (V::kNarrow) {
+        add_as_widened<Format, n, s>(headers[i], p[i], values, whole[i]);
+      } else {
+        add_in_pairs<Format, n, s>(headers[i], p[i], values, whole[i]);
+      }
     });
-  }(std::make_integer_sequence<int, streams>{}, std::make_integer_sequence<int, n>{});
+  });
+  unrolled<streams>(LOADLINE_EACH(i) {
+    unrolled<n>(LOADLINE_EACH(t) {
+      I sum = whole[i][0][t];
+      unrolled<kPlaces - 1>(LOADLINE_EACH(place) { sum = V::add32(sum, V::sra32<place + 1>(whole[i][place + 1][t])); });
+      sums[i][t] = V::fma(V::to_float(sum), Format::factor(headers[i], p[i]), sums[i][t]);
+    });
+  });
+}
+template <class Format, int n, int streams>
+LOADLINE_INLINE void add_with_float_scales(const typename Format::Header (&headers)[streams],
+                                           const std::byte* const (&p)[streams], [[maybe_unused]] std::size_t ahead,
+                                           const Int8Block* x, const Values<Format> (&values)[n],
+                                           F (&sums)[streams][n]) {
+  F products[streams][n];  // less the factor where there is one
+#pragma GCC unroll 8
+  for (int i = 0; i < streams; ++i) {
+#pragma GCC unroll 8
+    for (int t = 0; t < n; ++t) products[i][t] = Format::kFactor ? V::zero_f() : sums[i][t];
+  }
+  unrolled<Format::kSegments>(LOADLINE_EACH(s) {
+    if constexpr (n > 1 && streams > 1) {
+      add_side_by_side<Format, n, s>(headers, p, ahead, x, values, products);
+    } else {
+      unrolled<streams>(LOADLINE_EACH(i) { add_as_floats<Format, n, s>(headers[i], p[i], x, values, products[i]); });
+    }
+  });
+#pragma GCC unroll 8
+  for (int i = 0; i < streams; ++i) {
+#pragma GCC unroll 8
+    for (int t = 0; t < n; ++t) {
+      if constexpr (Format::kFactor) {
+        sums[i][t] = V::fma(products[i][t], Format::factor(headers[i], p[i]), sums[i][t]);
+      } else {
+        sums[i][t] = products[i][t];
+      }
+    }
+  }
 }
 
-// The same for one tile and any n, in parts of at most V::kDirect tokens that are about the same.
-template <class Format, int n>
-void superblock_of_few(const std::byte* p, const Int8Block* x, float* totals) {
-  constexpr int kParts = (n + V::kDirect - 1) / V::kDirect;
-  constexpr int kNow = (n + kParts - 1) / kParts;
-  const std::byte* const alone[] = {p};
-  superblocks<Format, kNow>(alone, x, totals);
-  if constexpr (n > kNow) superblock_of_few<Format, n - kNow>(p, x + kNow, totals + kRows * kNow);
+// Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (tokens * m + t) + r]; of
+// `parts` parts of the tokens, the one that fetches what is `ahead` bytes after what others fetch.
+template <class Format, int n, int streams>
+void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float* totals, int tokens = n,
+                 std::size_t ahead = 0) {
+  using Header = typename Format::Header;
+  [&]<int... m, int... token>(std::integer_sequence<int, m...>, std::integer_sequence<int, token...>)
+      __attribute__((always_inline)) {
+        const Header headers[streams] = {Header(p[m])...};
+        const Values<Format> values[n] = {Values<Format>(x[token])...};
+        F sums[streams][n];
+#pragma GCC unroll 8
+        for (int i = 0; i < streams; ++i) {
+#pragma GCC unroll 8
+          for (int t = 0; t < n; ++t) sums[i][t] = mins_of<Format>(headers[i], p[i], x[t]);
+        }
+        if constexpr (kIntegerSums<Format>) {
+          add_with_integer_scales<Format>(headers, p, x, values, sums);
+        } else {
+          add_with_float_scales<Format>(headers, p, ahead, x, values, sums);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < streams; ++i) {
+#pragma GCC unroll 8
+          for (int t = 0; t < n; ++t) {
+            float* total = totals + kRows * static_cast<std::size_t>(tokens * i + t);
+            V::store_f(total, V::fma(sums[i][t], V::set(x[t].scale), V::load_f(total)));
+          }
+        }
+      }(std::make_integer_sequence<int, streams>{}, std::make_integer_sequence<int, n>{});
+}
+
+// The same for any n, in `parts` parts that are about the same, of which `part` is the first.
+template <class Format, int n, int parts = parts_of<n>, int part = 0, int streams>
+void superblocks_of_few(const std::byte* const (&p)[streams], const Int8Block* x, float* totals, int tokens) {
+  constexpr int kNow = (n + parts - part - 1) / (parts - part);
+  constexpr std::size_t kAhead = kRows * Format::kBytes / 64 * part / parts * 64;
+  superblocks<Format, kNow>(p, x, totals, tokens, kAhead);
+  if constexpr (n > kNow) {
+    superblocks_of_few<Format, n - kNow, parts, part + 1>(p, x + kNow, totals + kRows * kNow, tokens);
+  }
 }
 
 template <class Format, int n, int streams>
@@ -343,10 +432,13 @@ LOADLINE_INLINE void streams_of_few(const Tile* tiles, const Int8Block* x, std::
       copy_superblock(tiles[i], b, copies[i]);
       p[i] = copies[i];
     }
-    if constexpr (n == 1) {
-      superblocks<Format, 1>(p, x, sums);
+    if constexpr (n == 1 || kSideBySide<Format, n>) {
+      superblocks_of_few<Format, n>(p, x, sums, n);
     } else {  // multiplying takes longer than reading, and registers would not do
-      for (int i = 0; i < streams; ++i) superblock_of_few<Format, n>(p[i], x, sums + kRows * n * i);
+      for (int i = 0; i < streams; ++i) {
+        const std::byte* const alone[] = {p[i]};
+        superblocks_of_few<Format, n>(alone, x, sums + kRows * n * i, n);
+      }
     }
   }
 }
@@ -357,8 +449,15 @@ void products_of_few(const Tile* tiles, std::uint32_t count, const std::byte* ac
                      std::uint32_t first, float* sums) {
   const auto* x = reinterpret_cast<const Int8Block*>(activations) + first;
   static_assert(kStreams == 2);
-  count == 1 ? streams_of_few<Format, n, 1>(tiles, x, tokens, sums)
-             : streams_of_few<Format, n, 2>(tiles, x, tokens, sums);
+  if (count == kStreams) return streams_of_few<Format, n, 2>(tiles, x, tokens, sums);
+  if constexpr (kSideBySide<Format, n>) {  // a tile is rarely alone: twice the work there, half the code
+    const Tile twice[] = {tiles[0], tiles[0]};
+    alignas(64) float both[2 * kRows * n];
+    streams_of_few<Format, n, 2>(twice, x, tokens, both);
+    std::memcpy(sums, both, kRows * n * sizeof(float));
+  } else {
+    streams_of_few<Format, n, 1>(tiles, x, tokens, sums);
+  }
 }
 
 }  // namespace

@@ -26,10 +26,9 @@ struct MXFP4 : Nibbles32<17, 1> {
     const I exponent = V::and_(V::chars(block(p, g)), V::ints(0xFF));
     return V::mul(V::as_float(V::template shl32<23>(exponent)), V::set(0.5F));
   }
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    nibbles<s>(p, [&](auto c, I w)
-                      __attribute__((always_inline)) { sink(Const<0>{}, Const<32 * s + 4 * c>{}, raised_fp4(w)); });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    return raised_fp4(nibbles<offset>(p));
   }
 };
 
@@ -67,17 +66,10 @@ struct NVFP4 {
     const I valid = V::xor_(bits, V::and_(bits, V::sub32(V::template shl32<7>(invalid), invalid)));
     return V::mul(V::as_float(V::template shl32<20>(byte_of<g % 4>(valid))), V::set(0x1p119F));
   }
-  template <int s, class Sink>
-  static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
-    const I mask = V::bytes(0x0F);
-    unrolled<4>(LOADLINE_EACH(t) {
-      unrolled<2>(LOADLINE_EACH(u) {
-        const I packed = unit<4>(block(p, s), 2 * t + u);
-        constexpr int kOffset = 64 * s + 16 * t + 4 * u;
-        sink(t, Const<kOffset>{}, raised_fp4(V::and_(packed, mask)));
-        sink(t, Const<kOffset + 8>{}, raised_fp4(V::and_(V::template shift<4>(packed), mask)));
-      });
-    });
+  template <int offset>
+  static LOADLINE_INLINE I weights(const std::byte* p) {
+    const I packed = unit<4>(block(p, offset / 64), offset % 64 / 16 * 2 + offset % 8 / 4);
+    return raised_fp4(nibbles_at<offset % 16 / 8>(packed));
   }
 };
 

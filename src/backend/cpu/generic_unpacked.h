@@ -135,10 +135,10 @@ LOADLINE_INLINE void unpack(const std::byte* p, Unpacked& out) {
         constexpr int kIndex = Format::template group_of<s>(i);
         folders[i] = Format::Folder::template of<kIndex>(header);
       });
-      Format::template segment<s>(p, [&](auto i, auto offset, auto weights)
-                                         __attribute__((always_inline)) { store(offset, folders[i](weights)); });
+      each_of_segment<Format, s>(p, [&](auto i, auto offset, auto weights)
+                                        __attribute__((always_inline)) { store(offset, folders[i](weights)); });
     } else {
-      Format::template segment<s>(p, [&](auto, auto offset, auto weights) __attribute__((always_inline)) {
+      each_of_segment<Format, s>(p, [&](auto, auto offset, auto weights) __attribute__((always_inline)) {
         if constexpr (kRaised<Format>) {
           store(offset, V::template biased<raised_by<Format>()>(weights));
         } else if constexpr (!V::kNarrow && !Format::kSigned && Format::kBias != 0) {

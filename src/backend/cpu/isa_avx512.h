@@ -36,6 +36,8 @@ struct V {
   // Tokens that quantised weights are multiplied with at once straight from tiles.
   static constexpr int kDirect = 4;
   static constexpr int kFewTokens = 8;  // and straight from the stream at all
+  // Whether several tiles share what is loaded of such tokens: how far ahead then (0.5 to 9 KiB were tried, on Zen 5).
+  static constexpr std::size_t kSharedNear = 4608;
   // Register tile of the matrix product: 2 x 6 integer and as many float accumulators, and 8 registers for the rest.
   static constexpr int kTiles = 2;
   static constexpr int kTokens = 6;

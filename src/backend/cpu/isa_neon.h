@@ -30,6 +30,8 @@ struct V {
   static constexpr std::size_t kFar = 4096;
   static constexpr int kDirect = 1;
   static constexpr int kFewTokens = 4;  // and straight from the stream at all
+  // Whether several tiles share what is loaded of such tokens: not at all.
+  static constexpr std::size_t kSharedNear = 0;
   static constexpr int kTiles = 1;
   static constexpr int kTokens = 4;
   static constexpr int kScoreRows = 2;
