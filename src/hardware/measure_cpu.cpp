@@ -46,21 +46,23 @@ struct Pass {
   double share = 1;  // of the processors, that of the thread that got least
 };
 
-// Runs `work(thread)` on all threads at once, `passes` times.
+// Runs `work(thread)` on all threads at once, `passes` times. A pass begins for all of them when the last one has come:
+// a thread that then waits for a processor has none, however undisturbed it runs once it has got one.
 template <class Work>
 std::vector<Pass> timed_passes(unsigned threads, int passes, const Work& work) {
-  std::barrier<> meet(static_cast<std::ptrdiff_t>(threads));
+  Clock::time_point start;
+  std::barrier meet(static_cast<std::ptrdiff_t>(threads), [&]() noexcept { start = Clock::now(); });
+  std::barrier<> end(static_cast<std::ptrdiff_t>(threads));
   std::vector<Pass> results;
   std::vector<double> shares(threads, 1);
   const auto run = [&](unsigned thread) {
     for (int pass = 0; pass < passes; ++pass) {
       meet.arrive_and_wait();
-      const Clock::time_point start = Clock::now();
       const double before = processor_seconds();
       work(thread);
       // Against the clock until this thread is done: it may well wait for the others then.
       shares[thread] = std::min(1.0, (processor_seconds() - before) / std::max(1e-9, seconds_since(start)));
-      meet.arrive_and_wait();
+      end.arrive_and_wait();
       if (thread == 0) results.push_back({seconds_since(start), std::ranges::min(shares)});
     }
   };
