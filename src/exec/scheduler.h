@@ -126,7 +126,8 @@ class Scheduler {
     std::uint32_t held_pages = 0;    // of the cache; one that several share counts once
     std::uint32_t kept_pages = 0;    // held by nobody, and found where a prompt begins so
     std::uint32_t pinned_pages = 0;  // of those held: so that they are not taken for others
-    std::uint64_t passes = 0;        // so far
+    std::uint64_t passes = 0;        // so far ...
+    std::uint64_t members = 0;       // ... and how many sessions had a part in each, added up
     std::uint64_t prompt_tokens = 0, shared_tokens = 0, generated_tokens = 0;
   };
   // As the last step left it, and pages as they were noted last: between steps, by the thread that calls `step`.

@@ -68,7 +68,10 @@ bool Scheduler::run(const StopFlag* stop) {
     const std::lock_guard lock(mutex_);
     running_ = {};
     for (const Member& member : members_) sessions_[member.session].in_pass = false;
-    if (done) ++activity_.passes;
+    if (done) {
+      ++activity_.passes;
+      activity_.members += members_.size();
+    }
   }
   if (error) {
     if (options_.outlive_devices && is_device_failure(error)) std::rethrow_exception(error);

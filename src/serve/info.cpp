@@ -161,6 +161,9 @@ std::string native_metrics(const Served& served) {
   counter("llamacpp:tokens_predicted_total", "Tokens generated.", predicted);
   counter("llamacpp:tokens_predicted_seconds_total", "Seconds spent on generating.", load.generation_seconds);
   counter("llamacpp:n_decode_total", "Passes.", static_cast<double>(did.passes));
+  // A mean, and yet among the counters of llama.cpp's server.
+  counter("llamacpp:n_busy_slots_per_decode", "Slots that had a part in a pass, the mean over all.",
+          rate(static_cast<double>(did.members), static_cast<double>(did.passes)));
   counter("llamacpp:n_tokens_max", "Tokens of the longest text that was answered.", static_cast<double>(load.longest));
   // Of those that ended, whose time is known.
   gauge("llamacpp:prompt_tokens_seconds", "Prompt tokens per second.",

@@ -159,6 +159,21 @@ TEST(Scheduler, EverySessionThatGeneratesGetsATokenInEveryPassAlsoWhileAPromptIs
   expect_text(reader, 1);
 }
 
+TEST(Scheduler, CountsTheSessionsThatHadAPartInEachPass) {
+  FakeModel fake({.batch = 32});
+  FakeClient one(some_text(70, 1));
+  FakeClient two(some_text(5, 2));
+  fake.scheduler->join(one.options(9), one);
+  while (one.text.empty()) fake.scheduler->step();
+  fake.scheduler->join(two.options(3), two);
+  run_all(*fake.scheduler);
+  std::uint64_t members = 0;
+  for (const auto& pass : fake.device().passes) members += pass.runs.size();
+  EXPECT_EQ(members, 11U + 3U) << "three passes of a prompt, eight of what follows it, and the other's three";
+  EXPECT_EQ(fake.scheduler->activity().passes, fake.device().passes.size());
+  EXPECT_EQ(fake.scheduler->activity().members, members);
+}
+
 TEST(Scheduler, APassThatOthersWaitForIsMadeForLessThanItMayTake) {
   // Within 90 % of 20 ms there is room for 18 tokens.
   FakeModel fake({.context = 32 * kPage, .sequences = 2, .batch = 64}, {.longest_shared_pass = 0.02, .learn = false});

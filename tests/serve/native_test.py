@@ -140,12 +140,27 @@ class Probes(ServerTest):
         self.assertGreater(values['loadline_tier_held_bytes{tier="RAM"}'], 0)
         self.assertIn("loadline_streamed_bytes_total", values)
 
+    def metrics(self):
+        lines = self.server.request("GET", "/metrics")[2].decode().splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+    def test_metrics_tell_how_many_slots_a_pass_had(self):
+        def members(values):
+            return round(values["llamacpp:n_busy_slots_per_decode"] * values["llamacpp:n_decode_total"])
+        before = self.metrics()
+        fields = {"n_predict": 100, "ignore_eos": True, "cache_prompt": False}
+        self.server.post("/completion", {"prompt": [5] * 3, **fields})
+        alone = self.metrics()
+        passes = alone["llamacpp:n_decode_total"] - before["llamacpp:n_decode_total"]
+        self.assertEqual((passes, members(alone) - members(before)), (100, 100))
+        self.server.post("/completion", {"prompt": [[5] * 3, [6] * 3, [7] * 3], **fields})
+        after = self.metrics()
+        self.assertEqual(members(after) - members(alone), 300)
+        self.assertLess(after["llamacpp:n_decode_total"] - alone["llamacpp:n_decode_total"], 300)
+
     def test_metrics_count_what_was_done(self):
-        def values():
-            lines = self.server.request("GET", "/metrics")[2].decode().splitlines()
-            return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
         self.server.post("/completion", {"prompt": [5] * 50, "n_predict": 10, "ignore_eos": True, "cache_prompt": False})
-        now = values()
+        now = self.metrics()
         self.assertGreaterEqual(now["llamacpp:n_tokens_max"], 60)
         self.assertGreater(now["llamacpp:prompt_tokens_seconds"], 0)
 
