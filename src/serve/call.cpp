@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <mutex>
 #include <random>
 
@@ -227,30 +226,6 @@ std::string new_id(std::string_view prefix, std::size_t letters) {
   std::string id(prefix);
   for (std::size_t i = 0; i < letters; ++i) id += kLetters[random() % kLetters.size()];
   return id;
-}
-
-Json probabilities_json(const Served& served, const TokenReport& report, bool with_ids) {
-  const auto one = [&](Token token, const std::string& bytes, double value) {
-    Json out = Json::object();
-    if (with_ids) out["id"] = token;
-    out["token"] = bytes;
-    out["bytes"] = Json::array();
-    for (const char c : bytes) out["bytes"].push_back(static_cast<unsigned char>(c));
-    out["logprob"] = std::isfinite(value) ? value : -1000.0;
-    return out;
-  };
-  Json out = one(report.token, report.bytes, report.log_probability);
-  out["top_logprobs"] = Json::array();
-  for (const sample::LogProbability& other : report.likeliest) {
-    out["top_logprobs"].push_back(one(other.token, served.tokenizer().piece(other.token, true), other.value));
-  }
-  return out;
-}
-
-Json probabilities_json(const Served& served, const std::vector<TokenReport>& reports, bool with_ids) {
-  Json out = Json::array();
-  for (const TokenReport& one : reports) out.push_back(probabilities_json(served, one, with_ids));
-  return out;
 }
 
 }  // namespace loadline::serve

@@ -117,9 +117,5 @@ inline constexpr double kPingSeconds = 30;
 Json timings(const exec::SessionResult& figures);
 // A name of its own for each answer.
 std::string new_id(std::string_view prefix, std::size_t letters = 24);
-// "token", "logprob", "bytes" of one that could have come, and of those beside it.
-Json probabilities_json(const Served& served, const TokenReport& report, bool with_ids);
-// An array of that. Answers keep the reports until it is told: as JSON they take twenty times as much.
-Json probabilities_json(const Served& served, const std::vector<TokenReport>& reports, bool with_ids);
 
 }  // namespace loadline::serve

@@ -4,9 +4,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <charconv>
 #include <functional>
 
 #include "base/error.h"
@@ -40,15 +38,9 @@ void require_room(std::string_view what, Bytes wanted, Bytes most) {
       fmt::format("the {} of these texts take more than the {} that there are for them", what, to_string(most)));
 }
 
-// As JSON they take half as much where each is the shortest number that is this float.
 Json numbers_json(std::span<const float> vector) {
   Json out = Json::array();
-  for (const float one : vector) {
-    std::array<char, 32> text{};
-    double number = one;
-    (void)std::from_chars(text.data(), std::to_chars(text.data(), text.data() + text.size(), one).ptr, number);
-    out.push_back(number);
-  }
+  for (const float one : vector) out.push_back(number_json(one));
   return out;
 }
 Json numbers_json(const std::vector<std::vector<float>>& vectors) {

@@ -10,13 +10,13 @@
 
 #include "chat/output_parser.h"
 #include "exec/session.h"
-#include "sample/log_probabilities.h"
 #include "talk/generation.h"
 
 namespace loadline::serve {
 
 using exec::Token;
 using talk::Finish;
+using talk::TokenReport;
 
 // A prompt's meaning as a vector: of what the model's last layer makes of its last token, or the mean over all of them,
 // or that of each.
@@ -26,16 +26,9 @@ struct Generation : talk::GenerationOptions {
   bool reuse = true;                  // what the cache holds of the prompt is not computed again
   std::optional<std::uint32_t> slot;  // the place that it is to have
   std::optional<Pooling> pooling;     // no text, but Outcome::vectors
-  bool keeps_reports = true;          // of tokens, until the answer ends
+  bool tells_reports = false;         // of tokens, as JSON and at once
   std::string key;                    // who asks: places are shared fairly between keys
   std::shared_ptr<const void> keeps;  // what the listener looks at
-};
-
-struct TokenReport {
-  Token token = 0;
-  std::string bytes;
-  double log_probability = 0;
-  std::vector<sample::LogProbability> likeliest;
 };
 
 // What came of a generation since the last time. Whole characters, nothing of a stop string.

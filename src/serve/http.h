@@ -38,6 +38,9 @@ class Reply {
   virtual void begin(int status, std::string_view type) = 0;
   virtual void write(std::string text) = 0;
   virtual void end() = 0;
+  // A body in pieces: `next` makes one, from the network's thread, whenever the client has read those before. Empty:
+  // there was the last. It goes when the client does.
+  virtual void send_pieces(int status, std::string_view type, std::function<std::string()> next) = 0;
   // A header of the reply, before `send` or `begin`.
   virtual void set_header(std::string name, std::string value) = 0;
   // Called once, from the network's thread, when the client leaves before the reply has ended, or reads too slowly.

@@ -14,6 +14,7 @@
 #include <deque>
 #include <memory>
 #include <set>
+#include <string_view>
 
 #include "serve/http_parse.h"
 #include "serve/http_stream.h"
@@ -114,6 +115,15 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     if (!writing_) out_.empty() ? finish() : write_next();
     if (server_.unsent > server_.options.most_unsent_of_all) server_.drop_slowest();
   }
+  // One more whenever those before are with the client's system.
+  void send_pieces(std::uint64_t number, std::function<std::string()> next, bool keep) {
+    if (number != number_ || !answering_ || !stream_.is_open()) return;
+    pieces_ = std::move(next);
+    keep_alive_ = keep_alive_ && keep;
+    if (!writing_) send_next_piece();
+  }
+  static std::string as_chunk(std::string_view text) { return fmt::format("{:x}\r\n{}\r\n", text.size(), text); }
+  static constexpr std::string_view kLastChunk = "0\r\n\r\n";
   void when_gone(std::uint64_t number, std::function<void()> callback) {
     if (number != number_) return;
     if (!stream_.is_open()) return callback();
@@ -255,6 +265,19 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
                       [self = shared_from_this()](error_code error, std::size_t) { self->written(error); });
   }
 
+  void send_next_piece() {
+    std::string piece;
+    try {
+      piece = pieces_();
+    } catch (...) {  // what came of the answer so far is no answer
+      close();
+      throw;
+    }
+    if (!piece.empty()) return send(number_, chunked_ ? as_chunk(piece) : std::move(piece), false, true);
+    pieces_ = nullptr;
+    send(number_, chunked_ ? std::string(kLastChunk) : std::string(), true, true);
+  }
+
   void written(error_code error) {
     writing_ = false;
     timer_.cancel();
@@ -265,7 +288,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     exchange_.sent += size;
     last_read_ = std::chrono::steady_clock::now();
     out_.pop_front();
-    out_.empty() ? finish() : write_next();
+    if (!out_.empty()) return write_next();
+    pieces_ ? send_next_piece() : finish();
   }
 
   // Everything that was queued is with the client.
@@ -329,6 +353,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   }
 
   void leave() {
+    pieces_ = nullptr;
     if (!writing_) {
       out_.clear();
       drop_unsent();
@@ -353,6 +378,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   std::deque<std::string> out_;
   std::size_t unsent_ = 0;
   std::function<void()> gone_;
+  std::function<std::string()> pieces_;  // what is left of the answer, where it is made meanwhile
   std::string client_;
   Bytes promised_;  // of HttpOptions::most_bodies
   bool endless_ = false, drains_ = false;

@@ -86,9 +86,18 @@ class HttpConnectionReply final : public Reply {
   }
   void write(std::string text) override {
     if (text.empty() || head_only_) return;
-    queue(chunked_ ? fmt::format("{:x}\r\n{}\r\n", text.size(), text) : std::move(text), false);
+    queue(chunked_ ? HttpConnection::as_chunk(text) : std::move(text), false);
   }
-  void end() override { queue(streams_ && chunked_ && !head_only_ ? "0\r\n\r\n" : "", true); }
+  void end() override {
+    queue(streams_ && chunked_ && !head_only_ ? std::string(HttpConnection::kLastChunk) : "", true);
+  }
+  void send_pieces(int status, std::string_view type, std::function<std::string()> next) override {
+    begin(status, type);
+    if (head_only_) return end();
+    ended_ = true;
+    asio::post(connection_->context(), [c = connection_, n = number_, f = std::move(next),
+                                        keep = keep_alive_]() mutable { c->send_pieces(n, std::move(f), keep); });
+  }
   void set_header(std::string name, std::string value) override { headers_ += fmt::format("{}: {}\r\n", name, value); }
   void set_endless() override {
     asio::post(connection_->context(), [c = connection_, n = number_] { c->set_endless(n); });

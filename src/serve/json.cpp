@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -122,6 +123,13 @@ Json parse_body(std::string_view body) {
   if (json.is_discarded()) throw bad_input("the request's body is no JSON");
   if (!json.is_object()) throw bad_input("the request's body must be a JSON object");
   return json;
+}
+
+Json number_json(float number) {
+  std::array<char, 32> text{};
+  double out = number;
+  (void)std::from_chars(text.data(), std::to_chars(text.data(), text.data() + text.size(), number).ptr, out);
+  return out;
 }
 
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }

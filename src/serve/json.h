@@ -28,6 +28,9 @@ Json parse_body(std::string_view body);
 // One line, what is no UTF-8 as U+FFFD.
 std::string dump(const Json& json);
 
+// The shortest number that is this float, which must be finite.
+Json number_json(float number);
+
 // Error(BadInput): "FIELD" must be WANTED.
 Error wrong_field(std::string_view field, std::string_view wanted);
 

@@ -8,6 +8,7 @@
 #include "grammar/languages.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
+#include "serve/token_reports.h"
 
 namespace loadline::serve {
 namespace {
@@ -28,8 +29,7 @@ struct Known {
   Finish last_finish = Finish::Failed;
   std::uint64_t last_seed = 0, total = 0;
   bool any = false;
-  std::vector<TokenReport> last_reports;
-  std::string last_asker;  // whose they are
+  std::string last_asker;  // whose Served::last_reports are
   std::weak_ptr<const Served> last_served;
 };
 
@@ -42,18 +42,19 @@ Known& known() {
 
 class KoboldAnswer final : public Listener {
  public:
-  KoboldAnswer(const Call& call, bool streams)
-      : served_(*call.served),
+  // `kept`: where log-probabilities are told at the end, or afterwards.
+  KoboldAnswer(const Call& call, bool streams, std::shared_ptr<TokenReports> kept)
+      : served_(call.served),
         reply_(call.reply),
         trims_(get_bool(call.body, "trim_stop").value_or(true)),
         asker_(asker_of(call)),
-        kept_(call.served) {
+        kept_(std::move(kept)) {
     if (streams) events_ = std::make_shared<EventStream>(reply_, std::string(kEventStream), "");
   }
 
   void piece(const Piece& piece) override {
     text_ += piece.text;
-    reports_.insert(reports_.end(), piece.tokens.begin(), piece.tokens.end());
+    if (kept_) kept_->add(piece.tokens);
     if (events_ && !piece.text.empty()) send(piece.text, nullptr);
   }
   void finished(const Outcome& outcome) override {
@@ -63,13 +64,7 @@ class KoboldAnswer final : public Listener {
     all.last_seed = outcome.seed;
     all.any = true;
     ++all.total;
-    Json probabilities;
-    if (!reports_.empty() && !events_) probabilities = {{"content", probabilities_json(served_, reports_, true)}};
-    if (!reports_.empty()) {
-      all.last_reports = std::move(reports_);
-      all.last_asker = asker_;
-      all.last_served = kept_;
-    }
+    const std::shared_ptr<const TokenReports> reports = take_reports();
     if (outcome.finish == Finish::Failed) {
       const Refusal refusal{500, "server_error", outcome.error, {}};
       if (!events_ || !events_->begun()) return refuse(*reply_, ErrorForm::Kobold, refusal);
@@ -86,32 +81,42 @@ class KoboldAnswer final : public Listener {
     }
     Json result = {{"text", text_ + stop},
                    {"finish_reason", reason},
-                   {"logprobs", std::move(probabilities)},
+                   {"logprobs", nullptr},
                    {"prompt_tokens", outcome.figures.prompt_tokens},
                    {"completion_tokens", outcome.figures.generated_tokens}};
-    reply_->send(200, "application/json", dump({{"results", Json::array({std::move(result)})}}));
+    LongAnswer lists;
+    if (reports) result["logprobs"] = {{"content", probabilities_list(lists, served_, reports, true)}};
+    lists.send(*reply_, "application/json", {{"results", Json::array({std::move(result)})}});
   }
 
   void set_ids(std::vector<Service::Id> ids) { ids_ = std::move(ids); }
   void abort() {
-    for (const Service::Id id : ids_) served_.service->cancel(id);
+    for (const Service::Id id : ids_) served_->service->cancel(id);
   }
   [[nodiscard]] const std::string& text() const { return text_; }
 
  private:
+  // Null: there are none. Whoever asks afterwards is told them too.
+  std::shared_ptr<const TokenReports> take_reports() {
+    if (!kept_ || kept_->size() == 0) return nullptr;
+    kept_->end();
+    known().last_asker = asker_;
+    known().last_served = served_;
+    served_->last_reports = std::exchange(kept_, nullptr);
+    return served_->last_reports;
+  }
   // To the byte what KoboldAI Lite looks for.
   void send(const std::string& text, Json finish) {
     events_->write(
         fmt::format("event: message\ndata: {}\n\n", dump({{"token", text}, {"finish_reason", std::move(finish)}})));
   }
 
-  const Served& served_;
+  std::shared_ptr<const Served> served_;
   std::shared_ptr<Reply> reply_;
   std::shared_ptr<EventStream> events_;
   bool trims_;
   std::string asker_, text_;
-  std::vector<TokenReport> reports_;
-  std::weak_ptr<const Served> kept_;
+  std::shared_ptr<TokenReports> kept_;
   std::vector<Service::Id> ids_;
 };
 
@@ -174,7 +179,9 @@ void generate(const Call& call, bool streams) {
     generation.log_probabilities = {5, false};
   }
   generation.prompt = prompt_of(call, std::max<std::int64_t>(0, generation.most_tokens));
-  const auto answer = std::make_shared<KoboldAnswer>(call, streams);
+  // A stream has no place for them, but who asks afterwards is told.
+  const auto kept = keep_reports(*call.served, {&generation, 1}, false);
+  const auto answer = std::make_shared<KoboldAnswer>(call, streams, kept[0]);
   std::vector<Job> jobs;
   jobs.push_back({std::move(generation), answer});
   answer->set_ids(start(call, std::move(jobs)));
@@ -201,9 +208,10 @@ void kobold_check(const Call& call) {
 void kobold_probabilities(const Call& call) {
   // Null: there were none, or others', or their model is gone.
   const auto served = known().last_asker == asker_of(call) ? known().last_served.lock() : nullptr;
-  Json told;
-  if (served != nullptr) told = {{"content", probabilities_json(*served, known().last_reports, true)}};
-  call.send({{"logprobs", std::move(told)}});
+  if (served == nullptr || served->last_reports == nullptr) return call.send({{"logprobs", nullptr}});
+  LongAnswer lists;
+  const Json told = {{"content", probabilities_list(lists, served, served->last_reports, true)}};
+  lists.send(*call.reply, "application/json", {{"logprobs", told}});
 }
 
 void kobold_count(const Call& call) {

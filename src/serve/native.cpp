@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
+#include "serve/token_reports.h"
 #include "tokenizer/special_tokens.h"
 
 namespace loadline::serve {
@@ -45,7 +46,7 @@ Json chosen_fields(const Json& all, const std::vector<std::string>& paths) {
 // As llama.cpp has them where they are asked for as the sampler leaves them: "prob" in place of "logprob".
 Json as_probabilities(Json told) {
   const auto change = [](Json& one) {
-    one["prob"] = std::exp(one["logprob"].get<double>());
+    one["prob"] = number_json(std::exp(one["logprob"].get<float>()));
     one.erase("logprob");
   };
   change(told);
@@ -61,6 +62,7 @@ struct Shared {
   std::shared_ptr<EventStream> events;  // null: one object at the end
   std::vector<std::string> fields;
   std::vector<Json> whole;
+  LongAnswer lists;
   std::size_t left = 0;
   bool is_array = false, failed = false;
 };
@@ -68,14 +70,18 @@ struct Shared {
 // One answer of POST /completion: {"content", "tokens_predicted", "stop", ...}, streamed without a last "[DONE]".
 class CompletionAnswer final : public Listener {
  public:
-  CompletionAnswer(const Call& call, const Generation& generation, std::shared_ptr<Shared> shared, std::size_t index)
-      : served_(*call.served),
+  // `kept`: where log-probabilities are told at the end.
+  CompletionAnswer(const Call& call, const Generation& generation, std::shared_ptr<Shared> shared, std::size_t index,
+                   std::shared_ptr<TokenReports> kept)
+      : served_(call.served),
         shared_(std::move(shared)),
         index_(index),
+        kept_(std::move(kept)),
         settings_(sampling_json(generation.sampling)),
         return_tokens_(get_bool(call.body, "return_tokens").value_or(false)),
         progress_(get_bool(call.body, "return_progress").value_or(false)) {
-    after_steps_ = generation.log_probabilities && generation.log_probabilities->after_steps;
+    tells_probabilities_ = generation.log_probabilities.has_value();
+    after_steps_ = tells_probabilities_ && generation.log_probabilities->after_steps;
     settings_["n_predict"] = generation.most_tokens;
     settings_["stop"] = generation.stops;
     settings_["stream"] = shared_->events != nullptr;
@@ -98,7 +104,7 @@ class CompletionAnswer final : public Listener {
     has_new_line_ = has_new_line_ || piece.text.find('\n') != std::string::npos;
     if (!shared_->events) {
       text_ += piece.text;
-      if (tells_probabilities_) reports_.insert(reports_.end(), piece.tokens.begin(), piece.tokens.end());
+      if (kept_) kept_->add(piece.tokens);
       return;
     }
     if (piece.text.empty() && piece.tokens.empty()) return;
@@ -107,7 +113,12 @@ class CompletionAnswer final : public Listener {
       for (const TokenReport& one : piece.tokens) event["tokens"].push_back(one.token);
     }
     event["tokens_predicted"] = ++pieces_;
-    if (tells_probabilities_) event["completion_probabilities"] = told(piece.tokens);
+    if (tells_probabilities_) {
+      event["completion_probabilities"] = Json::array();
+      for (const TokenReport& one : piece.tokens) {
+        event["completion_probabilities"].push_back(told(*served_, one, after_steps_));
+      }
+    }
     shared_->events->event(event);
   }
 
@@ -120,7 +131,7 @@ class CompletionAnswer final : public Listener {
                  {"tokens", return_tokens_ && !shared_->events ? Json(tokens_) : Json::array()},
                  {"id_slot", outcome.slot},
                  {"stop", true},
-                 {"model", served_.name},
+                 {"model", served_->name},
                  {"tokens_predicted", outcome.figures.generated_tokens},
                  {"tokens_evaluated", outcome.figures.prompt_tokens},
                  {"generation_settings", settings_},
@@ -131,7 +142,7 @@ class CompletionAnswer final : public Listener {
                  {"stopping_word", outcome.stop},
                  {"tokens_cached", outcome.figures.prompt_tokens + outcome.figures.generated_tokens},
                  {"timings", timings(outcome.figures)}};
-    if (tells_probabilities_ && !shared_->events) last["completion_probabilities"] = told(reports_);
+    if (kept_) last["completion_probabilities"] = kept_probabilities();
     last = chosen_fields(last, shared_->fields);
     --shared_->left;
     if (shared_->events) {
@@ -143,18 +154,20 @@ class CompletionAnswer final : public Listener {
     if (shared_->left > 0) return;
     Json all = Json::array();
     for (Json& one : shared_->whole) all.push_back(std::move(one));
-    shared_->reply->send(200, "application/json", dump(shared_->is_array ? all : all[0]));
+    shared_->lists.send(*shared_->reply, "application/json", shared_->is_array ? all : all[0]);
   }
 
-  void tell_probabilities() { tells_probabilities_ = true; }
-
  private:
-  [[nodiscard]] Json told(const std::vector<TokenReport>& reports) const {
-    Json out = probabilities_json(served_, reports, true);
-    if (after_steps_) {
-      for (Json& one : out) one = as_probabilities(std::move(one));
-    }
-    return out;
+  static Json told(const Served& served, const TokenReport& report, bool after_steps) {
+    Json out = probabilities_json(served, report, true);
+    return after_steps ? as_probabilities(std::move(out)) : out;
+  }
+  Json kept_probabilities() {
+    kept_->end();
+    const std::shared_ptr<const TokenReports> kept = std::exchange(kept_, nullptr);
+    return shared_->lists.list(kept->size(), [served = served_, kept, after = after_steps_](std::size_t index) {
+      return told(*served, kept->at(index), after);
+    });
   }
   [[nodiscard]] Json partial(const std::string& text) const {
     return {{"index", index_}, {"content", text}, {"tokens", Json::array()}, {"stop", false}, {"id_slot", 0}};
@@ -166,14 +179,14 @@ class CompletionAnswer final : public Listener {
     shared_->events->end();
   }
 
-  const Served& served_;
+  std::shared_ptr<const Served> served_;
   std::shared_ptr<Shared> shared_;
   std::size_t index_;
+  std::shared_ptr<TokenReports> kept_;
   Json settings_;
   bool return_tokens_, progress_, tells_probabilities_ = false, has_new_line_ = false, after_steps_ = false;
   std::string prompt_, text_;
   std::vector<Token> tokens_;
-  std::vector<TokenReport> reports_;
   std::size_t pieces_ = 0;
 };
 
@@ -204,15 +217,16 @@ void answer(const Call& call, Generation base, std::vector<std::vector<Token>> p
     shared->events = std::make_shared<EventStream>(call.reply, std::string(kEventStream), ":\n\n");
     shared->events->break_silence(get_number(call.body, "sse_ping_interval", -1, 86400).value_or(kPingSeconds));
   }
-  base.keeps_reports = shared->events == nullptr;
+  std::vector<Generation> generations(prompts.size() * each, base);
+  for (std::size_t i = 0; i < generations.size(); ++i) {
+    generations[i].prompt = prompts[i / each];
+    if (base.sampling.seed) generations[i].sampling.seed = *base.sampling.seed + i % each;
+  }
+  const auto kept = keep_reports(*call.served, generations, shared->events != nullptr);
   std::vector<Job> jobs;
-  for (std::size_t i = 0; i < prompts.size() * each; ++i) {
-    Generation generation = base;
-    generation.prompt = prompts[i / each];
-    if (generation.sampling.seed) generation.sampling.seed = *generation.sampling.seed + i % each;
-    auto listener = std::make_shared<CompletionAnswer>(call, generation, shared, i);
-    if (n_probs > 0) listener->tell_probabilities();
-    jobs.push_back({std::move(generation), std::move(listener)});
+  for (std::size_t i = 0; i < generations.size(); ++i) {
+    auto listener = std::make_shared<CompletionAnswer>(call, generations[i], shared, i, kept[i]);
+    jobs.push_back({std::move(generations[i]), std::move(listener)});
   }
   start(call, std::move(jobs));
 }

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
+#include "serve/token_reports.h"
 #include "tokenizer/special_tokens.h"
 
 namespace loadline::serve {
@@ -49,7 +50,7 @@ void add_figures(Json& last, const Outcome& outcome, double load_seconds) {
 class OllamaAnswer final : public ChatListener {
  public:
   OllamaAnswer(const Call& call, bool chat, std::vector<Token> context)
-      : served_(*call.served),
+      : served_(call.served),
         reply_(call.reply),
         model_(get_string(call.body, "model").value_or(get_string(call.body, "name").value_or(call.served->name))),
         chat_(chat),
@@ -76,8 +77,9 @@ class OllamaAnswer final : public ChatListener {
   void tokens(const std::vector<TokenReport>& tokens) override {
     for (const TokenReport& one : tokens) {
       context_.push_back(one.token);
-      if (tells_probabilities_) reports_.push_back(one);
+      if (tells_probabilities_ && streams_) reports_.push_back(one);
     }
+    if (kept_) kept_->add(tokens);
   }
   void ended(const Outcome& outcome) override {
     if (const auto failure = failure_of(outcome)) {
@@ -89,13 +91,17 @@ class OllamaAnswer final : public ChatListener {
     if (!calls_.empty()) last["message"]["tool_calls"] = calls_;
     if (!context_.empty() && !chat_) last["context"] = context_;
     add_figures(last, outcome, 0.001);
-    if (!streams_) return reply_->send(200, "application/json; charset=utf-8", dump(last));
+    if (!streams_) return lists_.send(*reply_, "application/json; charset=utf-8", last);
     lines_->write(line(last));
     lines_->end();
   }
 
  public:
-  void tell_probabilities() { tells_probabilities_ = true; }
+  // `kept`: where they are told at the end.
+  void tell_probabilities(std::shared_ptr<TokenReports> kept) {
+    tells_probabilities_ = true;
+    kept_ = std::move(kept);
+  }
   [[nodiscard]] bool streams() const { return streams_; }
 
  private:
@@ -110,19 +116,25 @@ class OllamaAnswer final : public ChatListener {
       out["response"] = text;
       if (!thinking.empty()) out["thinking"] = thinking;
     }
-    if (!reports_.empty()) out["logprobs"] = probabilities_json(served_, std::exchange(reports_, {}), false);
+    if (!reports_.empty()) out["logprobs"] = probabilities_json(*served_, std::exchange(reports_, {}), false);
+    if (kept_ && kept_->size() > 0) {
+      kept_->end();
+      out["logprobs"] = probabilities_list(lists_, served_, std::exchange(kept_, nullptr), false);
+    }
     out["done"] = false;
     return out;
   }
 
-  const Served& served_;
+  std::shared_ptr<const Served> served_;
   std::shared_ptr<Reply> reply_;
   std::shared_ptr<EventStream> lines_;
+  LongAnswer lists_;
   std::string model_, content_, thinking_;
   bool chat_, streams_, tells_probabilities_ = false;
   std::vector<Token> context_;
   Json calls_ = Json::array();
   std::vector<TokenReport> reports_;
+  std::shared_ptr<TokenReports> kept_;
 };
 
 bool keeps_nothing(const Json& body) {
@@ -169,12 +181,12 @@ Json ollama_fields(const Served& served, const Json& body) {
   return out;
 }
 
-void set_probabilities(const Json& body, Generation& generation, OllamaAnswer& answer) {
+void set_probabilities(const Call& call, Generation& generation, OllamaAnswer& answer) {
+  const Json& body = call.body;
   if (!get_bool(body, "logprobs").value_or(false)) return;
   generation.log_probabilities = {static_cast<std::uint32_t>(get_integer(body, "top_logprobs", 0, 20).value_or(0)),
                                   false};
-  generation.keeps_reports = !answer.streams();
-  answer.tell_probabilities();
+  answer.tell_probabilities(keep_reports(*call.served, {&generation, 1}, answer.streams())[0]);
 }
 
 // Of a model that is loaded, or of one that is listed.
@@ -226,7 +238,7 @@ void ollama_chat(const Call& call) {
   if (messages == nullptr || (messages->is_array() && messages->empty())) return answer_nothing(call, true);
   ChatRequest request = read_chat(*call.served, ollama_body(*call.served, call.body), Dialect::Ollama);
   auto answer = std::make_shared<OllamaAnswer>(call, true, std::vector<Token>());
-  set_probabilities(call.body, request.generation, *answer);
+  set_probabilities(call, request.generation, *answer);
   tell_changes(call, request);
   std::vector<Job> jobs;
   jobs.push_back({std::move(request.generation), std::move(answer)});
@@ -286,7 +298,7 @@ void ollama_generate(const Call& call) {
   }
   if (!raw) request.generation.tell_tokens = true;
   auto answer = std::make_shared<OllamaAnswer>(call, false, raw ? std::vector<Token>() : request.generation.prompt);
-  set_probabilities(call.body, request.generation, *answer);
+  set_probabilities(call, request.generation, *answer);
   tell_changes(call, request);
   std::vector<Job> jobs;
   jobs.push_back({std::move(request.generation), std::move(answer)});

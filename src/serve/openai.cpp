@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
+#include "serve/token_reports.h"
 
 namespace loadline::serve {
 namespace {
@@ -35,6 +36,8 @@ class OpenAiAnswer {
   }
 
   [[nodiscard]] bool streams() const { return streams_; }
+  // Where it is told as a whole.
+  [[nodiscard]] LongAnswer& lists() { return lists_; }
   void send_choice(Json choice) { events_->event(object(Json::array({std::move(choice)}))); }
   void send_progress(Json choice, Json progress) {
     Json chunk = object(Json::array({std::move(choice)}));
@@ -97,7 +100,7 @@ class OpenAiAnswer {
     Json whole = object(std::move(choices));
     whole["usage"] = usage();
     whole["timings"] = timings(figures_);
-    reply_->send(200, "application/json", dump(whole));
+    lists_.send(*reply_, "application/json", whole);
   }
   void fail(const Refusal& refusal) {
     failed_ = true;
@@ -113,13 +116,20 @@ class OpenAiAnswer {
   bool streams_, with_usage_ = false, failed_ = false;
   std::size_t left_;
   std::vector<Json> whole_;
+  LongAnswer lists_;
   exec::SessionResult figures_;
 };
 
 class ChatChoice final : public ChatListener {
  public:
-  ChatChoice(const Served& served, std::shared_ptr<OpenAiAnswer> answer, std::size_t index, bool progress)
-      : served_(served), answer_(std::move(answer)), index_(index), progress_(progress) {}
+  // `kept`: where log-probabilities are told at the end.
+  ChatChoice(std::shared_ptr<const Served> served, std::shared_ptr<OpenAiAnswer> answer, std::size_t index,
+             bool progress, std::shared_ptr<TokenReports> kept)
+      : served_(std::move(served)),
+        answer_(std::move(answer)),
+        index_(index),
+        progress_(progress),
+        kept_(std::move(kept)) {}
 
   void prompt_read(std::size_t done, std::size_t shared, std::size_t all) override {
     if (!progress_ || !answer_->streams() || role_sent_) return;
@@ -149,6 +159,7 @@ class ChatChoice final : public ChatListener {
     }
   }
   void tokens(const std::vector<TokenReport>& tokens) override {
+    if (kept_) return kept_->add(tokens);
     reports_.insert(reports_.end(), tokens.begin(), tokens.end());
   }
   void ended(const Outcome& outcome) override {
@@ -161,14 +172,20 @@ class ChatChoice final : public ChatListener {
     if (!reasoning_.empty()) message["reasoning_content"] = reasoning_;
     if (!calls_.empty()) message["tool_calls"] = calls_;
     Json choice = {{"index", index_}, {"message", std::move(message)}, {"finish_reason", reason}};
-    choice["logprobs"] = take_probabilities();
+    choice["logprobs"] = nullptr;
+    if (kept_ && kept_->size() > 0) {
+      kept_->end();
+      choice["logprobs"] = {
+          {"content", probabilities_list(answer_->lists(), served_, std::exchange(kept_, nullptr), false)},
+          {"refusal", nullptr}};
+    }
     answer_->finish(index_, std::move(choice), outcome);
   }
 
  private:
   Json take_probabilities() {
     if (reports_.empty()) return nullptr;
-    return {{"content", probabilities_json(served_, std::exchange(reports_, {}), false)}, {"refusal", nullptr}};
+    return {{"content", probabilities_json(*served_, std::exchange(reports_, {}), false)}, {"refusal", nullptr}};
   }
   Json chunk(Json delta, Json finish) {
     Json choice = {{"index", index_}, {"delta", std::move(delta)}, {"finish_reason", std::move(finish)}};
@@ -185,75 +202,104 @@ class ChatChoice final : public ChatListener {
     answer_->send_choice(chunk(std::move(delta), nullptr));
   }
 
-  const Served& served_;
+  std::shared_ptr<const Served> served_;
   std::shared_ptr<OpenAiAnswer> answer_;
   std::size_t index_;
   bool progress_, role_sent_ = false;
   std::string content_, reasoning_;
   Json calls_ = Json::array();
   std::vector<TokenReport> reports_;
+  std::shared_ptr<TokenReports> kept_;
 };
+
+// Log-probabilities in OpenAI's older form and llama.cpp's, since clients read one or the other. A member for each of
+// its lists, each made by `list` of what becomes of a token's report.
+template <class List>
+Json text_probabilities(std::size_t offset, const List& list) {
+  const auto of = [](const char* member) { return [member](const Json& one) { return one[member]; }; };
+  const auto top = [](const Json& one) {
+    Json out = Json::object();
+    for (const Json& other : one["top_logprobs"]) out[other["token"].get<std::string>()] = other["logprob"];
+    return out;
+  };
+  const auto begins = [at = offset](const Json& one) mutable -> Json {
+    return std::exchange(at, at + one["token"].get_ref<const std::string&>().size());
+  };
+  return {{"tokens", list(of("token"))},
+          {"token_logprobs", list(of("logprob"))},
+          {"top_logprobs", list(top)},
+          {"text_offset", list(begins)},
+          {"content", list([](const Json& one) { return one; })}};
+}
 
 // POST /v1/completions: text as it is.
 class TextChoice final : public Listener {
  public:
-  TextChoice(const Served& served, std::shared_ptr<OpenAiAnswer> answer, std::size_t index, std::string echo)
-      : served_(served), answer_(std::move(answer)), index_(index), text_(std::move(echo)) {
+  // `kept`: where log-probabilities are told at the end.
+  TextChoice(std::shared_ptr<const Served> served, std::shared_ptr<OpenAiAnswer> answer, std::size_t index,
+             std::string echo, std::shared_ptr<TokenReports> kept)
+      : served_(std::move(served)),
+        answer_(std::move(answer)),
+        index_(index),
+        text_(std::move(echo)),
+        kept_(std::move(kept)) {
     offset_ = text_.size();
   }
 
   void piece(const Piece& piece) override {
     echo();
-    reports_.insert(reports_.end(), piece.tokens.begin(), piece.tokens.end());
-    if (!answer_->streams()) {
-      text_ += piece.text;
-    } else if (!piece.text.empty() || !piece.tokens.empty()) {
-      answer_->send_choice(choice(piece.text, nullptr));
+    if (answer_->streams()) {
+      if (piece.text.empty() && piece.tokens.empty()) return;
+      return answer_->send_choice(choice(piece.text, nullptr, probabilities_of(piece.tokens)));
     }
+    text_ += piece.text;
+    if (kept_) kept_->add(piece.tokens);
   }
   void finished(const Outcome& outcome) override {
     if (!failure_of(outcome)) echo();
-    const std::string text = answer_->streams() ? std::string() : text_;
-    answer_->finish(index_, choice(text, finish_reason(outcome, false)), outcome);
+    const std::string_view reason = finish_reason(outcome, false);
+    if (answer_->streams()) return answer_->finish(index_, choice("", reason, nullptr), outcome);
+    answer_->finish(index_, choice(text_, reason, kept_probabilities()), outcome);
   }
 
  private:
   // Once, before the first piece.
   void echo() {
-    if (answer_->streams() && !text_.empty()) answer_->send_choice(choice(std::exchange(text_, {}), nullptr));
+    if (!answer_->streams() || text_.empty()) return;
+    answer_->send_choice(choice(std::exchange(text_, {}), nullptr, nullptr));
   }
-  // OpenAI's older form and llama.cpp's, since clients read one or the other.
-  Json take_probabilities() {
-    if (reports_.empty()) return nullptr;
-    Json out = {{"tokens", Json::array()},
-                {"token_logprobs", Json::array()},
-                {"top_logprobs", Json::array()},
-                {"text_offset", Json::array()},
-                {"content", Json::array()}};
-    for (const TokenReport& report : std::exchange(reports_, {})) {
-      Json one = probabilities_json(served_, report, true);
-      out["tokens"].push_back(one["token"]);
-      out["token_logprobs"].push_back(one["logprob"]);
-      Json top = Json::object();
-      for (const Json& other : one["top_logprobs"]) top[other["token"].get<std::string>()] = other["logprob"];
-      out["top_logprobs"].push_back(std::move(top));
-      out["text_offset"].push_back(offset_);
-      offset_ += report.bytes.size();
-      out["content"].push_back(std::move(one));
-    }
+  Json probabilities_of(const std::vector<TokenReport>& reports) {
+    if (reports.empty()) return nullptr;
+    const Json all = probabilities_json(*served_, reports, true);
+    Json out = text_probabilities(offset_, [&](auto element) {
+      Json one = Json::array();
+      for (const Json& report : all) one.push_back(element(report));
+      return one;
+    });
+    for (const Json& one : all) offset_ += one["token"].get_ref<const std::string&>().size();
     return out;
   }
-  Json choice(std::string text, Json finish) {
-    Json out = {{"text", std::move(text)}, {"index", index_}, {"logprobs", take_probabilities()}};
+  Json kept_probabilities() {
+    if (!kept_ || kept_->size() == 0) return nullptr;
+    kept_->end();
+    const std::shared_ptr<const TokenReports> kept = std::exchange(kept_, nullptr);
+    return text_probabilities(offset_, [&](auto element) {
+      return answer_->lists().list(kept->size(), [served = served_, kept, element](std::size_t index) mutable -> Json {
+        return element(probabilities_json(*served, kept->at(index), true));
+      });
+    });
+  }
+  Json choice(std::string text, Json finish, Json probabilities) {
+    Json out = {{"text", std::move(text)}, {"index", index_}, {"logprobs", std::move(probabilities)}};
     out["finish_reason"] = std::move(finish);
     return out;
   }
 
-  const Served& served_;
+  std::shared_ptr<const Served> served_;
   std::shared_ptr<OpenAiAnswer> answer_;
   std::size_t index_, offset_ = 0;
   std::string text_;
-  std::vector<TokenReport> reports_;
+  std::shared_ptr<TokenReports> kept_;
 };
 
 std::size_t answers_wanted(const Call& call, std::size_t prompts) {
@@ -341,12 +387,13 @@ void openai_chat(const Call& call) {
   const std::size_t choices = answers_wanted(call, 1);
   const auto answer = std::make_shared<OpenAiAnswer>(call, "chatcmpl-", "chat.completion", choices);
   const bool progress = get_bool(body, "return_progress").value_or(false);
+  std::vector<Generation> generations(choices, request.generation);
+  const auto kept = keep_reports(*call.served, generations, answer->streams());
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < choices; ++i) {
-    Generation generation = request.generation;
-    generation.keeps_reports = !answer->streams();
-    vary_seed(generation, i);
-    jobs.push_back({std::move(generation), std::make_shared<ChatChoice>(*call.served, answer, i, progress)});
+    vary_seed(generations[i], i);
+    jobs.push_back(
+        {std::move(generations[i]), std::make_shared<ChatChoice>(call.served, answer, i, progress, kept[i])});
   }
   tell_changes(call, request);
   start(call, std::move(jobs));
@@ -366,14 +413,17 @@ void openai_completion(const Call& call) {
   const std::size_t each = answers_wanted(call, prompts.size());
   const bool echo = get_bool(body, "echo").value_or(false);
   const auto answer = std::make_shared<OpenAiAnswer>(call, "cmpl-", "text_completion", prompts.size() * each);
+  std::vector<Generation> generations(prompts.size() * each, base);
+  for (std::size_t i = 0; i < generations.size(); ++i) {
+    generations[i].prompt = prompts[i / each];
+    vary_seed(generations[i], i % each);
+  }
+  const auto kept = keep_reports(*call.served, generations, answer->streams());
   std::vector<Job> jobs;
-  for (std::size_t i = 0; i < prompts.size() * each; ++i) {
-    Generation generation = base;
-    generation.prompt = prompts[i / each];
-    generation.keeps_reports = !answer->streams();
-    vary_seed(generation, i % each);
-    std::string before = echo ? call.served->tokenizer().decode(generation.prompt, false) : std::string();
-    jobs.push_back({std::move(generation), std::make_shared<TextChoice>(*call.served, answer, i, std::move(before))});
+  for (std::size_t i = 0; i < generations.size(); ++i) {
+    std::string before = echo ? call.served->tokenizer().decode(generations[i].prompt, false) : std::string();
+    jobs.push_back(
+        {std::move(generations[i]), std::make_shared<TextChoice>(call.served, answer, i, std::move(before), kept[i])});
   }
   start(call, std::move(jobs));
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "serve/json.h"
+#include "serve/token_reports.h"
 
 namespace loadline::serve {
 
@@ -10,6 +11,12 @@ Bytes most_text(std::uint32_t context) {
   constexpr Bytes kLeast(std::uint64_t{512} << 10);
   constexpr std::uint64_t kEachToken = 8;
   return std::max(kLeast, Bytes(context * kEachToken));
+}
+
+Bytes most_reports(std::uint32_t context) {
+  constexpr Bytes kLeast(std::uint64_t{8} << 20);
+  constexpr std::uint64_t kMostOthers = 20;
+  return std::max(kLeast, TokenReports::memory_bytes(context, kMostOthers));
 }
 
 RequestMemory request_memory(const RequestLimits& limits) {
@@ -30,6 +37,7 @@ RequestMemory request_memory(const RequestLimits& limits) {
   out.waiting = (prompt + kSettings) * limits.waiting;
   out.running = kAnswer + Bytes(kEachToken * limits.vocabulary) + prompt * 4;
   out.grammars = kMostGrammars;
+  out.reports = most_reports(limits.context);
   out.vectors = kMostEmbeddings;
   out.undelivered = kMostUndelivered;
   out.connections = limits.connections;

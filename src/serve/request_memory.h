@@ -14,6 +14,7 @@ struct RequestMemory {
   Bytes waiting;  // prompts and settings of those that wait for a place
   Bytes running;  // of each that runs: its sampler, its grammar's state, its text
   Bytes grammars;
+  Bytes reports;      // log-probabilities that are kept until their answers are sent
   Bytes vectors;      // of embeddings that are not answered yet, and the tokens of their texts
   Bytes undelivered;  // what was made of answers, and the network's thread has not taken yet
   Bytes connections;  // what the HTTP server holds of and for them
@@ -24,7 +25,7 @@ struct RequestMemory {
   // Whichever model they are for, and each model's own.
   [[nodiscard]] Bytes shared() const { return bodies + reading + connections; }
   [[nodiscard]] Bytes own() const {
-    return waiting + running * places + grammars + vectors + undelivered + merging + fixed;
+    return waiting + running * places + grammars + reports + vectors + undelivered + merging + fixed;
   }
   [[nodiscard]] Bytes total() const { return shared() + own(); }
 };
@@ -43,6 +44,9 @@ inline constexpr Bytes kMostRendering{std::uint64_t{64} << 20};
 inline constexpr Bytes kMostVectors{std::uint64_t{4} << 20};
 inline constexpr Bytes kMostTextTokens{std::uint64_t{4} << 20};
 inline constexpr Bytes kMostEmbeddings = kMostVectors + kMostTextTokens;
+// Of log-probabilities of answers that are told as a whole, all together: one has room for as many tokens as the
+// context has, with OpenAI's most beside each.
+Bytes most_reports(std::uint32_t context);
 // Of all answers that the network's thread has not taken yet, beside what one pass adds.
 inline constexpr Bytes kMostUndelivered{std::uint64_t{4} << 20};
 // Of a text that is read as tokens: twice what a full context has of usual text. Merging its bytes takes up to

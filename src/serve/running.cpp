@@ -3,14 +3,15 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "serve/token_reports.h"
 
 namespace loadline::serve {
 namespace {
 
-// Of a token that is kept: its list grows by doubling, its bytes and those that are likeliest are allocations.
+// Of a token: its list grows by doubling, and those that are likeliest are an allocation.
 Bytes report_bytes(std::size_t likeliest) {
-  constexpr std::uint64_t kAllocations = 64;
-  return Bytes(3 * sizeof(TokenReport) + likeliest * sizeof(sample::LogProbability) + kAllocations);
+  constexpr std::uint64_t kAllocation = 32;
+  return Bytes(3 * sizeof(TokenReport) + likeliest * sizeof(sample::LogProbability) + kAllocation);
 }
 
 }  // namespace
@@ -25,7 +26,8 @@ Running::Running(Service& service, Service::Id id, Generation generation, std::s
              std::move(generation.keeps),
              generation.most_tokens,
              generation.prompt.size(),
-             generation.format && !generation.whole},
+             generation.format && !generation.whole,
+             generation.tells_reports},
       queued_(queued_bytes(generation)),
       wanted_(std::move(static_cast<talk::GenerationOptions&>(generation))),
       listener_(std::move(listener)) {}
@@ -33,13 +35,6 @@ Running::Running(Service& service, Service::Id id, Generation generation, std::s
 Bytes Running::memory_bytes(const Generation& generation, const model::ModelConfig& config, std::uint32_t context) {
   Bytes out = talk::Generation::memory_bytes(generation, config.vocabulary, context);
   if (generation.pooling) out += Pooled::memory_bytes(*generation.pooling, generation.prompt.size(), config.embedding);
-  if (generation.log_probabilities && generation.keeps_reports) {
-    const std::uint64_t room = context - std::min<std::uint64_t>(context, generation.prompt.size());
-    const std::uint64_t tokens =
-        generation.most_tokens < 0 ? room
-                                   : std::min<std::uint64_t>(room, static_cast<std::uint64_t>(generation.most_tokens));
-    out += report_bytes(generation.log_probabilities->top) * tokens;
-  }
   return out;
 }
 
@@ -102,10 +97,9 @@ void Running::hear(const chat::OutputEvent& event) {
 }
 
 void Running::report(const talk::TokenReport& report) {
-  TokenReport out{report.token, service_.tokenizer().piece(report.token, true), report.log_probability, report.top};
   const std::lock_guard lock(mutex_);
-  count(report_bytes(out.likeliest.size()) + Bytes(out.bytes.size()));
-  piece_.tokens.push_back(std::move(out));
+  count(report_bytes(report.top.size()) + (asked_.tells_reports ? told_bytes(report.top.size()) : Bytes()));
+  piece_.tokens.push_back(report);
 }
 
 Token Running::draw(std::span<const float> logits) { return generation_->draw(logits); }
@@ -188,6 +182,12 @@ void Running::end_unstarted(Finish finish, const std::string& sentence) {
 Running::~Running() { service_.undelivered_.take(piece_bytes_); }
 
 void Running::deliver() {
+  // The count of it includes what telling it takes, so that is not over before it is told.
+  struct Taken {
+    ~Taken() { from.take(bytes); }
+    Undelivered& from;
+    Bytes bytes;
+  } taken{service_.undelivered_, {}};
   Piece piece;
   std::optional<Outcome> outcome;
   std::size_t done = 0;
@@ -195,7 +195,7 @@ void Running::deliver() {
   {
     const std::lock_guard lock(mutex_);
     std::swap(piece, piece_);
-    service_.undelivered_.take(std::exchange(piece_bytes_, {}));
+    taken.bytes = std::exchange(piece_bytes_, {});
     outcome = std::move(outcome_);
     done = prompt_done_;
     prompt_news = std::exchange(prompt_news_, false);

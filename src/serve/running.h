@@ -69,6 +69,7 @@ class Running final : public exec::SessionClient {
     std::int64_t most_tokens = -1;
     std::size_t prompt_tokens = 0;
     bool taken_apart = false;  // its text
+    bool tells_reports = false;
   };
   [[nodiscard]] talk::Listener ears();
   void hear(const chat::OutputEvent& event);

@@ -24,6 +24,7 @@ namespace loadline::serve {
 std::string plain_name(std::string_view name);
 
 class Guard;
+class TokenReports;
 
 // Grammars that were asked for lately: compiling one takes longer than using it.
 class GrammarCache {
@@ -65,6 +66,9 @@ struct Served {
   std::function<void(Basis&)> leave_to_others;
   mutable GrammarCache grammars;
   mutable std::atomic<std::uint64_t> vectors{0};  // bytes of embeddings that are asked for, and of their texts
+  // Bytes of log-probabilities that are kept until their answers are sent; outlives them.
+  std::shared_ptr<std::atomic<std::uint64_t>> reports = std::make_shared<std::atomic<std::uint64_t>>(0);
+  mutable std::shared_ptr<const TokenReports> last_reports;  // for who asks afterwards; the network's thread's
   std::unique_ptr<Service> service;
   std::unique_ptr<Guard> guard;  // goes before the service
 

@@ -46,6 +46,10 @@ class Undelivered {
     const std::lock_guard lock(mutex_);
     return waits_;
   }
+  [[nodiscard]] Bytes held() const {
+    const std::lock_guard lock(mutex_);
+    return held_;
+  }
   // That there ever was at one time.
   [[nodiscard]] Bytes largest() const {
     const std::lock_guard lock(mutex_);

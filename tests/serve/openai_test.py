@@ -1,8 +1,9 @@
 """OpenAI's API on the demo model."""
 
 import json
+import socket
 
-from server import ServerTest, events, main
+from server import ServerTest, events, main, until
 
 USER = [{"role": "user", "content": "Tell me of the sea."}]
 
@@ -96,6 +97,36 @@ class Chat(ServerTest):
             self.assertLessEqual(one["logprob"], 0)
             self.assertEqual(bytes(one["bytes"]).decode(errors="replace"), one["token"])
         self.assertEqual(self.chat(top_logprobs=2)[0], 400)
+
+    def test_tells_the_same_log_probabilities_whole_as_streamed(self):
+        body = {"messages": USER, "logprobs": True, "top_logprobs": 5, "max_tokens": 40, "temperature": 0, "n": 2}
+        whole = self.server.post("/v1/chat/completions", body)[1]["choices"]
+        told = [[], []]
+        for chunk in events(self.server.stream("/v1/chat/completions", {**body, "stream": True})[2])[:-1]:
+            for choice in chunk["choices"]:
+                told[choice["index"]] += (choice.get("logprobs") or {"content": []})["content"]
+        self.assertEqual([one["logprobs"]["content"] for one in whole], told)
+        self.assertGreater(len(told[0]), 1)
+
+    def test_log_probabilities_that_no_plan_has_room_for_are_refused(self):
+        body = {"prompt": "Once", "n_probs": 1000, "ignore_eos": True}
+        status, error = self.server.post("/v1/completions", body)
+        self.assertEqual((status, error["error"]["type"]), (413, "request_too_large"))
+        self.assertIn("log-probabilities", error["error"]["message"])
+        self.assertEqual(self.server.post("/completion", body)[0], 413)
+        self.assertEqual(self.server.post("/v1/completions", {**body, "max_tokens": 4})[0], 200)
+        # What an answer takes that its client has not read is nobody else's.
+        body["n_probs"] = 400
+        with socket.socket() as first:
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            first.connect(("127.0.0.1", self.server.port))
+            data = json.dumps(body).encode()
+            first.sendall(b"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
+            self.assertEqual(first.recv(15), b"HTTP/1.1 200 OK")
+            status, head, text = self.server.request("POST", "/v1/completions", body)
+            self.assertEqual((status, head["retry-after"]), (503, "1"))
+            self.assertIn("log-probabilities", json.loads(text)["error"]["message"])
+        until(lambda: self.server.post("/v1/completions", {**body, "max_tokens": 1000})[0], lambda status: status != 503)
 
     def test_continues_the_assistants_last_message(self):
         messages = USER + [{"role": "assistant", "content": "Once upon a"}]
@@ -248,6 +279,10 @@ class Completions(ServerTest):
         self.assertEqual(sum(len(one["tokens"]) for one in told), 3)
         self.assertEqual(len(told[0]["top_logprobs"][0]), 2)
         self.assertEqual(told[0]["content"][0]["token"], told[0]["tokens"][0])
+        whole = self.server.post("/v1/completions", {**body, "stream": False})[1]["choices"][0]["logprobs"]
+        for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset", "content"):
+            self.assertEqual(whole[name], sum((one[name] for one in told), []), name)
+        self.assertEqual(whole["text_offset"], [sum(map(len, whole["tokens"][:i])) for i in range(3)])
 
 
 if __name__ == "__main__":

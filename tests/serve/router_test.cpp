@@ -22,6 +22,7 @@ class Kept final : public Reply {
   void begin(int now, std::string_view) override { status = now; }
   void write(std::string text) override { body += text; }
   void end() override {}
+  void send_pieces(int now, std::string_view, std::function<std::string()>) override { status = now; }
   void set_header(std::string name, std::string value) override { headers[name] = std::move(value); }
   void when_gone(std::function<void()>) override {}
   void after(double, std::function<void()> callback) override { later = std::move(callback); }

@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <thread>
 
 #include "engine/loaded.h"
 #include "serve/service.h"
+#include "serve/token_reports.h"
 #include "support/test_data.h"
 
 namespace loadline::serve {
@@ -15,13 +18,18 @@ namespace {
 // What a network's thread would be told.
 class Told final : public Listener {
  public:
-  void piece(const Piece& piece) override { tokens += piece.tokens.size(); }
+  void piece(const Piece& piece) override {
+    tokens += piece.tokens.size();
+    if (undelivered != nullptr) least = std::min(least, undelivered->held());
+  }
   void finished(const Outcome& outcome) override {
     finish = outcome.finish;
     generated = outcome.figures.generated_tokens;
   }
   std::size_t tokens = 0, generated = 0;
   std::optional<Finish> finish;
+  const Undelivered* undelivered = nullptr;
+  Bytes least{UINT64_MAX};  // that was counted while it was told something
 };
 
 struct Serving {
@@ -43,7 +51,7 @@ struct Serving {
     generation.ignore_end = true;
     generation.most_tokens = 2000;
     generation.log_probabilities = {1000, false};
-    generation.keeps_reports = false;
+    generation.tells_reports = true;
     auto told = std::make_shared<Told>();
     EXPECT_TRUE(service->submit(std::move(generation), told));
     return told;
@@ -67,8 +75,18 @@ TEST(Undelivered, TheEngineWaitsUntilWhatItMadeIsTaken) {
   EXPECT_EQ(told->finish, Finish::Length);
   EXPECT_EQ(told->tokens, told->generated);
   EXPECT_GT(waited, 2U);
-  constexpr Bytes kPass(std::uint64_t{64} << 10);
+  const Bytes kPass = told_bytes(1000) + Bytes(std::uint64_t{64} << 10);
   EXPECT_LE(service.undelivered().largest().value, (kMostUndelivered + kPass).value);
+}
+
+// Telling it takes memory too, which was counted for it.
+TEST(Undelivered, WhatIsBeingToldIsNotTakenYet) {
+  Serving serving;
+  const auto told = serving.ask();
+  told->undelivered = &serving.service->undelivered();
+  while (!told->finish) serving.service->deliver();
+  EXPECT_GE(told->least, told_bytes(1000));
+  EXPECT_EQ(told->undelivered->held(), Bytes());
 }
 
 TEST(Undelivered, AServiceEndsWhileItWaits) {
