@@ -212,7 +212,8 @@ async function whatIf(browser, server) {
 // second, so that it is following that is measured, and not beginning to.
 async function updates() {
   const model = given('--model');
-  const server = await serve('-c', '16384', ...(model ? ['-m', model] : []));
+  // One answer fills the cache: where its pages lie is the same for all.
+  const server = await serve('-c', '8192', '-np', '1', ...(model ? ['-m', model] : []));
   const generate = async (tokens) => {
     const body = { prompt: 'Once upon a time', n_predict: tokens, ignore_eos: true, cache_prompt: false };
     return (await (await fetch(`${server.url}/completion`, { method: 'POST', body: JSON.stringify(body) })).json()).timings.predicted_per_second;
