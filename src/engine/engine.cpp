@@ -32,6 +32,7 @@ Engine::Engine(gguf::Model model, model::Program program, plan::Plan plan, Optio
       pool_(std::make_unique<ThreadPool>(static_cast<int>(plan_.shape.threads))) {
   if (!options_.open_queue) options_.open_queue = storage::open_queue;
   if (!options_.held_memory) options_.held_memory = [] { return hardware::held_memory(); };
+  if (!options_.allocated) options_.allocated = [](const backend::Device& device) { return device.allocated(); };
 }
 
 Engine::~Engine() = default;
@@ -186,7 +187,7 @@ void Engine::verify_devices() const {
       if (plan_.arenas[a].purpose == plan::Purpose::Runtime || plan::holder_of(plan_, a) != i) continue;
       planned += plan_.arenas[a].size;
     }
-    const Bytes held = devices_[i]->allocated();
+    const Bytes held = options_.allocated(*devices_[i]);
     if (held != planned) {
       throw Error(ErrorCode::Internal,
                   fmt::format("{} holds {} bytes of weights, KV cache, scratch and staging where the plan says {}",

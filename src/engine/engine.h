@@ -43,8 +43,9 @@ class Engine {
 
     // What tests put between the engine and the system. Empty: nothing.
     std::function<decltype(storage::open_queue)> open_queue;
-    std::function<Bytes()> held_memory;         // hardware::held_memory
-    std::optional<std::uint32_t> overlap_from;  // exec::kOverlapFrom
+    std::function<Bytes()> held_memory;                      // hardware::held_memory
+    std::function<Bytes(const backend::Device&)> allocated;  // Device::allocated
+    std::optional<std::uint32_t> overlap_from;               // exec::kOverlapFrom
   };
 
   // Allocates exactly the plan's arenas, loads, and verifies (see `verify`). Throws Error; null if stopped while

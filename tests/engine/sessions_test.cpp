@@ -87,6 +87,18 @@ TEST(Verification, AfterTheLastPassItIsComparedAgain) {
   EXPECT_EQ(listener.tokens.size(), 2U);
 }
 
+// Also where the process as a whole is left out.
+TEST(Verification, ADeviceThatHoldsAnotherSizeThanPlannedIsRefusedWithBothNumbers) {
+  for (const std::int64_t off : {-4096, 1}) {
+    Bytes held;
+    Engine::Options options = test::not_alone();
+    options.allocated = [&](const backend::Device& device) { return held = Bytes(device.allocated().value + off); };
+    const std::string sentence = refusal([&] { load(demo(), options); });
+    EXPECT_NE(sentence.find(std::to_string(held.value)), std::string::npos) << sentence;
+    EXPECT_NE(sentence.find(std::to_string(held.value - off)), std::string::npos) << sentence;
+  }
+}
+
 TEST(Verification, WhatTheCallerHoldsIsItsOwnAffairAndSoIsAProcessOfSeveralModels) {
   Parts parts = demo();
   const Bytes planned = plan::tier_total(parts.plan, plan::kCpu);
