@@ -37,7 +37,7 @@ const Case kCases[] = {
     {"MixedTypesAndWidths", {6, 2, 96, 64, TensorType::F16, TensorType::Q8_0, 32, false}, true, 4e-2},
     {"OneKvHead", {12, 1, 80, 80, TensorType::F32, TensorType::F16, 80, true}, false, 4e-3},
     {"WideHeads", {2, 1, 256, 256, TensorType::F32, TensorType::F32, 64, true}},
-    {"ManyHeads", {34, 2, 32, 32, TensorType::F32, TensorType::F32, 32, true}},
+    {"ManyHeads", {68, 2, 32, 32, TensorType::F32, TensorType::F32, 32, true}},
 };
 
 // Tokens of one sequence in a pass.
