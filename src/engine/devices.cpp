@@ -1,11 +1,13 @@
 #include "engine/devices.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
 #include "backend/cpu/cpu_device.h"
 #include "backend/vulkan/vulkan_device.h"
 #include "base/clock.h"
+#include "engine/kept_gpus.h"
 #include "hardware/probe.h"
 
 namespace loadline::engine {
@@ -38,19 +40,33 @@ class DriverShare {
   double begin_ = steady_seconds();
 };
 
+vulkan::DeviceOptions options_of(const plan::Tier& tier) {
+  vulkan::DeviceOptions options;
+  options.device = tier.device;
+  options.cache_folder = user_cache_folder();
+  return options;
+}
+
 }  // namespace
 
+void open_gpus(const plan::Plan& plan, KeptGpus& gpus, GpuCosts& costs) {
+  gpus.resize(std::max(gpus.size(), plan.scratch.size()));
+  for (plan::DeviceIndex i = 1; i < gpus.size(); ++i) {
+    if (!uses_gpu(plan, i) || gpus[i].gpu != nullptr) continue;
+    const DriverShare share(costs);
+    gpus[i].gpu = std::make_unique<vulkan::OpenGpu>(options_of(plan.tiers[i]));
+  }
+}
+
 Devices make_devices(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, ThreadPool& pool,
-                     const backend::StopFlag& stop, GpuCosts& gpus, cpu::KeptArenas&& kept) {
+                     const backend::StopFlag& stop, GpuCosts& costs, cpu::KeptArenas&& kept, KeptGpus&& gpus) {
   Devices devices(plan.scratch.size());
   auto cpu = std::make_unique<cpu::CpuDevice>(model, program, plan, pool, stop, std::move(kept));
+  open_gpus(plan, gpus, costs);
   for (plan::DeviceIndex i = 1; i < plan.scratch.size(); ++i) {
-    if (plan.scratch[i].values.empty()) continue;
-    vulkan::DeviceOptions options;
-    options.device = plan.tiers[i].device;
-    options.cache_folder = user_cache_folder();
-    const DriverShare share(gpus);
-    auto gpu = std::make_unique<vulkan::VulkanDevice>(model, program, plan, i, options);
+    if (!uses_gpu(plan, i)) continue;
+    const DriverShare share(costs);
+    auto gpu = std::make_unique<vulkan::VulkanDevice>(model, program, plan, i, std::move(gpus[i]));
     gpu->set_source(cpu.get());
     devices[i] = std::move(gpu);
   }
@@ -58,13 +74,13 @@ Devices make_devices(const gguf::Model& model, const model::Program& program, co
   return devices;
 }
 
-void prepare_devices(Devices& devices, GpuCosts& gpus) {
+void prepare_devices(Devices& devices, GpuCosts& costs) {
   for (std::size_t i = 0; i < devices.size(); ++i) {
     if (devices[i] == nullptr) continue;
     if (i == plan::kCpu) {
       devices[i]->prepare();
     } else {
-      const DriverShare share(gpus);
+      const DriverShare share(costs);
       devices[i]->prepare();
     }
   }

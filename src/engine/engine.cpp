@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "engine/interruption.h"
 #include "engine/kept_caches.h"
+#include "engine/kept_gpus.h"
 #include "engine/kept_weights.h"
 #include "hardware/probe.h"
 #include "plan/stream.h"
@@ -21,6 +22,7 @@ namespace loadline::engine {
 struct Engine::Kept {
   KeptWeights weights;
   cpu::KeptArenas arenas;
+  KeptGpus gpus;
   std::optional<exec::KvCache> cache;  // where all caches do
 };
 
@@ -53,12 +55,13 @@ bool Engine::open(const LoadProgress& progress, const StopFlag& stop, Kept kept)
   for (std::uint32_t tier = 0; tier < plan_.scratch.size(); ++tier) {
     load_figures_.weights += plan::tier_total(plan_, tier, plan::Purpose::Weights);
   }
-  load_figures_.weights -= std::min(load_figures_.weights, kept.weights.bytes);
-  load_figures_.kept = kept.weights.bytes;
+  load_figures_.weights -= std::min(load_figures_.weights, kept.weights.bytes());
+  load_figures_.kept = kept.weights.bytes();
   if (kept.cache) load_figures_.caches = cache_bytes(plan_);
   load_figures_.from_disk = bytes_from_disk(model_, plan_, kept.weights);
   const double begin = steady_seconds();
-  devices_ = make_devices(model_, program_, plan_, *pool_, stop, gpu_costs_, std::move(kept.arenas));
+  devices_ =
+      make_devices(model_, program_, plan_, *pool_, stop, gpu_costs_, std::move(kept.arenas), std::move(kept.gpus));
   const double made = steady_seconds();
   if (!load_weights(kept.weights, progress, stop)) return false;
   const double read = steady_seconds();
@@ -88,26 +91,54 @@ void Engine::give_up() {
   malloc_trim(0);  // what was allocated for it beside the arenas
 }
 
+// Puts down what runs, and takes from the devices what another plan has too.
+Engine::Kept Engine::take(const plan::Plan& to) {
+  Kept kept;
+  const auto failed = executor_->failed_device();
+  const bool caches = caches_stay(program_, plan_, to, failed);
+  tokens_again_ = scheduler_->put_down();
+  if (caches) kept.cache = executor_->give_cache();
+  executor_.reset();
+  stream_.reset();
+  kept.weights = kept_weights(plan_, to, failed);
+  kept.arenas = take_arenas(devices_, kept.weights, caches);
+  kept.gpus = take_gpus(devices_, plan_, to, failed, caches);
+  return kept;
+}
+
+// Once the devices are gone: brings what was taken to where the new plan has it. Caches that cannot be moved are lost.
+void Engine::hand_over(const plan::Plan& to, Kept& kept) {
+  move_weights(kept.arenas.weights, plan_, to, kept.weights);
+  if (!kept.cache) return;
+  try {
+    open_gpus(to, kept.gpus, gpu_costs_);
+    move_caches(program_, plan_, to, *kept.cache, kept.arenas.caches, kept.gpus);
+    for (plan::DeviceIndex i = 0; i < kept.gpus.size(); ++i) {
+      if (!uses_gpu(to, i)) kept.gpus[i].close();
+    }
+    malloc_trim(0);
+  } catch (const Error&) {
+    kept.cache.reset();
+    kept.arenas.caches = {};
+    for (vulkan::KeptGpu& gpu : kept.gpus) gpu.close();
+    kept.weights.forget_gpus();
+  }
+}
+
 bool Engine::replan(plan::Plan plan, const LoadProgress& progress, const StopFlag& stop) {
   const double begin = steady_seconds();
   Kept kept;
-  const bool caches_kept = executor_ != nullptr && caches_stay(plan_, plan);
-  if (executor_ != nullptr) {
-    tokens_again_ = scheduler_->put_down();
-    if (caches_kept) kept.cache = executor_->give_cache();
-    executor_.reset();
-    stream_.reset();
-    kept.weights = kept_weights(plan_, plan);
-    kept.arenas = take_arenas(devices_, kept.weights, caches_kept);
-  }
+  if (executor_ != nullptr) kept = take(plan);
   give_up();
-  move_weights(kept.arenas.weights, plan_, plan, kept.weights);
+  // What drivers took stays with the process though they are opened again.
+  const Bytes held_before = std::exchange(gpu_costs_, GpuCosts()).held;
+  hand_over(plan, kept);
+  const bool caches_kept = kept.cache.has_value();
+  const double opened = gpu_costs_.seconds;  // GPUs, on the way
   if (plan.shape.threads != plan_.shape.threads) {
     pool_ = std::make_unique<ThreadPool>(static_cast<int>(plan.shape.threads));
   }
   plan_ = std::move(plan);
-  // What drivers took stays with the process though they are opened again.
-  const Bytes held_before = std::exchange(gpu_costs_, GpuCosts()).held;
   const double given_up = steady_seconds();
   try {
     if (!open(progress, stop, std::move(kept))) {
@@ -121,7 +152,8 @@ bool Engine::replan(plan::Plan plan, const LoadProgress& progress, const StopFla
     throw;
   }
   gpu_costs_.held = std::max(gpu_costs_.held, held_before);
-  load_figures_.giving_up = given_up - begin;
+  load_figures_.giving_up = given_up - begin - opened;
+  load_figures_.opening += opened;
   if (caches_kept) tokens_again_ = 0;
   scheduler_->take_up(*executor_, caches_kept);
   return true;

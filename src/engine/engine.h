@@ -59,11 +59,11 @@ class Engine {
   ~Engine();
 
   // Gives up what the present plan holds and loads by another one of the same model, for as many sequences, under the
-  // sessions that there are. Weights that are in RAM by both plans are not read again. Where all caches stay
-  // (kept_caches.h), sessions go on where they were, else their texts are kept and computed again. Between steps, by
-  // the thread that makes them. At no time is more held than the larger of the two plans says, on any tier. False where
-  // it was stopped; where that happens, and where it throws what loading throws, nothing is loaded: another `replan`
-  // may follow, or Scheduler::abandon.
+  // sessions that there are. Weights that stay where they are (kept_weights.h) are not read again. Where all caches
+  // stay or can be moved (kept_caches.h), sessions go on where they were, else their texts are kept and computed again.
+  // Between steps, by the thread that makes them. At no time is more held than the larger of the two plans says, on any
+  // tier. False where it was stopped; where that happens, and where it throws what loading throws, nothing is loaded:
+  // another `replan` may follow, or Scheduler::abandon.
   bool replan(plan::Plan plan, const LoadProgress& progress, const StopFlag& stop);
   // What the last loading took.
   struct LoadFigures {
@@ -131,6 +131,8 @@ class Engine {
  private:
   Engine(gguf::Model model, model::Program program, plan::Plan plan, Options options);
   struct Kept;
+  Kept take(const plan::Plan& to);
+  void hand_over(const plan::Plan& to, Kept& kept);
   bool open(const LoadProgress& progress, const StopFlag& stop, Kept kept);
   void give_up();
   bool load_weights(const KeptWeights& kept, const LoadProgress& progress, const StopFlag& stop);

@@ -9,6 +9,7 @@
 #include "engine/backends.h"
 #include "engine/engine.h"
 #include "engine/kept_caches.h"
+#include "engine/kept_gpus.h"
 #include "engine/kept_weights.h"
 #include "plan/costs.h"
 #include "plan/predict.h"
@@ -48,18 +49,20 @@ class Predictor {
       : engine_(engine), to_(to), machine_(machine) {}
 
   Interruption run() {
-    const KeptWeights kept = kept_weights(engine_.plan(), to_);
+    const auto failed = engine_.executor().failed_device();
+    const KeptWeights kept = kept_weights(engine_.plan(), to_, failed);
     Interruption out;
-    out.kept = kept.bytes;
+    out.kept = kept.bytes();
     for (std::uint32_t tier = 0; tier < to_.scratch.size(); ++tier) {
       out.weights += plan::tier_total(to_, tier, plan::Purpose::Weights);
     }
-    out.weights -= std::min(out.weights, kept.bytes);
-    caches_kept_ = caches_stay(engine_.plan(), to_);
+    out.weights -= std::min(out.weights, kept.bytes());
+    caches_kept_ = caches_stay(engine_.program(), engine_.plan(), to_, failed);
     if (caches_kept_) out.caches = cache_bytes(to_);
     out.from_disk = bytes_from_disk(engine_.model(), to_, kept);
     find_disk_rate(out.from_disk);
-    Span all = giving_up(kept.bytes);
+    Span all = giving_up(kept);
+    if (caches_kept_) all += moving();
     all += opening();
     all += reading(kept, out.from_disk);
     all += filling();
@@ -108,26 +111,45 @@ class Predictor {
   }
 
   // Memory goes back, and what is kept is moved within it.
-  [[nodiscard]] Span giving_up(Bytes kept) const {
+  [[nodiscard]] Span giving_up(const KeptWeights& kept) const {
     constexpr double kGivenBack = 20e9;  // bytes/s; of small pages less
     constexpr double kMoved = 5e9;       // bytes/s, by one thread
     Bytes held;
     for (std::uint32_t tier = 0; tier < engine_.plan().scratch.size(); ++tier) {
       held += plan::tier_total(engine_.plan(), tier);
     }
-    const double seconds = number(held) / kGivenBack + number(kept) / kMoved;
+    const double seconds = number(held) / kGivenBack + number(kept.by_tier[plan::kCpu]) / kMoved;
     return {seconds, 0.3 * seconds, 3 * seconds};
+  }
+
+  // Between devices, laid out anew on the way.
+  [[nodiscard]] Span moving() const {
+    constexpr double kCrossing = 2e9;  // bytes/s
+    const Bytes bytes = moving_bytes(engine_.program(), engine_.plan(), to_, engine_.executor().cache());
+    const double seconds = number(bytes) / kCrossing;
+    return {seconds, seconds / 5, 3 * seconds};
   }
 
   [[nodiscard]] static bool uses_gpus(const plan::Plan& plan) {
     return std::ranges::any_of(plan.stages, [](const plan::Stage& stage) { return stage.device != plan::kCpu; });
   }
 
+  // All that the plan uses are open.
+  [[nodiscard]] bool gpus_stay() const {
+    const auto failed = engine_.executor().failed_device();
+    for (plan::DeviceIndex i = 1; i < to_.scratch.size(); ++i) {
+      if (uses_gpu(to_, i) && !gpu_stays(engine_.plan(), to_, i, failed)) return false;
+    }
+    return true;
+  }
+
   [[nodiscard]] Span opening() const {
     const Engine::LoadFigures& last = engine_.load_figures();
     Span out = Span::sure(last.opening - last.gpus);
     if (!uses_gpus(to_)) return out;
-    if (uses_gpus(engine_.plan())) {
+    if (gpus_stay()) {
+      out += {0.3 * last.gpus, 0, last.gpus};  // nothing but recording, and small checks
+    } else if (uses_gpus(engine_.plan())) {
       out += {last.gpus, 0.5 * last.gpus, 1.5 * last.gpus};  // shaders are there the second time
     } else {
       out += {0.5, 0.1, 3};
@@ -140,7 +162,7 @@ class Predictor {
     Span laid_out;
     for (std::uint32_t tier = 0; tier < to_.scratch.size(); ++tier) {
       Bytes bytes = plan::tier_total(to_, tier, plan::Purpose::Weights);
-      if (tier == plan::kCpu) bytes -= std::min(bytes, kept.bytes);
+      bytes -= std::min(bytes, kept.by_tier[tier]);
       if (bytes.value > 0) laid_out += laying_out(tier, bytes);
     }
     if (from_disk.value == 0) return laid_out;

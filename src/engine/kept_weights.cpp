@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "engine/kept_gpus.h"
 
 namespace loadline::engine {
 namespace {
@@ -30,17 +31,37 @@ std::optional<std::uint32_t> weights_arena(const plan::Plan& plan) {
 }  // namespace
 
 std::vector<plan::RegionIndex> KeptWeights::there() const {
-  std::vector<plan::RegionIndex> indices;
+  std::vector<plan::RegionIndex> indices = on_gpus;
   for (const KeptRegion& one : regions) indices.push_back(one.after);
   std::ranges::sort(indices);
   return indices;
 }
 
-KeptWeights kept_weights(const plan::Plan& before, const plan::Plan& after) {
+Bytes KeptWeights::bytes() const {
+  Bytes all;
+  for (const Bytes one : by_tier) all += one;
+  return all;
+}
+
+void KeptWeights::forget_gpus() {
+  on_gpus.clear();
+  for (std::size_t tier = 1; tier < by_tier.size(); ++tier) by_tier[tier] = {};
+}
+
+KeptWeights kept_weights(const plan::Plan& before, const plan::Plan& after, std::optional<plan::DeviceIndex> failed) {
   KeptWeights kept;
+  kept.by_tier.resize(after.scratch.size());
+  if (before.model_fingerprint != after.model_fingerprint) return kept;
+  for (plan::DeviceIndex i = 1; i < after.scratch.size(); ++i) {
+    if (!gpu_stays(before, after, i, failed)) continue;
+    const std::vector<plan::RegionIndex> same = same_weights(before, after, i);
+    if (same.empty()) continue;
+    kept.on_gpus.insert(kept.on_gpus.end(), same.begin(), same.end());
+    kept.by_tier[i] = plan::tier_total(after, i, plan::Purpose::Weights);
+  }
   const auto from = weights_arena(before);
   const auto to = weights_arena(after);
-  if (!from || !to || before.model_fingerprint != after.model_fingerprint) return kept;
+  if (!from || !to) return kept;
   const auto key = [](const plan::Region& region) {
     return std::tuple(region.tensor, region.layout, region.size.value, region.name);
   };
@@ -62,7 +83,7 @@ KeptWeights kept_weights(const plan::Plan& before, const plan::Plan& after) {
     end = region.offset.value + region.size.value;
     return false;
   });
-  for (const KeptRegion& one : kept.regions) kept.bytes += after.regions[one.after].size;
+  for (const KeptRegion& one : kept.regions) kept.by_tier[plan::kCpu] += after.regions[one.after].size;
   return kept;
 }
 
@@ -78,7 +99,8 @@ cpu::KeptArenas take_arenas(Devices& devices, const KeptWeights& kept, bool cach
 namespace {
 
 // False where the system has no memory for it.
-bool move_regions(cpu::HostArena& arena, const plan::Plan& before, const plan::Plan& after, const KeptWeights& kept) {
+bool move_regions(cpu::HostArena& arena, const plan::Plan& before, const plan::Plan& after,
+                  std::span<const KeptRegion> regions) {
   const auto offset_before = [&](const KeptRegion& one) { return before.regions[one.before].offset.value; };
   const auto offset_after = [&](const KeptRegion& one) { return after.regions[one.after].offset.value; };
   const auto move = [&](const KeptRegion& one) {
@@ -89,31 +111,37 @@ bool move_regions(cpu::HostArena& arena, const plan::Plan& before, const plan::P
   };
   // What goes up begins with the last, and what goes down with the first, so that nothing is written over; as the order
   // is the same, neither reaches the other's place.
-  for (std::size_t i = kept.regions.size(); i-- > 0;) {
-    if (offset_after(kept.regions[i]) > offset_before(kept.regions[i]) && !move(kept.regions[i])) return false;
+  for (std::size_t i = regions.size(); i-- > 0;) {
+    if (offset_after(regions[i]) > offset_before(regions[i]) && !move(regions[i])) return false;
   }
   return std::ranges::all_of(
-      kept.regions, [&](const KeptRegion& one) { return offset_after(one) >= offset_before(one) || move(one); });
+      regions, [&](const KeptRegion& one) { return offset_after(one) >= offset_before(one) || move(one); });
 }
 
 }  // namespace
 
+bool move_within(cpu::HostArena& arena, const plan::Plan& before, const plan::Plan& after,
+                 std::span<const KeptRegion> regions, const plan::Arena& wanted) {
+  const auto resize = [&] { arena.resize(wanted.size, wanted.huge_pages, plan::name_of(wanted.purpose)); };
+  if (arena.size() < wanted.size) resize();
+  const bool moved = move_regions(arena, before, after, regions);
+  if (arena.size() > wanted.size) resize();
+  return moved;
+}
+
 void move_weights(cpu::HostArena& arena, const plan::Plan& before, const plan::Plan& after, KeptWeights& kept) {
   bool moved = false;
   if (arena.data() != nullptr && !kept.regions.empty()) {
-    const plan::Arena& wanted = after.arenas[*weights_arena(after)];
-    const auto resize = [&] { arena.resize(wanted.size, wanted.huge_pages, plan::name_of(wanted.purpose)); };
     try {
-      if (arena.size() < wanted.size) resize();
-      moved = move_regions(arena, before, after, kept);
-      if (arena.size() > wanted.size) resize();
+      moved = move_within(arena, before, after, kept.regions, after.arenas[*weights_arena(after)]);
     } catch (const Error&) {  // no address space for it
       moved = false;
     }
   }
   if (moved) return;
   arena = cpu::HostArena();  // it is loaded like the rest
-  kept = {};
+  kept.regions.clear();
+  if (!kept.by_tier.empty()) kept.by_tier[plan::kCpu] = {};
 }
 
 }  // namespace loadline::engine

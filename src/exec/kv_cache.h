@@ -56,6 +56,8 @@ class KvCache {
   [[nodiscard]] const PageIndex* pages(std::uint32_t sequence) const { return at(sequence).pages.data(); }
   [[nodiscard]] const PagePool& pool() const { return pool_; }
   [[nodiscard]] PagePool& pool() { return pool_; }
+  // Of the caches that keep the last positions only; null where there are none.
+  [[nodiscard]] const PagePool* window_pool() const { return windows_ ? &windows_->pool() : nullptr; }
   // In seconds, for what is told of how pages were used.
   void set_time(double seconds) { pool_.set_time(seconds); }
   // Pages alone are all that a text has here: pinning them keeps it.

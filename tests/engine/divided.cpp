@@ -19,11 +19,8 @@ hardware::Profile machine_with_gpus(const std::filesystem::path& file, std::size
   return profile;
 }
 
-std::unique_ptr<engine::Engine> load_divided(const std::filesystem::path& file, std::size_t tokens,
-                                             const Places& places, const Settings& settings,
-                                             const engine::Engine::Options& hooks) {
-  gguf::Model model = gguf::open_model(file);
-  model::Program program = model::build_program(model);
+plan::Plan plan_divided(const gguf::Model& model, const model::Program& program, const std::filesystem::path& file,
+                        std::size_t tokens, const Places& places, const Settings& settings) {
   const hardware::Profile profile = machine_with_gpus(file, 2);
   plan::Options options;
   options.context = settings.context == 0 ? static_cast<std::uint32_t>(tokens) : settings.context;
@@ -45,6 +42,15 @@ std::unique_ptr<engine::Engine> load_divided(const std::filesystem::path& file, 
   const plan::NeedsTable needs(model, program, shape, engine::backends(), profile.gpus.size() + 1);
   plan::Plan plan =
       plan::lay_out(needs, plan::make_tiers(profile, options), plan::context_overheads(profile), placement);
+  return plan;
+}
+
+std::unique_ptr<engine::Engine> load_divided(const std::filesystem::path& file, std::size_t tokens,
+                                             const Places& places, const Settings& settings,
+                                             const engine::Engine::Options& hooks) {
+  gguf::Model model = gguf::open_model(file);
+  model::Program program = model::build_program(model);
+  plan::Plan plan = plan_divided(model, program, file, tokens, places, settings);
   return load(std::move(model), std::move(program), std::move(plan), hooks);
 }
 

@@ -33,6 +33,9 @@ struct Settings {
 
 hardware::Profile machine_with_gpus(const std::filesystem::path& file, std::size_t count);
 
+plan::Plan plan_divided(const gguf::Model& model, const model::Program& program, const std::filesystem::path& file,
+                        std::size_t tokens, const Places& places, const Settings& settings);
+
 std::unique_ptr<engine::Engine> load_divided(const std::filesystem::path& file, std::size_t tokens,
                                              const Places& places, const Settings& settings,
                                              const engine::Engine::Options& hooks = not_alone());

@@ -32,14 +32,19 @@ constexpr const char* kUploading = "taking weights";
 
 VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan,
                            plan::DeviceIndex index, const DeviceOptions& options)
+    : VulkanDevice(model, program, plan, index, KeptGpu{std::make_unique<OpenGpu>(options), {}, {}}) {}
+
+VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan,
+                           plan::DeviceIndex index, KeptGpu kept)
     : model_(model),
       program_(program),
       plan_(plan),
       index_(index),
       staging_(host_staging({model, program, plan.shape}, device_task(plan, index))),
       table_(pass_table(program, plan.shape)),
-      context_(options),
-      pipelines_(context_),
+      kept_(std::move(kept)),
+      context_(kept_.gpu->context),
+      pipelines_(kept_.gpu->pipelines),
       timeline_(context_) {
   check_free_memory();
   allocate();
@@ -48,17 +53,19 @@ VulkanDevice::VulkanDevice(const gguf::Model& model, const model::Program& progr
   context_.check_messages();
 }
 
-// After the context was made and before anything is allocated in it. What the context has not taken yet of the plan's
-// row for it is kept for what it still takes, the shaders' code above all.
+// After the context was made and before anything but what is kept is allocated in it. What the context has not taken
+// yet of the plan's row for it is kept for what it still takes, the shaders' code above all.
 void VulkanDevice::check_free_memory() const {
   const std::optional<Bytes> free = context_.free_memory();
   if (!free) return;
   const plan::Tier& tier = plan_.tiers[index_];
   const Bytes planned = plan::tier_total(plan_, index_, plan::Purpose::Runtime);
   const Bytes arenas = plan::tier_total(plan_, index_) - planned;
-  const Bytes taken = context_.taken().value_or(Bytes(0));
+  const Bytes taken = kept_.gpu->taken.value_or(Bytes(0));
   const Bytes left_to_take = planned - std::min(planned, taken);
-  const bool fits = arenas + left_to_take <= *free && taken + arenas <= tier.budget + tier.headroom;
+  const Bytes kept = kept_.weights.allocated() + kept_.caches.allocated();
+  const Bytes to_allocate = arenas - std::min(arenas, kept);
+  const bool fits = to_allocate + left_to_take <= *free && taken + arenas <= tier.budget + tier.headroom;
   if (fits) return;
   if (taken > planned) {
     throw Error(ErrorCode::DoesNotFit,
@@ -68,8 +75,8 @@ void VulkanDevice::check_free_memory() const {
                 "`loadline devices --measure` measures it for the next plan, unless another program took it just now.");
   }
   throw Error(ErrorCode::DoesNotFit,
-              fmt::format("the plan wants {} of the GPU {}, but only {} are free now", to_string(arenas + left_to_take),
-                          context_.info().name, to_string(*free)),
+              fmt::format("the plan wants {} of the GPU {}, but only {} are free now",
+                          to_string(to_allocate + left_to_take), context_.info().name, to_string(*free)),
               "Another program has taken memory since the plan was made; plan again, or end it.");
 }
 
@@ -78,14 +85,29 @@ void VulkanDevice::allocate() {
   for (std::uint32_t i = 0; i < plan_.arenas.size(); ++i) {
     const plan::Arena& arena = plan_.arenas[i];
     if (plan::holder_of(plan_, i) != index_ || arena.purpose == plan::Purpose::Runtime) continue;
-    std::vector<Piece> pieces;
-    for (const plan::Region& region : plan_.regions) {
-      if (region.arena == i) pieces.push_back({region.offset, region.offset + region.size});
-    }
-    std::ranges::sort(pieces, {}, &Piece::begin);
-    const MemoryKind kind = arena.tier == plan::kCpu ? MemoryKind::Host : MemoryKind::Device;
-    arenas_[i] = Arena(context_, kind, arena.size, pieces, fmt::format("the {}", plan::name_of(arena.purpose)));
+    Arena* there = nullptr;
+    if (arena.tier == index_ && arena.purpose == plan::Purpose::Weights) there = &kept_.weights;
+    if (arena.tier == index_ && arena.purpose == plan::Purpose::KvCache) there = &kept_.caches;
+    const bool stays = there != nullptr && there->allocated().value > 0;
+    arenas_[i] = stays ? std::move(*there) : make_arena(context_, plan_, i);
   }
+}
+
+KeptGpu VulkanDevice::give(bool weights, bool caches) {
+  timeline_.drain();
+  classes_.clear();
+  slots_.clear();
+  page_copy_.reset();
+  KeptGpu kept;
+  for (std::uint32_t i = 0; i < arenas_.size(); ++i) {
+    const plan::Arena& arena = plan_.arenas[i];
+    if (arena.tier != index_) continue;
+    if (weights && arena.purpose == plan::Purpose::Weights) kept.weights = std::move(arenas_[i]);
+    if (caches && arena.purpose == plan::Purpose::KvCache) kept.caches = std::move(arenas_[i]);
+  }
+  arenas_.clear();
+  kept.gpu = std::move(kept_.gpu);
+  return kept;
 }
 
 Place VulkanDevice::place(plan::RegionIndex region) const {
@@ -180,11 +202,12 @@ void VulkanDevice::check_matrix_units(const std::set<quant::TensorType>& formats
     if (!suits_matrix_units(format)) continue;
     try {
       if (matrix_units_agree(context_, pipelines_, timeline_, memory, format, codebooks())) continue;
-      remark_ = fmt::format("the matrix units of the GPU {} multiply {} wrongly and are not used", context_.info().name,
-                            quant::name_of(format));
+      kept_.gpu->remark = fmt::format("the matrix units of the GPU {} multiply {} wrongly and are not used",
+                                      context_.info().name, quant::name_of(format));
     } catch (const Error& error) {
       // A device that is lost fails in what follows, too.
-      remark_ = fmt::format("the matrix units of the GPU {} cannot be used: {}", context_.info().name, error.what());
+      kept_.gpu->remark =
+          fmt::format("the matrix units of the GPU {} cannot be used: {}", context_.info().name, error.what());
     }
     return context_.do_without_matrix_units();
   }
@@ -194,15 +217,15 @@ void VulkanDevice::check_matrix_units(const std::set<quant::TensorType>& formats
 void VulkanDevice::check_integer_dots(const std::set<quant::TensorType>& formats, const Place& memory) {
   for (const quant::TensorType format : formats) {
     if (!suits_integer_dots(format)) continue;
-    const std::string before = remark_.empty() ? "" : remark_ + "; ";
+    const std::string before = kept_.gpu->remark.empty() ? "" : kept_.gpu->remark + "; ";
     try {
       const std::span<const std::uint32_t> tokens = dots_tokens(context_, plan_.shape.batch);
       if (integer_dots_agree(context_, pipelines_, timeline_, memory, format, tokens)) continue;
-      remark_ = fmt::format("{}the GPU {}'s products of bytes are wrong in {} and are not used", before,
-                            context_.info().name, quant::name_of(format));
+      kept_.gpu->remark = fmt::format("{}the GPU {}'s products of bytes are wrong in {} and are not used", before,
+                                      context_.info().name, quant::name_of(format));
     } catch (const Error& error) {
-      remark_ = fmt::format("{}the GPU {}'s products of bytes cannot be used: {}", before, context_.info().name,
-                            error.what());
+      kept_.gpu->remark = fmt::format("{}the GPU {}'s products of bytes cannot be used: {}", before,
+                                      context_.info().name, error.what());
     }
     return context_.do_without_integer_dots();
   }

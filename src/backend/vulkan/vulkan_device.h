@@ -11,6 +11,7 @@
 #include "backend/device.h"
 #include "backend/vulkan/commands.h"
 #include "backend/vulkan/context.h"
+#include "backend/vulkan/kept_gpu.h"
 #include "backend/vulkan/measure.h"
 #include "backend/vulkan/memory.h"
 #include "backend/vulkan/pipelines.h"
@@ -30,6 +31,14 @@ class VulkanDevice final : public backend::Device {
   // held.
   VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, plan::DeviceIndex index,
                const DeviceOptions& options);
+  // The same on a GPU that is open, of which what is kept becomes the plan's: each arena has the plan's size, or no
+  // memory.
+  VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, plan::DeviceIndex index,
+               KeptGpu kept);
+
+  // Leaves the GPU to the device of the next plan, with what it holds of weights and of caches in its own memory where
+  // that is wanted. This one can then only be destroyed, which must be before what it leaves.
+  KeptGpu give(bool weights, bool caches);
 
   // Before the first run, where the plan sends weights of prompts through this GPU: who has them.
   void set_source(backend::WeightSource* source) { source_ = source; }
@@ -47,7 +56,7 @@ class VulkanDevice final : public backend::Device {
   [[nodiscard]] Bytes allocated() const override;
 
   [[nodiscard]] bool holds_ram() const override { return context_.limits().software; }
-  [[nodiscard]] std::string remark() const override { return remark_; }
+  [[nodiscard]] std::string remark() const override { return kept_.gpu->remark; }
   [[nodiscard]] std::optional<backend::MemoryUse> memory_use() const override;
   [[nodiscard]] std::string bus_address() const override;
   Peaks measure() override;
@@ -94,10 +103,10 @@ class VulkanDevice final : public backend::Device {
   backend::WeightSource* source_ = nullptr;
   const HostStaging staging_;
   const PassTable table_;
-  Context context_;
-  std::vector<Arena> arenas_;  // per arena of the plan; empty where not ours
-  Pipelines pipelines_;
-  std::string remark_;
+  KeptGpu kept_;  // the GPU; its arenas become ours
+  Context& context_;
+  Pipelines& pipelines_;
+  std::vector<Arena> arenas_;       // per arena of the plan; empty where not ours
   std::vector<PassClass> classes_;  // ascending
   std::mutex slots_lock_;
   std::condition_variable slot_free_;

@@ -1,0 +1,301 @@
+// A plan is replaced by one that has layers on other devices: what caches hold goes along, GPUs stay open, and what is
+// the same on them is not loaded again. With llvmpipe, under the validation layer.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+
+#include "base/error.h"
+#include "engine/divided.h"
+#include "engine/guesses.h"
+#include "engine/interruption.h"
+#include "engine/kept_caches.h"
+#include "support/test_data.h"
+
+namespace loadline::engine {
+namespace {
+
+using test::GpuLogits;
+using test::Listener;
+using test::Settings;
+using Token = std::int32_t;
+
+// The device of each group: embedding, attention 0, feed-forward 0, attention 1, feed-forward 1, output.
+struct Division {
+  std::string name;
+  std::array<plan::DeviceIndex, 6> devices;
+  bool kv_on_cpu = false;
+};
+const Division kRam = {"Ram", {0, 0, 0, 0, 0, 0}};
+const Division kGpu = {"Gpu", {1, 1, 1, 1, 1, 1}};
+const Division kFirst = {"FirstLayer", {1, 1, 1, 0, 0, 0}};
+const Division kLast = {"LastLayer", {0, 0, 0, 1, 1, 1}};
+const Division kTwo = {"TwoGpus", {1, 1, 1, 2, 2, 2}};
+const Division kSecond = {"SecondGpu", {2, 2, 2, 2, 2, 2}};
+const Division kCacheInRam = {"CacheInRam", {1, 1, 1, 1, 1, 1}, true};
+
+struct Change {
+  Division from, to;
+  quant::TensorType kv = quant::TensorType::F32;
+};
+
+constexpr std::size_t kPrompt = 40, kText = 70, kBefore = 50;  // tokens; a page has 32
+constexpr plan::DeviceIndex kTheGpu = 1;
+
+std::filesystem::path file_of(const std::filesystem::path& folder) { return folder / "llama-F32.gguf"; }
+
+Settings settings_of(quant::TensorType kv) { return {.batch = 64, .kv = kv, .context = 128}; }
+
+test::Places places_of(const Division& division) {
+  return {[devices = division.devices](std::size_t group) { return devices.at(group); }, division.kv_on_cpu};
+}
+
+test::Places all_in_ram() {
+  return {[](std::size_t) { return plan::kCpu; }};
+}
+
+plan::Plan plan_of(const std::filesystem::path& file, const Division& division, const Settings& settings) {
+  const gguf::Model model = gguf::open_model(file);
+  const model::Program program = model::build_program(model);
+  return test::plan_divided(model, program, file, kText, places_of(division), settings);
+}
+
+// A session that is made to say a text; what it would have said is compared with what the CPU alone would.
+class ForcedText {
+ public:
+  ForcedText(const std::filesystem::path& file, const Settings& settings) : text_(test::some_text(kText, 1)) {
+    const auto alone = test::load_divided(file, kText, all_in_ram(), settings);
+    rows_ = test::score(*alone, text_);
+  }
+
+  void join(Engine& engine) {
+    listener_.emplace(test::Wanted{.draw = [this](std::span<const float> logits) { return next(logits); }});
+    exec::SessionOptions session;
+    session.prompt = std::span(text_).first(kPrompt);
+    session.most_tokens = static_cast<std::int64_t>(kText - kPrompt);
+    apart_ = 0;
+    ASSERT_TRUE(engine.scheduler().join(session, *listener_));
+    while (kPrompt + listener_->tokens.size() < kBefore && engine.scheduler().step()) {
+    }
+  }
+  [[nodiscard]] std::size_t tokens() const { return kPrompt + listener_->tokens.size() - 1; }  // in the cache
+  [[nodiscard]] std::size_t shared() const { return listener_->result.shared_tokens; }
+  [[nodiscard]] double apart() const { return apart_; }
+  [[nodiscard]] bool whole() const { return kPrompt + listener_->tokens.size() == kText; }
+
+ private:
+  Token next(std::span<const float> logits) {
+    const std::size_t at = kPrompt + listener_->tokens.size();
+    const float* row = rows_.data() + (at - 1) * logits.size();
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const double difference = std::fabs(double{logits[i]} - row[i]);
+      apart_ = std::isnan(difference) ? HUGE_VAL : std::max(apart_, difference);
+    }
+    return text_.at(at);
+  }
+
+  std::vector<Token> text_;
+  std::vector<float> rows_;
+  std::optional<Listener> listener_;
+  double apart_ = 0;
+};
+
+using ReplanOnGpus = GpuLogits;
+class DividedReplan : public GpuLogits, public testing::WithParamInterface<Change> {};
+
+std::vector<Change> changes() {
+  std::vector<Change> all;
+  for (const Division& from : {kRam, kGpu, kFirst, kLast, kTwo, kSecond}) {
+    for (const Division& to : {kRam, kGpu, kFirst, kLast, kTwo, kSecond}) all.push_back({from, to});
+  }
+  for (const quant::TensorType kv : {quant::TensorType::F16, quant::TensorType::Q8_0}) {
+    all.push_back({kGpu, kRam, kv});
+    all.push_back({kFirst, kLast, kv});
+  }
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Divisions, DividedReplan, testing::ValuesIn(changes()), [](const auto& row) {
+  return row.param.from.name + "To" + row.param.to.name + "_" + std::string(quant::name_of(row.param.kv));
+});
+
+TEST_P(DividedReplan, WhatCachesHoldGoesAlong) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const auto& [from, to, kv] = GetParam();
+  const Settings settings = settings_of(kv);
+  ForcedText text(file_of(folder), settings);
+  const auto engine = test::load_divided(file_of(folder), kText, places_of(from), settings);
+  text.join(*engine);
+  const plan::Plan next = plan_of(file_of(folder), to, settings);
+  const Interruption predicted = predict_interruption(*engine, next, test::machine_with_gpus(file_of(folder), 2));
+  ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
+  EXPECT_EQ(engine->tokens_again(), 0U);
+  EXPECT_EQ(engine->load_figures().caches, cache_bytes(next));
+  EXPECT_EQ(predicted.tokens, 0U);
+  EXPECT_EQ(predicted.kept_tokens, text.tokens());
+  EXPECT_EQ(predicted.kept, engine->load_figures().kept);
+  engine->run(test::kNeverStop);
+  EXPECT_TRUE(text.whole());
+  EXPECT_LT(text.apart(), kv == quant::TensorType::Q8_0 ? 0.05 : 5e-4);
+}
+
+// Windows, states and the compressed cache. The last two have another order on another kind of device, and are computed
+// again there.
+class ReplannedFamilies : public GpuLogits, public testing::WithParamInterface<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Files, ReplannedFamilies,
+                         testing::Values("gemma3", "cohere2", "gemma4", "gpt-oss", "lfm2", "granitehybrid", "qwen3next",
+                                         "deepseek-v3"),
+                         [](const auto& row) { return test::identifier(row.param); });
+
+TEST_P(ReplannedFamilies, GoOnWhereverTheirCachesAre) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden2");
+  const std::filesystem::path file = folder / (GetParam() + "-F32.gguf");
+  const Settings settings{.batch = 32, .context = 512};
+  const gguf::Model model = gguf::open_model(file);
+  const model::Program program = model::build_program(model);
+  ForcedText text(file, settings);
+  const test::Places gpu = {[](std::size_t) { return kTheGpu; }};
+  const test::Places first_half = {
+      [&](std::size_t group) { return group <= program.groups.size() / 2 ? kTheGpu : plan::kCpu; }};
+  const test::Places ram = all_in_ram();
+  const auto places_here = [&](const test::Places& places) {
+    return test::plan_divided(model, program, file, kText, places, settings);
+  };
+  const auto more = places_here({[&](std::size_t group) { return group == 0 ? plan::kCpu : kTheGpu; }});
+  std::vector<plan::Plan> plans = {places_here(gpu), more, places_here(ram)};
+  // Layers that share a cache stay together.
+  if (GetParam() != "gemma4") plans.push_back(places_here(first_half));
+  for (const plan::Plan& next : plans) {
+    const auto engine = test::load_divided(file, kText, gpu, settings);
+    text.join(*engine);
+    ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
+    bool lost = false;
+    for (std::size_t i = 0; i < next.kv.size(); ++i) {
+      const model::CacheKind kind = program.caches[i].kind;
+      const bool known = kind == model::CacheKind::Full || kind == model::CacheKind::Window;
+      lost = lost || (!known && next.kv[i].device == plan::kCpu);
+    }
+    EXPECT_EQ(engine->tokens_again(), lost ? text.tokens() : 0U);
+    engine->run(test::kNeverStop);
+    EXPECT_TRUE(text.whole());
+    EXPECT_LT(text.apart(), 2e-3);
+  }
+}
+
+// And of those that stay on a GPU as they are, no byte is read.
+TEST_F(ReplanOnGpus, WeightsThatAreTheSameOnAGpuAreNotReadAgain) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const Settings settings = settings_of(quant::TensorType::F32);
+  ForcedText text(file_of(folder), settings);
+  const auto engine = test::load_divided(file_of(folder), kText, places_of(kTwo), settings);
+  text.join(*engine);
+  const plan::Plan next = plan_of(file_of(folder), kFirst, settings);
+  ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
+  using plan::Purpose;
+  EXPECT_EQ(engine->load_figures().kept, plan::tier_total(next, kTheGpu, Purpose::Weights));
+  EXPECT_EQ(engine->load_figures().weights, plan::tier_total(next, plan::kCpu, Purpose::Weights));
+  EXPECT_EQ(engine->tokens_again(), 0U);
+  engine->run(test::kNeverStop);
+  EXPECT_TRUE(text.whole());
+  EXPECT_LT(text.apart(), 2e-3);
+}
+
+// A cache in memory of a GPU's driver cannot be moved, and another context has other pages: texts are computed again.
+TEST_F(ReplanOnGpus, WhatCannotBeMovedIsComputedAgain) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const Settings settings = settings_of(quant::TensorType::F32);
+  Settings longer = settings;
+  longer.context = 256;
+  ForcedText text(file_of(folder), settings);
+  const std::pair<Division, plan::Plan> ways[] = {{kGpu, plan_of(file_of(folder), kCacheInRam, settings)},
+                                                  {kCacheInRam, plan_of(file_of(folder), kGpu, settings)},
+                                                  {kGpu, plan_of(file_of(folder), kRam, longer)}};
+  for (const auto& [from, to] : ways) {
+    const auto engine = test::load_divided(file_of(folder), kText, places_of(from), settings);
+    text.join(*engine);
+    ASSERT_TRUE(engine->replan(to, {}, test::kNeverStop));
+    EXPECT_EQ(engine->tokens_again(), text.tokens());
+    EXPECT_EQ(engine->load_figures().caches, Bytes(0));
+    engine->run(test::kNeverStop);
+    EXPECT_TRUE(text.whole());
+    EXPECT_LT(text.apart(), 2e-3);
+  }
+}
+
+// What fails on the way costs the caches, and no text.
+TEST_F(ReplanOnGpus, WhereMovingFailsTextsAreComputedAgain) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const Settings settings = settings_of(quant::TensorType::F32);
+  ForcedText text(file_of(folder), settings);
+  const auto engine = test::load_divided(file_of(folder), kText, places_of(kLast), settings);
+  text.join(*engine);
+  plan::Plan next = plan_of(file_of(folder), kRam, settings);
+  for (plan::KvRegions& kv : next.kv) {  // regions that move past each other cannot be moved
+    std::swap(next.regions[kv.k].offset, next.regions[kv.v].offset);
+  }
+  ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
+  EXPECT_EQ(engine->tokens_again(), text.tokens());
+  EXPECT_EQ(engine->load_figures().caches, Bytes(0));
+  engine->run(test::kNeverStop);
+  EXPECT_TRUE(text.whole());
+  EXPECT_LT(text.apart(), 2e-3);
+}
+
+TEST_F(ReplanOnGpus, TextsThatNobodyHoldsAreFoundWhereTheirCachesWent) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const Settings settings = settings_of(quant::TensorType::F32);
+  ForcedText text(file_of(folder), settings);
+  const auto engine = test::load_divided(file_of(folder), kText, places_of(kGpu), settings);
+  text.join(*engine);
+  engine->run(test::kNeverStop);
+  ASSERT_TRUE(engine->replan(plan_of(file_of(folder), kRam, settings), {}, test::kNeverStop));
+  text.join(*engine);
+  engine->run(test::kNeverStop);
+  EXPECT_TRUE(text.whole());
+  EXPECT_EQ(text.shared(), kPrompt - 1);
+  EXPECT_LT(text.apart(), 2e-3);
+}
+
+// Neither does a change that fails after caches were taken take a text with it.
+TEST_F(ReplanOnGpus, WhereTheNewPlansGpuCannotBeOpenedTextsAreComputedAgainByTheOldOne) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const Settings settings = settings_of(quant::TensorType::F32);
+  ForcedText text(file_of(folder), settings);
+  const auto engine = test::load_divided(file_of(folder), kText, places_of(kGpu), settings);
+  text.join(*engine);
+  const plan::Plan before = engine->plan();
+  plan::Plan next = plan_of(file_of(folder), kSecond, settings);
+  next.tiers[2].device = "a GPU that nobody has";
+  EXPECT_THROW(engine->replan(next, {}, test::kNeverStop), Error);
+  EXPECT_FALSE(engine->is_loaded());
+  ASSERT_TRUE(engine->replan(before, {}, test::kNeverStop));
+  EXPECT_EQ(engine->tokens_again(), text.tokens());
+  engine->run(test::kNeverStop);
+  EXPECT_TRUE(text.whole());
+  EXPECT_LT(text.apart(), 2e-3);
+}
+
+// What is held while caches move: both places on a GPU, and in RAM the larger one beside the weights that stay.
+TEST_F(ReplanOnGpus, CachesAreNotMovedWhereMoreWouldBeHeldThanByEitherPlan) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const gguf::Model model = gguf::open_model(file_of(folder));
+  const model::Program program = model::build_program(model);
+  const Settings settings = settings_of(quant::TensorType::F32);
+  const plan::Plan whole = plan_of(file_of(folder), kGpu, settings);
+  const plan::Plan part = plan_of(file_of(folder), kFirst, settings);
+  EXPECT_TRUE(caches_stay(program, whole, part, std::nullopt));
+  EXPECT_FALSE(caches_stay(program, whole, part, kTheGpu));  // it is lost
+  EXPECT_TRUE(caches_stay(program, whole, part, 2));
+  for (const plan::DeviceIndex tier : {plan::kCpu, kTheGpu}) {
+    plan::Plan tight = whole;
+    plan::Plan after = part;
+    for (plan::Plan* plan : {&tight, &after}) {
+      for (plan::Arena& arena : plan->arenas) {
+        if (arena.tier == tier && arena.purpose != plan::Purpose::KvCache) arena.size = Bytes(0);
+      }
+    }
+    EXPECT_FALSE(caches_stay(program, tight, after, std::nullopt)) << tier;
+  }
+}
+
+}  // namespace
+}  // namespace loadline::engine
