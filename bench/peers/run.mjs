@@ -1,6 +1,7 @@
 // Loadline and llama.cpp side by side on one file: `./dev bench peers -m MODEL`, see README.md.
 import { spawnSync } from "node:child_process";
 import path from "node:path";
+import { kVariants, median } from "./figures.mjs";
 import { complaints, here, read_options } from "./options.mjs";
 
 const usage = `Usage: ./dev bench peers -m MODEL [options]
@@ -14,9 +15,6 @@ const usage = `Usage: ./dev bench peers -m MODEL [options]
       --loadline FILE   the program (default build/release/loadline)
       --json            print all figures as JSON
 `;
-
-// ggml's library for the same instructions as our sets.
-const kVariants = { avx2: "haswell", avxvnni: "alderlake", avx512: "icelake" };
 
 const { fail, number } = complaints("peers");
 
@@ -67,12 +65,6 @@ function run_llama(o) {
   const { model, threads, prompt, generate, repeats } = o;
   const task = { model, threads, prompt, generate, repeats, variant: o.isa ? kVariants[o.isa] : null };
   return output_of(process.execPath, [path.join(here, "llama.mjs"), JSON.stringify(task)], {});
-}
-
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 // What a test came to: medians of all runs, and the medians over the rounds of what is best compared within a round: the
