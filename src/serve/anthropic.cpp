@@ -31,6 +31,7 @@ std::string text_of(const Json& content, std::string_view field) {
   if (!content.is_array()) throw bad_input(fmt::format("\"{}\" must be a string or an array of blocks", field));
   std::string out;
   for (const Json& block : content) {
+    if (!block.is_object()) throw bad_input(fmt::format("\"{}\" must be a string or an array of blocks", field));
     const std::string type = get_string(block, "type").value_or("text");
     if (type != "text") {
       throw bad_input(fmt::format("\"{}\": blocks of type \"{}\" are not supported here", field, printable(type)));
@@ -79,7 +80,7 @@ void add_message(const Json& message, Json& out) {
                      {"tool_call_id", get_string(block, "tool_use_id").value_or("")},
                      {"content", std::move(told)}});
     } else if (type == "image") {
-      throw bad_input("this model takes no images");
+      throw bad_input("\"messages\": this model takes no images");
     } else {
       throw bad_input(fmt::format("\"content\": blocks of type \"{}\" are not supported", printable(type)));
     }
@@ -110,18 +111,24 @@ Json anthropic_body(const Json& body) {
     if (!tools->is_array()) throw bad_input("\"tools\" must be an array");
     Json list = Json::array();
     for (const Json& tool : *tools) {
+      if (!tool.is_object()) throw wrong_field("tools", "an array of objects");
       if (get_string(tool, "type").value_or("custom") != "custom") continue;  // a service of Anthropic's
-      const Json* schema = find(tool, "input_schema");
+      const auto name = get_string(tool, "name");
+      if (!name || name->empty()) throw bad_input("\"tools\": a tool has no \"name\"");
+      const Json* schema = find_object(tool, "input_schema");
       list.push_back({{"type", "function"},
                       {"function",
-                       {{"name", get_string(tool, "name").value_or("")},
+                       {{"name", *name},
                         {"description", get_string(tool, "description").value_or("")},
                         {"parameters", schema == nullptr ? Json{{"type", "object"}} : *schema}}}});
     }
     if (!list.empty()) out["tools"] = std::move(list);
   }
-  if (const Json* choice = find(body, "tool_choice")) {
+  if (const Json* choice = find_object(body, "tool_choice")) {
     const std::string type = get_string(*choice, "type").value_or("auto");
+    if (type != "auto" && type != "any" && type != "none" && type != "tool") {
+      throw wrong_field("tool_choice", "of type auto, any, tool or none");
+    }
     if (type == "any") out["tool_choice"] = "required";
     if (type == "none") out["tool_choice"] = "none";
     if (type == "tool") {
@@ -129,7 +136,7 @@ Json anthropic_body(const Json& body) {
     }
     if (get_bool(*choice, "disable_parallel_tool_use").value_or(false)) out["parallel_tool_calls"] = false;
   }
-  if (const Json* thinking = find(body, "thinking")) {
+  if (const Json* thinking = find_object(body, "thinking")) {
     const std::string type = get_string(*thinking, "type").value_or("");
     if (type == "enabled" || type == "disabled") out["enable_thinking"] = type == "enabled";
     if (type == "enabled") {

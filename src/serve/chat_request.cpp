@@ -20,10 +20,13 @@ constexpr std::size_t kMostTools = 512;
 // Text of all parts that are text; what is none is refused by name.
 void check_part(const Json& part) {
   if (part.is_string()) return;
-  const std::string type = get_string(part, "type").value_or(part.is_object() && part.contains("text") ? "text" : "");
+  if (!part.is_object() || (find(part, "type") == nullptr && find(part, "text") == nullptr)) {
+    throw bad_input("\"messages\": parts of \"content\" must be objects with a \"type\"");
+  }
+  const std::string type = get_string(part, "type").value_or("text");
   if (type == "text" || type == "input_text" || type == "output_text" || type == "refusal") return;
-  if (type.find("image") != std::string::npos) throw bad_input("this model takes no images");
-  if (type.find("audio") != std::string::npos) throw bad_input("this model takes no audio");
+  if (type.find("image") != std::string::npos) throw bad_input("\"messages\": this model takes no images");
+  if (type.find("audio") != std::string::npos) throw bad_input("\"messages\": this model takes no audio");
   throw bad_input(fmt::format("\"messages\": parts of type \"{}\" are not supported", printable(type)));
 }
 
@@ -51,6 +54,7 @@ Json fitted_calls(const Json& calls) {
     if (!call.contains("type")) call["type"] = "function";
     Json* function = call.contains("function") && call["function"].is_object() ? &call["function"] : nullptr;
     if (function == nullptr) throw wrong_field("tool_calls", "an array of objects with a \"function\"");
+    if (!get_string(*function, "name")) throw bad_input("\"tool_calls\": a function has no \"name\"");
     if (!function->contains("arguments") || (*function)["arguments"].is_null()) {
       (*function)["arguments"] = Json::object();
     }
@@ -129,8 +133,11 @@ Offer read_offer(const Json& body) {
     if (type != "function") continue;  // a service of somebody else's
     Json function = find(tool, "function") != nullptr ? tool["function"] : tool;
     function.erase("type");
-    if (!function.is_object() || !get_string(function, "name"))
-      throw bad_input("\"tools\": a function has no \"name\"");
+    const Json* name = find(function, "name");
+    if (name == nullptr || !name->is_string()) throw bad_input("\"tools\": a function has no \"name\"");
+    if (const Json* schema = find(function, "parameters"); schema != nullptr && !schema->is_object()) {
+      throw bad_input("\"tools\": the \"parameters\" of a function must be an object, a JSON schema");
+    }
     if (find(function, "parameters") == nullptr) {
       function["parameters"] = {{"type", "object"}, {"properties", Json::object()}};
     }
@@ -174,15 +181,14 @@ void set_thinking(const Json& body, Json& kwargs) {
     if (!kwargs.contains("enable_thinking")) kwargs["enable_thinking"] = on;
     if (!kwargs.contains("thinking")) kwargs["thinking"] = on;
   };
-  const Json* effort = find(body, "reasoning_effort");
-  if (effort == nullptr) effort = find(body, "reasoning", "effort");
-  if (effort != nullptr && effort->is_string()) {
-    const std::string& text = effort->get_ref<const std::string&>();
-    if (text == "none") {
-      set(false);
-    } else if (!kwargs.contains("reasoning_effort")) {
-      kwargs["reasoning_effort"] = text;
-    }
+  auto effort = get_string(body, "reasoning_effort");
+  if (const Json* reasoning = find(body, "reasoning"); !effort && reasoning != nullptr && reasoning->is_object()) {
+    effort = get_string(*reasoning, "effort");
+  }
+  if (effort == "none") {
+    set(false);
+  } else if (effort && !kwargs.contains("reasoning_effort")) {
+    kwargs["reasoning_effort"] = *effort;
   }
   if (const Json* on = find(body, "enable_thinking"); on != nullptr && on->is_boolean()) set(on->get<bool>());
 }
@@ -257,7 +263,7 @@ void set_grammar(const Served& served, const Json& body, Generation& generation)
     schema = nullptr;
   }
   bool any_object = false;
-  if (const Json* format = find(body, "response_format")) {
+  if (const Json* format = find_object(body, "response_format")) {
     const std::string type = get_string(*format, "type").value_or("text");
     if (type == "json_object") {
       if (const Json* inner = find(*format, "schema")) {
@@ -325,6 +331,10 @@ Generation read_generation(const Served& served, const Json& body, Dialect diale
   const auto slot = get_integer(body, "id_slot", -1, INT32_MAX);
   if (slot && *slot >= 0) generation.slot = static_cast<std::uint32_t>(*slot);
   generation.reuse = get_bool(body, "cache_prompt").value_or(true);
+  // An answer that looks at none of them would be taken for one that did.
+  if (const Json* images = find(body, "image_data"); images != nullptr && !images->empty()) {
+    throw bad_input("\"image_data\": this model takes no images");
+  }
   set_grammar(served, body, generation);
   return generation;
 }

@@ -94,6 +94,7 @@ Texts read_texts(const Call& call, std::initializer_list<const char*> fields) {
     require_room("vectors", out.vectors, kMostVectors);
     out.prompts.push_back(std::move(tokens));
   };
+  if (input->is_array() && input->empty()) throw bad_input(fmt::format("\"{}\" is empty", field));
   const bool several =
       input->is_array() && std::ranges::any_of(*input, [](const Json& one) { return !one.is_number(); });
   if (!several) {

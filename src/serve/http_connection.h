@@ -313,7 +313,14 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   void refuse(error_code error) {
     const auto refusal = http_refusal_of(error);
-    refusal ? refuse_with(refusal->status, refusal->why) : close();
+    if (!refusal) return close();
+    const HttpOptions& options = server_.options;
+    const auto more = [&](Bytes most) { return fmt::format("{} ({})", refusal->why, to_string(most)); };
+    if (refusal->status == 413) return refuse_with(413, more(options.most_body));
+    if (error == http::error::header_limit || error == http::error::buffer_overflow) {
+      return refuse_with(refusal->status, more(options.most_header));
+    }
+    refuse_with(refusal->status, refusal->why);
   }
 
   void refuse_with(int status, std::string_view why) {

@@ -27,6 +27,16 @@ struct Extent {
   }
 };
 
+// A bound that is no more than what a program can count is told only where a number is beyond it.
+std::string whole_number(std::int64_t least, std::int64_t most, double given) {
+  const bool far = std::abs(given) > INT32_MAX;
+  const bool from = far || least > INT32_MIN;
+  const bool to = far || most < INT32_MAX;
+  if (from && to) return fmt::format("a whole number from {} to {}", least, most);
+  if (from) return fmt::format("a whole number of at least {}", least);
+  return to ? fmt::format("a whole number of at most {}", most) : "a whole number";
+}
+
 Extent extent_of(std::string_view text) {
   Extent extent;
   int depth = 0;
@@ -101,6 +111,18 @@ const Json* find(const Json& object, std::string_view field) {
   return found == object.end() || found->is_null() ? nullptr : &*found;
 }
 
+const Json* find_object(const Json& object, std::string_view field) {
+  const Json* value = find(object, field);
+  if (value != nullptr && !value->is_object()) throw wrong_field(field, "an object");
+  return value;
+}
+
+const Json* find_array(const Json& object, std::string_view field) {
+  const Json* value = find(object, field);
+  if (value != nullptr && !value->is_array()) throw wrong_field(field, "an array");
+  return value;
+}
+
 const Json* find(const Json& object, std::string_view field, std::string_view inner) {
   const Json* outer = find(object, field);
   return outer == nullptr ? nullptr : find(*outer, inner);
@@ -119,8 +141,12 @@ Json parse_body(std::string_view body) {
     throw bad_input(fmt::format("the request's JSON would take more than {} of memory", to_string(kMostJson)));
   }
   const bool pairs = body.find("\\uD") != std::string_view::npos || body.find("\\ud") != std::string_view::npos;
-  Json json = pairs ? Json::parse(with_whole_pairs(body), nullptr, false) : Json::parse(body, nullptr, false);
-  if (json.is_discarded()) throw bad_input("the request's body is no JSON");
+  Json json;
+  try {
+    json = pairs ? Json::parse(with_whole_pairs(body)) : Json::parse(body);
+  } catch (const Json::parse_error& error) {  // pairs that were made whole are as long as before
+    throw bad_input(fmt::format("the request's body is no JSON: it goes wrong at byte {}", error.byte));
+  }
   if (!json.is_object()) throw bad_input("the request's body must be a JSON object");
   return json;
 }
@@ -165,7 +191,7 @@ std::optional<std::int64_t> get_integer(const Json& object, std::string_view fie
   if (value == nullptr) return std::nullopt;
   const double number = value->is_number() ? value->get<double>() : std::numeric_limits<double>::quiet_NaN();
   if (!(number >= static_cast<double>(least) && number <= static_cast<double>(most)) || std::floor(number) != number) {
-    throw wrong_field(field, fmt::format("a whole number from {} to {}", least, most));
+    throw wrong_field(field, whole_number(least, most, number));
   }
   return value->is_number_integer() ? value->get<std::int64_t>() : static_cast<std::int64_t>(number);
 }

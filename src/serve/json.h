@@ -36,6 +36,9 @@ Error wrong_field(std::string_view field, std::string_view wanted);
 
 // Null where the field is absent or null.
 const Json* find(const Json& object, std::string_view field);
+// The same; throws Error(BadInput) where it is no object, or no array.
+const Json* find_object(const Json& object, std::string_view field);
+const Json* find_array(const Json& object, std::string_view field);
 
 // nullopt where the field is absent or null. Each throws Error(BadInput) naming the field.
 std::optional<std::string> get_string(const Json& object, std::string_view field);

@@ -170,14 +170,12 @@ std::vector<Token> prompt_of(const Call& call, std::int64_t most_tokens) {
 void generate(const Call& call, bool streams) {
   Generation generation = read_generation(*call.served, call.body, Dialect::Kobold);
   if (const Json* images = find(call.body, "images"); images != nullptr && !images->empty()) {
-    throw bad_input("this model takes no images");
+    throw bad_input("\"images\": this model takes no images");
   }
   if (!get_most_tokens(call.body, Dialect::Kobold)) generation.most_tokens = kUsualLength;
   if (get_bool(call.body, "bypass_eos").value_or(false)) generation.ignore_end = true;
   generation.special = get_bool(call.body, "render_special").value_or(false);
-  if (const Json* wanted = find(call.body, "logprobs"); wanted != nullptr && *wanted == true) {
-    generation.log_probabilities = {5, false};
-  }
+  if (get_bool(call.body, "logprobs").value_or(false)) generation.log_probabilities = {5, false};
   generation.prompt = prompt_of(call, std::max<std::int64_t>(0, generation.most_tokens));
   // A stream has no place for them, but who asks afterwards is told.
   const auto kept = keep_reports(*call.served, {&generation, 1}, false);
@@ -231,9 +229,9 @@ void kobold_grammar(const Call& call) {
 }
 
 void kobold_detokenize(const Call& call) {
-  const Json* ids = find(call.body, "ids");
+  const Json* ids = find_array(call.body, "ids");
   std::vector<Token> tokens;
-  if (ids != nullptr && ids->is_array()) {
+  if (ids != nullptr) {
     for (const Json& id : *ids) {
       const std::int64_t token = id.is_number_integer() ? id.get<std::int64_t>() : -1;
       if (token < 0 || token >= call.served->tokenizer().vocabulary_size()) {

@@ -356,9 +356,10 @@ void native_detokenize(const Call& call) {
   if (ids != nullptr) {
     if (!ids->is_array()) throw bad_input("\"tokens\" must be an array of token ids");
     for (const Json& id : *ids) {
-      const std::int64_t token = id.is_number_integer() ? id.get<std::int64_t>() : -1;
+      if (!id.is_number_integer()) throw bad_input("\"tokens\" must be an array of token ids");
+      const auto token = id.get<std::int64_t>();
       if (token < 0 || token >= call.served->tokenizer().vocabulary_size()) {
-        throw bad_input("\"tokens\" must be an array of token ids");
+        throw bad_input(fmt::format("\"tokens\": {} is no token of this model", token));
       }
       tokens.push_back(static_cast<Token>(token));
     }

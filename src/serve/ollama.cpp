@@ -160,7 +160,7 @@ void answer_nothing(const Call& call, bool chat) { call.send(nothing(call, call.
 // The samplers' fields lie in "options"; the rest of a request is OpenAI's but for names.
 Json ollama_fields(const Served& served, const Json& body) {
   Json out = Json::object();
-  if (const Json* options = find(body, "options"); options != nullptr && options->is_object()) out = *options;
+  if (const Json* options = find_object(body, "options")) out = *options;
   if (const Json* format = find(body, "format"); format != nullptr && *format != "") {
     if (*format == "json") {
       out["response_format"] = {{"type", "json_object"}};
@@ -257,10 +257,11 @@ void ollama_generate(const Call& call) {
   Json body = ollama_fields(served, call.body);
   const bool raw = get_bool(call.body, "raw").value_or(false);
   std::vector<Token> context;
-  if (const Json* ids = find(call.body, "context"); ids != nullptr && ids->is_array() && !raw) {
+  if (const Json* ids = find_array(call.body, "context"); ids != nullptr && !raw) {
     for (const Json& id : *ids) {
       const std::int64_t token = id.is_number_integer() ? id.get<std::int64_t>() : -1;
-      if (token < 0 || token >= served.tokenizer().vocabulary_size()) throw bad_input("\"context\" has no token ids");
+      if (token < 0 || token >= served.tokenizer().vocabulary_size())
+        throw wrong_field("context", "an array of this model's token ids");
       context.push_back(static_cast<Token>(token));
     }
   }
@@ -407,6 +408,9 @@ void ollama_show(const Call& call, const Listed& listed) {
 }
 
 void ollama_pull(const Call& call) {  // of a model that is there
+  if (find(call.body, "model") == nullptr && find(call.body, "name") == nullptr) {
+    throw bad_input("\"model\" is required");
+  }
   if (get_bool(call.body, "stream").value_or(true)) {
     call.reply->send(200, kLines, "{\"status\":\"success\"}\n");
   } else {

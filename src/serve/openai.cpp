@@ -28,7 +28,7 @@ class OpenAiAnswer {
         streams_(get_bool(call.body, "stream").value_or(false)),
         left_(choices),
         whole_(choices) {
-    if (const Json* options = find(call.body, "stream_options")) {
+    if (const Json* options = find_object(call.body, "stream_options")) {
       with_usage_ = get_bool(*options, "include_usage").value_or(false);
     }
     events_ = std::make_shared<EventStream>(reply_, std::string(kEventStream), ":\n\n");
@@ -324,9 +324,11 @@ std::vector<Token> mixed_prompt(const Served& served, const Json& prompt) {
   if (prompt.is_string()) return encode_prompt(served, prompt.get_ref<const std::string&>());
   if (prompt.is_object()) {
     if (find(prompt, "multimodal_data") != nullptr && !prompt["multimodal_data"].empty()) {
-      throw bad_input("this model takes no images");
+      throw bad_input("\"prompt\": this model takes no images");
     }
-    return encode_prompt(served, get_string(prompt, "prompt_string").value_or(""));
+    const auto text = get_string(prompt, "prompt_string");
+    if (!text) throw bad_input("\"prompt\": an object must have a \"prompt_string\"");
+    return encode_prompt(served, *text);
   }
   if (!prompt.is_array()) throw bad_input(kWanted);
   std::vector<Token> tokens;
@@ -409,8 +411,15 @@ void openai_completion(const Call& call) {
   }
   const auto n_probs = get_integer(body, "n_probs", 0, 1000).value_or(0);
   if (n_probs > 0) base.log_probabilities = {static_cast<std::uint32_t>(n_probs), after_steps(body)};
+  // What would be left out of the answer in silence.
+  if (const auto suffix = get_string(body, "suffix"); suffix && !suffix->empty()) {
+    throw bad_input("\"suffix\" is not taken here: /infill fills in the middle");
+  }
   std::vector<std::vector<Token>> prompts = read_prompts(*call.served, body);
   const std::size_t each = answers_wanted(call, prompts.size());
+  if (const auto best = get_integer(body, "best_of", 1, 1024); best && static_cast<std::size_t>(*best) > each) {
+    throw bad_input("\"best_of\" must not be more than \"n\": all answers are told");
+  }
   const bool echo = get_bool(body, "echo").value_or(false);
   const auto answer = std::make_shared<OpenAiAnswer>(call, "cmpl-", "text_completion", prompts.size() * each);
   std::vector<Generation> generations(prompts.size() * each, base);

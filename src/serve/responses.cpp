@@ -99,6 +99,12 @@ Json with_one_system(Json messages, const std::string& instructions) {
 }  // namespace
 
 Json responses_body(const Json& body) {
+  if (find(body, "conversation") != nullptr) {
+    throw bad_input("\"conversation\": conversations are not stored here; send the whole of it");
+  }
+  if (get_bool(body, "background").value_or(false)) {
+    throw bad_input("\"background\" must be false: responses are not stored here");
+  }
   if (find(body, "previous_response_id") != nullptr) {
     throw bad_input("\"previous_response_id\": responses are not stored here; send the whole conversation");
   }
@@ -108,6 +114,7 @@ Json responses_body(const Json& body) {
   if (input->is_string()) {
     items.add({{"role", "user"}, {"content", *input}});
   } else if (input->is_array()) {
+    if (input->empty()) throw bad_input("\"input\" is empty");
     for (const Json& item : *input) {
       if (!item.is_object()) throw bad_input("\"input\" must be a string or an array of items");
       items.add(item);
@@ -123,17 +130,19 @@ Json responses_body(const Json& body) {
     if (std::ranges::find(kTaken, name) == kTaken.end()) out[name] = value;
   }
   out["messages"] = with_one_system(items.take(), get_string(body, "instructions").value_or(""));
-  if (const Json* tools = find(body, "tools"); tools != nullptr && tools->is_array()) {
+  if (const Json* tools = find_array(body, "tools")) {
     Json list = Json::array();
     for (const Json& tool : *tools) {
-      if (get_string(tool, "type") == "function" && get_string(tool, "name")) list.push_back(tool);
+      if (!tool.is_object()) throw wrong_field("tools", "an array of objects");
+      if (get_string(tool, "type") == "function") list.push_back(tool);  // others are services of somebody else's
     }
     if (!list.empty()) {
       out["tools"] = std::move(list);
       if (const Json* choice = find(body, "tool_choice")) out["tool_choice"] = *choice;
     }
   }
-  if (const Json* format = find(body, "text", "format")) {
+  const Json* text = find_object(body, "text");
+  if (const Json* format = text == nullptr ? nullptr : find_object(*text, "format")) {
     const std::string type = get_string(*format, "type").value_or("text");
     if (type == "json_schema") {
       out["response_format"] = {{"type", type}, {"json_schema", *format}};
@@ -141,6 +150,7 @@ Json responses_body(const Json& body) {
       out["response_format"] = {{"type", type}};
     }
   }
+  (void)find_object(body, "reasoning");
   if (const auto effort = find(body, "reasoning", "effort")) out["reasoning_effort"] = *effort;
   return out;
 }

@@ -95,12 +95,13 @@ constexpr std::array kPosts = {
     Post{"/api/extra/detokenize", kobold_detokenize},
     Post{"/api/extra/json_to_grammar", kobold_grammar},
 };
-constexpr std::array kGets =
-    std::to_array<std::string_view>({"/", "/health", "/models", "/props", "/slots", "/metrics", "/api/version",
-                                     "/api/tags", "/api/ps", "/api/loadline/state", "/api/loadline/events",
-                                     "/api/loadline/models", "/api/loadline/about", "/api/loadline/cache"});
-constexpr std::array kOtherPosts = std::to_array<std::string_view>(
-    {"/api/loadline/budget", "/api/loadline/cancel", "/api/loadline/pin", "/api/loadline/prompt"});
+constexpr std::array kGets = std::to_array<std::string_view>(
+    {"/", "/health", "/models", "/props", "/slots", "/metrics", "/api/version", "/api/tags", "/api/ps",
+     "/api/loadline/state", "/api/loadline/events", "/api/loadline/models", "/api/loadline/about",
+     "/api/loadline/cache", "/api/loadline/plan"});
+constexpr std::array kOtherPosts =
+    std::to_array<std::string_view>({"/api/loadline/budget", "/api/loadline/cancel", "/api/loadline/pin",
+                                     "/api/loadline/plan", "/api/loadline/prompt"});
 
 void send_page(const PageFile& file, Reply& reply) {
   reply.set_header("Content-Security-Policy", std::string(page_policy()));
@@ -130,6 +131,15 @@ void require_own_origin(const Request& request) {
 const Post* find_post(std::string_view path) {
   const auto found = std::ranges::find(kPosts, path, &Post::path);
   return found == kPosts.end() ? nullptr : &*found;
+}
+
+// As the header "Allow" has them. Empty: there is nothing at this path.
+std::string methods_of(std::string_view path) {
+  const bool gets = std::ranges::find(kGets, path) != kGets.end() || path == kKoboldCheck;
+  const bool posts = find_post(path) != nullptr || path.starts_with("/slots/") ||
+                     std::ranges::find(kOtherPosts, path) != kOtherPosts.end();
+  if (gets && posts) return "GET, HEAD, POST";
+  return gets ? "GET, HEAD" : posts ? "POST" : "";
 }
 
 }  // namespace
@@ -272,10 +282,10 @@ void Router::answer(const Asked& asked) const {
   if (asked.path == "/api/delete" || asked.path.starts_with("/api/blobs/")) {
     throw NotOffered("this server does not change the models that there are");
   }
-  const bool known = post != nullptr || std::ranges::find(kGets, asked.path) != kGets.end() ||
-                     std::ranges::find(kOtherPosts, asked.path) != kOtherPosts.end();
-  if (known) {
-    return refuse(*asked.reply, asked.form, {405, "invalid_request_error", "this path does not take this method", {}});
+  if (const std::string methods = methods_of(asked.path); !methods.empty()) {
+    asked.reply->set_header("Allow", methods);
+    return refuse(*asked.reply, asked.form,
+                  {405, "invalid_request_error", fmt::format("this path takes {}", methods), {}});
   }
   refuse(*asked.reply, asked.form, {404, "not_found_error", "File Not Found", {}});
 }
@@ -370,9 +380,9 @@ bool Router::answer_probe(const Asked& asked, Json& out) const {
 Call Router::make_call(const Asked& asked, std::string& wanted) const {
   Call call;
   call.body = parse_body(asked.request.body);
-  const Json* name = find(call.body, "model");
-  if (name == nullptr && asked.form == ErrorForm::Ollama) name = find(call.body, "name");
-  wanted = name != nullptr && name->is_string() ? name->get<std::string>() : query_value(asked.request.query, "model");
+  auto name = get_string(call.body, "model");
+  if (!name && asked.form == ErrorForm::Ollama) name = get_string(call.body, "name");
+  wanted = name.value_or(query_value(asked.request.query, "model"));
   call.reply = asked.reply;
   call.form = asked.form;
   call.key = asked.key;
