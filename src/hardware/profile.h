@@ -29,7 +29,7 @@ inline bool has_instructions(const Cpu& cpu, std::string_view name) {
   return std::ranges::find(cpu.instruction_sets, name) != cpu.instruction_sets.end();
 }
 // Whether it has a unit for products of matrices that this program uses.
-inline bool has_matrix_unit(const Cpu& cpu) { return has_instructions(cpu, "amx_bf16"); }
+inline bool lists_matrix_unit(const Cpu& cpu) { return has_instructions(cpu, "amx_bf16"); }
 
 struct Ram {
   Bytes total;

@@ -149,7 +149,7 @@ Shape make_shape(const model::Program& program, const hardware::Profile& profile
   shape.outputs = options.outputs > 0 ? std::min(options.outputs, shape.batch) : shape.sequences;
   shape.threads = options.threads > 0 ? options.threads : std::max(1U, profile.cpu.cores);
   check_range<std::uint32_t>("the number of threads", shape.threads, 1, kMostThreads, Setting::Threads);
-  shape.matrix_unit = options.matrix_unit && hardware::has_matrix_unit(profile.cpu);
+  shape.matrix_unit = options.matrix_unit && hardware::lists_matrix_unit(profile.cpu);
   shape.k_type = options.k_type;
   shape.v_type = options.v_type;
   check_kv_type(shape.k_type, config.head_dim_k, "keys", Setting::CacheTypeK);
