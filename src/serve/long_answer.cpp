@@ -34,7 +34,7 @@ class Parts {
  private:
   void write_some(std::string& out) {
     Part& part = parts_[at_];
-    if (index_ == 0) {
+    if (!std::exchange(begun_, true)) {
       out += std::exchange(part.text, {});
       if (part.is_list) out += '[';
     }
@@ -47,10 +47,12 @@ class Parts {
     part.element = nullptr;
     ++at_;
     index_ = 0;
+    begun_ = false;
   }
 
   std::vector<Part> parts_;
   std::size_t at_ = 0, index_ = 0;
+  bool begun_ = false;  // of the part: its text may fill a piece alone
 };
 
 }  // namespace
