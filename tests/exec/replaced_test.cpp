@@ -147,7 +147,9 @@ TEST(ReplacedExecutor, ASessionGoesOnWhereverItWas) {
     for (int i = 0; i < steps; ++i) fake.scheduler->step();
     const std::uint64_t again = move_to(other, *fake.scheduler);
     const std::size_t had = client.text.size();
-    if (steps >= 3) EXPECT_EQ(again, client.endings > 0 ? 0 : 40 + had - 1);
+    if (steps >= 3) {
+      EXPECT_EQ(again, client.endings > 0 ? 0 : 40 + had - 1);
+    }
     run_all(*fake.scheduler);
     EXPECT_EQ(client.text, text_after(prompt, 20)) << "after " << steps << " passes";
     EXPECT_EQ(client.endings, 1);

@@ -69,7 +69,9 @@ TEST(PlanBytes, no_case_of_the_table_takes_more_than_it_did) {
     if (placed && now.at(key) != bytes) moved.insert(case_of(key));
   }
   for (const auto& [key, bytes] : before) {
-    if (!moved.contains(case_of(key))) EXPECT_LE(now.at(key), bytes) << key;
+    if (!moved.contains(case_of(key))) {
+      EXPECT_LE(now.at(key), bytes) << key;
+    }
   }
   EXPECT_LE(moved.size(), all.size() / 8);
 }

@@ -108,7 +108,9 @@ TEST_F(FakeBackend, has_its_layout_buffers_staging_and_caches_in_the_plan) {
   };
   EXPECT_GT(std::ranges::count_if(plan.regions, is_of_spiral), 0);
   for (const Region& r : plan.regions) {
-    if (is_of_spiral(r)) EXPECT_EQ(r.layout, kSpiral) << r.name;
+    if (is_of_spiral(r)) {
+      EXPECT_EQ(r.layout, kSpiral) << r.name;
+    }
   }
 }
 
@@ -144,7 +146,9 @@ TEST_F(FakeBackend, is_left_out_where_it_cannot_and_named_where_it_must) {
   const Attempt attempt = plan();
   ASSERT_TRUE(attempt.fits);
   for (std::size_t g = 0; g < program_.groups.size(); ++g) {
-    if (program_.groups[g].kind == model::GroupKind::Attention) EXPECT_EQ(attempt.plan.groups[g].device, kCpu);
+    if (program_.groups[g].kind == model::GroupKind::Attention) {
+      EXPECT_EQ(attempt.plan.groups[g].device, kCpu);
+    }
   }
   Options all;
   all.gpu_layers = {GpuLayers::Kind::All, 0};

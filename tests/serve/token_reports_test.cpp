@@ -147,6 +147,18 @@ TEST(LongAnswer, IsTheJsonThatItsListsAreMadeOf) {
   EXPECT_EQ(plain.whole, "{\"a\":1}");
 }
 
+// What is before a list may fill pieces by itself.
+TEST(LongAnswer, OpensAListOnceHoweverLongTheTextBeforeItIs) {
+  for (const std::size_t length : {0U, 16'000U, 16'384U, 100'000U}) {
+    LongAnswer answer;
+    const Json list = answer.list(3, [](std::size_t index) -> Json { return index; });
+    Pulled reply;
+    const std::string text(length, 'a');
+    answer.send(reply, "", {{"a", text}, {"b", list}, {"c", text}, {"d", list}});
+    EXPECT_EQ(Json::parse(reply.all()), Json({{"a", text}, {"b", {0, 1, 2}}, {"c", text}, {"d", {0, 1, 2}}})) << length;
+  }
+}
+
 TEST(LongAnswer, TakesNoMoreThanAPieceWhileItIsSent) {
   const Model model;
   const auto kept = std::make_shared<TokenReports>(model.served->reports, Bytes());
