@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <numeric>
@@ -60,9 +61,11 @@ void fill_powers(std::byte* data, std::size_t size) {
   }
 }
 
+// Of the calling thread. That of the process may leave out what its other threads have run since the system last looked
+// at them, which is longer ago than a pass takes.
 double processor_seconds() {
   timespec time{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
@@ -220,6 +223,13 @@ class Meter {
     });
   }
 
+  // Of processors, that all threads had so far.
+  double seconds_of_all() {
+    std::atomic<double> sum = 0;
+    pool_.run([&](int) noexcept { sum += processor_seconds(); });
+    return sum;
+  }
+
   // Seconds of the fastest of a few runs; again where others had the processors.
   template <class Work>
   double best(const Work& work) {
@@ -231,14 +241,14 @@ class Meter {
     for (int attempt = 0; attempt < kAttempts && best_share < kLeastShare; ++attempt) {
       double all = 0;
       for (int pass = 0; pass < kPasses || all < kLeastSeconds; ++pass) {
+        const double before = seconds_of_all();
         const Clock::time_point start = Clock::now();
-        const double before = processor_seconds();
         work();
         const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
         all += seconds;
         if (least > 0 && seconds >= least) continue;
         least = seconds;
-        best_share = std::min(1.0, (processor_seconds() - before) / (seconds * pool_.threads()));
+        best_share = std::min(1.0, (seconds_of_all() - before) / (seconds * pool_.threads()));
       }
     }
     share_ = std::min(share_, best_share);
