@@ -75,8 +75,8 @@ TEST(Undelivered, TheEngineWaitsUntilWhatItMadeIsTaken) {
   EXPECT_EQ(told->finish, Finish::Length);
   EXPECT_EQ(told->tokens, told->generated);
   EXPECT_GT(waited, 2U);
-  const Bytes kPass = told_bytes(1000) + Bytes(std::uint64_t{64} << 10);
-  EXPECT_LE(service.undelivered().largest().value, (kMostUndelivered + kPass).value);
+  const Bytes pass = told_bytes(1000) + Bytes(std::uint64_t{64} << 10);
+  EXPECT_LE(service.undelivered().largest().value, (kMostUndelivered + pass).value);
 }
 
 // Telling it takes memory too, which was counted for it.
