@@ -146,6 +146,8 @@ Json parse_body(std::string_view body) {
     json = pairs ? Json::parse(with_whole_pairs(body)) : Json::parse(body);
   } catch (const Json::parse_error& error) {  // pairs that were made whole are as long as before
     throw bad_input(fmt::format("the request's body is no JSON: it goes wrong at byte {}", error.byte));
+  } catch (const Json::out_of_range&) {  // 1e999
+    throw bad_input("a number in the request's JSON is too large for any machine");
   }
   if (!json.is_object()) throw bad_input("the request's body must be a JSON object");
   return json;

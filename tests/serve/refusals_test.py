@@ -45,6 +45,13 @@ class Refusals(ServerTest):
                 (KOBOLD, {"logprobs": "x"}), ("/api/show", {"model": 5}), ("/api/extra/detokenize", {"ids": 5})):
             self.refused(path, fields, '"%s" must be ' % next(iter(fields)))
 
+    def test_what_is_no_json_is_told_with_its_place(self):
+        for path in BODIES:
+            for body, words in ((b'{"prompt": }', "byte 12"), (b'{"temperature": 33.5E6666}', "too large")):
+                status, answer = self.server.post(path, body)
+                self.assertEqual(status, 400, (path, answer))
+                self.assertIn(words, sentence(path, answer))
+
     def test_what_a_tool_lacks_is_named(self):
         for function in ({}, {"name": 5}):
             self.refused(CHAT, {"tools": [{"type": "function", "function": function}]}, '"tools"', '"name"')
