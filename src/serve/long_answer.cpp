@@ -11,6 +11,7 @@ namespace {
 
 // What is made at a time, at least.
 constexpr std::size_t kPiece = std::size_t{16} << 10;
+constexpr std::string_view kMark = "list-";  // how the marks of lists begin
 
 // A text and the list behind it; none behind the last.
 struct Part {
@@ -59,32 +60,24 @@ class Parts {
 
 // Nobody can know a mark before it is made, so none is in a text by chance or on purpose.
 Json LongAnswer::list(std::size_t count, Element element) {
-  lists_.push_back({new_id("list-"), count, std::move(element)});
-  return lists_.back().mark;
+  std::string mark = new_id(kMark);
+  lists_.emplace(mark, List{count, std::move(element)});
+  return mark;
 }
 
 void LongAnswer::send(Reply& reply, std::string_view type, const Json& answer) {
   std::string text = dump(answer);
   if (lists_.empty()) return reply.send(200, type, std::move(text));
   std::vector<Part> parts;
-  std::string_view rest = text;
-  for (;;) {
-    const List* first = nullptr;
-    std::size_t where = rest.size();
-    for (const List& one : lists_) {
-      const std::size_t found = rest.find('"' + one.mark + '"');
-      if (found >= where) continue;
-      where = found;
-      first = &one;
-    }
-    Part& part = parts.emplace_back();
-    part.text = std::string(rest.substr(0, where));
-    if (first == nullptr) break;
-    part.count = first->count;
-    part.element = first->element;
-    part.is_list = true;
-    rest.remove_prefix(where + first->mark.size() + 2);
+  const std::size_t length = lists_.begin()->first.size();  // of all marks
+  std::size_t begin = 0;                                    // of what is no part yet
+  for (std::size_t at = text.find(kMark, 1); at != std::string::npos; at = text.find(kMark, at + 1)) {
+    const auto found = lists_.find(std::string_view(text).substr(at, length));
+    if (found == lists_.end() || text[at - 1] != '"' || text[at + length] != '"') continue;
+    parts.push_back({text.substr(begin, at - 1 - begin), found->second.count, found->second.element, true});
+    begin = at + length + 1;
   }
+  parts.push_back({text.substr(begin), 0, nullptr, false});
   lists_.clear();
   reply.send_pieces(200, type, [all = std::make_shared<Parts>(std::move(parts))] { return all->next(); });
 }

@@ -4,9 +4,9 @@
 
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "serve/http.h"
 #include "serve/json.h"
@@ -25,11 +25,10 @@ class LongAnswer {
 
  private:
   struct List {
-    std::string mark;  // that stands for it
     std::size_t count = 0;
     Element element;
   };
-  std::vector<List> lists_;
+  std::map<std::string, List, std::less<>> lists_;  // by the mark that stands for it
 };
 
 }  // namespace loadline::serve
