@@ -126,6 +126,16 @@ std::optional<Service::Id> submitted(Service& service, Job job) {
 
 }  // namespace
 
+std::vector<Generation> generations_of(const Generation& base, const std::vector<std::vector<Token>>& prompts,
+                                       std::size_t each) {
+  std::vector<Generation> all(prompts.size() * each, base);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    all[i].prompt = prompts[i / each];
+    if (base.sampling.seed) all[i].sampling.seed = *base.sampling.seed + i % each;
+  }
+  return all;
+}
+
 std::vector<Service::Id> start(const Call& call, std::vector<Job> jobs) {
   Service& service = *call.served->service;
   std::vector<Service::Id> ids;

@@ -79,6 +79,11 @@ struct Call {
 // The value of `name` in "a=b&c=d", with %XX and + taken apart; empty where there is none.
 std::string query_value(std::string_view query, std::string_view name);
 
+// `each` generations for every prompt, of which those of one prompt have different seeds where there is one: several
+// answers must not be one answer several times.
+std::vector<Generation> generations_of(const Generation& base, const std::vector<std::vector<Token>>& prompts,
+                                       std::size_t each);
+
 struct Job {
   Generation generation;
   std::shared_ptr<Listener> listener;

@@ -98,12 +98,11 @@ class KoboldAnswer final : public Listener {
  private:
   // Null: there are none. Whoever asks afterwards is told them too.
   std::shared_ptr<const TokenReports> take_reports() {
-    if (!kept_ || kept_->size() == 0) return nullptr;
-    kept_->end();
+    const auto reports = ended_reports(kept_);
+    if (!reports) return nullptr;
     known().last_asker = asker_;
     known().last_served = served_;
-    served_->last_reports = std::exchange(kept_, nullptr);
-    return served_->last_reports;
+    return served_->last_reports = reports;
   }
   // To the byte what KoboldAI Lite looks for.
   void send(const std::string& text, Json finish) {

@@ -217,11 +217,7 @@ void answer(const Call& call, Generation base, std::vector<std::vector<Token>> p
     shared->events = std::make_shared<EventStream>(call.reply, std::string(kEventStream), ":\n\n");
     shared->events->break_silence(get_number(call.body, "sse_ping_interval", -1, 86400).value_or(kPingSeconds));
   }
-  std::vector<Generation> generations(prompts.size() * each, base);
-  for (std::size_t i = 0; i < generations.size(); ++i) {
-    generations[i].prompt = prompts[i / each];
-    if (base.sampling.seed) generations[i].sampling.seed = *base.sampling.seed + i % each;
-  }
+  std::vector<Generation> generations = generations_of(base, prompts, each);
   const auto kept = keep_reports(*call.served, generations, shared->events != nullptr);
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < generations.size(); ++i) {

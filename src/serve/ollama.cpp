@@ -117,9 +117,8 @@ class OllamaAnswer final : public ChatListener {
       if (!thinking.empty()) out["thinking"] = thinking;
     }
     if (!reports_.empty()) out["logprobs"] = probabilities_json(*served_, std::exchange(reports_, {}), false);
-    if (kept_ && kept_->size() > 0) {
-      kept_->end();
-      out["logprobs"] = probabilities_list(lists_, served_, std::exchange(kept_, nullptr), false);
+    if (const auto reports = ended_reports(kept_)) {
+      out["logprobs"] = probabilities_list(lists_, served_, reports, false);
     }
     out["done"] = false;
     return out;

@@ -173,11 +173,9 @@ class ChatChoice final : public ChatListener {
     if (!calls_.empty()) message["tool_calls"] = calls_;
     Json choice = {{"index", index_}, {"message", std::move(message)}, {"finish_reason", reason}};
     choice["logprobs"] = nullptr;
-    if (kept_ && kept_->size() > 0) {
-      kept_->end();
-      choice["logprobs"] = {
-          {"content", probabilities_list(answer_->lists(), served_, std::exchange(kept_, nullptr), false)},
-          {"refusal", nullptr}};
+    if (const auto reports = ended_reports(kept_)) {
+      choice["logprobs"] = {{"content", probabilities_list(answer_->lists(), served_, reports, false)},
+                            {"refusal", nullptr}};
     }
     answer_->finish(index_, std::move(choice), outcome);
   }
@@ -280,9 +278,8 @@ class TextChoice final : public Listener {
     return out;
   }
   Json kept_probabilities() {
-    if (!kept_ || kept_->size() == 0) return nullptr;
-    kept_->end();
-    const std::shared_ptr<const TokenReports> kept = std::exchange(kept_, nullptr);
+    const auto kept = ended_reports(kept_);
+    if (!kept) return nullptr;
     return text_probabilities(offset_, [&](auto element) {
       return answer_->lists().list(kept->size(), [served = served_, kept, element](std::size_t index) mutable -> Json {
         return element(probabilities_json(*served, kept->at(index), true));
@@ -311,11 +308,6 @@ std::size_t answers_wanted(const Call& call, std::size_t prompts) {
                                 static_cast<std::size_t>(wanted) * prompts, most));
   }
   return static_cast<std::size_t>(wanted);
-}
-
-// Several answers to one prompt must not be one answer several times.
-void vary_seed(Generation& generation, std::size_t index) {
-  if (generation.sampling.seed) generation.sampling.seed = *generation.sampling.seed + index;
 }
 
 // A string, token ids, or a mixture of both.
@@ -389,11 +381,10 @@ void openai_chat(const Call& call) {
   const std::size_t choices = answers_wanted(call, 1);
   const auto answer = std::make_shared<OpenAiAnswer>(call, "chatcmpl-", "chat.completion", choices);
   const bool progress = get_bool(body, "return_progress").value_or(false);
-  std::vector<Generation> generations(choices, request.generation);
+  std::vector<Generation> generations = generations_of(request.generation, {request.generation.prompt}, choices);
   const auto kept = keep_reports(*call.served, generations, answer->streams());
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < choices; ++i) {
-    vary_seed(generations[i], i);
     jobs.push_back(
         {std::move(generations[i]), std::make_shared<ChatChoice>(call.served, answer, i, progress, kept[i])});
   }
@@ -422,11 +413,7 @@ void openai_completion(const Call& call) {
   }
   const bool echo = get_bool(body, "echo").value_or(false);
   const auto answer = std::make_shared<OpenAiAnswer>(call, "cmpl-", "text_completion", prompts.size() * each);
-  std::vector<Generation> generations(prompts.size() * each, base);
-  for (std::size_t i = 0; i < generations.size(); ++i) {
-    generations[i].prompt = prompts[i / each];
-    vary_seed(generations[i], i % each);
-  }
+  std::vector<Generation> generations = generations_of(base, prompts, each);
   const auto kept = keep_reports(*call.served, generations, answer->streams());
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < generations.size(); ++i) {

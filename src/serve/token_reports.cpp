@@ -100,6 +100,12 @@ std::vector<std::shared_ptr<TokenReports>> keep_reports(const Served& served, st
   return out;
 }
 
+std::shared_ptr<const TokenReports> ended_reports(std::shared_ptr<TokenReports>& kept) {
+  if (!kept || kept->size() == 0) return nullptr;
+  kept->end();
+  return std::exchange(kept, nullptr);
+}
+
 Json probabilities_json(const Served& served, const TokenReport& report, bool with_ids) {
   const auto one = [&](Token token, double value) {
     std::string bytes = served.tokenizer().piece(token, true);

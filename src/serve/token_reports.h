@@ -51,6 +51,9 @@ class TokenReports {
 std::vector<std::shared_ptr<TokenReports>> keep_reports(const Served& served, std::span<Generation> generations,
                                                         bool streams);
 
+// Those of an answer that has ended, to be told: taken from `kept`. Null where there are none.
+std::shared_ptr<const TokenReports> ended_reports(std::shared_ptr<TokenReports>& kept);
+
 // "token", "logprob", "bytes" of a token, and in "top_logprobs" of those that could have come.
 Json probabilities_json(const Served& served, const TokenReport& report, bool with_ids);
 // An array of that, where they are few.
