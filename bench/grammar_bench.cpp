@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "gguf/gguf.h"
 #include "grammar/json_schema.h"
@@ -28,11 +29,7 @@ using grammar::Json;
 using grammar::Session;
 
 // Microseconds of this thread's processor time.
-double now() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) * 1e-3;
-}
+double now() { return 1e6 * thread_processor_seconds(); }
 
 void print(const char* what, std::vector<double> times) {
   if (times.empty()) return;

@@ -1,7 +1,5 @@
 #include "hardware/measure_cpu.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <barrier>
 #include <chrono>
@@ -10,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/huge_memory.h"
 #include "base/matrix_unit.h"
@@ -34,13 +33,6 @@ void keep(const T& value) {
   asm volatile("" : : "r"(&value) : "memory");
 }
 
-// Of the calling thread.
-double processor_seconds() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
 struct Pass {
   double seconds = 0;
   double share = 1;  // of the processors, that of the thread that got least
@@ -58,10 +50,10 @@ std::vector<Pass> timed_passes(unsigned threads, int passes, const Work& work) {
   const auto run = [&](unsigned thread) {
     for (int pass = 0; pass < passes; ++pass) {
       meet.arrive_and_wait();
-      const double before = processor_seconds();
+      const double before = thread_processor_seconds();
       work(thread);
       // Against the clock until this thread is done: it may well wait for the others then.
-      shares[thread] = std::min(1.0, (processor_seconds() - before) / std::max(1e-9, seconds_since(start)));
+      shares[thread] = std::min(1.0, (thread_processor_seconds() - before) / std::max(1e-9, seconds_since(start)));
       end.arrive_and_wait();
       if (thread == 0) results.push_back({seconds_since(start), std::ranges::min(shares)});
     }

@@ -18,9 +18,10 @@ namespace {
 
 constexpr std::size_t kKeptEvents = 64;
 
-double seconds_of(clockid_t clock) {
+// Since the machine was started, also while it slept.
+double seconds_since_start() {
   timespec time{};
-  ::clock_gettime(clock, &time);
+  ::clock_gettime(CLOCK_BOOTTIME, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
@@ -61,10 +62,10 @@ void Watcher::run() {
 }
 
 void Watcher::take_sample() {
-  const double began = seconds_of(CLOCK_THREAD_CPUTIME_ID);
+  const double began = thread_processor_seconds();
   sample_ = {};
   sample_.time = steady_seconds();
-  sample_.wall_time = seconds_of(CLOCK_BOOTTIME);
+  sample_.wall_time = seconds_since_start();
   for (const auto& source : options_.sources) source->read(sample_);
   const std::vector<Change>& changes = judge_.take(sample_);
   {
@@ -84,7 +85,7 @@ void Watcher::take_sample() {
         for (std::string& what : source->missing()) status_.missing.push_back(std::move(what));
       }
     }
-    status_.own_seconds += seconds_of(CLOCK_THREAD_CPUTIME_ID) - began;
+    status_.own_seconds += thread_processor_seconds() - began;
   }
   if (!options_.on_change) return;
   for (const Change& change : changes) options_.on_change(change);

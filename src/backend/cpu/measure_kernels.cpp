@@ -1,7 +1,5 @@
 #include "backend/cpu/measure_kernels.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -11,6 +9,7 @@
 
 #include "backend/cpu/layout.h"
 #include "backend/cpu/run_shares.h"
+#include "base/clock.h"
 #include "base/huge_memory.h"
 #include "base/thread_pool.h"
 #include "quant/attention_workspace.h"
@@ -59,14 +58,6 @@ void fill_powers(std::byte* data, std::size_t size) {
   for (std::size_t i = 0; i + kTileBlock <= size; i += kTileBlock) {
     for (std::size_t r = 0; r < kTileRows; ++r) data[i + r] = (data[i + r] & std::byte{15}) | std::byte{0x70};
   }
-}
-
-// Of the calling thread. That of the process may leave out what its other threads have run since the system last looked
-// at them, which is longer ago than a pass takes.
-double processor_seconds() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 class Meter {
@@ -226,7 +217,7 @@ class Meter {
   // Of processors, that all threads had so far.
   double seconds_of_all() {
     std::atomic<double> sum = 0;
-    pool_.run([&](int) noexcept { sum += processor_seconds(); });
+    pool_.run([&](int) noexcept { sum += thread_processor_seconds(); });
     return sum;
   }
 
