@@ -52,12 +52,10 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
 // False if stopped.
 bool Engine::open(const LoadProgress& progress, const StopFlag& stop, Kept kept) {
   load_figures_ = {};
-  for (std::uint32_t tier = 0; tier < plan_.scratch.size(); ++tier) {
-    load_figures_.weights += plan::tier_total(plan_, tier, plan::Purpose::Weights);
-  }
+  load_figures_.weights = plan::devices_total(plan_, plan::Purpose::Weights);
   load_figures_.weights -= std::min(load_figures_.weights, kept.weights.bytes());
   load_figures_.kept = kept.weights.bytes();
-  if (kept.cache) load_figures_.caches = cache_bytes(plan_);
+  if (kept.cache) load_figures_.caches = plan::devices_total(plan_, plan::Purpose::KvCache);
   load_figures_.from_disk = bytes_from_disk(model_, plan_, kept.weights);
   const double begin = steady_seconds();
   devices_ =

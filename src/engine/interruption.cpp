@@ -53,12 +53,10 @@ class Predictor {
     const KeptWeights kept = kept_weights(engine_.plan(), to_, failed);
     Interruption out;
     out.kept = kept.bytes();
-    for (std::uint32_t tier = 0; tier < to_.scratch.size(); ++tier) {
-      out.weights += plan::tier_total(to_, tier, plan::Purpose::Weights);
-    }
+    out.weights = plan::devices_total(to_, plan::Purpose::Weights);
     out.weights -= std::min(out.weights, kept.bytes());
     caches_kept_ = caches_stay(engine_.program(), engine_.plan(), to_, failed);
-    if (caches_kept_) out.caches = cache_bytes(to_);
+    if (caches_kept_) out.caches = plan::devices_total(to_, plan::Purpose::KvCache);
     out.from_disk = bytes_from_disk(engine_.model(), to_, kept);
     find_disk_rate(out.from_disk);
     Span all = giving_up(kept);

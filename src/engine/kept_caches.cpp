@@ -96,24 +96,22 @@ bool has_room(const plan::Plan& before, const plan::Plan& after, std::optional<p
   using plan::Purpose;
   const std::size_t devices = std::max(before.scratch.size(), after.scratch.size());
   for (plan::DeviceIndex i = 0; i < devices; ++i) {
-    const auto of = [&](const plan::Plan& plan, Purpose purpose) {
-      return i < plan.scratch.size() ? own_arena(plan, i, purpose) : std::nullopt;
-    };
     const auto total = [&](const plan::Plan& plan) {
       return i < plan.scratch.size() ? plan::tier_total(plan, i) : Bytes();
     };
     const auto runtime = [&](const plan::Plan& plan) {
       return i < plan.scratch.size() ? plan::tier_total(plan, i, Purpose::Runtime) : Bytes();
     };
-    const auto one = of(before, Purpose::KvCache);
-    const auto other = of(after, Purpose::KvCache);
+    const auto one = own_arena(before, i, Purpose::KvCache);
+    const auto other = own_arena(after, i, Purpose::KvCache);
     Bytes held = std::max(runtime(before), runtime(after));
     if (i == plan::kCpu) {
       held += std::max(arena_size(before, one), arena_size(after, other)) + weights_meanwhile(before, after, failed);
       if (devices > 1) held += kAtOnce * (2 * devices);  // on their way
     } else if (one || other) {
       const bool stays = gpu_stays(before, after, i, failed);
-      if (stays && !same_weights(before, after, i).empty()) held += arena_size(before, of(before, Purpose::Weights));
+      if (stays && !same_weights(before, after, i).empty())
+        held += arena_size(before, own_arena(before, i, Purpose::Weights));
       held += arena_size(before, one);
       if (!stays || !one || !other || !same_arena(before, *one, after, *other)) held += arena_size(after, other);
     }
@@ -172,8 +170,8 @@ class CacheMove {
  private:
   void make_arenas() {
     for (plan::DeviceIndex i = 1; i < gpus_.size(); ++i) {
-      const auto one = i < before_.scratch.size() ? own_arena(before_, i, plan::Purpose::KvCache) : std::nullopt;
-      const auto other = i < after_.scratch.size() ? own_arena(after_, i, plan::Purpose::KvCache) : std::nullopt;
+      const auto one = own_arena(before_, i, plan::Purpose::KvCache);
+      const auto other = own_arena(after_, i, plan::Purpose::KvCache);
       if (!other) continue;
       stay_[i] =
           one && gpus_[i].caches.allocated() == before_.arenas[*one].size && same_arena(before_, *one, after_, *other);
@@ -301,14 +299,6 @@ bool caches_stay(const model::Program& program, const plan::Plan& before, const 
                                return !lost && can_move(program, before, after, part);
                              }) &&
          has_room(before, after, failed);
-}
-
-Bytes cache_bytes(const plan::Plan& plan) {
-  Bytes bytes;
-  for (std::uint32_t tier = 0; tier < plan.scratch.size(); ++tier) {
-    bytes += plan::tier_total(plan, tier, plan::Purpose::KvCache);
-  }
-  return bytes;
 }
 
 Bytes moving_bytes(const model::Program& program, const plan::Plan& before, const plan::Plan& after,

@@ -19,9 +19,6 @@ namespace loadline::engine {
 bool caches_stay(const model::Program& program, const plan::Plan& before, const plan::Plan& after,
                  std::optional<plan::DeviceIndex> failed);
 
-// Of all caches of a plan, wherever they are.
-Bytes cache_bytes(const plan::Plan& plan);
-
 // Of pages that hold something and go to another device.
 Bytes moving_bytes(const model::Program& program, const plan::Plan& before, const plan::Plan& after,
                    const exec::KvCache& held);

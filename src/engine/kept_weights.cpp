@@ -19,13 +19,7 @@ bool lies_in_ram(const plan::Plan& plan, plan::RegionIndex index) {
 }
 
 std::optional<std::uint32_t> weights_arena(const plan::Plan& plan) {
-  for (std::uint32_t i = 0; i < plan.arenas.size(); ++i) {
-    const plan::Arena& arena = plan.arenas[i];
-    if (arena.tier == plan::kCpu && arena.purpose == plan::Purpose::Weights && plan::holder_of(plan, i) == plan::kCpu) {
-      return i;
-    }
-  }
-  return std::nullopt;
+  return own_arena(plan, plan::kCpu, plan::Purpose::Weights);
 }
 
 }  // namespace

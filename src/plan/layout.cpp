@@ -252,6 +252,12 @@ Bytes tier_total(const Plan& plan, std::uint32_t tier, Purpose purpose) {
   return total;
 }
 
+Bytes devices_total(const Plan& plan, Purpose purpose) {
+  Bytes total;
+  for (std::uint32_t tier = 0; tier < plan.scratch.size(); ++tier) total += tier_total(plan, tier, purpose);
+  return total;
+}
+
 bool uses_huge_pages(TierKind tier, Bytes content) { return tier == TierKind::Ram && content >= kHugePagesFrom; }
 
 Bytes arena_size(TierKind tier, Bytes content) {

@@ -206,5 +206,7 @@ DeviceIndex holder_of(const Plan& plan, std::uint32_t arena);
 // Bytes of all arenas of a tier, and of those of one purpose.
 Bytes tier_total(const Plan& plan, std::uint32_t tier);
 Bytes tier_total(const Plan& plan, std::uint32_t tier, Purpose purpose);
+// The latter on all devices' tiers together.
+Bytes devices_total(const Plan& plan, Purpose purpose);
 
 }  // namespace loadline::plan

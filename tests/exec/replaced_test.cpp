@@ -79,11 +79,14 @@ TEST(ReplacedExecutor, SessionsThatCatchUpGoOnWithTheSameCache) {
   }
 }
 
-TEST(ReplacedExecutor, WithTheSameCacheSessionsOfEveryKindGoOnTogether) {
+// Sessions that share a prompt's beginning, one of them with guesses, in caches of every kind: `change` replaces `fake`
+// by `other` after every so many passes, and all say what they would have.
+template <class Change>
+void sessions_of_every_kind_go_on(int apart, const Change& change) {
   for (const FakeShape& shape :
        {FakeShape{.context = 16 * kPage, .batch = 48}, FakeShape{.context = 16 * kPage, .batch = 48, .window = 20},
         FakeShape{.context = 16 * kPage, .batch = 48, .states = true}}) {
-    for (int steps = 1; steps < 14; ++steps) {
+    for (int steps = 1; steps < 14; steps += apart) {
       FakeModel fake(shape);
       FakeModel other(shape);
       std::vector<std::unique_ptr<FakeClient>> clients;
@@ -97,12 +100,17 @@ TEST(ReplacedExecutor, WithTheSameCacheSessionsOfEveryKindGoOnTogether) {
         ASSERT_TRUE(fake.scheduler->join(options, *clients.back()));
       }
       for (int i = 0; i < steps; ++i) fake.scheduler->step();
-      move_with_caches(fake, other, *fake.scheduler);
+      change(fake, other);
       run_all(*fake.scheduler);
       for (const auto& client : clients) EXPECT_EQ(client->text, text_after(client->prompt(), 25)) << steps;
       EXPECT_EQ(other.executor->cache().available_pages(), 16U);
     }
   }
+}
+
+TEST(ReplacedExecutor, WithTheSameCacheSessionsOfEveryKindGoOnTogether) {
+  sessions_of_every_kind_go_on(
+      1, [](FakeModel& fake, FakeModel& other) { move_with_caches(fake, other, *fake.scheduler); });
 }
 
 TEST(ReplacedExecutor, WithTheSameCacheTextsThatWereKeptAreStillFound) {
@@ -176,28 +184,7 @@ TEST(ReplacedExecutor, MayBeReplacedAgainBeforeAnybodyCaughtUp) {
 }
 
 TEST(ReplacedExecutor, SessionsOfEveryKindGoOnTogether) {
-  for (const FakeShape& shape :
-       {FakeShape{.context = 16 * kPage, .batch = 48}, FakeShape{.context = 16 * kPage, .batch = 48, .window = 20},
-        FakeShape{.context = 16 * kPage, .batch = 48, .states = true}}) {
-    for (int steps = 1; steps < 14; steps += 3) {
-      FakeModel fake(shape);
-      FakeModel other(shape);
-      std::vector<std::unique_ptr<FakeClient>> clients;
-      Oracle guesses(5);
-      for (std::uint32_t i = 0; i < 4; ++i) {
-        std::vector<Token> prompt = some_text(30, 7);  // which they share
-        for (const Token token : some_text(10 * i, i)) prompt.push_back(token);
-        clients.push_back(std::make_unique<FakeClient>(prompt));
-        SessionOptions options = clients.back()->options(25);
-        if (i == 2) options.drafter = &guesses;
-        ASSERT_TRUE(fake.scheduler->join(options, *clients.back()));
-      }
-      for (int i = 0; i < steps; ++i) fake.scheduler->step();
-      move_to(other, *fake.scheduler);
-      run_all(*fake.scheduler);
-      for (const auto& client : clients) EXPECT_EQ(client->text, text_after(client->prompt(), 25)) << steps;
-    }
-  }
+  sessions_of_every_kind_go_on(3, [](FakeModel& fake, FakeModel& other) { move_to(other, *fake.scheduler); });
 }
 
 TEST(ReplacedExecutor, WhatWasGeneratedIsComputedAsTokensThatAreGenerated) {

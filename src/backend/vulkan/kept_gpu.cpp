@@ -28,22 +28,20 @@ Arena make_arena(Context& context, const plan::Plan& plan, std::uint32_t arena) 
 Mover::Mover(Context& context)
     : buffer_(context, MemoryKind::Host, kBuffer, "moving caches"), list_(context), timeline_(context) {}
 
-void Mover::copy(const Place& from, const Place& to, Bytes size) {
+void Mover::move(const Place& from, const Place& to, Bytes size, bool to_host) {
   list_.begin(false);
   list_.copy(from, to, size);
-  list_.barrier();
+  to_host ? list_.barrier_to_host() : list_.barrier();
   list_.end();
   timeline_.wait(timeline_.submit(list_, kMoving), kMoving);
 }
 
+void Mover::copy(const Place& from, const Place& to, Bytes size) { move(from, to, size, false); }
+
 void Mover::read(Place from, std::span<std::byte> target) {
   while (!target.empty()) {
     const std::size_t count = std::min<std::size_t>(target.size(), buffer_.size().value);
-    list_.begin(false);
-    list_.copy(from, {buffer_.handle(), 0, buffer_.address(), buffer_.data()}, Bytes(count));
-    list_.barrier_to_host();
-    list_.end();
-    timeline_.wait(timeline_.submit(list_, kMoving), kMoving);
+    move(from, on_the_way(), Bytes(count), true);
     std::memcpy(target.data(), buffer_.data(), count);
     target = target.subspan(count);
     from.offset += count;
@@ -54,11 +52,7 @@ void Mover::write(std::span<const std::byte> source, Place to) {
   while (!source.empty()) {
     const std::size_t count = std::min<std::size_t>(source.size(), buffer_.size().value);
     std::memcpy(buffer_.data(), source.data(), count);
-    list_.begin(false);
-    list_.copy({buffer_.handle(), 0, buffer_.address(), buffer_.data()}, to, Bytes(count));
-    list_.barrier();
-    list_.end();
-    timeline_.wait(timeline_.submit(list_, kMoving), kMoving);
+    move(on_the_way(), to, Bytes(count), false);
     source = source.subspan(count);
     to.offset += count;
   }

@@ -51,6 +51,9 @@ class Mover {
   void write(std::span<const std::byte> source, Place to);
 
  private:
+  void move(const Place& from, const Place& to, Bytes size, bool to_host);
+  [[nodiscard]] Place on_the_way() const { return {buffer_.handle(), 0, buffer_.address(), buffer_.data()}; }
+
   Buffer buffer_;
   CommandList list_;
   Timeline timeline_;  // goes first: it waits for what was submitted
