@@ -3,6 +3,7 @@
 
 #include "backend/cpu/amx_operands.h"
 #include "backend/cpu/generic_codebooks.h"
+#include "backend/cpu/generic_k_formats.h"
 #include "backend/cpu/generic_small_formats.h"
 #include "backend/cpu/products.h"
 

@@ -3,6 +3,7 @@
 
 #include "backend/cpu/generic_codebooks.h"
 #include "backend/cpu/generic_floats.h"
+#include "backend/cpu/generic_k_formats.h"
 #include "backend/cpu/generic_products.h"
 #include "backend/cpu/generic_small_formats.h"
 #include "backend/cpu/generic_unpacked.h"

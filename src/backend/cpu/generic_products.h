@@ -219,13 +219,15 @@ constexpr int parts_of = (n + V::kDirect - 1) / V::kDirect;
 // the gain is not worth the code.)
 template <class Format, int n>
 constexpr bool kSideBySide = V::kSharedNear != 0 && n > V::kDirect + 1 && kByOffset<Format> && !kIntegerSums<Format>;
+static_assert(parts_of<V::kFewTokens> == 2 || V::kSharedNear == 0, "add_side_by_side fetches for two parts");
 
-// The same as add_as_floats of several tiles, side by side. What is fetched is the part's share of what comes after
-// `ahead` bytes more, so that memory works during all parts of the tokens.
+// The same as add_as_floats of several tiles, side by side, of one of two parts of the tokens. Half of what comes next
+// is fetched, from `ahead` bytes further on, so that memory works during both parts.
 template <class Format, int n, int s, int streams>
 LOADLINE_INLINE void add_side_by_side(const typename Format::Header (&headers)[streams],
                                       const std::byte* const (&p)[streams], std::size_t ahead, const Int8Block* x,
                                       const Values<Format> (&values)[n], F (&sums)[streams][n]) {
+  constexpr int kParts = 2;
   constexpr int kGroups = Format::kSegmentGroups;
   constexpr int kBias = Format::kSigned ? V::kSignedOffset : Format::kBias;
   V::Dots<Format::kMost> groups[kGroups][streams][n];
@@ -241,7 +243,7 @@ LOADLINE_INLINE void add_side_by_side(const typename Format::Header (&headers)[s
     I weights[streams];
 #pragma GCC unroll 8
     for (int m = 0; m < streams; ++m) {
-      prefetch_ahead<kRows * Format::kBytes, Format::turn(offset), 64 * 2, V::kSharedNear, 0>(p[m] + ahead);
+      prefetch_ahead<kRows * Format::kBytes, Format::turn(offset), 64 * kParts, V::kSharedNear, 0>(p[m] + ahead);
       weights[m] = Format::template weights<offset>(p[m]);
     }
 #pragma GCC unroll 8
@@ -377,8 +379,8 @@ LOADLINE_INLINE void add_with_float_scales(const typename Format::Header (&heade
   }
 }
 
-// Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (tokens * m + t) + r]; of
-// `parts` parts of the tokens, the one that fetches what is `ahead` bytes after what others fetch.
+// Adds 256 values of 16 rows each of `streams` tiles times those of n tokens to totals[16 * (tokens * m + t) + r].
+// `ahead`: see add_side_by_side.
 template <class Format, int n, int streams>
 void superblocks(const std::byte* const (&p)[streams], const Int8Block* x, float* totals, int tokens = n,
                  std::size_t ahead = 0) {
