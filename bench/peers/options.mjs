@@ -4,6 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { kVariants } from "./figures.mjs";
 
 export const here = path.dirname(fileURLToPath(import.meta.url));
 
@@ -53,5 +54,26 @@ export function read_options({ fail, number }, usage, own) {
     program: values.loadline,
     json: values.json,
   };
+  return { common, values };
+}
+
+// The same for those that run both programs in turn: their prompts and answers of so many tokens (`prompt` and `generate`
+// are what is usual, and the fewest), rounds and the instruction set are among the common ones.
+export function read_options_in_turn(complaint, usage, { prompt, generate }, own) {
+  const { common, values } = read_options(complaint, usage, {
+    "n-prompt": { type: "string", short: "p", default: String(prompt.usual) },
+    "n-gen": { type: "string", short: "n", default: String(generate.usual) },
+    rounds: { type: "string", default: "5" },
+    isa: { type: "string" },
+    ...own,
+  });
+  const { fail, number } = complaint;
+  if (values.isa && !kVariants[values.isa]) fail(`--isa is none of ${Object.keys(kVariants).join(", ")}`);
+  Object.assign(common, {
+    prompt: number(values["n-prompt"], "--n-prompt", prompt.fewest),
+    generate: number(values["n-gen"], "--n-gen", generate.fewest),
+    rounds: number(values.rounds, "--rounds", 1),
+    isa: values.isa ?? null,
+  });
   return { common, values };
 }

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { kVariants, median } from "./figures.mjs";
-import { complaints, here, read_options } from "./options.mjs";
+import { complaints, here, read_options_in_turn } from "./options.mjs";
 
 const usage = `Usage: ./dev bench peers -m MODEL [options]
   -m, --model FILE      GGUF file, or the first file of a split model
@@ -19,22 +19,11 @@ const usage = `Usage: ./dev bench peers -m MODEL [options]
 const { fail, number } = complaints("peers");
 
 function options_of_both() {
-  const { common, values } = read_options({ fail, number }, usage, {
-    "n-prompt": { type: "string", short: "p", default: "512" },
-    "n-gen": { type: "string", short: "n", default: "128" },
+  const usual = { prompt: { usual: 512, fewest: 0 }, generate: { usual: 128, fewest: 0 } };
+  const { common, values } = read_options_in_turn({ fail, number }, usage, usual, {
     repetitions: { type: "string", short: "r", default: "1" },
-    rounds: { type: "string", default: "5" },
-    isa: { type: "string" },
   });
-  if (values.isa && !kVariants[values.isa]) fail(`--isa is none of ${Object.keys(kVariants).join(", ")}`);
-  return {
-    ...common,
-    prompt: number(values["n-prompt"], "--n-prompt", 0),
-    generate: number(values["n-gen"], "--n-gen", 0),
-    repeats: number(values.repetitions, "--repetitions", 1),
-    rounds: number(values.rounds, "--rounds", 1),
-    isa: values.isa ?? null,
-  };
+  return { ...common, repeats: number(values.repetitions, "--repetitions", 1) };
 }
 
 function output_of(program, args, env) {

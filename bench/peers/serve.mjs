@@ -6,7 +6,7 @@ import http from "node:http";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { kVariants, median } from "./figures.mjs";
-import { complaints, here, read_options } from "./options.mjs";
+import { complaints, here, read_options_in_turn } from "./options.mjs";
 
 const usage = `Usage: ./dev bench peers-serve -m MODEL [options]
   -m, --model FILE      GGUF file, or the first file of a split model
@@ -23,22 +23,11 @@ const usage = `Usage: ./dev bench peers-serve -m MODEL [options]
 const { fail, number } = complaints("peers-serve");
 
 function options_of_both() {
-  const { common, values } = read_options({ fail, number }, usage, {
+  const usual = { prompt: { usual: 32, fewest: 1 }, generate: { usual: 64, fewest: 2 } };
+  const { common, values } = read_options_in_turn({ fail, number }, usage, usual, {
     clients: { type: "string", short: "c", default: "8" },
-    "n-prompt": { type: "string", short: "p", default: "32" },
-    "n-gen": { type: "string", short: "n", default: "64" },
-    rounds: { type: "string", default: "5" },
-    isa: { type: "string" },
   });
-  if (values.isa && !kVariants[values.isa]) fail(`--isa is none of ${Object.keys(kVariants).join(", ")}`);
-  return {
-    ...common,
-    clients: number(values.clients, "--clients", 1),
-    prompt: number(values["n-prompt"], "--n-prompt", 1),
-    generate: number(values["n-gen"], "--n-gen", 2),
-    rounds: number(values.rounds, "--rounds", 1),
-    isa: values.isa ?? null,
-  };
+  return { ...common, clients: number(values.clients, "--clients", 1) };
 }
 
 // Ids that every vocabulary has, others for each prompt, so that none begins as another does.
