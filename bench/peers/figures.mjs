@@ -1,7 +1,7 @@
 // What the comparisons of speeds have in common.
 
 // ggml's library for the same instructions as our sets.
-export const kVariants = { avx2: "haswell", avxvnni: "alderlake", avx512: "icelake" };
+export const kVariants = { avx2: "haswell", avxvnni: "alderlake", avx512: "icelake", avx512vbmi: "icelake" };
 
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b);

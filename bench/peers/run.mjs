@@ -11,7 +11,8 @@ const usage = `Usage: ./dev bench peers -m MODEL [options]
   -t, --threads N       threads of both (default: all processors)
   -r, --repetitions N   counted runs in each process (default 1)
       --rounds N        processes of each, in turn (default 5)
-      --isa NAME        hold both to an instruction set: avx2, avxvnni or avx512 (default: each takes its best)
+      --isa NAME        hold both to an instruction set: avx2, avxvnni, avx512 or avx512vbmi
+                        (default: each takes its best)
       --loadline FILE   the program (default build/release/loadline)
       --json            print all figures as JSON
 `;

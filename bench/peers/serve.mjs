@@ -15,7 +15,8 @@ const usage = `Usage: ./dev bench peers-serve -m MODEL [options]
   -n, --n-gen N         tokens of each answer (default 64)
   -t, --threads N       threads of both (default: all processors)
       --rounds N        processes of each, in turn (default 5)
-      --isa NAME        hold both to an instruction set: avx2, avxvnni or avx512 (default: each takes its best)
+      --isa NAME        hold both to an instruction set: avx2, avxvnni, avx512 or avx512vbmi
+                        (default: each takes its best)
       --loadline FILE   the program (default build/release/loadline)
       --json            print all figures as JSON
 `;

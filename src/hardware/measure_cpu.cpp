@@ -344,8 +344,10 @@ std::vector<InstructionSet> instruction_sets() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   sets.push_back({"avx2", int8_avx2, float_avx2, avx2});
   sets.push_back({"avxvnni", int8_avxvnni, float_avx2, avx2 && __builtin_cpu_supports("avxvnni")});
-  sets.push_back({"avx512", int8_avx512, float_avx512, __builtin_cpu_supports("avx512vnni") != 0});
-  sets.push_back({"amx", int8_avx512, float_avx512, __builtin_cpu_supports("avx512vnni") != 0 && has_matrix_unit()});
+  const bool avx512 = __builtin_cpu_supports("avx512vnni");
+  sets.push_back({"avx512", int8_avx512, float_avx512, avx512});
+  sets.push_back({"avx512vbmi", int8_avx512, float_avx512, avx512 && __builtin_cpu_supports("avx512vbmi")});
+  sets.push_back({"amx", int8_avx512, float_avx512, avx512 && has_matrix_unit()});
 #elif defined(__aarch64__)
   constexpr unsigned long kDotProduct = 1UL << 20;  // HWCAP_ASIMDDP
   sets.push_back({"neon", int8_neon, float_neon, (::getauxval(AT_HWCAP) & kDotProduct) != 0});

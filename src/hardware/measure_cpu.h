@@ -25,7 +25,7 @@ double measure_read_bandwidth(unsigned threads, Bytes size = kGiB, double* share
 double measure_read_bandwidth(unsigned threads, std::span<const std::byte> memory);
 
 // The sets of `measure_int8_peak` that this processor can run, the slowest first: "scalar", "avx2",
-// "avxvnni", "avx512", "amx", "neon" as the CPU kernels name them.
+// "avxvnni", "avx512", "avx512vbmi", "amx", "neon" as the CPU kernels name them.
 std::vector<std::string> measurable_instruction_sets();
 
 // Operations per second (a multiply-add counts two) of `threads` threads that do nothing but 8-bit dot products in

@@ -233,7 +233,7 @@ void each_block(std::uint64_t rows, std::uint32_t tokens, std::uint64_t begin_ti
 namespace amx {
 
 void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  if (task.workspace == nullptr) return avx512::matmul(task, begin_tile, end_tile, stop);
+  if (task.workspace == nullptr) return avx512vbmi::matmul(task, begin_tile, end_tile, stop);
   const Unit unit;
   const Workspace workspace(task.workspace);
   each_block(task.weights.rows, task.tokens, begin_tile, end_tile, kBlockTiles, [&](Rectangle rectangle, auto place) {
@@ -249,7 +249,7 @@ void matmul(const MatmulTask& task, std::uint64_t begin_tile, std::uint64_t end_
 }
 
 void gated(const GatedTask& task, std::uint64_t begin_tile, std::uint64_t end_tile, const StopFlag* stop) {
-  if (task.workspace == nullptr) return avx512::gated(task, begin_tile, end_tile, stop);
+  if (task.workspace == nullptr) return avx512vbmi::gated(task, begin_tile, end_tile, stop);
   const Unit unit;
   const Workspace workspace(task.workspace);
   each_block(task.gate.rows, task.tokens, begin_tile, end_tile, kBlockTiles / 2, [&](Rectangle rectangle, auto place) {

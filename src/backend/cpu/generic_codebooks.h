@@ -52,6 +52,24 @@ struct GroupsOfSegment : Codebook {
   static constexpr int group_at(int offset) { return offset * groups / 32; }
 };
 
+// A codebook as the file format has it, and in codes (quant/codebooks.h).
+#define LOADLINE_BOOK(name)                                      \
+  struct name {                                                  \
+    static constexpr const auto& kGrid = quant::k##name##Grid;   \
+    static constexpr const auto& kCodes = quant::k##name##Codes; \
+  }
+namespace books {
+LOADLINE_BOOK(Iq2Xxs);
+LOADLINE_BOOK(Iq2Xs);
+LOADLINE_BOOK(Iq2S);
+LOADLINE_BOOK(Iq3Xxs);
+LOADLINE_BOOK(Iq3S);
+struct Iq1 {  // too large for registers
+  static constexpr const auto& kGrid = quant::kIq1Grid;
+};
+}  // namespace books
+#undef LOADLINE_BOOK
+
 // Magnitudes and signs. `most`: the largest magnitude.
 template <int groups, int most>
 struct SignedCodebook : GroupsOfSegment<groups> {
@@ -59,12 +77,6 @@ struct SignedCodebook : GroupsOfSegment<groups> {
   static constexpr int kMost = V::kNarrow ? most : 255;
   static constexpr Mins kMins = Mins::None;
 };
-
-// The signs of quad h of eight l, at the top of every byte.
-template <int l, int h>
-LOADLINE_INLINE I signs_on_top(I signs) {
-  return V::template shift<4 * h + l - 7>(signs);
-}
 
 // Puts the sign of the last value of each eight, which makes the number of negative ones even, where the word has its
 // scale: the exclusive or of all others, and of the scale with itself.
@@ -75,24 +87,38 @@ LOADLINE_INLINE I with_last_signs(I word) {
   return V::xor_(word, V::template shl32<28>(parity));
 }
 
-// 32 values from four entries of eight: sink(group of the segment, offset, weights).
+// 32 values from four entries of eight; the signs of quad h of eight l are bit 4 h + l of each byte: sink(group of the
+// segment, offset, weights).
 template <class Format, int s, class Entries, class Sink>
-LOADLINE_INLINE void signed_eights(const Entries& entries, const std::uint64_t* table, I signs, Sink& sink) {
+LOADLINE_INLINE void signed_eights(const Entries& entries, I all_signs, Sink& sink) {
+  const V::Signs<typename Format::Book> signs(all_signs);
   unrolled<4>(LOADLINE_EACH(l) {
-    I first, second;
-    entries.template eights<l>(table, first, second);
+    V::Signed first, second;
+    if constexpr (V::kTables) {
+      entries.template signed_eights<l>(signs, first, second);
+    } else {
+      I magnitudes, more;
+      entries.template eights<l>(magnitudes, more);
+      first = V::template with_signs<l>(magnitudes, signs);
+      second = V::template with_signs<4 + l>(more, signs);
+    }
     constexpr Const<Format::group_at(8 * l)> kGroupIndex{};
-    sink(kGroupIndex, Const<32 * s + 8 * l>{}, V::with_signs(first, signs_on_top<l, 0>(signs)));
-    sink(kGroupIndex, Const<32 * s + 8 * l + 4>{}, V::with_signs(second, signs_on_top<l, 1>(signs)));
+    sink(kGroupIndex, Const<32 * s + 8 * l>{}, first);
+    sink(kGroupIndex, Const<32 * s + 8 * l + 4>{}, second);
   });
 }
 // Sixteen from the entries of four at `first` on.
-template <class Format, int s, int first, class Entries, class Sink>
-LOADLINE_INLINE void signed_fours(const Entries& entries, const std::uint32_t* table, I signs, Sink& sink) {
+template <class Format, int s, int first, class Entries, class Signs, class Sink>
+LOADLINE_INLINE void signed_fours(const Entries& entries, const Signs& signs, Sink& sink) {
   unrolled<4>(LOADLINE_EACH(k) {
     constexpr int kQuad = first + k;
-    sink(Const<Format::group_at(4 * kQuad)>{}, Const<32 * s + 4 * kQuad>{},
-         V::with_signs(entries.template fours<k>(table), signs_on_top<kQuad / 2, kQuad % 2>(signs)));
+    constexpr int kBit = 4 * (kQuad % 2) + kQuad / 2;
+    constexpr Const<Format::group_at(4 * kQuad)> kGroupIndex{};
+    if constexpr (V::kTables) {
+      sink(kGroupIndex, Const<32 * s + 4 * kQuad>{}, entries.template signed_fours<k, kBit>(signs));
+    } else {
+      sink(kGroupIndex, Const<32 * s + 4 * kQuad>{}, V::template with_signs<kBit>(entries.template fours<k>(), signs));
+    }
   });
 }
 
@@ -105,6 +131,7 @@ LOADLINE_INLINE const std::byte* unit_at(const std::byte* p, int u) {
 LOADLINE_INLINE F scaled_halves(const std::byte* p, float by) { return V::mul(V::halves(p), V::set(by)); }
 
 struct IQ2_XXS : SignedCodebook<1, 43> {
+  using Book = books::Iq2Xxs;
   static constexpr int kBytes = 66;
   struct Header {
     explicit LOADLINE_INLINE Header(const std::byte* block) : p(block), d(scaled_halves(block, 0.125F)) {}
@@ -118,8 +145,8 @@ struct IQ2_XXS : SignedCodebook<1, 43> {
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
     std::uint16_t memory[64];
-    const auto entries = V::entries(unit_at<2>(p, 2 * s), memory);
-    signed_eights<IQ2_XXS, s>(entries, quant::kIq2XxsGrid.data(), with_last_signs(unit<2>(p, 2 * s + 1)), sink);
+    const auto entries = V::template entries<Book>(unit_at<2>(p, 2 * s), memory);
+    signed_eights<IQ2_XXS, s>(entries, with_last_signs(unit<2>(p, 2 * s + 1)), sink);
   }
 };
 
@@ -136,6 +163,7 @@ struct NibbleScales {
 };
 
 struct IQ2_XS : SignedCodebook<2, 43> {
+  using Book = books::Iq2Xs;
   static constexpr int kBytes = 74;
   struct Header : NibbleScales<66> {
     explicit LOADLINE_INLINE Header(const std::byte* block) : NibbleScales(block, 0.125F) {}
@@ -145,12 +173,13 @@ struct IQ2_XS : SignedCodebook<2, 43> {
     std::uint16_t memory[64];
     const I word = unit<2>(p, 2 * s + 1);
     const I ninth = V::template shift<4>(V::template fifth_bits<7>(word));
-    const auto entries = V::entries(unit_at<2>(p, 2 * s), ninth, memory);
-    signed_eights<IQ2_XS, s>(entries, quant::kIq2XsGrid.data(), with_last_signs(word), sink);
+    const auto entries = V::template entries<Book>(unit_at<2>(p, 2 * s), ninth, memory);
+    signed_eights<IQ2_XS, s>(entries, with_last_signs(word), sink);
   }
 };
 
 struct IQ2_S : SignedCodebook<2, 43> {
+  using Book = books::Iq2S;
   static constexpr int kBytes = 82;
   struct Header : NibbleScales<74> {
     explicit LOADLINE_INLINE Header(const std::byte* block) : NibbleScales(block, 0.125F) {}
@@ -159,12 +188,13 @@ struct IQ2_S : SignedCodebook<2, 43> {
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
     std::uint16_t memory[64];
     const I above = V::and_(V::template shift<2 * (s % 4)>(unit<66>(p, s / 4)), V::bytes(3));
-    const auto entries = V::entries(unit_at<2>(p, s), above, memory);
-    signed_eights<IQ2_S, s>(entries, quant::kIq2SGrid.data(), unit<34>(p, s), sink);
+    const auto entries = V::template entries<Book>(unit_at<2>(p, s), above, memory);
+    signed_eights<IQ2_S, s>(entries, unit<34>(p, s), sink);
   }
 };
 
 struct IQ3_XXS : SignedCodebook<1, 62> {
+  using Book = books::Iq3Xxs;
   static constexpr int kBytes = 98;
   struct Header {
     explicit LOADLINE_INLINE Header(const std::byte* block) : p(block), d(scaled_halves(block, 0.25F)) {}
@@ -178,14 +208,14 @@ struct IQ3_XXS : SignedCodebook<1, 62> {
   template <int s, class Sink>
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
     std::uint16_t memory[64];
-    const I signs = with_last_signs(unit<66>(p, s));
-    const std::uint32_t* table = quant::kIq3XxsGrid.data();
-    signed_fours<IQ3_XXS, s, 0>(V::entries(unit_at<2>(p, 2 * s), memory), table, signs, sink);
-    signed_fours<IQ3_XXS, s, 4>(V::entries(unit_at<2>(p, 2 * s + 1), memory), table, signs, sink);
+    const V::Signs<Book> signs(with_last_signs(unit<66>(p, s)));
+    signed_fours<IQ3_XXS, s, 0>(V::template entries<Book>(unit_at<2>(p, 2 * s), memory), signs, sink);
+    signed_fours<IQ3_XXS, s, 4>(V::template entries<Book>(unit_at<2>(p, 2 * s + 1), memory), signs, sink);
   }
 };
 
 struct IQ3_S : SignedCodebook<1, 15> {
+  using Book = books::Iq3S;
   static constexpr int kBytes = 110;
   struct Header : NibbleScales<106> {
     explicit LOADLINE_INLINE Header(const std::byte* block) : NibbleScales(block, 1.0F) {}
@@ -194,11 +224,10 @@ struct IQ3_S : SignedCodebook<1, 15> {
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
     std::uint16_t memory[2][64];
     const I ninths = unit<66>(p, s / 4);
-    const I signs = unit<74>(p, s);
-    const std::uint32_t* table = quant::kIq3SGrid.data();
+    const V::Signs<Book> signs(unit<74>(p, s));
     unrolled<2>(LOADLINE_EACH(h) {
       const I ninth = V::and_(V::template shift<4 * h + s % 4>(ninths), V::bytes(1));
-      signed_fours<IQ3_S, s, 4 * h>(V::entries(unit_at<2>(p, 2 * s + h), ninth, memory[h]), table, signs, sink);
+      signed_fours<IQ3_S, s, 4 * h>(V::template entries<Book>(unit_at<2>(p, 2 * s + h), ninth, memory[h]), signs, sink);
     });
   }
 };
@@ -216,6 +245,7 @@ LOADLINE_INLINE I threes_as_bytes(I v) {
 
 // The codebook has the values plus 1: what that is too much, and delta, are mins of 7/8 and 9/8 of the scale.
 struct IQ1_S : GroupsOfSegment<1> {
+  using Book = books::Iq1;
   static constexpr int kBytes = 50;
   static constexpr bool kSigned = false;
   static constexpr int kMost = 2;
@@ -248,10 +278,10 @@ struct IQ1_S : GroupsOfSegment<1> {
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
     std::uint16_t memory[64];
     const I above = threes_as_bytes<16 * (s % 2), 3>(unit<34>(p, s / 2));
-    const auto entries = V::entries(unit_at<2>(p, s), above, memory);
+    const auto entries = V::template entries<Book>(unit_at<2>(p, s), above, memory);
     unrolled<4>(LOADLINE_EACH(l) {
       I first, second;
-      entries.template eights<l>(quant::kIq1Grid.data(), first, second);
+      entries.template eights<l>(first, second);
       sink(Const<0>{}, Const<32 * s + 8 * l>{}, first);
       sink(Const<0>{}, Const<32 * s + 8 * l + 4>{}, second);
     });
@@ -260,6 +290,7 @@ struct IQ1_S : GroupsOfSegment<1> {
 
 // Four times the values plus 4, and 1 more where delta is positive: then 4.5 scales too much.
 struct IQ1_M : GroupsOfSegment<2> {
+  using Book = books::Iq1;
   static constexpr int kBytes = 56;
   static constexpr bool kSigned = false;
   static constexpr int kMost = 9;
@@ -293,10 +324,10 @@ struct IQ1_M : GroupsOfSegment<2> {
   static LOADLINE_INLINE void segment(const std::byte* p, Sink&& sink) {
     std::uint16_t memory[64];
     const I high = unit<32>(p, s / 2);
-    const auto entries = V::entries(unit_at<0>(p, s), threes_as_bytes<16 * (s % 2), 4>(high), memory);
+    const auto entries = V::template entries<Book>(unit_at<0>(p, s), threes_as_bytes<16 * (s % 2), 4>(high), memory);
     unrolled<4>(LOADLINE_EACH(l) {
       I first, second;
-      entries.template eights<l>(quant::kIq1Grid.data(), first, second);
+      entries.template eights<l>(first, second);
       // -1 in every byte where delta is negative.
       const I negative = V::template sra32<31>(V::template shl32<28 - 16 * (s % 2) - 4 * l>(high));
       const I delta = V::add8(negative, V::bytes(1));

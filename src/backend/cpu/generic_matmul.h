@@ -11,16 +11,27 @@
 
 namespace loadline::cpu {
 
-namespace LOADLINE_ISA {
-#define LOADLINE_PRODUCT(format, way) extern const Products k##format;
+// The set that has the other products, where this one has those with tables alone.
+#ifndef LOADLINE_REST
+#define LOADLINE_REST LOADLINE_ISA
+#endif
+
+#define LOADLINE_DECLARE_OF(set, format) \
+  namespace set {                        \
+  extern const Products k##format;       \
+  }
+#define LOADLINE_PRODUCT(format, way) LOADLINE_DECLARE_OF(LOADLINE_REST, format)
+#define LOADLINE_TABLES(format, way) LOADLINE_DECLARE_OF(LOADLINE_ISA, format)
 #include "backend/cpu/kernels.inc"
-}  // namespace LOADLINE_ISA
+#undef LOADLINE_DECLARE_OF
 
 namespace {
 
 const Products& products_for(TensorType type) {
   switch (type) {
 #define LOADLINE_PRODUCT(format, way) \
+  case TensorType::format: return LOADLINE_REST::k##format;
+#define LOADLINE_TABLES(format, way) \
   case TensorType::format: return LOADLINE_ISA::k##format;
 #include "backend/cpu/kernels.inc"
   }

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "backend/cpu/generic_formats.h"
+#include "quant/codebooks.h"
 
 namespace loadline::cpu {
 namespace {
@@ -60,10 +61,8 @@ struct NVFP4 {
   // Exponent and mantissa as a float's, whose exponent is 120 less, and which handles small numbers likewise.
   template <int g>
   static LOADLINE_INLINE F scale(const Header&, const std::byte* p) {
-    const I bits = V::and_(unit<0>(block(p, g / 4), 0), V::bytes(0x7F));
-    // What is not a number counts as 0: its byte and one more has the eighth bit.
-    const I invalid = V::and_(V::template shift<7>(V::add8(bits, V::bytes(1))), V::bytes(1));
-    const I valid = V::xor_(bits, V::and_(bits, V::sub32(V::template shl32<7>(invalid), invalid)));
+    // What is not a number counts as 0.
+    const I valid = V::without(V::and_(unit<0>(block(p, g / 4), 0), V::bytes(0x7F)), 0x7F);
     return V::mul(V::as_float(V::template shl32<20>(byte_of<g % 4>(valid))), V::set(0x1p119F));
   }
   template <int offset>
@@ -101,7 +100,8 @@ struct OneScale {
   }
 };
 
-// Bytes with five digits of base 3 as a fraction (the last unit's with four): times 3, the digit is what is above it.
+// Bytes with five digits of base 3 as a fraction (the last unit's with four): times 3, the digit is what is above it;
+// or they are looked up.
 struct TQ1_0 : OneScale<54, 2> {
   // Units 0 to 7 have the values 32 n + 4 u of digit n, units 8 to 11 160 + 16 n + 4 u, unit 12 240 + 4 n.
   static constexpr int turn(int offset) {
@@ -114,15 +114,26 @@ struct TQ1_0 : OneScale<54, 2> {
     unrolled<13>(LOADLINE_EACH(u) {
       constexpr int kFirst = u < 8 ? 4 * u : u < 12 ? 160 + 4 * (u - 8) : 240;
       constexpr int kStep = u < 8 ? 32 : u < 12 ? 16 : 4;
-      BytePairs fractions = byte_pairs(unit<0>(p, u));
-      unrolled < u<12 ? 5 : 4>(
-                     LOADLINE_EACH(n) {
-                       const I even = V::mul16(fractions.even, V::words(3));
-                       const I odd = V::mul16(fractions.odd, V::words(3));
-                       sink(Const<0>{}, Const<kFirst + kStep * n>{},
-                            V::or_and(V::template shift<8>(even), odd, V::words(0xFF00)));
-                       fractions = {V::and_(even, V::words(0xFF)), V::and_(odd, V::words(0xFF))};
-                     });
+      constexpr int kDigits = u < 12 ? 5 : 4;
+      if constexpr (V::kTables) {
+        const I bytes = unit<0>(p, u);
+        const I four = V::template looked_up<256>(quant::kTernaryDigits.low.data(), bytes, V::zero());
+        unrolled<4>(LOADLINE_EACH(n) {
+          sink(Const<0>{}, Const<kFirst + kStep * n>{}, V::and_(V::template shift<2 * n>(four), V::bytes(3)));
+        });
+        if constexpr (kDigits == 5) {
+          sink(Const<0>{}, Const<kFirst + kStep * 4>{},
+               V::template looked_up<256>(quant::kTernaryDigits.high.data(), bytes, V::zero()));
+        }
+      } else {
+        BytePairs fractions = byte_pairs(unit<0>(p, u));
+        unrolled<kDigits>(LOADLINE_EACH(n) {
+          const I even = V::mul16(fractions.even, V::words(3));
+          const I odd = V::mul16(fractions.odd, V::words(3));
+          sink(Const<0>{}, Const<kFirst + kStep * n>{}, V::or_and(V::template shift<8>(even), odd, V::words(0xFF00)));
+          fractions = {V::and_(even, V::words(0xFF)), V::and_(odd, V::words(0xFF))};
+        });
+      }
     });
   }
 };

@@ -104,6 +104,12 @@ struct V {
   static LOADLINE_INLINE I sra32(I v) {
     return {_mm256_srai_epi32(v.lo, n), _mm256_srai_epi32(v.hi, n)};
   }
+  // 0 in place of the bytes that are `value`.
+  static LOADLINE_INLINE I without(I v, int value) {
+    const I other = bytes(value);
+    return {_mm256_andnot_si256(_mm256_cmpeq_epi8(v.lo, other.lo), v.lo),
+            _mm256_andnot_si256(_mm256_cmpeq_epi8(v.hi, other.hi), v.hi)};
+  }
   static LOADLINE_INLINE I add8(I a, I b) { return {_mm256_add_epi8(a.lo, b.lo), _mm256_add_epi8(a.hi, b.hi)}; }
   static LOADLINE_INLINE I add16(I a, I b) { return {_mm256_add_epi16(a.lo, b.lo), _mm256_add_epi16(a.hi, b.hi)}; }
   static LOADLINE_INLINE I sub16(I a, I b) { return {_mm256_sub_epi16(a.lo, b.lo), _mm256_sub_epi16(a.hi, b.hi)}; }
@@ -217,9 +223,12 @@ struct V {
     return add32(sum, {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)});
   }
 #endif
-#ifdef __AVXVNNI__  // Weights of at most 127 and their signs, which are the top bits of the bytes of `signs`.
+#ifdef __AVXVNNI__  // Weights of at most 127 and their signs: bit `bit` of each byte of `signs`.
   using Signed = I;
-  static LOADLINE_INLINE Signed with_signs(I w, I signs) { return xor_(negated(w, signs), bytes(kSignedOffset)); }
+  template <int bit>
+  static LOADLINE_INLINE Signed with_signs(I w, I signs) {
+    return xor_(negated(w, shift<bit - 7>(signs)), bytes(kSignedOffset));
+  }
   static I multiply_signed(Signed weights, I x);  // these two are for signs that come apart
   template <int bias>
   static I biased(Signed weights);
@@ -228,7 +237,10 @@ struct V {
   struct Signed {
     I magnitudes, signs;
   };
-  static LOADLINE_INLINE Signed with_signs(I magnitudes, I signs) { return {magnitudes, or_(signs, bytes(1))}; }
+  template <int bit>
+  static LOADLINE_INLINE Signed with_signs(I magnitudes, I signs) {
+    return {magnitudes, or_(shift<bit - 7>(signs), bytes(1))};
+  }
   static LOADLINE_INLINE I multiply_signed(Signed weights, I x) {
     return multiply(weights.magnitudes,
                     {_mm256_sign_epi8(x.lo, weights.signs.lo), _mm256_sign_epi8(x.hi, weights.signs.hi)});
@@ -248,61 +260,69 @@ struct V {
 
   // The entries that four indices of each of 16 rows stand for: the bytes of a unit, which lies at `unit`, or those and
   // as many bits above them. Scalar loads: gathering takes longer on many processors.
-  template <class Index>
+  static constexpr bool kTables = false;  // of 256 bytes and more, to look weights up in
+  template <std::size_t count>
+  static I looked_up(const std::uint8_t* table, I low, I high);  // only where there are
+  template <class Book>
+  using Signs = I;
+  template <class Book, class Index>
   struct Entries {
     // Index l of row r is 4 r + l.
     const Index* index;
     template <int l>
-    LOADLINE_INLINE void eights(const std::uint64_t* table, I& first, I& second) const {
-      const __m256i even = four<l, 0>(table);
-      const __m256i odd = four<l, 2>(table);
-      const __m256i more_even = four<l, 8>(table);
-      const __m256i more_odd = four<l, 10>(table);
+    LOADLINE_INLINE void eights(I& first, I& second) const {
+      const __m256i even = four<l, 0>();
+      const __m256i odd = four<l, 2>();
+      const __m256i more_even = four<l, 8>();
+      const __m256i more_odd = four<l, 10>();
       first = {shuffled<0x88>(even, odd), shuffled<0x88>(more_even, more_odd)};
       second = {shuffled<0xDD>(even, odd), shuffled<0xDD>(more_even, more_odd)};
     }
     template <int l>
-    LOADLINE_INLINE I fours(const std::uint32_t* table) const {
-      return {eight<l, 0>(table), eight<l, 8>(table)};
+    LOADLINE_INLINE I fours() const {
+      return {eight<l, 0>(), eight<l, 8>()};
     }
 
    private:
     // The entries of rows r, r + 1, r + 4 and r + 5.
     template <int l, int r>
-    LOADLINE_INLINE __m256i four(const std::uint64_t* table) const {
-      const __m128i low = two<l, r>(table);
-      const __m128i high = two<l, r + 4>(table);
+    LOADLINE_INLINE __m256i four() const {
+      const __m128i low = two<l, r>();
+      const __m128i high = two<l, r + 4>();
       return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
     }
     template <int l, int r>
-    LOADLINE_INLINE __m128i two(const std::uint64_t* table) const {
-      const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(table + index[4 * r + l]));
-      return _mm_castpd_si128(
-          _mm_loadh_pd(_mm_castsi128_pd(low), reinterpret_cast<const double*>(table + index[4 * r + 4 + l])));
+    LOADLINE_INLINE __m128i two() const {
+      const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(Book::kGrid.data() + index[4 * r + l]));
+      return _mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(low),
+                                           reinterpret_cast<const double*>(Book::kGrid.data() + index[4 * r + 4 + l])));
     }
     template <int l, int r>
-    LOADLINE_INLINE __m256i eight(const std::uint32_t* table) const {
-      const __m128i low = quarter<l, r>(table);
-      const __m128i high = quarter<l, r + 4>(table);
+    LOADLINE_INLINE __m256i eight() const {
+      const __m128i low = quarter<l, r>();
+      const __m128i high = quarter<l, r + 4>();
       return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
     }
     template <int l, int r>
-    LOADLINE_INLINE __m128i quarter(const std::uint32_t* table) const {
-      __m128i v = _mm_cvtsi32_si128(static_cast<int>(table[index[4 * r + l]]));
-      v = _mm_insert_epi32(v, static_cast<int>(table[index[4 * r + 4 + l]]), 1);
-      v = _mm_insert_epi32(v, static_cast<int>(table[index[4 * r + 8 + l]]), 2);
-      return _mm_insert_epi32(v, static_cast<int>(table[index[4 * r + 12 + l]]), 3);
+    LOADLINE_INLINE __m128i quarter() const {
+      __m128i v = _mm_cvtsi32_si128(static_cast<int>(Book::kGrid.data()[index[4 * r + l]]));
+      v = _mm_insert_epi32(v, static_cast<int>(Book::kGrid.data()[index[4 * r + 4 + l]]), 1);
+      v = _mm_insert_epi32(v, static_cast<int>(Book::kGrid.data()[index[4 * r + 8 + l]]), 2);
+      return _mm_insert_epi32(v, static_cast<int>(Book::kGrid.data()[index[4 * r + 12 + l]]), 3);
     }
     template <int order>
     static LOADLINE_INLINE __m256i shuffled(__m256i a, __m256i b) {
       return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), order));
     }
   };
-  static LOADLINE_INLINE Entries<std::uint8_t> entries(const std::byte* unit, std::uint16_t (&)[64]) {
+  template <class Book>
+  static LOADLINE_INLINE Entries<Book, std::uint8_t> entries(const std::byte* unit, std::uint16_t (&)[64]) {
     return {reinterpret_cast<const std::uint8_t*>(unit)};
   }
   // `words` is memory for them.
-  static LOADLINE_INLINE Entries<std::uint16_t> entries(const std::byte* unit, I high, std::uint16_t (&words)[64]) {
+  template <class Book>
+  static LOADLINE_INLINE Entries<Book, std::uint16_t> entries(const std::byte* unit, I high,
+                                                              std::uint16_t (&words)[64]) {
     const I low = load(unit);
     store_words(low.lo, high.lo, words);
     store_words(low.hi, high.hi, words + 32);

@@ -1,5 +1,6 @@
-// The primitives the generic kernels are written in, for AVX-512 with VNNI (F, BW, DQ, VL, VNNI).
-// Only translation units for this set and for AMX include this; everything has internal linkage.
+// The primitives the generic kernels are written in, for AVX-512 with VNNI (F, BW, DQ, VL, VNNI). VBMI, where there is
+// such, looks up codebooks. Only translation units for these sets and for AMX include this; everything has internal
+// linkage.
 #pragma once
 
 #include <immintrin.h>
@@ -10,6 +11,9 @@
 
 #ifdef __AMX_TILE__
 #define LOADLINE_ISA amx
+#elif defined(__AVX512VBMI__)
+#define LOADLINE_ISA avx512vbmi
+#define LOADLINE_REST avx512  // which other products are taken from
 #else
 #define LOADLINE_ISA avx512
 #endif
@@ -84,6 +88,10 @@ struct V {
   static LOADLINE_INLINE I sra32(I v) {
     return _mm512_srai_epi32(v, n);
   }
+  // 0 in place of the bytes that are `value`.
+  static LOADLINE_INLINE I without(I v, int value) {
+    return _mm512_maskz_mov_epi8(_mm512_cmpneq_epi8_mask(v, bytes(value)), v);
+  }
   static LOADLINE_INLINE I add8(I a, I b) { return _mm512_add_epi8(a, b); }
   static LOADLINE_INLINE I add16(I a, I b) { return _mm512_add_epi16(a, b); }
   static LOADLINE_INLINE I sub16(I a, I b) { return _mm512_sub_epi16(a, b); }
@@ -128,22 +136,29 @@ struct V {
   };
   // Adds the sum of the products of the two signed halves.
   static LOADLINE_INLINE I dot16(I sum, I a, I b) { return _mm512_dpwssd_epi32(sum, a, b); }
-  // Weights of at most 127 with the signs that are the top bits of the bytes of `signs`, plus kSignedOffset.
+  // Weights of at most 127 with their signs, bit `bit` of each byte of `signs`, plus kSignedOffset.
   using Signed = I;
   static I multiply_signed(Signed weights, I x);  // these two are for signs that come apart
   template <int bias>
   static I biased(Signed weights);
+  template <int bit>
   static LOADLINE_INLINE Signed with_signs(I magnitudes, I signs) {
-    const I raised = _mm512_or_si512(magnitudes, bytes(kSignedOffset));
-    return _mm512_mask_sub_epi8(raised, _mm512_movepi8_mask(signs), zero(), raised);
+    return negated<bit>(or_(magnitudes, bytes(kSignedOffset)), signs);
+  }
+  // 256 less those whose sign is set.
+  template <int bit>
+  static LOADLINE_INLINE Signed negated(I raised, I signs) {
+    return _mm512_mask_sub_epi8(raised, _mm512_test_epi8_mask(signs, bytes(1 << bit)), zero(), raised);
   }
 
   // The entries that four indices of each of 16 rows stand for: the bytes of a unit, which lies at `unit`, or those and
   // as many bits above them.
+  template <class Book>
   struct Entries {
     I low, high;
     template <int l>
-    LOADLINE_INLINE void eights(const std::uint64_t* table, I& first, I& second) const {
+    LOADLINE_INLINE void eights(I& first, I& second) const {
+      const std::uint64_t* table = Book::kGrid.data();
       const I index = at<l>();
       const I some = _mm512_i32gather_epi64(_mm512_castsi512_si256(index), table, 8);
       const I others = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(index, 1), table, 8);
@@ -152,8 +167,8 @@ struct V {
       second = _mm512_permutex2var_epi32(some, _mm512_add_epi32(even, ints(1)), others);
     }
     template <int l>
-    LOADLINE_INLINE I fours(const std::uint32_t* table) const {
-      return _mm512_i32gather_epi32(at<l>(), table, 4);
+    LOADLINE_INLINE I fours() const {
+      return _mm512_i32gather_epi32(at<l>(), Book::kGrid.data(), 4);
     }
 
    private:
@@ -163,9 +178,97 @@ struct V {
       return or_(low_byte, and_(l == 0 ? shl32<8>(high) : shr32 < l == 0 ? 0 : 8 * l - 8 > (high), ints(0xFF00)));
     }
   };
-  static LOADLINE_INLINE Entries entries(const std::byte* unit, std::uint16_t (&)[64]) { return {load(unit), zero()}; }
-  static LOADLINE_INLINE Entries entries(const std::byte* unit, I high, std::uint16_t (&)[64]) {
-    return {load(unit), high};
+#ifdef __AVX512VBMI__
+  // All 64 are looked up at once, in registers, as codes; the codes of one index of each row are then spread to bytes,
+  // and what they stand for is looked up with their signs.
+  static constexpr bool kTables = true;
+  template <class Book>
+  struct Codes {
+    I low, high;
+    template <int l, class Signs>
+    LOADLINE_INLINE void signed_eights(const Signs& signs, Signed& first, Signed& second) const {
+      first = signs.template level<l>(spread_two<l>(low));
+      second = signs.template level<4 + l>(spread_two<l>(high));
+    }
+    // Bit `bit` has the signs.
+    template <int l, int bit, class Signs>
+    LOADLINE_INLINE Signed signed_fours(const Signs& signs) const {
+      constexpr std::int64_t kPlaces = spread(8 * l, 4, 0, 4);
+      const I places = _mm512_set1_epi64(kPlaces);
+      const I codes = _mm512_mask_multishift_epi64_epi8(_mm512_multishift_epi64_epi8(places, low), 0xCCCCCCCCCCCCCCCC,
+                                                        places, high);
+      if constexpr (Book::kGrid.size() > 256) {  // whose tables leave no registers for those of all places of signs
+        // Bit 3 of a code is 0: that is 128 and the magnitude.
+        return negated<bit>(_mm512_permutexvar_epi8(codes, load(Book::kCodes.signed_levels[1].data())), signs.in_place);
+      } else {
+        return signs.template level<bit>(codes);
+      }
+    }
+
+   private:
+    // Bytes of two rows from bit `first` on of what is the first row's half, and of the second's.
+    static constexpr std::int64_t spread(int first, int second, int third, int fourth) {
+      const std::int64_t row = 0x01010101LL * first + (second << 8 | third << 16 | fourth << 24);
+      return row | (row + 0x20202020LL) << 32;
+    }
+    template <int l>
+    static LOADLINE_INLINE I spread_two(I codes) {
+      constexpr std::int64_t kPlaces = spread(8 * l, 2, 4, 6);
+      return _mm512_multishift_epi64_epi8(_mm512_set1_epi64(kPlaces), codes);
+    }
+  };
+  // The signs of 32 values: bit t of each byte is that of a code, and is brought where the code has none.
+  template <class Book>
+  struct Signs {
+    static constexpr int kCodeBits = sizeof(Book::kGrid[0]) == 8 ? 2 : 3;
+    I in_place, moved_up, moved_down;
+    explicit LOADLINE_INLINE Signs(I all)
+        : in_place(all), moved_up(shift<kCodeBits - 6>(all)), moved_down(shift<6 - kCodeBits>(all)) {}
+    template <int bit>
+    [[nodiscard]] LOADLINE_INLINE Signed level(I codes) const {
+      constexpr int kMoved = bit < kCodeBits ? 6 - kCodeBits : bit > 5 ? kCodeBits - 6 : 0;
+      const I signs = kMoved > 0 ? moved_up : kMoved < 0 ? moved_down : in_place;
+      const I index = _mm512_ternarylogic_epi32(codes, signs, bytes((1 << kCodeBits) - 1), 0xE4);
+      return _mm512_permutexvar_epi8(index, load(Book::kCodes.signed_levels[bit + kMoved - 2].data()));
+    }
+  };
+  // Bytes of `table` at the indices that are bytes of `low` and, above them, the lowest bits of those of `high`.
+  template <std::size_t count>
+  static LOADLINE_INLINE I looked_up(const std::uint8_t* table, I low, I high) {
+    if constexpr (count == 128) {
+      return _mm512_permutex2var_epi8(load(table), low, load(table + 64));
+    } else {
+      const I first = looked_up<count / 2>(table, low, high);
+      const I second = looked_up<count / 2>(table + count / 2, low, high);
+      const __mmask64 in_second =
+          count == 256 ? _mm512_movepi8_mask(low) : _mm512_test_epi8_mask(high, bytes(static_cast<int>(count / 512)));
+      return _mm512_mask_blend_epi8(in_second, first, second);
+    }
+  }
+#else
+  static constexpr bool kTables = false;  // of 256 bytes and more, to look weights up in
+  template <std::size_t count>
+  static I looked_up(const std::uint8_t* table, I low, I high);  // only where there are
+  template <class Book>
+  using Signs = I;
+#endif
+  template <class Book>
+  static LOADLINE_INLINE auto entries(const std::byte* unit, std::uint16_t (&memory)[64]) {
+    return entries<Book>(unit, zero(), memory);
+  }
+  template <class Book>
+  static LOADLINE_INLINE auto entries(const std::byte* unit, I high, std::uint16_t (&)[64]) {
+#ifdef __AVX512VBMI__
+    if constexpr (requires { Book::kCodes; }) {
+      constexpr std::size_t kCount = Book::kGrid.size();
+      const I index = load(unit);
+      return Codes<Book>{looked_up<kCount>(Book::kCodes.low.data(), index, high),
+                         looked_up<kCount>(Book::kCodes.high.data(), index, high)};
+    } else
+#endif
+    {
+      return Entries<Book>{load(unit), high};
+    }
   }
 
   static LOADLINE_INLINE F to_float(I v) { return _mm512_cvtepi32_ps(v); }

@@ -115,6 +115,13 @@ struct V {
     if constexpr (n > 0)
       return {{vshrq_n_s32(v.q[0], n), vshrq_n_s32(v.q[1], n), vshrq_n_s32(v.q[2], n), vshrq_n_s32(v.q[3], n)}};
   }
+  // 0 in place of the bytes that are `value`.
+  static LOADLINE_INLINE I without(I v, int value) {
+    const auto one = [value](int32x4_t q) {
+      return s32(vbicq_u8(u8(q), vceqq_u8(u8(q), vdupq_n_u8(static_cast<std::uint8_t>(value)))));
+    };
+    return {{one(v.q[0]), one(v.q[1]), one(v.q[2]), one(v.q[3])}};
+  }
   static LOADLINE_INLINE I add8(I a, I b) {
     return {{s32(vaddq_s8(s8(a.q[0]), s8(b.q[0]))), s32(vaddq_s8(s8(a.q[1]), s8(b.q[1]))),
              s32(vaddq_s8(s8(a.q[2]), s8(b.q[2]))), s32(vaddq_s8(s8(a.q[3]), s8(b.q[3])))}};
@@ -197,12 +204,14 @@ struct V {
              vaddq_s32(sum.q[2], pairs(s16(a.q[2]), s16(b.q[2]))),
              vaddq_s32(sum.q[3], pairs(s16(a.q[3]), s16(b.q[3])))}};
   }
-  // Weights with the signs that are the top bits of the bytes of `signs`.
+  // Weights with their signs: bit `bit` of each byte of `signs`.
   using Signed = I;
   static I multiply_signed(Signed weights, I x);  // these two are for signs that come apart
   template <int bias>
   static I biased(Signed weights);
-  static LOADLINE_INLINE Signed with_signs(I magnitudes, I signs) {
+  template <int bit>
+  static LOADLINE_INLINE Signed with_signs(I magnitudes, I all_signs) {
+    const I signs = shift<bit - 7>(all_signs);
     const auto one = [](int32x4_t w, int32x4_t sign) {
       const int8x16_t mask = vshrq_n_s8(s8(sign), 7);
       return s32(vsubq_s8(veorq_s8(s8(w), mask), mask));
@@ -213,13 +222,19 @@ struct V {
 
   // The entries that four indices of each of 16 rows stand for: the bytes of a unit, which lies at `unit`, or those and
   // as many bits above them.
+  static constexpr bool kTables = false;  // of 256 bytes and more, to look weights up in
+  template <std::size_t count>
+  static I looked_up(const std::uint8_t* table, I low, I high);  // only where there are
+  template <class Book>
+  using Signs = I;
+  template <class Book>
   struct Entries {
     const std::uint16_t* index;  // l of row r is 4 r + l
     template <int l>
-    LOADLINE_INLINE void eights(const std::uint64_t* table, I& first, I& second) const {
+    LOADLINE_INLINE void eights(I& first, I& second) const {
       alignas(16) std::uint32_t halves[2][16];
       for (int r = 0; r < 16; ++r) {
-        const std::uint64_t entry = table[index[4 * r + l]];
+        const std::uint64_t entry = Book::kGrid[index[4 * r + l]];
         halves[0][r] = static_cast<std::uint32_t>(entry);
         halves[1][r] = static_cast<std::uint32_t>(entry >> 32);
       }
@@ -227,16 +242,18 @@ struct V {
       second = load(halves[1]);
     }
     template <int l>
-    LOADLINE_INLINE I fours(const std::uint32_t* table) const {
+    LOADLINE_INLINE I fours() const {
       alignas(16) std::uint32_t all[16];
-      for (int r = 0; r < 16; ++r) all[r] = table[index[4 * r + l]];
+      for (int r = 0; r < 16; ++r) all[r] = Book::kGrid[index[4 * r + l]];
       return load(all);
     }
   };
-  static LOADLINE_INLINE Entries entries(const std::byte* unit, std::uint16_t (&words)[64]) {
-    return entries(unit, zero(), words);
+  template <class Book>
+  static LOADLINE_INLINE Entries<Book> entries(const std::byte* unit, std::uint16_t (&words)[64]) {
+    return entries<Book>(unit, zero(), words);
   }
-  static LOADLINE_INLINE Entries entries(const std::byte* unit, I high, std::uint16_t (&words)[64]) {
+  template <class Book>
+  static LOADLINE_INLINE Entries<Book> entries(const std::byte* unit, I high, std::uint16_t (&words)[64]) {
     alignas(16) std::uint8_t above[64];
     store(above, high);
     for (int i = 0; i < 64; ++i) {

@@ -40,8 +40,15 @@ LOADLINE_DECLARE(few_tokens)
 LOADLINE_DECLARE(matmul)
 LOADLINE_DECLARE(gated)
 }  // namespace avxvnni
+namespace avx512vbmi {
+using namespace avx512;
+LOADLINE_DECLARE(few_tokens)
+LOADLINE_DECLARE(matmul)
+LOADLINE_DECLARE(gated)
+}  // namespace avx512vbmi
 namespace amx {
 using namespace avx512;
+using avx512vbmi::few_tokens;
 LOADLINE_DECLARE(prepare)
 LOADLINE_DECLARE(matmul)
 LOADLINE_DECLARE(gated)

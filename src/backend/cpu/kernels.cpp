@@ -25,7 +25,10 @@ namespace {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vnni");
 }
-[[maybe_unused]] bool has_amx() { return has_avx512() && __builtin_cpu_supports("avx512bf16") && has_matrix_unit(); }
+[[maybe_unused]] bool has_avx512vbmi() { return has_avx512() && __builtin_cpu_supports("avx512vbmi"); }
+[[maybe_unused]] bool has_amx() {
+  return has_avx512vbmi() && __builtin_cpu_supports("avx512bf16") && has_matrix_unit();
+}
 #elif defined(__aarch64__)
 [[maybe_unused]] bool has_dot_product() { return (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 #endif

@@ -122,7 +122,7 @@ struct AttentionTask {
 using StopFlag = std::atomic<bool>;
 
 struct KernelTable {
-  std::string_view name;  // "scalar", "avx2", "avxvnni", "avx512", "amx", "neon"
+  std::string_view name;  // "scalar", "avx2", "avxvnni", "avx512", "avx512vbmi", "amx", "neon"
   bool matrix_unit;       // whether products take activations in tiles, and a workspace
   const VectorKernels* vectors;
 

@@ -28,17 +28,22 @@ struct ShareRow {
 };
 
 // On two cores with AVX-512 VNNI. Of the bandwidth: a few points below what `loadline bench` measures with the 8B
-// shape, or `./dev bench kernels` for formats that were not run whole; of the peak: `loadline bench` with the 1B and 8B
+// shape, or `./dev bench kernels` for formats that were not run whole (those of
+// codebooks and TQ1_0 with VBMI, where memory gave 51 GB/s); of the peak: `loadline bench` with the 1B and 8B
 // shapes, fixed costs taken out. bench/predictions.py compares.
 constexpr std::array kShares = {
-    ShareRow{TensorType::F32, {0.95, 0.55}},    ShareRow{TensorType::F16, {0.98, 0.55}},
-    ShareRow{TensorType::BF16, {0.98, 0.90}},   ShareRow{TensorType::Q4_0, {0.95, 0.55}},
-    ShareRow{TensorType::Q4_1, {0.94, 0.53}},   ShareRow{TensorType::Q5_0, {0.95, 0.48}},
-    ShareRow{TensorType::Q5_1, {0.93, 0.48}},   ShareRow{TensorType::Q8_0, {0.97, 0.52}},
-    ShareRow{TensorType::Q2_K, {0.94, 0.55}},   ShareRow{TensorType::Q3_K, {0.94, 0.47}},
-    ShareRow{TensorType::Q4_K, {0.96, 0.56}},   ShareRow{TensorType::Q5_K, {0.95, 0.48}},
-    ShareRow{TensorType::Q6_K, {0.94, 0.45}},   ShareRow{TensorType::IQ4_NL, {0.95, 0.52}},
-    ShareRow{TensorType::IQ4_XS, {0.95, 0.52}},
+    ShareRow{TensorType::F32, {0.95, 0.55}},     ShareRow{TensorType::F16, {0.98, 0.55}},
+    ShareRow{TensorType::BF16, {0.98, 0.90}},    ShareRow{TensorType::Q4_0, {0.95, 0.55}},
+    ShareRow{TensorType::Q4_1, {0.94, 0.53}},    ShareRow{TensorType::Q5_0, {0.95, 0.48}},
+    ShareRow{TensorType::Q5_1, {0.93, 0.48}},    ShareRow{TensorType::Q8_0, {0.97, 0.52}},
+    ShareRow{TensorType::Q2_K, {0.94, 0.55}},    ShareRow{TensorType::Q3_K, {0.94, 0.47}},
+    ShareRow{TensorType::Q4_K, {0.96, 0.56}},    ShareRow{TensorType::Q5_K, {0.95, 0.48}},
+    ShareRow{TensorType::Q6_K, {0.94, 0.45}},    ShareRow{TensorType::IQ4_NL, {0.95, 0.52}},
+    ShareRow{TensorType::IQ4_XS, {0.95, 0.52}},  ShareRow{TensorType::MXFP4, {0.95, 0.50}},
+    ShareRow{TensorType::IQ1_S, {0.19, 0.50}},   ShareRow{TensorType::IQ1_M, {0.20, 0.45}},
+    ShareRow{TensorType::IQ2_XXS, {0.78, 0.52}}, ShareRow{TensorType::IQ2_XS, {0.63, 0.50}},
+    ShareRow{TensorType::IQ2_S, {0.47, 0.50}},   ShareRow{TensorType::IQ3_XXS, {0.92, 0.52}},
+    ShareRow{TensorType::IQ3_S, {0.75, 0.50}},   ShareRow{TensorType::TQ1_0, {0.77, 0.55}},
 };
 
 // With the matrix unit, from `loadline bench` with the 1B and 8B shapes on two cores with AMX: of its peak, by how many
