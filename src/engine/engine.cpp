@@ -52,8 +52,6 @@ std::unique_ptr<Engine> Engine::load(gguf::Model model, model::Program program, 
 // False if stopped.
 bool Engine::open(const LoadProgress& progress, const StopFlag& stop, Kept kept) {
   load_figures_ = {};
-  load_figures_.weights = plan::devices_total(plan_, plan::Purpose::Weights);
-  load_figures_.weights -= std::min(load_figures_.weights, kept.weights.bytes());
   load_figures_.kept = kept.weights.bytes();
   if (kept.cache) load_figures_.caches = plan::devices_total(plan_, plan::Purpose::KvCache);
   load_figures_.from_disk = bytes_from_disk(model_, plan_, kept.weights);
@@ -100,17 +98,19 @@ Engine::Kept Engine::take(const plan::Plan& to) {
   stream_.reset();
   kept.weights = kept_weights(plan_, to, failed);
   kept.arenas = take_arenas(devices_, kept.weights, caches);
-  kept.gpus = take_gpus(devices_, plan_, to, failed, caches);
+  kept.gpus = take_gpus(devices_, plan_, to, kept.weights.gpus, failed, caches);
   return kept;
 }
 
 // Once the devices are gone: brings what was taken to where the new plan has it. Caches that cannot be moved are lost.
 void Engine::hand_over(const plan::Plan& to, Kept& kept) {
   move_weights(kept.arenas.weights, plan_, to, kept.weights);
-  if (!kept.cache) return;
   try {
-    open_gpus(to, kept.gpus, gpu_costs_);
-    move_caches(program_, plan_, to, *kept.cache, kept.arenas.caches, kept.gpus);
+    keep_weights(plan_, to, kept.weights.gpus, kept.gpus);
+    if (kept.cache) {
+      open_gpus(to, kept.gpus, gpu_costs_);
+      move_caches(program_, plan_, to, *kept.cache, kept.arenas.caches, kept.gpus);
+    }
     for (plan::DeviceIndex i = 0; i < kept.gpus.size(); ++i) {
       if (!uses_gpu(to, i)) kept.gpus[i].close();
     }
@@ -167,6 +167,7 @@ bool Engine::load_weights(const KeptWeights& kept, const LoadProgress& progress,
     return false;
   constexpr Bytes kEnough = 16 * kMiB;
   for (std::size_t tier = 0; tier < uploads.size(); ++tier) {
+    load_figures_.weights += uploads[tier].bytes;
     if (uploads[tier].bytes >= kEnough) upload_figures_[plan_.tiers[tier].device] = uploads[tier];
   }
   return true;

@@ -53,8 +53,7 @@ class Predictor {
     const KeptWeights kept = kept_weights(engine_.plan(), to_, failed);
     Interruption out;
     out.kept = kept.bytes();
-    out.weights = plan::devices_total(to_, plan::Purpose::Weights);
-    out.weights -= std::min(out.weights, kept.bytes());
+    for (std::uint32_t tier = 0; tier < to_.scratch.size(); ++tier) out.weights += kept.missing(to_, tier);
     caches_kept_ = caches_stay(engine_.program(), engine_.plan(), to_, failed);
     if (caches_kept_) out.caches = plan::devices_total(to_, plan::Purpose::KvCache);
     out.from_disk = bytes_from_disk(engine_.model(), to_, kept);
@@ -115,6 +114,7 @@ class Predictor {
     Bytes held;
     for (std::uint32_t tier = 0; tier < engine_.plan().scratch.size(); ++tier) {
       held += plan::tier_total(engine_.plan(), tier);
+      if (tier != plan::kCpu && tier < kept.by_tier.size()) held -= std::min(held, kept.by_tier[tier]);
     }
     const double seconds = number(held) / kGivenBack + number(kept.by_tier[plan::kCpu]) / kMoved;
     return {seconds, 0.3 * seconds, 3 * seconds};
@@ -159,8 +159,7 @@ class Predictor {
   [[nodiscard]] Span reading(const KeptWeights& kept, Bytes from_disk) const {
     Span laid_out;
     for (std::uint32_t tier = 0; tier < to_.scratch.size(); ++tier) {
-      Bytes bytes = plan::tier_total(to_, tier, plan::Purpose::Weights);
-      bytes -= std::min(bytes, kept.by_tier[tier]);
+      const Bytes bytes = kept.missing(to_, tier);
       if (bytes.value > 0) laid_out += laying_out(tier, bytes);
     }
     if (from_disk.value == 0) return laid_out;

@@ -84,17 +84,33 @@ Bytes arena_size(const plan::Plan& plan, const std::optional<std::uint32_t>& are
 
 // What RAM holds of weights once those that stay are moved: an arena that was full, cut off or longer now, and where it
 // is longer perhaps both places of what was moved.
-Bytes weights_meanwhile(const plan::Plan& before, const plan::Plan& after, std::optional<plan::DeviceIndex> failed) {
-  const Bytes kept = kept_weights(before, after, failed).by_tier[plan::kCpu];
+Bytes weights_meanwhile(const plan::Plan& before, const plan::Plan& after, const KeptWeights& weights) {
+  const Bytes kept = weights.by_tier[plan::kCpu];
   if (kept.value == 0) return {};
   const Bytes one = plan::tier_total(before, plan::kCpu, plan::Purpose::Weights);
   return std::min(plan::tier_total(after, plan::kCpu, plan::Purpose::Weights), one + kept);
+}
+
+// What a GPU holds of caches: those that were there, and those that come or have another arena now.
+Bytes caches_meanwhile(const plan::Plan& before, const plan::Plan& after, plan::DeviceIndex device,
+                       std::optional<plan::DeviceIndex> failed) {
+  using plan::Purpose;
+  const auto total = [&](const plan::Plan& plan) {
+    return device < plan.scratch.size() ? plan::tier_total(plan, device, Purpose::KvCache) : Bytes();
+  };
+  Bytes held = total(before) + total(after);
+  if (!gpu_stays(before, after, device, failed)) return held;
+  for (const SameArena& arena : same_arenas(before, after, device, Purpose::KvCache)) {
+    held -= after.arenas[arena.after].size;
+  }
+  return held;
 }
 
 // No tier holds more while caches move than by the larger plan.
 bool has_room(const plan::Plan& before, const plan::Plan& after, std::optional<plan::DeviceIndex> failed) {
   using plan::Purpose;
   const std::size_t devices = std::max(before.scratch.size(), after.scratch.size());
+  const KeptWeights weights = kept_weights(before, after, failed);
   for (plan::DeviceIndex i = 0; i < devices; ++i) {
     const auto total = [&](const plan::Plan& plan) {
       return i < plan.scratch.size() ? plan::tier_total(plan, i) : Bytes();
@@ -102,18 +118,15 @@ bool has_room(const plan::Plan& before, const plan::Plan& after, std::optional<p
     const auto runtime = [&](const plan::Plan& plan) {
       return i < plan.scratch.size() ? plan::tier_total(plan, i, Purpose::Runtime) : Bytes();
     };
-    const auto one = own_arena(before, i, Purpose::KvCache);
-    const auto other = own_arena(after, i, Purpose::KvCache);
     Bytes held = std::max(runtime(before), runtime(after));
     if (i == plan::kCpu) {
-      held += std::max(arena_size(before, one), arena_size(after, other)) + weights_meanwhile(before, after, failed);
+      held += std::max(arena_size(before, ram_arena(before, Purpose::KvCache)),
+                       arena_size(after, ram_arena(after, Purpose::KvCache)));
+      held += weights_meanwhile(before, after, weights);
       if (devices > 1) held += kAtOnce * (2 * devices);  // on their way
-    } else if (one || other) {
-      const bool stays = gpu_stays(before, after, i, failed);
-      if (stays && !same_weights(before, after, i).empty())
-        held += arena_size(before, own_arena(before, i, Purpose::Weights));
-      held += arena_size(before, one);
-      if (!stays || !one || !other || !same_arena(before, *one, after, *other)) held += arena_size(after, other);
+    } else {
+      if (i < weights.gpus.size()) held += weights.gpus[i].arenas(after);
+      held += caches_meanwhile(before, after, i, failed);
     }
     if (held > std::max(total(before), total(after))) return false;
   }
@@ -140,8 +153,6 @@ class CacheMove {
             cpu::HostArena& ram, KeptGpus& gpus)
       : program_(program), before_(before), after_(after), held_(held), ram_(ram), gpus_(gpus) {
     gpus_.resize(std::max({gpus_.size(), before.scratch.size(), after.scratch.size()}));
-    arenas_.resize(gpus_.size());
-    stay_.resize(gpus_.size(), false);
   }
 
   void run() {
@@ -162,20 +173,24 @@ class CacheMove {
       cross(part);
     }
     movers_.clear();
-    for (std::size_t i = 1; i < gpus_.size(); ++i) {
-      if (!stay_[i]) gpus_[i].caches = std::move(arenas_[i]);
-    }
+    for (vulkan::KeptGpu& gpu : gpus_) gpu.before.clear();
   }
 
  private:
+  // Those that are the same stay as they are.
   void make_arenas() {
     for (plan::DeviceIndex i = 1; i < gpus_.size(); ++i) {
-      const auto one = own_arena(before_, i, plan::Purpose::KvCache);
-      const auto other = own_arena(after_, i, plan::Purpose::KvCache);
-      if (!other) continue;
-      stay_[i] =
-          one && gpus_[i].caches.allocated() == before_.arenas[*one].size && same_arena(before_, *one, after_, *other);
-      if (!stay_[i]) arenas_[i] = vulkan::make_arena(gpus_[i].gpu->context, after_, *other);
+      vulkan::KeptGpu& gpu = gpus_[i];
+      for (const SameArena& arena : same_arenas(before_, after_, i, plan::Purpose::KvCache)) {
+        const auto there = gpu.before.find(arena.before);
+        if (there == gpu.before.end()) continue;
+        gpu.arenas.emplace(arena.after, std::move(there->second));
+        gpu.before.erase(there);
+      }
+      for (const std::uint32_t arena : own_arenas(after_, i, plan::Purpose::KvCache)) {
+        if (gpu.arenas.contains(arena)) continue;
+        gpu.arenas.emplace(arena, vulkan::make_arena(gpu.gpu->context, after_, arena));
+      }
     }
   }
 
@@ -184,15 +199,16 @@ class CacheMove {
   }
   // In the memory of a GPU.
   [[nodiscard]] vulkan::Place source(const Part& part) const {
-    return gpus_[part.from].caches.place(before_.regions[part.before].offset);
+    const plan::Region& region = before_.regions[part.before];
+    return gpus_[part.from].before.at(region.arena).place(region.offset);
   }
   [[nodiscard]] vulkan::Place target(const Part& part) const {
-    const vulkan::Arena& arena = stay_[part.to] ? gpus_[part.to].caches : arenas_[part.to];
-    return arena.place(after_.regions[part.after].offset);
+    const plan::Region& region = after_.regions[part.after];
+    return gpus_[part.to].arenas.at(region.arena).place(region.offset);
   }
 
   void move_on_gpu(const Part& part) {
-    if (stay_[part.to]) return;
+    if (!gpus_[part.from].before.contains(before_.regions[part.before].arena)) return;  // it stays
     mover(part.to).copy(source(part), target(part), before_.regions[part.before].size);
   }
 
@@ -201,7 +217,7 @@ class CacheMove {
     for (const Part& part : parts) {
       if (part.from == plan::kCpu && part.to == plan::kCpu) regions.push_back({part.before, part.after});
     }
-    const auto arena = own_arena(after_, plan::kCpu, plan::Purpose::KvCache);
+    const auto arena = ram_arena(after_, plan::Purpose::KvCache);
     if (!arena) {
       ram_ = cpu::HostArena();
       return;
@@ -277,8 +293,6 @@ class CacheMove {
   const exec::KvCache& held_;
   cpu::HostArena& ram_;
   KeptGpus& gpus_;
-  std::vector<vulkan::Arena> arenas_;  // by GPU, of the plan after
-  std::vector<bool> stay_;             // by GPU: its arena is the same
   std::map<plan::DeviceIndex, vulkan::Mover> movers_;
   std::vector<std::byte> bytes_;  // on their way
 };

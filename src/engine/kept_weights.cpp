@@ -7,7 +7,6 @@
 #include <tuple>
 
 #include "base/error.h"
-#include "engine/kept_gpus.h"
 
 namespace loadline::engine {
 namespace {
@@ -18,9 +17,7 @@ bool lies_in_ram(const plan::Plan& plan, plan::RegionIndex index) {
          plan.arenas[region.arena].tier == plan::kCpu && plan::holder_of(plan, region.arena) == plan::kCpu;
 }
 
-std::optional<std::uint32_t> weights_arena(const plan::Plan& plan) {
-  return own_arena(plan, plan::kCpu, plan::Purpose::Weights);
-}
+std::optional<std::uint32_t> weights_arena(const plan::Plan& plan) { return ram_arena(plan, plan::Purpose::Weights); }
 
 }  // namespace
 
@@ -37,7 +34,17 @@ Bytes KeptWeights::bytes() const {
   return all;
 }
 
+Bytes KeptWeights::missing(const plan::Plan& after, std::uint32_t tier) const {
+  Bytes all;
+  for (const plan::Region& region : after.regions) {
+    const bool is_weight = region.purpose == plan::Purpose::Weights && region.tensor != model::kNoTensor;
+    if (is_weight && after.arenas[region.arena].tier == tier) all += region.size;
+  }
+  return all - (tier < by_tier.size() ? by_tier[tier] : Bytes());
+}
+
 void KeptWeights::forget_gpus() {
+  gpus.clear();
   on_gpus.clear();
   for (std::size_t tier = 1; tier < by_tier.size(); ++tier) by_tier[tier] = {};
 }
@@ -45,13 +52,14 @@ void KeptWeights::forget_gpus() {
 KeptWeights kept_weights(const plan::Plan& before, const plan::Plan& after, std::optional<plan::DeviceIndex> failed) {
   KeptWeights kept;
   kept.by_tier.resize(after.scratch.size());
+  kept.gpus.resize(after.scratch.size());
   if (before.model_fingerprint != after.model_fingerprint) return kept;
   for (plan::DeviceIndex i = 1; i < after.scratch.size(); ++i) {
     if (!gpu_stays(before, after, i, failed)) continue;
-    const std::vector<plan::RegionIndex> same = same_weights(before, after, i);
-    if (same.empty()) continue;
-    kept.on_gpus.insert(kept.on_gpus.end(), same.begin(), same.end());
-    kept.by_tier[i] = plan::tier_total(after, i, plan::Purpose::Weights);
+    kept.gpus[i] = weights_on_gpu(before, after, i);
+    const std::size_t first = kept.on_gpus.size();
+    kept.gpus[i].append_regions(after, kept.on_gpus);
+    for (std::size_t r = first; r < kept.on_gpus.size(); ++r) kept.by_tier[i] += after.regions[kept.on_gpus[r]].size;
   }
   const auto from = weights_arena(before);
   const auto to = weights_arena(after);

@@ -1,6 +1,5 @@
 // Which weights a change of plan leaves where they are: in RAM those that lie there by both plans, in the same order,
-// which are moved within their memory, and on a GPU all, where they are the same (kept_gpus.h). They are not read
-// again.
+// which are moved within their memory, and those that lie on a GPU by both (kept_gpus.h). They are not read again.
 #pragma once
 
 #include <optional>
@@ -9,23 +8,23 @@
 
 #include "backend/cpu/cpu_device.h"
 #include "engine/devices.h"
+#include "engine/kept_gpus.h"
 #include "plan/plan.h"
 
 namespace loadline::engine {
 
-struct KeptRegion {
-  plan::RegionIndex before = plan::kNoRegion;
-  plan::RegionIndex after = plan::kNoRegion;
-};
 struct KeptWeights {
   // The regions of the plan after, ascending: what need not be read.
   [[nodiscard]] std::vector<plan::RegionIndex> there() const;
   [[nodiscard]] Bytes bytes() const;
+  // What is still to be read into a tier of the plan after.
+  [[nodiscard]] Bytes missing(const plan::Plan& after, std::uint32_t tier) const;
   void forget_gpus();
 
   std::vector<KeptRegion> regions;         // in RAM, in the order in which they lie
-  std::vector<plan::RegionIndex> on_gpus;  // of the plan after
-  std::vector<Bytes> by_tier;              // of the plan after
+  std::vector<WeightsOnGpu> gpus;          // by device
+  std::vector<plan::RegionIndex> on_gpus;  // the regions of the plan after
+  std::vector<Bytes> by_tier;              // of the plan after: the regions' sizes
 };
 // Both plans are of the same model. Nothing is kept on `failed`, a GPU.
 KeptWeights kept_weights(const plan::Plan& before, const plan::Plan& after, std::optional<plan::DeviceIndex> failed);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "plan/crossing.h"
 #include "plan/runtime.h"
@@ -54,6 +55,34 @@ class ArenaBuilder {
   Bytes end_;
 };
 
+// The arenas of a device for the weights, or the caches, of its groups: in RAM one for all; on a GPU one for each
+// layer, so that layers which leave it can be given back, and those that stay need not move.
+class GroupArenas {
+ public:
+  GroupArenas(Plan& plan, DeviceIndex device, Purpose purpose) : plan_(plan), device_(device), purpose_(purpose) {
+    arena_.emplace(plan, device, purpose);
+  }
+  // Where the group's regions go. Groups come in the program's order.
+  ArenaBuilder& of(const model::Group& group) {
+    if (device_ != kCpu && before_ != nullptr && !share_arenas(*before_, group)) {
+      arena_->close();
+      arena_.emplace(plan_, device_, purpose_);
+    }
+    before_ = &group;
+    return *arena_;
+  }
+  // Where what is no group's goes.
+  ArenaBuilder& last() { return *arena_; }
+  void close() { arena_->close(); }
+
+ private:
+  Plan& plan_;
+  DeviceIndex device_;
+  Purpose purpose_;
+  std::optional<ArenaBuilder> arena_;
+  const model::Group* before_ = nullptr;
+};
+
 class LayoutBuilder {
  public:
   LayoutBuilder(const NeedsTable& needs, const Placement& placement, Plan& plan)
@@ -81,7 +110,7 @@ class LayoutBuilder {
 };
 
 void LayoutBuilder::weights(DeviceIndex device) {
-  ArenaBuilder arena(plan_, device, Purpose::Weights);
+  GroupArenas arenas(plan_, device, Purpose::Weights);
   for (std::size_t g = 0; g < program_.groups.size(); ++g) {
     const model::Group& group = program_.groups[g];
     if (placement_.groups[g].device != device) continue;
@@ -89,6 +118,7 @@ void LayoutBuilder::weights(DeviceIndex device) {
     if (embedding && placement_.embedding_on_disk) continue;
     // The output group holds a tied embedding; Embed reads it there where both are on one device.
     const bool output_elsewhere = placement_.groups.back().device != device;
+    ArenaBuilder& arena = arenas.of(group);
     for (const SlabNeed& slab : needs_.of(device, g).slabs) {
       if (streamed(slab.tensor)) continue;
       const std::string& name = tensor(slab.tensor).name;
@@ -105,17 +135,17 @@ void LayoutBuilder::weights(DeviceIndex device) {
     const model::TensorIndex factors = table.factors_for(plan_.shape.context);
     if (device != kCpu || factors == model::kNoTensor) continue;
     RegionIndex& region = plan_.weights[static_cast<std::size_t>(factors)];
-    if (region == kNoRegion) region = arena.append(tensor(factors).name, tensor(factors).size, factors);
+    if (region == kNoRegion) region = arenas.last().append(tensor(factors).name, tensor(factors).size, factors);
   }
-  arena.close();
+  arenas.close();
 }
 
 void LayoutBuilder::cache(DeviceIndex device) {
-  ArenaBuilder own(plan_, device, Purpose::KvCache);
+  GroupArenas own(plan_, device, Purpose::KvCache);
   ArenaBuilder in_ram(plan_, kCpu, Purpose::KvCache);  // of a GPU's attention: its driver's memory, so an arena apart
   for (std::size_t g = 0; g < program_.groups.size(); ++g) {
     if (placement_.groups[g].device != device) continue;
-    ArenaBuilder& arena = placement_.groups[g].kv_on_cpu ? in_ram : own;
+    ArenaBuilder& arena = placement_.groups[g].kv_on_cpu ? in_ram : own.of(program_.groups[g]);
     for (const CacheNeed& need : needs_.of(device, g).caches) {
       KvRegions& kv = plan_.kv[need.cache];
       const std::uint32_t layer = program_.caches[need.cache].layer;
@@ -256,6 +286,13 @@ Bytes devices_total(const Plan& plan, Purpose purpose) {
   Bytes total;
   for (std::uint32_t tier = 0; tier < plan.scratch.size(); ++tier) total += tier_total(plan, tier, purpose);
   return total;
+}
+
+bool share_arenas(const model::Group& one, const model::Group& other) {
+  const auto in_layer = [](const model::Group& group) {
+    return group.kind == model::GroupKind::Attention || group.kind == model::GroupKind::FeedForward;
+  };
+  return in_layer(one) && in_layer(other) && one.layer == other.layer;
 }
 
 bool uses_huge_pages(TierKind tier, Bytes content) { return tier == TierKind::Ram && content >= kHugePagesFrom; }

@@ -31,9 +31,13 @@ struct ContextOverhead {
 Plan lay_out(const NeedsTable& needs, const std::vector<Tier>& tiers, const std::vector<ContextOverhead>& overheads,
              const Placement& placement);
 
-// The size of an arena that holds `content` bytes, and whether it is backed by huge pages.
+// The size of an arena that holds `content` bytes, and whether it is backed by huge pages. Of one in a GPU's memory: a
+// layer's weights, or its cache; of other groups those of the group.
 Bytes arena_size(TierKind tier, Bytes content);
 bool uses_huge_pages(TierKind tier, Bytes content);
+
+// Whether the weights of two groups of the program share an arena where a GPU has both, and so do their caches.
+bool share_arenas(const model::Group& one, const model::Group& other);
 
 // The buffer the weights are read into while loading, in parts that are read into at once: four for each thread, but no
 // more than 32. Each holds kUploadRows rows of every matrix with the alignment of a direct read around it, and at least

@@ -5,12 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <regex>
+#include <tuple>
 
-#include "base/error.h"
-#include "base/setting.h"
-#include "base/text.h"
 #include "plan/crossing.h"
+#include "plan/group_bytes.h"
 #include "plan/placement_search.h"
 #include "plan/predict.h"
 #include "plan/stream_choice.h"
@@ -19,19 +17,6 @@ namespace loadline::plan {
 namespace {
 
 using model::GroupKind;
-
-// Regions of one group on a device: each aligned.
-Bytes slab_bytes(const Needs& needs, DeviceIndex device) {
-  Bytes total;
-  for (const SlabNeed& slab : needs.slabs) total += align_up(slab.size, region_alignment(device));
-  return total;
-}
-
-Bytes cache_bytes(const Needs& needs) {
-  Bytes total;
-  for (const CacheNeed& cache : needs.caches) total += cache.k + cache.v;
-  return total;
-}
 
 // Which kinds of groups GPUs may take in one attempt: a kind left out needs no scratch there.
 struct Kinds {
@@ -69,14 +54,12 @@ class Placer {
         double seconds = task.costs.group(g, device, kv_on_cpu(g, device), 1, 1, depth).total();
         if (group.kind == GroupKind::Output) seconds += task.costs.finish(device, 1);
         item.seconds.push_back(seconds);
-        const Needs& needs = task.needs.of(device, g);
-        Bytes bytes = slab_bytes(needs, device);
-        if (!kv_on_cpu(g, device)) bytes += cache_bytes(needs);
-        item.bytes.push_back(bytes.value);
+        item.bytes.push_back(group_bytes(task.needs, device, g, kv_on_cpu(g, device)).total().value);
       }
       item.allowed = allowed_[g];
       items_.push_back(std::move(item));
     }
+    for (std::size_t g = 0; g < items_.size(); ++g) rounding_.push_back(rounding(g));
   }
 
   [[nodiscard]] bool whole_layers_beat(double limit) const {
@@ -102,6 +85,18 @@ class Placer {
  private:
   [[nodiscard]] bool kv_on_cpu(std::size_t group, DeviceIndex device) const {
     return device != kCpu && !task_.options.kv_offload && task_.program.groups[group].kind == GroupKind::Attention;
+  }
+
+  // Per device, of layers that a GPU has all of.
+  [[nodiscard]] std::vector<std::uint64_t> rounding(std::size_t group) const {
+    std::vector<std::uint64_t> all(devices_, 0);
+    for (DeviceIndex device = 1; device < devices_; ++device) {
+      const auto bytes_of = [&](std::size_t g) {
+        return items_[g].allowed[device] ? group_bytes(task_.needs, device, g, kv_on_cpu(g, device)) : GroupBytes{};
+      };
+      all[device] = layer_rounding(task_.program, group, bytes_of).value;
+    }
+    return all;
   }
 
   [[nodiscard]] Placement placement_of(const Assignment& assignment) const {
@@ -144,10 +139,10 @@ class Placer {
     const Plan plan = task_.lay_out(placement_of(all));
     const Bytes total = tier_total(plan, device);
     const Bytes fixed = total - tier_total(plan, device, Purpose::Weights) - tier_total(plan, device, Purpose::KvCache);
-    // The two arenas are rounded up: from under 2 MiB to 64 KiB, else to 2 MiB.
-    const Bytes rounding = 2 * (2 * kMiB);
+    // Of a layer that is divided each part is rounded up, which counts once here: room for two such layers.
+    const Bytes divided = 2 * (2 * kMiB);
     const Bytes budget = task_.tiers[device].budget;
-    return budget > fixed + rounding ? (budget - fixed - rounding).value : 0;
+    return budget > fixed + divided ? (budget - fixed - divided).value : 0;
   }
 
   [[nodiscard]] PlacementProblem problem_for(const Kinds& kinds, double ram_price) const {
@@ -159,6 +154,7 @@ class Placer {
         std::fill(item.allowed.begin() + 1, item.allowed.end(), false);
       }
       item.seconds[kCpu] += ram_price * static_cast<double>(item.bytes[kCpu]);
+      for (DeviceIndex device = 1; device < devices_; ++device) item.bytes[device] += rounding_[g][device];
     }
     problem.switch_seconds.assign(devices_, std::vector<double>(devices_, 0.0));
     for (DeviceIndex a = 0; a < devices_; ++a) {
@@ -181,14 +177,31 @@ class Placer {
       if (!first && (devices_ == 1 || ram_price > 0)) break;
       if (!first && !leaves_out_any(kinds)) continue;
       const double limit = ram_price > 0 ? kUnlimited : best_seconds_ * (first ? 1.0 : kWorthwhile);
-      Assignment found =
-          search_placement(problem_for(kinds, ram_price), limit, ram_price > 0 ? Effort::Quick : Effort::Thorough);
+      PlacementProblem problem = problem_for(kinds, ram_price);
+      Assignment found = search(problem, limit, ram_price > 0 ? Effort::Quick : Effort::Thorough);
       if (found.empty()) continue;
       fill_exactly(found);
       offer(found);
     }
     offer_whole_layers();
     if (!nearest_) offer(everything_where_it_must());
+  }
+
+  // What is found by the problem's count may be too much by the real sums, where many layers are divided: then there is
+  // as much less room as that.
+  [[nodiscard]] Assignment search(PlacementProblem& problem, double limit, Effort effort) const {
+    Assignment found = search_placement(problem, limit, effort);
+    for (int times = 0; times < kSearches && devices_ > 1 && !found.empty(); ++times) {
+      const Plan plan = task_.lay_out(placement_of(found));
+      if (gpus_within_budget(plan)) break;
+      for (DeviceIndex device = 1; device < devices_; ++device) {
+        const Bytes budget = task_.tiers[device].budget;
+        const Bytes over = tier_total(plan, device) - std::min(tier_total(plan, device), budget);
+        problem.capacity[device] -= std::min(problem.capacity[device], over.value);
+      }
+      found = search_placement(problem, limit, effort);
+    }
+    return found;
   }
 
   // Where nothing fits, the plan that is asked for tells what is missing.
@@ -238,13 +251,15 @@ class Placer {
         }
       }
       std::ranges::sort(moves);
-      // Groups of one size and kind stand or fall together: those that failed need not be tried again.
-      std::vector<std::pair<std::uint64_t, DeviceIndex>> failed;
+      // Groups of one size and kind stand or fall together, where the other part of their layer is there or is not:
+      // those that failed need not be tried again.
+      std::vector<std::tuple<std::uint64_t, DeviceIndex, bool>> failed;
       for (const auto& [won, move] : moves) {
-        const std::pair<std::uint64_t, DeviceIndex> kind{items_[move.first].bytes[move.second], move.second};
+        const auto& [g, device] = move;
+        const std::tuple kind{items_[g].bytes[device], device, has_other_part(task_.program, assignment, g, device)};
         if (std::ranges::find(failed, kind) != failed.end()) continue;
         Assignment tried = assignment;
-        tried[move.first] = move.second;
+        tried[g] = device;
         if (gpus_within_budget(task_.lay_out(placement_of(tried)))) {
           assignment = std::move(tried);
           moved = true;
@@ -432,7 +447,9 @@ class Placer {
   const PlacementTask& task_;
   std::size_t devices_;
   std::vector<std::vector<bool>> allowed_;
-  std::vector<PlacementProblem::Item> items_;
+  std::vector<PlacementProblem::Item> items_;         // bytes: without what arenas are rounded up by
+  std::vector<std::vector<std::uint64_t>> rounding_;  // [group][device]
+  static constexpr int kSearches = 4;
   double ram_price_ = 0;
   std::optional<Plan> best_;
   static constexpr double kUnlimited = std::numeric_limits<double>::infinity();
@@ -444,87 +461,6 @@ class Placer {
 };
 
 }  // namespace
-
-bool has_experts(const model::Group& group) {
-  return std::ranges::any_of(group.ops, [](const model::Op& op) { return op.kind == model::OpKind::Experts; });
-}
-
-std::vector<std::vector<bool>> allowed_devices(const NeedsTable& needs, const Options& options, std::size_t devices) {
-  const model::Program& program = needs.task().program;
-  const gguf::Model& model = needs.task().model;
-  using Kind = GpuLayers::Kind;
-  const std::uint32_t layers = program.config.layers;
-  if (devices == 1 && (options.gpu_layers.kind == Kind::All || options.gpu_layers.count > 0)) {
-    throw bad_input("layers are asked for on a GPU, and there is none to use",
-                    "Ask for none, for the CPU alone; a software GPU is used only where it is named.",
-                    Setting::GpuLayers);
-  }
-  std::vector<std::vector<bool>> allowed;
-  for (const model::Group& group : program.groups) {
-    std::vector<bool> devices_of_group(devices, true);
-    const GpuLayers& wanted = options.gpu_layers;
-    if (group.kind == GroupKind::Embedding || devices == 1) {
-      // Looking rows up is no work; the table would only take room on a GPU.
-      std::fill(devices_of_group.begin() + 1, devices_of_group.end(), false);
-    } else if (wanted.kind != Kind::Auto) {
-      const bool output = group.kind == GroupKind::Output;
-      const bool on_gpu =
-          wanted.kind == Kind::All || (output ? wanted.count > layers : group.layer + wanted.count >= layers);
-      devices_of_group[kCpu] = !on_gpu;
-      if (!on_gpu) std::fill(devices_of_group.begin() + 1, devices_of_group.end(), false);
-    }
-    allowed.push_back(std::move(devices_of_group));
-  }
-  std::vector<bool> placed(program.groups.size(), false);
-  for (const TensorOverride& override : options.overrides) {
-    if (override.device >= devices) {
-      throw bad_input(
-          fmt::format("\"{}\" is to go to GPU {}, but there {} {} GPU{}", printable(override.pattern),
-                      override.device - 1, devices == 2 ? "is" : "are", devices - 1, devices == 2 ? "" : "s"),
-          "", Setting::TensorPlacement);
-    }
-    std::regex pattern;
-    try {
-      pattern = std::regex(override.pattern);
-    } catch (const std::regex_error&) {
-      throw bad_input(fmt::format("\"{}\" is not a regular expression", printable(override.pattern)), "",
-                      Setting::TensorPlacement);
-    }
-    bool matched = false;
-    for (std::size_t g = 0; g < program.groups.size(); ++g) {
-      const auto matches = [&](model::TensorIndex index) {
-        return std::regex_search(model.tensors[static_cast<std::size_t>(index)].name, pattern);
-      };
-      if (!std::ranges::any_of(program.groups[g].tensors(), matches)) continue;
-      matched = true;
-      if (placed[g]) continue;  // by a pattern before this one
-      placed[g] = true;
-      std::fill(allowed[g].begin(), allowed[g].end(), false);
-      allowed[g][override.device] = true;
-    }
-    if (!matched) {
-      throw bad_input(fmt::format("no tensor's name matches \"{}\"", printable(override.pattern)), "",
-                      Setting::TensorPlacement);
-    }
-  }
-  // As elsewhere, where it is a pattern for experts' tensors behind those that are named.
-  for (std::size_t g = 0; g < allowed.size(); ++g) {
-    const model::Group& group = program.groups[g];
-    if (placed[g] || !has_experts(group) || group.layer >= options.cpu_experts) continue;
-    std::fill(allowed[g].begin(), allowed[g].end(), false);
-    allowed[g][kCpu] = true;
-  }
-  for (std::size_t g = 0; g < allowed.size(); ++g) {
-    std::optional<DeviceIndex> unable;
-    for (DeviceIndex device = 0; device < devices; ++device) {
-      if (!allowed[g][device] || needs.can_run(device, g)) continue;
-      allowed[g][device] = false;
-      unable = device;
-    }
-    if (std::ranges::find(allowed[g], true) == allowed[g].end()) throw bad_input(needs.why_not(*unable, g));
-  }
-  return allowed;
-}
 
 bool within_budgets(const Plan& plan) {
   for (std::uint32_t tier = 0; tier < plan.tiers.size(); ++tier) {

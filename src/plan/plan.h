@@ -42,7 +42,8 @@ enum class Layout : std::uint8_t { File };
 // A device is given rows of a tensor by multiples of this, counted from the first, and whatever its last ones are.
 inline constexpr std::uint64_t kUploadRows = 16;
 
-// One allocation on one tier, made once.
+// One allocation on one tier. RAM has one for all weights and one for all caches; a GPU has one for each layer's, so
+// that when a plan is replaced, layers that stay on it are left where they are (engine/kept_gpus.h).
 struct Arena {
   std::uint32_t tier;
   Purpose purpose;

@@ -1,15 +1,19 @@
 // A plan is replaced by one that has layers on other devices: what caches hold goes along, GPUs stay open, and what is
 // the same on them is not loaded again. With llvmpipe, under the validation layer.
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <array>
 #include <cmath>
+#include <cstdlib>
+#include <set>
 
 #include "base/error.h"
 #include "engine/divided.h"
 #include "engine/guesses.h"
 #include "engine/interruption.h"
 #include "engine/kept_caches.h"
+#include "engine/kept_gpus.h"
 #include "support/test_data.h"
 
 namespace loadline::engine {
@@ -32,6 +36,8 @@ const Division kFirst = {"FirstLayer", {1, 1, 1, 0, 0, 0}};
 const Division kLast = {"LastLayer", {0, 0, 0, 1, 1, 1}};
 const Division kTwo = {"TwoGpus", {1, 1, 1, 2, 2, 2}};
 const Division kSecond = {"SecondGpu", {2, 2, 2, 2, 2, 2}};
+const Division kPartOfLast = {"AttentionOfTheLast", {0, 1, 1, 1, 0, 0}};
+const Division kPartOfFirst = {"FeedForwardOfTheFirst", {0, 0, 1, 1, 1, 1}};
 const Division kCacheInRam = {"CacheInRam", {1, 1, 1, 1, 1, 1}, true};
 
 struct Change {
@@ -181,6 +187,111 @@ TEST_P(ReplannedFamilies, GoOnWhereverTheirCachesAre) {
   }
 }
 
+Bytes weights_of(const plan::Plan& plan, plan::DeviceIndex device) {
+  Bytes bytes;
+  for (const plan::Region& region : plan.regions) {
+    const bool here = region.purpose == plan::Purpose::Weights && plan.arenas[region.arena].tier == device;
+    if (here) bytes += region.size;
+  }
+  return bytes;
+}
+
+// Of weights that are on a device now and were not, and of those of a GPU that are read `again`: a name's beginning.
+Bytes coming(const plan::Plan& before, const plan::Plan& after, const std::string& again) {
+  const auto place = [](const plan::Plan& plan, const plan::Region& region) {
+    return std::pair(plan.arenas[region.arena].tier, region.name);
+  };
+  std::set<std::pair<std::uint32_t, std::string>> there;
+  for (const plan::Region& region : before.regions) there.insert(place(before, region));
+  Bytes bytes;
+  for (const plan::Region& region : after.regions) {
+    const bool once_more =
+        !again.empty() && region.name.starts_with(again) && after.arenas[region.arena].tier == kTheGpu;
+    const bool comes = once_more || !there.contains(place(after, region));
+    if (region.purpose == plan::Purpose::Weights && comes) bytes += region.size;
+  }
+  return bytes;
+}
+
+// Layers come to a GPU that has others, or leave it; also where it then has one part of a layer and had both. There is
+// no room for both places of a feed-forward in what this model has beside weights: that is read again.
+class OtherLayersOnAGpu : public GpuLogits, public testing::WithParamInterface<Change> {
+ protected:
+  void TearDown() override { ::unsetenv("LOADLINE_VULKAN_LIBRARY"); }
+};
+INSTANTIATE_TEST_SUITE_P(Divisions, OtherLayersOnAGpu,
+                         testing::Values(Change{kGpu, kFirst}, Change{kFirst, kGpu}, Change{kGpu, kLast},
+                                         Change{kLast, kGpu}, Change{kGpu, kPartOfLast}, Change{kPartOfLast, kGpu},
+                                         Change{kFirst, kPartOfLast}, Change{kTwo, kPartOfLast},
+                                         Change{kGpu, kPartOfFirst}, Change{kPartOfFirst, kGpu}),
+                         [](const auto& row) { return row.param.from.name + "To" + row.param.to.name; });
+
+TEST_P(OtherLayersOnAGpu, OnlyWhatComesIsReadAndNoMoreHeldMeanwhileThanByTheLargerPlan) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const char* counting = std::getenv("LOADLINE_SQUEEZED_VULKAN");
+  ASSERT_NE(counting, nullptr);
+  ::setenv("LOADLINE_VULKAN_LIBRARY", counting, 1);
+  using MostAllocated = std::uint64_t();
+  const auto most_allocated =
+      reinterpret_cast<MostAllocated*>(::dlsym(::dlopen(counting, RTLD_NOW | RTLD_LOCAL), "most_allocated_since"));
+  ASSERT_NE(most_allocated, nullptr);
+  most_allocated();
+  const auto& [from, to, kv] = GetParam();
+  const Settings settings = settings_of(kv);
+  ForcedText text(file_of(folder), settings);
+  const auto engine = test::load_divided(file_of(folder), kText, places_of(from), settings);
+  text.join(*engine);
+  const plan::Plan before = engine->plan();
+  const plan::Plan next = plan_of(file_of(folder), to, settings);
+  const Interruption predicted = predict_interruption(*engine, next, test::machine_with_gpus(file_of(folder), 2));
+  const auto held = [](const plan::Plan& plan) {
+    Bytes bytes;
+    for (std::uint32_t i = 0; i < plan.arenas.size(); ++i) {
+      const bool counts = plan.arenas[i].purpose != plan::Purpose::Runtime && plan::holder_of(plan, i) != plan::kCpu;
+      if (counts) bytes += plan.arenas[i].size;
+    }
+    return bytes;
+  };
+  EXPECT_EQ(Bytes(most_allocated()), held(before));
+  ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
+  const bool twice = from.name == kPartOfFirst.name || to.name == kPartOfFirst.name;
+  const Bytes read = coming(before, next, twice ? "blk.0.ffn" : "");
+  EXPECT_EQ(engine->load_figures().weights, read);
+  EXPECT_EQ(engine->load_figures().kept,
+            weights_of(next, plan::kCpu) + weights_of(next, 1) + weights_of(next, 2) - read);
+  EXPECT_EQ(predicted.weights, engine->load_figures().weights);
+  EXPECT_EQ(predicted.kept, engine->load_figures().kept);
+  EXPECT_NO_THROW(engine->verify());
+  // Caches that cross pass through memory that drivers give, a MiB for each GPU.
+  const bool cross = !std::ranges::equal(before.kv, next.kv, {}, &plan::KvRegions::device, &plan::KvRegions::device);
+  EXPECT_LE(Bytes(most_allocated()), std::max(held(before), held(next)) + (cross ? 2 * kMiB : Bytes(0)));
+  EXPECT_EQ(Bytes(most_allocated()), held(next));
+  EXPECT_EQ(engine->tokens_again(), 0U);
+  text.finish(*engine);
+}
+
+// Both places of what is copied count.
+TEST_F(ReplanOnGpus, WeightsAreNotCopiedWhereMoreWouldBeHeldThanByEitherPlan) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const Settings settings = settings_of(quant::TensorType::F32);
+  plan::Plan whole = plan_of(file_of(folder), kGpu, settings);
+  plan::Plan part = plan_of(file_of(folder), {"AllButAFeedForward", {1, 1, 1, 1, 0, 1}}, settings);
+  const auto kept_with = [&](Bytes scratch) {
+    for (plan::Plan* plan : {&whole, &part}) {
+      for (plan::Arena& arena : plan->arenas) {
+        if (arena.tier == kTheGpu && arena.purpose == plan::Purpose::Scratch) arena.size = scratch;
+      }
+    }
+    return weights_on_gpu(whole, part, kTheGpu);
+  };
+  const WeightsOnGpu roomy = kept_with(8 * kMiB);
+  EXPECT_EQ(roomy.stay.size(), 3U);    // the embedding, the first layer and the output
+  EXPECT_FALSE(roomy.copied.empty());  // the attention of the other layer
+  const WeightsOnGpu tight = kept_with(Bytes(0));
+  EXPECT_EQ(tight.stay.size(), 3U);
+  EXPECT_TRUE(tight.copied.empty());
+}
+
 // And of those that stay on a GPU as they are, no byte is read.
 TEST_F(ReplanOnGpus, WeightsThatAreTheSameOnAGpuAreNotReadAgain) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
@@ -190,9 +301,8 @@ TEST_F(ReplanOnGpus, WeightsThatAreTheSameOnAGpuAreNotReadAgain) {
   text.join(*engine);
   const plan::Plan next = plan_of(file_of(folder), kFirst, settings);
   ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
-  using plan::Purpose;
-  EXPECT_EQ(engine->load_figures().kept, plan::tier_total(next, kTheGpu, Purpose::Weights));
-  EXPECT_EQ(engine->load_figures().weights, plan::tier_total(next, plan::kCpu, Purpose::Weights));
+  EXPECT_EQ(engine->load_figures().kept, weights_of(next, kTheGpu));
+  EXPECT_EQ(engine->load_figures().weights, weights_of(next, plan::kCpu));
   EXPECT_EQ(engine->tokens_again(), 0U);
   text.finish(*engine);
 }
@@ -272,12 +382,14 @@ TEST_F(ReplanOnGpus, CachesAreNotMovedWhereMoreWouldBeHeldThanByEitherPlan) {
   const Settings settings = settings_of(quant::TensorType::F32);
   const plan::Plan whole = plan_of(file_of(folder), kGpu, settings);
   const plan::Plan part = plan_of(file_of(folder), kFirst, settings);
+  const plan::Plan other = plan_of(file_of(folder), kLast, settings);
   EXPECT_TRUE(caches_stay(program, whole, part, std::nullopt));
   EXPECT_FALSE(caches_stay(program, whole, part, kTheGpu));  // it is lost
   EXPECT_TRUE(caches_stay(program, whole, part, 2));
+  EXPECT_TRUE(caches_stay(program, part, other, std::nullopt));
   for (const plan::DeviceIndex tier : {plan::kCpu, kTheGpu}) {
-    plan::Plan tight = whole;
-    plan::Plan after = part;
+    plan::Plan tight = tier == plan::kCpu ? whole : part;
+    plan::Plan after = tier == plan::kCpu ? part : other;
     for (plan::Plan* plan : {&tight, &after}) {
       for (plan::Arena& arena : plan->arenas) {
         if (arena.tier == tier && arena.purpose != plan::Purpose::KvCache) arena.size = Bytes(0);

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <vulkan/vulkan_core.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -13,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -25,18 +27,26 @@ Function system_function(VkInstance instance, const char* name) {
   return kGet == nullptr ? nullptr : reinterpret_cast<Function>(kGet(instance, name));
 }
 
-VkInstance last_instance = VK_NULL_HANDLE;  // whose functions are asked for
+// The system's, once they were asked for. Of all instances they are the same, and outlive the one that asked.
+PFN_vkGetDeviceProcAddr system_device_function = nullptr;
+PFN_vkGetPhysicalDeviceMemoryProperties2 system_memory = nullptr;
+PFN_vkEnumerateDeviceExtensionProperties system_extensions = nullptr;
 
 std::mutex mutex;
 std::map<VkDeviceMemory, std::uint64_t> allocations;  // bytes; guarded by the mutex
+std::uint64_t most_allocated = 0;                     // likewise
 PFN_vkAllocateMemory system_allocate = nullptr;
 PFN_vkFreeMemory system_free = nullptr;
 
-std::uint64_t allocated_bytes() {
-  const std::lock_guard lock(mutex);
+std::uint64_t sum_of_allocations() {
   std::uint64_t sum = 0;
   for (const auto& [memory, size] : allocations) sum += size;
   return sum;
+}
+
+std::uint64_t allocated_bytes() {
+  const std::lock_guard lock(mutex);
+  return sum_of_allocations();
 }
 
 VkResult allocate(VkDevice device, const VkMemoryAllocateInfo* info, const VkAllocationCallbacks* callbacks,
@@ -44,6 +54,7 @@ VkResult allocate(VkDevice device, const VkMemoryAllocateInfo* info, const VkAll
   const VkResult result = system_allocate(device, info, callbacks, memory);
   const std::lock_guard lock(mutex);
   if (result == VK_SUCCESS) allocations[*memory] = info->allocationSize;
+  most_allocated = std::max(most_allocated, sum_of_allocations());
   return result;
 }
 
@@ -56,8 +67,7 @@ void free_memory(VkDevice device, VkDeviceMemory memory, const VkAllocationCallb
 }
 
 PFN_vkVoidFunction device_function(VkDevice device, const char* name) {
-  const auto find = system_function<PFN_vkGetDeviceProcAddr>(last_instance, "vkGetDeviceProcAddr");
-  const PFN_vkVoidFunction found = find(device, name);
+  const PFN_vkVoidFunction found = system_device_function(device, name);
   if (std::string_view(name) == "vkAllocateMemory") {
     system_allocate = reinterpret_cast<PFN_vkAllocateMemory>(found);
     return reinterpret_cast<PFN_vkVoidFunction>(allocate);
@@ -70,8 +80,7 @@ PFN_vkVoidFunction device_function(VkDevice device, const char* name) {
 }
 
 void tell_memory(VkPhysicalDevice device, VkPhysicalDeviceMemoryProperties2* memory) {
-  system_function<PFN_vkGetPhysicalDeviceMemoryProperties2>(last_instance, "vkGetPhysicalDeviceMemoryProperties2")(
-      device, memory);
+  system_memory(device, memory);
   const char* path = std::getenv("LOADLINE_TEST_MEMORY_BUDGET");
   for (auto* more = static_cast<VkBaseOutStructure*>(memory->pNext); more != nullptr; more = more->pNext) {
     if (more->sType != VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT) continue;
@@ -87,12 +96,10 @@ void tell_memory(VkPhysicalDevice device, VkPhysicalDeviceMemoryProperties2* mem
 
 // The device's own, and the one that tells of its memory.
 VkResult list_extensions(VkPhysicalDevice device, const char* layer, std::uint32_t* count, VkExtensionProperties* out) {
-  const auto list =
-      system_function<PFN_vkEnumerateDeviceExtensionProperties>(last_instance, "vkEnumerateDeviceExtensionProperties");
   std::uint32_t own = 0;
-  if (const VkResult result = list(device, layer, &own, nullptr); result != VK_SUCCESS) return result;
+  if (const VkResult result = system_extensions(device, layer, &own, nullptr); result != VK_SUCCESS) return result;
   std::vector<VkExtensionProperties> all(own);
-  if (const VkResult result = list(device, layer, &own, all.data()); result != VK_SUCCESS) return result;
+  if (const VkResult result = system_extensions(device, layer, &own, all.data()); result != VK_SUCCESS) return result;
   VkExtensionProperties budget{};
   std::strcpy(budget.extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   budget.specVersion = VK_EXT_MEMORY_BUDGET_SPEC_VERSION;
@@ -110,13 +117,22 @@ VkResult list_extensions(VkPhysicalDevice device, const char* layer, std::uint32
 
 }  // namespace
 
+// The most that was allocated at a time since this was last asked.
+extern "C" __attribute__((visibility("default"))) std::uint64_t most_allocated_since() {
+  const std::lock_guard lock(mutex);
+  return std::exchange(most_allocated, sum_of_allocations());
+}
+
 // NOLINTNEXTLINE(readability-identifier-naming): the name is Vulkan's.
 extern "C" __attribute__((visibility("default"))) PFN_vkVoidFunction vkGetInstanceProcAddr(VkInstance instance,
                                                                                            const char* name) {
-  if (instance != VK_NULL_HANDLE) last_instance = instance;
   const std::string_view wanted = name;
-  if (wanted == "vkGetPhysicalDeviceMemoryProperties2") return reinterpret_cast<PFN_vkVoidFunction>(tell_memory);
-  if (wanted == "vkEnumerateDeviceExtensionProperties") return reinterpret_cast<PFN_vkVoidFunction>(list_extensions);
-  if (wanted == "vkGetDeviceProcAddr") return reinterpret_cast<PFN_vkVoidFunction>(device_function);
+  const auto instead = [&]<class Function>(Function& system, auto ours) {
+    if (const auto found = system_function<Function>(instance, name)) system = found;
+    return reinterpret_cast<PFN_vkVoidFunction>(ours);
+  };
+  if (wanted == "vkGetPhysicalDeviceMemoryProperties2") return instead(system_memory, tell_memory);
+  if (wanted == "vkEnumerateDeviceExtensionProperties") return instead(system_extensions, list_extensions);
+  if (wanted == "vkGetDeviceProcAddr") return instead(system_device_function, device_function);
   return system_function<PFN_vkVoidFunction>(instance, name);
 }

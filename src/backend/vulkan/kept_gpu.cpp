@@ -10,9 +10,17 @@ namespace loadline::vulkan {
 namespace {
 
 constexpr Bytes kBuffer = kMiB;
-constexpr const char* kMoving = "moving its caches";
+constexpr const char* kMoving = "moving what it keeps";
 
 }  // namespace
+
+Bytes KeptGpu::allocated() const {
+  Bytes total;
+  for (const HeldArenas* some : {&before, &arenas}) {
+    for (const auto& [number, arena] : *some) total += arena.allocated();
+  }
+  return total;
+}
 
 Arena make_arena(Context& context, const plan::Plan& plan, std::uint32_t arena) {
   std::vector<Piece> pieces;
@@ -25,8 +33,12 @@ Arena make_arena(Context& context, const plan::Plan& plan, std::uint32_t arena) 
   return {context, kind, planned.size, pieces, fmt::format("the {}", plan::name_of(planned.purpose))};
 }
 
-Mover::Mover(Context& context)
-    : buffer_(context, MemoryKind::Host, kBuffer, "moving caches"), list_(context), timeline_(context) {}
+Mover::Mover(Context& context) : context_(context), list_(context), timeline_(context) {}
+
+Place Mover::on_the_way() {
+  if (!buffer_) buffer_.emplace(context_, MemoryKind::Host, kBuffer, "moving what is kept");
+  return {buffer_->handle(), 0, buffer_->address(), buffer_->data()};
+}
 
 void Mover::move(const Place& from, const Place& to, Bytes size, bool to_host) {
   list_.begin(false);
@@ -40,9 +52,10 @@ void Mover::copy(const Place& from, const Place& to, Bytes size) { move(from, to
 
 void Mover::read(Place from, std::span<std::byte> target) {
   while (!target.empty()) {
-    const std::size_t count = std::min<std::size_t>(target.size(), buffer_.size().value);
-    move(from, on_the_way(), Bytes(count), true);
-    std::memcpy(target.data(), buffer_.data(), count);
+    const std::size_t count = std::min<std::size_t>(target.size(), kBuffer.value);
+    const Place host = on_the_way();
+    move(from, host, Bytes(count), true);
+    std::memcpy(target.data(), host.data, count);
     target = target.subspan(count);
     from.offset += count;
   }
@@ -50,9 +63,10 @@ void Mover::read(Place from, std::span<std::byte> target) {
 
 void Mover::write(std::span<const std::byte> source, Place to) {
   while (!source.empty()) {
-    const std::size_t count = std::min<std::size_t>(source.size(), buffer_.size().value);
-    std::memcpy(buffer_.data(), source.data(), count);
-    move(on_the_way(), to, Bytes(count), false);
+    const std::size_t count = std::min<std::size_t>(source.size(), kBuffer.value);
+    const Place host = on_the_way();
+    std::memcpy(host.data, source.data(), count);
+    move(host, to, Bytes(count), false);
     source = source.subspan(count);
     to.offset += count;
   }

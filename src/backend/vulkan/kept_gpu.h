@@ -1,7 +1,9 @@
 // What of a GPU outlives the plan that it was opened for: the GPU itself with its shaders, and what stays of its
-// memory. It hands a device from one plan to the next, and moves what caches hold meanwhile.
+// memory. It hands a device from one plan to the next, and moves what is to be elsewhere meanwhile.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,23 +27,28 @@ struct OpenGpu {
   std::string remark;          // VulkanDevice::remark
 };
 
-// `gpu` is null where there is none; the arenas are without memory where they do not stay. Assigned to only while
-// empty.
+// Of which what memory is, by the numbers that a plan gives its arenas.
+using HeldArenas = std::map<std::uint32_t, Arena>;
+
+// `gpu` is null where there is none. Assigned to only while empty.
 struct KeptGpu {
   void close() {
-    weights = {};
-    caches = {};
+    before.clear();
+    arenas.clear();
     gpu.reset();
   }
+  [[nodiscard]] Bytes allocated() const;
 
   std::unique_ptr<OpenGpu> gpu;  // goes last
-  Arena weights, caches;
+  HeldArenas before;             // of the plan before: what is still to be moved out of
+  HeldArenas arenas;             // of the plan after
 };
 
 // An arena of a plan on the GPU that holds it. Throws Error(DeviceFailure) where the driver refuses.
 Arena make_arena(Context& context, const plan::Plan& plan, std::uint32_t arena);
 
-// Moves bytes within a GPU, and between it and the host. Holds a little system memory. Throws Error(DeviceFailure).
+// Moves bytes within a GPU, and between it and the host, for which it holds a little system memory. Throws
+// Error(DeviceFailure).
 class Mover {
  public:
   explicit Mover(Context& context);
@@ -52,9 +59,11 @@ class Mover {
 
  private:
   void move(const Place& from, const Place& to, Bytes size, bool to_host);
-  [[nodiscard]] Place on_the_way() const { return {buffer_.handle(), 0, buffer_.address(), buffer_.data()}; }
+  // Where bytes are between it and the host.
+  Place on_the_way();
 
-  Buffer buffer_;
+  Context& context_;
+  std::optional<Buffer> buffer_;
   CommandList list_;
   Timeline timeline_;  // goes first: it waits for what was submitted
 };

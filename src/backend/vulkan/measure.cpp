@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 
@@ -53,14 +54,22 @@ double best_rate(Context& context, Timeline& timeline, double work, const std::f
   return best;
 }
 
-double read_bandwidth(Context& context, Pipelines& pipelines, Timeline& timeline, const Place& memory, Bytes size,
-                      const Place& word) {
-  const auto groups = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(size.value / kBytesPerGroup, context.limits().most_workgroups));
-  if (groups == 0) return 0;
-  const ReadMemoryArguments arguments{memory.address, word.address};
-  return best_rate(context, timeline, static_cast<double>(groups) * kBytesPerGroup, [&](CommandList& list) {
-    list.dispatch(pipelines.get({Shader::ReadMemory, std::nullopt, {}}), pipelines.layout(), arguments, {groups});
+double read_bandwidth(Context& context, Pipelines& pipelines, Timeline& timeline,
+                      std::span<const MeasuredMemory> memory, const Place& word) {
+  const auto groups = [&](const MeasuredMemory& one) {
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(one.size.value / kBytesPerGroup, context.limits().most_workgroups));
+  };
+  double bytes = 0;
+  for (const MeasuredMemory& one : memory) bytes += static_cast<double>(groups(one)) * kBytesPerGroup;
+  if (bytes == 0) return 0;
+  return best_rate(context, timeline, bytes, [&](CommandList& list) {
+    for (const MeasuredMemory& one : memory) {
+      if (groups(one) == 0) continue;
+      const ReadMemoryArguments arguments{one.place.address, word.address};
+      list.dispatch(pipelines.get({Shader::ReadMemory, std::nullopt, {}}), pipelines.layout(), arguments,
+                    {groups(one)});
+    }
   });
 }
 
@@ -73,10 +82,9 @@ double float_ops(Context& context, Pipelines& pipelines, Timeline& timeline, con
 
 }  // namespace
 
-Peaks measure_peaks(Context& context, Pipelines& pipelines, Timeline& timeline, const Place& memory, Bytes size,
+Peaks measure_peaks(Context& context, Pipelines& pipelines, Timeline& timeline, std::span<const MeasuredMemory> memory,
                     const Place& word) {
-  return {read_bandwidth(context, pipelines, timeline, memory, size, word),
-          float_ops(context, pipelines, timeline, word)};
+  return {read_bandwidth(context, pipelines, timeline, memory, word), float_ops(context, pipelines, timeline, word)};
 }
 
 DevicePeaks measure_device(const DeviceOptions& options,
@@ -118,7 +126,8 @@ DevicePeaks measure_device(const DeviceOptions& options,
   run(timeline, fill);
 
   DevicePeaks found;
-  found.peaks.read_bandwidth = read_bandwidth(context, pipelines, timeline, memory, size, memory);
+  found.peaks.read_bandwidth =
+      read_bandwidth(context, pipelines, timeline, std::array{MeasuredMemory{memory, size}}, memory);
   tell("multiply-adds", 0.4);
   found.peaks.float_ops = float_ops(context, pipelines, timeline, memory);
   tell("copies to it", 0.7);

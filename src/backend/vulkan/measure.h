@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string_view>
 
 #include "backend/device.h"
@@ -15,9 +16,14 @@ namespace loadline::vulkan {
 
 using backend::Peaks;
 
-// Reads `size` bytes at `memory` (cut to whole 64 KiB; larger than the device's caches, to be of use), and may change a
-// word at `word`. Takes about a tenth of a second. Throws Error(DeviceFailure).
-Peaks measure_peaks(Context& context, Pipelines& pipelines, Timeline& timeline, const Place& memory, Bytes size,
+struct MeasuredMemory {
+  Place place;
+  Bytes size;  // cut to whole 64 KiB
+};
+
+// Reads the memory, all of it in turn (larger than the device's caches, to be of use), and may change a word at `word`.
+// Takes about a tenth of a second. Throws Error(DeviceFailure).
+Peaks measure_peaks(Context& context, Pipelines& pipelines, Timeline& timeline, std::span<const MeasuredMemory> memory,
                     const Place& word);
 
 // The same of a GPU that nothing uses yet, and what copies from system memory to it reach.

@@ -63,8 +63,7 @@ void VulkanDevice::check_free_memory() const {
   const Bytes arenas = plan::tier_total(plan_, index_) - planned;
   const Bytes taken = kept_.gpu->taken.value_or(Bytes(0));
   const Bytes left_to_take = planned - std::min(planned, taken);
-  const Bytes kept = kept_.weights.allocated() + kept_.caches.allocated();
-  const Bytes to_allocate = arenas - std::min(arenas, kept);
+  const Bytes to_allocate = arenas - std::min(arenas, kept_.allocated());
   const bool fits = to_allocate + left_to_take <= *free && taken + arenas <= tier.budget + tier.headroom;
   if (fits) return;
   if (taken > planned) {
@@ -85,26 +84,19 @@ void VulkanDevice::allocate() {
   for (std::uint32_t i = 0; i < plan_.arenas.size(); ++i) {
     const plan::Arena& arena = plan_.arenas[i];
     if (plan::holder_of(plan_, i) != index_ || arena.purpose == plan::Purpose::Runtime) continue;
-    Arena* there = nullptr;
-    if (arena.tier == index_ && arena.purpose == plan::Purpose::Weights) there = &kept_.weights;
-    if (arena.tier == index_ && arena.purpose == plan::Purpose::KvCache) there = &kept_.caches;
-    const bool stays = there != nullptr && there->allocated().value > 0;
-    arenas_[i] = stays ? std::move(*there) : make_arena(context_, plan_, i);
+    const auto kept = kept_.arenas.find(i);
+    arenas_[i] = kept == kept_.arenas.end() ? make_arena(context_, plan_, i) : std::move(kept->second);
   }
+  kept_.arenas.clear();
 }
 
-KeptGpu VulkanDevice::give(bool weights, bool caches) {
+KeptGpu VulkanDevice::give(std::span<const std::uint32_t> arenas) {
   timeline_.drain();
   classes_.clear();
   slots_.clear();
   page_copy_.reset();
   KeptGpu kept;
-  for (std::uint32_t i = 0; i < arenas_.size(); ++i) {
-    const plan::Arena& arena = plan_.arenas[i];
-    if (arena.tier != index_) continue;
-    if (weights && arena.purpose == plan::Purpose::Weights) kept.weights = std::move(arenas_[i]);
-    if (caches && arena.purpose == plan::Purpose::KvCache) kept.caches = std::move(arenas_[i]);
-  }
+  for (const std::uint32_t arena : arenas) kept.before.emplace(arena, std::move(arenas_[arena]));
   arenas_.clear();
   kept.gpu = std::move(kept_.gpu);
   return kept;
@@ -375,16 +367,13 @@ std::string VulkanDevice::bus_address() const {
 }
 
 Peaks VulkanDevice::measure() {
-  Place memory;
-  Bytes size;
+  std::vector<MeasuredMemory> weights;
   for (std::uint32_t i = 0; i < plan_.arenas.size(); ++i) {
-    const bool weights = plan_.arenas[i].tier == index_ && plan_.arenas[i].purpose == plan::Purpose::Weights;
-    if (!weights) continue;
-    memory = arenas_[i].place(Bytes(0));
-    size = arenas_[i].first_part();
+    const bool here = plan_.arenas[i].tier == index_ && plan_.arenas[i].purpose == plan::Purpose::Weights;
+    if (here) weights.push_back({arenas_[i].place(Bytes(0)), arenas_[i].first_part()});
   }
   // The table of the pass is written anew for each.
-  return measure_peaks(context_, pipelines_, timeline_, memory, size,
+  return measure_peaks(context_, pipelines_, timeline_, weights,
                        place(region_of(plan_.scratch[index_], Staging::Table)));
 }
 

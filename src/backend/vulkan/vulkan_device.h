@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,14 +32,14 @@ class VulkanDevice final : public backend::Device {
   // held.
   VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, plan::DeviceIndex index,
                const DeviceOptions& options);
-  // The same on a GPU that is open, of which what is kept becomes the plan's: each arena has the plan's size, or no
-  // memory.
+  // The same on a GPU that is open, of which the arenas that are kept of the plan become its own. Each has the plan's
+  // size.
   VulkanDevice(const gguf::Model& model, const model::Program& program, const plan::Plan& plan, plan::DeviceIndex index,
                KeptGpu kept);
 
-  // Leaves the GPU to the device of the next plan, with what it holds of weights and of caches in its own memory where
-  // that is wanted. This one can then only be destroyed, which must be before what it leaves.
-  KeptGpu give(bool weights, bool caches);
+  // Leaves the GPU to the device of the next plan, with these arenas of this plan (KeptGpu::before). This one can then
+  // only be destroyed, which must be before what it leaves.
+  KeptGpu give(std::span<const std::uint32_t> arenas);
 
   // Before the first run, where the plan sends weights of prompts through this GPU: who has them.
   void set_source(backend::WeightSource* source) { source_ = source; }
