@@ -8,7 +8,7 @@ namespace loadline::vulkan {
 
 WorkLimit work_limit(const Context& context) {
   switch (context.info().kind) {
-    case hardware::VulkanDeviceKind::Software: return {15'000'000, 16};
+    case hardware::VulkanDeviceKind::Software: return {40'000'000, 16};
     case hardware::VulkanDeviceKind::Discrete: return {30'000'000'000, 0};
     default: return {3'000'000'000, 0};
   }

@@ -20,8 +20,8 @@ namespace ops = model::ops;
 
 // How long a command list may become, so that a stop between two of them comes in time: about 30 ms on the slowest
 // device of the kind, where one step can be cut that small. Counted in multiply-adds; a laptop's card does a million
-// million of them a second. llvmpipe does a thousand million on two cores, and takes 16 times that for a weight's
-// decoding.
+// million of them a second. llvmpipe does two to four thousand million on two cores, and takes 16 times that for a
+// weight's decoding; lists of less than 10 ms cost it several per cent of a prompt.
 struct WorkLimit {
   std::uint64_t most;    // multiply-adds of a list
   std::uint64_t decode;  // multiply-adds that decoding one weight costs
