@@ -38,6 +38,7 @@ const Division kTwo = {"TwoGpus", {1, 1, 1, 2, 2, 2}};
 const Division kSecond = {"SecondGpu", {2, 2, 2, 2, 2, 2}};
 const Division kPartOfLast = {"AttentionOfTheLast", {0, 1, 1, 1, 0, 0}};
 const Division kPartOfFirst = {"FeedForwardOfTheFirst", {0, 0, 1, 1, 1, 1}};
+const Division kAllButLastFeedForward = {"AllButTheLastFeedForward", {1, 1, 1, 1, 0, 1}};
 const Division kCacheInRam = {"CacheInRam", {1, 1, 1, 1, 1, 1}, true};
 
 struct Change {
@@ -214,7 +215,7 @@ Bytes coming(const plan::Plan& before, const plan::Plan& after, const std::strin
 }
 
 // Layers come to a GPU that has others, or leave it; also where it then has one part of a layer and had both. There is
-// no room for both places of a feed-forward in what this model has beside weights: that is read again.
+// no room for both places of what stays of a layer where nothing else leaves: that is read again.
 class OtherLayersOnAGpu : public GpuLogits, public testing::WithParamInterface<Change> {
  protected:
   void TearDown() override { ::unsetenv("LOADLINE_VULKAN_LIBRARY"); }
@@ -223,7 +224,8 @@ INSTANTIATE_TEST_SUITE_P(Divisions, OtherLayersOnAGpu,
                          testing::Values(Change{kGpu, kFirst}, Change{kFirst, kGpu}, Change{kGpu, kLast},
                                          Change{kLast, kGpu}, Change{kGpu, kPartOfLast}, Change{kPartOfLast, kGpu},
                                          Change{kFirst, kPartOfLast}, Change{kTwo, kPartOfLast},
-                                         Change{kGpu, kPartOfFirst}, Change{kPartOfFirst, kGpu}),
+                                         Change{kGpu, kPartOfFirst}, Change{kPartOfFirst, kGpu},
+                                         Change{kGpu, kAllButLastFeedForward}),
                          [](const auto& row) { return row.param.from.name + "To" + row.param.to.name; });
 
 TEST_P(OtherLayersOnAGpu, OnlyWhatComesIsReadAndNoMoreHeldMeanwhileThanByTheLargerPlan) {
@@ -255,7 +257,8 @@ TEST_P(OtherLayersOnAGpu, OnlyWhatComesIsReadAndNoMoreHeldMeanwhileThanByTheLarg
   EXPECT_EQ(Bytes(most_allocated()), held(before));
   ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
   const bool twice = from.name == kPartOfFirst.name || to.name == kPartOfFirst.name;
-  const Bytes read = coming(before, next, twice ? "blk.0.ffn" : "");
+  const bool attention_twice = to.name == kAllButLastFeedForward.name;
+  const Bytes read = coming(before, next, twice ? "blk.0.ffn" : attention_twice ? "blk.1.attn" : "");
   EXPECT_EQ(engine->load_figures().weights, read);
   EXPECT_EQ(engine->load_figures().kept,
             weights_of(next, plan::kCpu) + weights_of(next, 1) + weights_of(next, 2) - read);
@@ -275,7 +278,7 @@ TEST_F(ReplanOnGpus, WeightsAreNotCopiedWhereMoreWouldBeHeldThanByEitherPlan) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
   const Settings settings = settings_of(quant::TensorType::F32);
   plan::Plan whole = plan_of(file_of(folder), kGpu, settings);
-  plan::Plan part = plan_of(file_of(folder), {"AllButAFeedForward", {1, 1, 1, 1, 0, 1}}, settings);
+  plan::Plan part = plan_of(file_of(folder), kAllButLastFeedForward, settings);
   const auto kept_with = [&](Bytes scratch) {
     for (plan::Plan* plan : {&whole, &part}) {
       for (plan::Arena& arena : plan->arenas) {
