@@ -94,8 +94,12 @@ Ram probe_ram(const fs::path& root) {
 Bytes held_memory(const fs::path& root) {
   const std::string own = read_system_file(root / "proc/self/status");
   std::uint64_t kilobytes = 0;
-  for (const char* name : {"RssAnon", "RssShmem", "VmPTE"}) kilobytes += find_number(own, name).value_or(0);
+  for (const char* name : {"RssAnon", "RssShmem", "VmSwap", "VmPTE"}) kilobytes += find_number(own, name).value_or(0);
   return Bytes(kilobytes * 1024);
+}
+
+Bytes swapped_memory(const fs::path& root) {
+  return Bytes(find_number(read_system_file(root / "proc/self/status"), "VmSwap").value_or(0) * 1024);
 }
 
 }  // namespace loadline::hardware

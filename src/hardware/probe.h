@@ -27,8 +27,11 @@ Cpu probe_cpu(const std::filesystem::path& root = "/");
 std::uint32_t probe_processors(const std::filesystem::path& root = "/");
 // `available` counts what this process already holds as available: the plan accounts for it.
 Ram probe_ram(const std::filesystem::path& root = "/");
-// What this process holds of RAM that nobody can take from it: anonymous and shared pages, and their page tables.
+// What this process holds that the system cannot drop: anonymous and shared pages, in RAM or swapped out, and their
+// page tables.
 Bytes held_memory(const std::filesystem::path& root = "/");
+// Of that, what is swapped out now.
+Bytes swapped_memory(const std::filesystem::path& root = "/");
 // The GPUs that a run may use: those named (ids like "vulkan0" or parts of names; one named twice is there twice;
 // "none"), or with no names all that are not software. Throws Error(BadInput) for a name that fits none, saying which
 // there are.

@@ -45,6 +45,15 @@ TEST_F(ProbeRam, what_this_process_holds_counts_as_available) {
   EXPECT_EQ(probe_ram(machine_.root()).available, 13 * kGiB);
 }
 
+// Memory does not cease to be held when it is swapped out; but room for it there is none then.
+TEST_F(ProbeRam, what_is_swapped_out_is_held_and_not_available) {
+  machine_.write("proc/self/status",
+                 "RssAnon:\t 1024 kB\nRssFile:\t 77 kB\nRssShmem:\t 512 kB\nVmPTE:\t 256 kB\nVmSwap:\t 2048 kB");
+  EXPECT_EQ(held_memory(machine_.root()), 3840 * kKiB);
+  EXPECT_EQ(swapped_memory(machine_.root()), 2 * kMiB);
+  EXPECT_EQ(probe_ram(machine_.root()).available, 12 * kGiB + kMiB);
+}
+
 TEST_F(ProbeRam, a_limit_of_version_1_less_what_others_hold_there) {
   use_version_1();
   const std::string group = "sys/fs/cgroup/memory/jobs/ours/";

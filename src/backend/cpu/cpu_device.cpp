@@ -204,7 +204,7 @@ const float* CpuDevice::states() {
 
 Bytes CpuDevice::allocated() const {
   Bytes total;
-  for (const HostArena& arena : arenas_) total += arena.resident();
+  for (const HostArena& arena : arenas_) total += arena.held();
   return total;
 }
 

@@ -1,10 +1,12 @@
 #include "backend/cpu/host_arena.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -32,6 +34,27 @@ void* map_aligned(std::uint64_t size, std::uint64_t alignment) {
   if (before > 0) ::munmap(begin, before);
   if (reserve > before + used) ::munmap(begin + before + used, reserve - before - used);
   return begin + before;
+}
+
+// Of so many pages from there; 0 where the system does not say (kernel: admin-guide/mm/pagemap.rst).
+std::uint64_t present_or_swapped(const std::byte* data, std::uint64_t pages, std::uint64_t page) {
+  constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
+  constexpr std::uint64_t kSwapped = std::uint64_t{1} << 62;
+  const int file = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  std::array<std::uint64_t, 512> entries{};
+  const std::uint64_t first = reinterpret_cast<std::uintptr_t>(data) / page;
+  std::uint64_t count = 0;
+  for (std::uint64_t done = 0; done < pages;) {
+    const std::uint64_t wanted = std::min<std::uint64_t>(entries.size(), pages - done) * sizeof(entries[0]);
+    const ssize_t got = ::pread(file, entries.data(), wanted, static_cast<off_t>((first + done) * sizeof(entries[0])));
+    if (got < static_cast<ssize_t>(sizeof(entries[0]))) break;
+    const std::uint64_t read = static_cast<std::uint64_t>(got) / sizeof(entries[0]);
+    for (std::uint64_t i = 0; i < read; ++i) count += (entries[i] & (kPresent | kSwapped)) != 0 ? 1 : 0;
+    done += read;
+  }
+  ::close(file);
+  return count;
 }
 
 }  // namespace
@@ -132,13 +155,14 @@ HostArena::~HostArena() {
   if (data_ != nullptr) ::munmap(data_, size_.value);
 }
 
-Bytes HostArena::resident() const {
+Bytes HostArena::held() const {
   if (data_ == nullptr) return {};
   const std::uint64_t page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   std::vector<unsigned char> pages(align_up(size_.value, page) / page);
   if (::mincore(data_, size_.value, pages.data()) != 0) return {};
   std::uint64_t present = 0;
   for (const unsigned char bits : pages) present += bits & 1U;
+  if (present < pages.size()) present = std::max(present, present_or_swapped(data_, pages.size(), page));
   return Bytes(present * page);
 }
 

@@ -39,8 +39,8 @@ class HostArena {
 
   [[nodiscard]] std::byte* data() const { return data_; }
   [[nodiscard]] Bytes size() const { return size_; }
-  // Bytes of it that are in memory now, by the kernel's account (mincore).
-  [[nodiscard]] Bytes resident() const;
+  // Bytes of it that the system has pages for, by its own account: in memory (mincore), or swapped out (pagemap).
+  [[nodiscard]] Bytes held() const;
 
  private:
   enum class Step : std::uint8_t { Reserved, InHand, Present, Refused };

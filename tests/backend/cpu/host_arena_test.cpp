@@ -13,17 +13,17 @@ constexpr std::uint64_t kSize = 8 * HostArena::kStep + 5000;
 
 TEST(HostArena, IsOnlyReservedAtFirst) {
   const HostArena arena(Bytes(kSize), false, "test");
-  EXPECT_EQ(arena.resident(), Bytes(0));
+  EXPECT_EQ(arena.held(), Bytes(0));
 }
 
 TEST(HostArena, HoldsWhatWasRequiredAndInTheEndExactlyItsSize) {
   for (const bool huge : {false, true}) {
     HostArena arena(Bytes(kSize), huge, "test");
     ASSERT_TRUE(arena.require(3 * HostArena::kStep + 1, 3 * HostArena::kStep + 2));
-    EXPECT_GE(arena.resident(), Bytes(HostArena::kStep));
-    EXPECT_LT(arena.resident(), Bytes(kSize));
+    EXPECT_GE(arena.held(), Bytes(HostArena::kStep));
+    EXPECT_LT(arena.held(), Bytes(kSize));
     ASSERT_TRUE(arena.require(0, kSize));
-    EXPECT_EQ(arena.resident(), Bytes(align_up(kSize, 4096)));
+    EXPECT_EQ(arena.held(), Bytes(align_up(kSize, 4096)));
   }
 }
 
@@ -62,7 +62,7 @@ TEST(HostArena, KeepsWhatIsInBothSizes) {
       ASSERT_EQ(arena.size(), Bytes(size));
       for (std::uint64_t i = 0; i < least; i += 512) ASSERT_EQ(arena.data()[i], static_cast<std::byte>(i / 512 % 251));
       ASSERT_TRUE(arena.require(0, size));
-      EXPECT_EQ(arena.resident(), Bytes(align_up(size, 4096)));
+      EXPECT_EQ(arena.held(), Bytes(align_up(size, 4096)));
     }
   }
 }
