@@ -11,6 +11,7 @@
 #include "engine/kept_caches.h"
 #include "engine/kept_gpus.h"
 #include "engine/kept_weights.h"
+#include "hardware/probe.h"
 #include "plan/costs.h"
 #include "plan/predict.h"
 #include "storage/read_rate.h"
@@ -59,6 +60,7 @@ class Predictor {
     out.from_disk = bytes_from_disk(engine_.model(), to_, kept);
     find_disk_rate(out.from_disk);
     Span all = giving_up(kept);
+    all += coming_back(out.kept + out.caches);
     if (caches_kept_) all += moving();
     all += opening();
     all += reading(kept, out.from_disk);
@@ -118,6 +120,15 @@ class Predictor {
     }
     const double seconds = number(held) / kGivenBack + number(kept.by_tier[plan::kCpu]) / kMoved;
     return {seconds, 0.3 * seconds, 3 * seconds};
+  }
+
+  // What stays and is swapped out is fetched first, page by page.
+  [[nodiscard]] Span coming_back(Bytes stays) const {
+    constexpr double kFetched = 100e6;  // bytes/s: a few pages at a time, whatever a disk gives in one go
+    const double held = number(hardware::held_memory());
+    if (held <= 0) return {};
+    const double seconds = number(hardware::swapped_memory()) * std::min(1.0, number(stays) / held) / kFetched;
+    return {seconds, seconds / 4, 2 * seconds};
   }
 
   // Between devices, laid out anew on the way.
