@@ -231,9 +231,13 @@ void Judge::settle(Kind kind, const std::optional<Finding>& finding, const Windo
   if (begins) changes_.push_back({*state.verdict, true});
 }
 
-// To the gravest of the verdicts that hold, also what was lost before they were sure.
+// To the gravest of the verdicts that hold, also what was lost before they were sure. Memory that was taken costs no
+// time by itself: where something that does was found as well, it is that.
 void Judge::attribute() {
-  const auto holds = std::ranges::find_if(states_, [](const State& state) { return state.verdict.has_value(); });
+  const auto is_held = [](const State& state) { return state.verdict.has_value(); };
+  const auto slows = [&](const State& state) { return is_held(state) && state.verdict->kind != Kind::Squeezed; };
+  auto holds = std::ranges::find_if(states_, slows);
+  if (holds == states_.end()) holds = std::ranges::find_if(states_, is_held);
   if (holds == states_.end()) return;
   double& lost = losses_.lost[static_cast<std::size_t>(holds - states_.begin())];
   for (Interval& interval : intervals_) lost += std::exchange(interval.lost, 0);

@@ -155,8 +155,10 @@ std::optional<Judge::Finding> Judge::thrashing(const Window& recent, const Sampl
   const double faults = sum.faults / seconds;
   const double stalled = sum.memory_stalled.value_or(0) / seconds;
   const double full = sum.full / seconds;
-  const bool some =
-      faults >= 30 || sum.swapped >= static_cast<double>(kMiB.value) || stalled >= 0.08 || (full >= 4 && faults >= 8);
+  // What goes out and stays there harms nothing, and who waits for memory may be another program: pages must come back.
+  const bool back = faults >= 8;
+  const bool taken = sum.swapped >= static_cast<double>(kMiB.value) || stalled >= 0.08 || full >= 4;
+  const bool some = faults >= 30 || (back && taken);
   const bool much = stalled >= 0.2 && faults >= 30;
   if (!much && !(some && is_slow(recent.slowdown))) return std::nullopt;
   Finding finding;
@@ -166,7 +168,12 @@ std::optional<Judge::Finding> Judge::thrashing(const Window& recent, const Sampl
   }
   if (stalled >= 0.01)
     finding.evidence += fmt::format(", {} of the time goes into waiting for memory", percent(stalled));
-  if (full >= 1) finding.evidence += fmt::format(", its control group is full {:.0f} times a second", full);
+  constexpr double kAlways = 100;  // times a second
+  if (full >= kAlways) {
+    finding.evidence += ", its control group is full all the time";
+  } else if (full >= 1) {
+    finding.evidence += fmt::format(", its control group is full {:.0f} times a second", full);
+  }
   finding.remedy = "Close what else takes RAM, raise the limit, or plan with a smaller budget of RAM.";
   finding.figures = {{"faults_per_second", faults}, {"stalled_share", stalled}, {"full_per_second", full}};
   return finding;

@@ -11,22 +11,14 @@ namespace loadline::watch {
 namespace {
 
 using test::Scenario;
+using test::slower;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::Not;
 using Step = Scenario::Step;
 
 constexpr int kSoon = 8;  // samples
-
-Step slower(double times) {
-  Step step;
-  step.pass_seconds *= times;
-  step.gpu_seconds *= times;
-  step.passes = static_cast<std::uint64_t>(std::max(1.0, 5 / times));
-  return step;
-}
 
 TEST(Judge, says_nothing_of_a_healthy_hour) {
   Scenario machine;
@@ -220,111 +212,6 @@ TEST(Judge, finds_a_control_group_that_is_held_back) {
   step.held_back = 0.12;
   EXPECT_THAT(machine.run(kSoon, step), ElementsAre(Kind::Starved));
   EXPECT_THAT(machine.last().evidence, HasSubstr("control group"));
-}
-
-TEST(Judge, finds_pages_that_come_back_from_disk) {
-  Scenario machine;
-  machine.run(20);
-  Step step = slower(4);
-  step.faults = 60;
-  step.full = 20;
-  step.swapped_mib = 2;
-  EXPECT_THAT(machine.run(kSoon, step), ElementsAre(Kind::Thrashing));
-  EXPECT_THAT(machine.last().evidence,
-              AllOf(HasSubstr("pages a second come from disk"), HasSubstr("swapped out"), HasSubstr("times a second")));
-}
-
-TEST(Judge, finds_them_without_pressure_files_and_groups) {
-  Scenario machine;
-  const auto bare = [](Sample& sample) {
-    sample.machine.memory_pressure.reset();
-    sample.group = {};
-  };
-  machine.run(20, Step{}, bare);
-  Step step = slower(4);
-  step.faults = 60;
-  EXPECT_THAT(machine.run(kSoon, step,
-                          [&](Sample& sample) {
-                            sample.machine.memory_pressure.reset();
-                            sample.group = {};
-                          }),
-              ElementsAre(Kind::Thrashing));
-}
-
-TEST(Judge, says_nothing_of_pages_that_cost_no_time) {
-  Scenario machine;
-  machine.run(20);
-  Step step;
-  step.faults = 60;
-  EXPECT_THAT(machine.run(40, step), IsEmpty());
-}
-
-TEST(Judge, finds_a_limit_that_came_down_on_what_is_held) {
-  Scenario machine;
-  machine.run(20);
-  EXPECT_THAT(machine.run(kSoon, Step{}, [](Sample& sample) { sample.group.limit = 2 * kGiB + kMiB; }),
-              ElementsAre(Kind::Squeezed));
-  EXPECT_THAT(machine.last().evidence, AllOf(HasSubstr("lowered to 2.00 GiB"), HasSubstr("2.00 GiB are in use")));
-}
-
-TEST(Judge, finds_ram_that_others_took) {
-  Scenario machine;
-  machine.run(20);
-  EXPECT_THAT(machine.run(kSoon, Step{}, [](Sample& sample) { sample.machine.available = 200 * kMiB; }),
-              ElementsAre(Kind::Squeezed));
-  EXPECT_THAT(machine.last().evidence, AllOf(HasSubstr("7.80 GiB more"), HasSubstr("200 MiB of 16")));
-}
-
-TEST(Judge, says_nothing_of_a_container_that_was_nearly_full_when_the_model_was_loaded) {
-  Scenario machine;
-  machine.sample().group.limit = 2 * kGiB + 8 * kMiB;
-  Judge judge(Scenario::usual_promise());
-  Sample sample = machine.sample();
-  for (int i = 0; i < 100; ++i) {
-    EXPECT_THAT(judge.take(sample), IsEmpty());
-    sample.time += 0.25;
-    sample.wall_time += 0.25;
-  }
-}
-
-TEST(Judge, finds_graphics_memory_that_others_took) {
-  Scenario machine;
-  machine.run(20);
-  EXPECT_THAT(machine.run(kSoon, Step{}, [](Sample& sample) { sample.gpus[1].budget = 512 * kMiB; }),
-              ElementsAre(Kind::Squeezed));
-  EXPECT_EQ(machine.last().device, 1U);
-  EXPECT_THAT(machine.last().evidence, AllOf(HasSubstr("512 MiB of Card"), HasSubstr("it holds 1.00 GiB")));
-
-  Scenario other;
-  other.run(20);
-  EXPECT_THAT(other.run(kSoon, Step{}, [](Sample& sample) { sample.gpus[1].used = 8 * kGiB; }),
-              ElementsAre(Kind::Squeezed));
-  EXPECT_THAT(other.last().evidence, HasSubstr("6.00 GiB more of Card"));
-}
-
-TEST(Judge, finds_what_the_driver_moved_to_system_memory) {
-  Scenario machine;
-  machine.run(20);
-  Step step;
-  step.passes = 1;
-  step.gpu_seconds = 0.2;
-  step.pass_seconds = 0.23;
-  EXPECT_THAT(machine.run(kSoon, step, [](Sample& sample) { sample.gpus[1].moved = 700 * kMiB; }),
-              ElementsAre(Kind::Spilled));
-  EXPECT_THAT(line(machine.last()), AllOf(HasSubstr("about 600 MiB of Card"),
-                                          HasSubstr("700 MiB there now, 100 MiB before"), HasSubstr("times as long")));
-}
-
-TEST(Judge, finds_weights_that_come_at_the_speed_of_the_bus) {
-  Scenario machine;
-  const auto untold = [](Sample& sample) { sample.gpus[1] = {}; };
-  machine.run(20, Step{}, untold);
-  Step step;
-  step.passes = 2;
-  step.gpu_seconds = 0.084;  // 800 MiB at 10 GB/s
-  step.pass_seconds = 0.114;
-  EXPECT_THAT(machine.run(kSoon, step, untold), ElementsAre(Kind::Spilled));
-  EXPECT_THAT(machine.last().evidence, HasSubstr("the speed of the bus"));
 }
 
 TEST(Judge, finds_a_processor_that_slowed_itself_down) {

@@ -1,6 +1,7 @@
 // A machine for tests of the judge: healthy samples four times a second, which a test makes worse.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <vector>
@@ -126,5 +127,14 @@ class Scenario {
   watch::Verdict last_;
   std::vector<watch::Kind> ended_;
 };
+
+// Passes that take so many times as long as they should.
+inline Scenario::Step slower(double times) {
+  Scenario::Step step;
+  step.pass_seconds *= times;
+  step.gpu_seconds *= times;
+  step.passes = static_cast<std::uint64_t>(std::max(1.0, 5 / times));
+  return step;
+}
 
 }  // namespace loadline::test
