@@ -62,7 +62,9 @@ struct HttpOptions {
   std::uint32_t most_connections = 512;
   // Of all bodies that are being received or answered, together.
   Bytes most_bodies{std::uint64_t{128} << 20};
-  double patience = 60;          // s for a request to come whole, or for a client to read what there is
+  double patience = 60;  // s for a request to come whole, or for a client to read what there is
+  // Of an answer that is made while its client reads, bytes/s: after `patience`, who has read less is dropped.
+  Bytes least_rate{std::uint64_t{16} << 10};
   std::string certificate, key;  // PEM files: then it speaks TLS alone
   int descriptor = -1;           // of a socket that listens already; -1: one is made
   // The body, in JSON, that says why a request for this path is refused before it is handled; the path may be empty.
@@ -72,6 +74,11 @@ struct HttpOptions {
   // A sentence about what went wrong within the server itself. Likewise.
   std::function<void(const std::string&)> trouble;
 };
+// Whether who has read so many bytes of such an answer in so many seconds is dropped.
+inline bool reads_too_slowly(const HttpOptions& options, double seconds, std::uint64_t bytes) {
+  return seconds > options.patience &&
+         static_cast<double>(bytes) < seconds * static_cast<double>(options.least_rate.value);
+}
 // The most that its connections take of RAM, together, beside the bodies.
 Bytes most_memory(const HttpOptions& options);
 

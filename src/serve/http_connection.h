@@ -119,6 +119,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void send_pieces(std::uint64_t number, std::function<std::string()> next, bool keep) {
     if (number != number_ || !answering_ || !stream_.is_open()) return;
     pieces_ = std::move(next);
+    pieces_begun_ = std::chrono::steady_clock::now();
     keep_alive_ = keep_alive_ && keep;
     if (!writing_) send_next_piece();
   }
@@ -266,6 +267,9 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   }
 
   void send_next_piece() {
+    // Though each piece came through in time: what the others are made of is held meanwhile.
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - pieces_begun_).count();
+    if (reads_too_slowly(server_.options, seconds, exchange_.sent)) return close();
     std::string piece;
     try {
       piece = pieces_();
@@ -390,7 +394,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   Bytes promised_;  // of HttpOptions::most_bodies
   bool endless_ = false, drains_ = false;
   Exchange exchange_;
-  std::chrono::steady_clock::time_point begun_, last_read_;
+  std::chrono::steady_clock::time_point begun_, last_read_, pieces_begun_;
 };
 
 }  // namespace loadline::serve
