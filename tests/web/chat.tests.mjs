@@ -47,7 +47,7 @@ const kCard = {
     post_history_instructions: 'Speak as a keeper would.',
     creator: 'somebody',
     creator_notes: 'Made for <i>a test</i>.',
-    character_book: { entries: [{ keys: ['lamp'], content: 'The lamp burns whale oil.', enabled: true }, { keys: ['off'], content: 'never', enabled: false }] },
+    character_book: { entries: [{ keys: ['lamp'], content: 'The lamp burns whale oil.', enabled: true }, { keys: ['lamp'], content: 'never', enabled: false }] },
   },
 };
 
@@ -80,6 +80,8 @@ export function chatTests({ visit, done, message, answers, give, endless, nothin
     await tokens.focus();
     await page.keyboard.press('ArrowRight');
     await page.getByText(/^token \d+, number 1, in the cache/).waitFor();
+    await message(page).fill('And what else is there?');
+    await tokens.locator('span:not(.cached)').first().waitFor(); // which nobody has read yet
     await nothingSerious(page, 'tokens');
     await page.context().close();
   });
@@ -158,6 +160,7 @@ export function chatTests({ visit, done, message, answers, give, endless, nothin
     const plain = (json) => JSON.parse(json).conversations.map(({ updated, ...rest }) => rest);
     assert.deepEqual(plain(readFileSync(await again.path(), 'utf8')), plain(text));
     assert.equal(plain(text)[0].story.world[0].text, 'Ships fly.');
+    assert.deepEqual([plain(text)[0].system, plain(text)[0].messages.a.text], ['Be brief.', 'Once **upon** a time']);
     await page.context().close();
   });
 

@@ -159,6 +159,7 @@ test('what does not fit is drawn as a bar that overflows, and its fix is a press
   await page.keyboard.press('Enter');
   await page.getByText('It does not fit').waitFor();
   await page.getByText(/more than the budget of 8.00 MiB/).waitFor();
+  assert.equal(await page.locator('.whole.over .excess').count(), 1);
   await page.getByText(/loadline serve .*--ram 8MiB/).waitFor();
   await nothingSerious(page, 'a refusal');
   const fix = page.getByRole('button', { name: /^Apply --ram/ });
@@ -208,7 +209,7 @@ test('another model is loaded while a chat goes on in another tab', async () => 
     const open = () => visit({}, `${server.url}/#models`, false);
     const chat = await open();
     await chat.getByRole('cell', { name: /tok\/s/ }).first().waitFor();
-    await chat.getByText('broken', { exact: true }).waitFor();
+    await chat.getByRole('row').filter({ has: chat.getByRole('rowheader', { name: 'broken' }) }).locator('.error').waitFor(); // why
     await nothingSerious(chat, 'models');
     await chat.getByRole('button', { name: 'Load alpha' }).click();
     await chat.getByRole('button', { name: 'Unload alpha' }).waitFor();
@@ -271,6 +272,7 @@ test('hostile text is text', async () => {
     handlers: [...node.querySelectorAll('*')].filter((e) => [...e.attributes].some((a) => a.name.startsWith('on'))).length,
   }));
   assert.deepEqual([inside.elements, inside.handlers], [0, 0]);
+  assert.ok(inside.links.length > 0);
   for (const link of inside.links) assert.equal(link, 'https: noopener noreferrer _blank');
   assert.ok(await page.evaluate(() => getComputedStyle(document.body).display !== 'none'));
   await page.context().close();
