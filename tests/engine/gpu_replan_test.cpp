@@ -46,7 +46,11 @@ struct Change {
   quant::TensorType kv = quant::TensorType::F32;
 };
 
-constexpr std::size_t kPrompt = 40, kText = 70, kBefore = 50;  // tokens; a page has 32
+// Of a text, in tokens; a page has 32. `before`: the plan is changed after so many.
+struct Lengths {
+  std::size_t prompt = 40, before = 50, text = 70;
+};
+constexpr std::size_t kPrompt = Lengths().prompt, kText = Lengths().text;
 constexpr plan::DeviceIndex kTheGpu = 1;
 
 std::filesystem::path file_of(const std::filesystem::path& folder) { return folder / "llama-F32.gguf"; }
@@ -70,33 +74,34 @@ plan::Plan plan_of(const std::filesystem::path& file, const Division& division, 
 // A session that is made to say a text; what it would have said is compared with what the CPU alone would.
 class ForcedText {
  public:
-  ForcedText(const std::filesystem::path& file, const Settings& settings) : text_(test::some_text(kText, 1)) {
-    const auto alone = test::load_divided(file, kText, all_in_ram(), settings);
+  ForcedText(const std::filesystem::path& file, const Settings& settings, const Lengths& lengths = {})
+      : lengths_(lengths), text_(test::some_text(lengths.text, 1)) {
+    const auto alone = test::load_divided(file, lengths.text, all_in_ram(), settings);
     rows_ = test::score(*alone, text_);
   }
 
   void join(Engine& engine) {
     listener_.emplace(test::Wanted{.draw = [this](std::span<const float> logits) { return next(logits); }});
     exec::SessionOptions session;
-    session.prompt = std::span(text_).first(kPrompt);
-    session.most_tokens = static_cast<std::int64_t>(kText - kPrompt);
+    session.prompt = std::span(text_).first(lengths_.prompt);
+    session.most_tokens = static_cast<std::int64_t>(lengths_.text - lengths_.prompt);
     apart_ = 0;
     ASSERT_TRUE(engine.scheduler().join(session, *listener_));
-    while (kPrompt + listener_->tokens.size() < kBefore && engine.scheduler().step()) {
+    while (lengths_.prompt + listener_->tokens.size() < lengths_.before && engine.scheduler().step()) {
     }
   }
   // To its end, where every row is within `most` of the CPU's.
   void finish(Engine& engine, double most = 2e-3) {
     engine.run(test::kNeverStop);
-    EXPECT_EQ(kPrompt + listener_->tokens.size(), kText);
+    EXPECT_EQ(lengths_.prompt + listener_->tokens.size(), lengths_.text);
     EXPECT_LT(apart_, most);
   }
-  [[nodiscard]] std::size_t tokens() const { return kPrompt + listener_->tokens.size() - 1; }  // in the cache
+  [[nodiscard]] std::size_t tokens() const { return lengths_.prompt + listener_->tokens.size() - 1; }  // in the cache
   [[nodiscard]] std::size_t shared() const { return listener_->result.shared_tokens; }
 
  private:
   Token next(std::span<const float> logits) {
-    const std::size_t at = kPrompt + listener_->tokens.size();
+    const std::size_t at = lengths_.prompt + listener_->tokens.size();
     const float* row = rows_.data() + (at - 1) * logits.size();
     for (std::size_t i = 0; i < logits.size(); ++i) {
       const double difference = std::fabs(double{logits[i]} - row[i]);
@@ -105,6 +110,7 @@ class ForcedText {
     return text_.at(at);
   }
 
+  Lengths lengths_;
   std::vector<Token> text_;
   std::vector<float> rows_;
   std::optional<Listener> listener_;
@@ -269,6 +275,30 @@ TEST_P(OtherLayersOnAGpu, OnlyWhatComesIsReadAndNoMoreHeldMeanwhileThanByTheLarg
   const bool cross = !std::ranges::equal(before.kv, next.kv, {}, &plan::KvRegions::device, &plan::KvRegions::device);
   EXPECT_LE(Bytes(most_allocated()), std::max(held(before), held(next)) + (cross ? 2 * kMiB : Bytes(0)));
   EXPECT_EQ(Bytes(most_allocated()), held(next));
+  EXPECT_EQ(engine->tokens_again(), 0U);
+  text.finish(*engine);
+}
+
+// What pages hold is told by the pool that they are of: an earlier text filled page 1 of the full caches by a quarter,
+// and those of windows have it anew since, full.
+TEST_F(ReplanOnGpus, PagesOfWindowsGoAlongAsTheirOwnPoolHasThem) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden2");
+  const std::filesystem::path file = folder / "gemma3-F32.gguf";
+  const Settings settings{.batch = 32, .context = 512};
+  const Lengths lengths{.prompt = 70, .before = 92, .text = 100};
+  ForcedText text(file, settings, lengths);
+  const test::Places gpu = {[](std::size_t) { return kTheGpu; }};
+  const auto engine = test::load_divided(file, lengths.text, gpu, settings);
+  const plan::Plan next =
+      test::plan_divided(engine->model(), engine->program(), file, lengths.text, all_in_ram(), settings);
+  test::score(*engine, test::some_text(40, 2));
+  text.join(*engine);
+  const exec::KvCache& cache = engine->executor().cache();
+  ASSERT_NE(cache.window_pool(), nullptr);
+  ASSERT_EQ(cache.window_pages(0)[2], 1U);
+  ASSERT_EQ(cache.window_pool()->known(1), 91U - 64U);
+  ASSERT_EQ(cache.pool().known(1), 8U);
+  ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
   EXPECT_EQ(engine->tokens_again(), 0U);
   text.finish(*engine);
 }
