@@ -57,9 +57,9 @@ const KernelTable& choose() {
     if (table->name == forced) return *table;
     names += (names.empty() ? "" : ", ") + std::string(table->name);
   }
-  throw bad_input(
-      "LOADLINE_ISA names the instruction set \"" + std::string(forced) + "\", which this processor cannot run",
-      "It can run: " + names + ".");
+  throw bad_input("LOADLINE_ISA names the instruction set \"" + std::string(forced) +
+                      "\", which this processor, or this build, does not have",
+                  "There are: " + names + ".");
 }
 
 }  // namespace
