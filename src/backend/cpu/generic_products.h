@@ -422,6 +422,11 @@ void superblocks_of_few(const std::byte* const (&p)[streams], const Int8Block* x
   }
 }
 
+// Whether entries of a codebook are loaded one by one: that, and not reading, is what takes the time, and the registers
+// of two tiles would be stored and loaded in between (measured with AVX2: one after the other 17 to 43 % faster).
+template <class Format>
+constexpr bool kLookedUp = !V::kTables && requires { typename Format::Book; };
+
 template <class Format, int n, int streams>
 LOADLINE_INLINE void streams_of_few(const Tile* tiles, const Int8Block* x, std::uint32_t tokens, float* sums) {
   alignas(64) std::byte copies[streams][kRows * Format::kBytes];
@@ -434,7 +439,7 @@ LOADLINE_INLINE void streams_of_few(const Tile* tiles, const Int8Block* x, std::
       copy_superblock(tiles[i], b, copies[i]);
       p[i] = copies[i];
     }
-    if constexpr (n == 1 || kSideBySide<Format, n>) {
+    if constexpr ((n == 1 && !kLookedUp<Format>) || kSideBySide<Format, n>) {
       superblocks_of_few<Format, n>(p, x, sums, n);
     } else {  // multiplying takes longer than reading, and registers would not do
       for (int i = 0; i < streams; ++i) {

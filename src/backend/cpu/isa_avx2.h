@@ -326,6 +326,9 @@ struct V {
     const I low = load(unit);
     store_words(low.lo, high.lo, words);
     store_words(low.hi, high.hi, words + 32);
+    // Else the compiler takes each word out of the registers, which is twice the work of loading it, and worth it only
+    // where it can go on meanwhile: with entries of four, which are put together one by one.
+    if constexpr (sizeof(Book::kGrid[0]) == 8) asm volatile("" : "+m"(words));
     return {words};
   }
   static LOADLINE_INLINE void store_words(__m256i low, __m256i high, std::uint16_t* words) {
