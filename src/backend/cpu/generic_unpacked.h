@@ -410,16 +410,19 @@ class Many {
   // where they came from, at a tile's end the tile so many further on.
   LOADLINE_INLINE void in_turn(std::uint32_t b, const Int8Block* x) {
     const std::size_t parts = (token_count_ + V::kTokens - 1) / V::kTokens;
-    constexpr std::size_t kLines = V::kTiles * kTileLines;
-    const std::size_t share = (kLines + parts - 1) / parts;
+    const std::size_t share = (kTileLines + parts - 1) / parts * 64;
     const std::size_t ahead = is_last(b) ? kGroupTiles * tiles_[0].superblocks - b : 1;
     for (std::uint32_t i = 0; i < padded(); i += V::kTiles) {
       for (std::uint32_t m = 0; m < V::kTiles; ++m) unpack_tile(i + m, b, unpacked_[m]);
-      const Tile* next = tiles_ + i;
-      Fetcher fetcher(next, V::kTiles < count_ - i ? V::kTiles : count_ - i, (b + ahead) * kTileBytes, kTileBytes);
+      const std::uint32_t end = V::kTiles < count_ - i ? i + V::kTiles : count_;
+      std::size_t fetched = 0;
       each_part([&](std::uint32_t t, std::uint32_t now) __attribute__((always_inline)) {
         if (is_last(b) && i == 0) destination_.fetch(t, t + now);
-        fetcher.fetch(share);
+        for (std::uint32_t m = i; m < end; ++m) {
+          const std::byte* next = tiles_[m].data + (b + ahead) * kTileBytes + fetched;
+          for (std::size_t line = 0; line < share; line += 64) V::prefetch(next + line);
+        }
+        fetched += share;
         multiply_part(t, now, x, i, unpacked_);
       });
     }
