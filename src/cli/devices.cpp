@@ -126,6 +126,8 @@ void measure(hardware::Profile& profile, const DevicesOptions& options, const st
       1.0 /
       (6.0 + static_cast<double>(gpus.size()));  // of a GPU; limits and kernels take about three times as long each
   const bool known = !profile.measured.empty();
+  bar.update(0, "new memory");
+  const double loading = engine::measure_loading(profile);
   const hardware::MeasuredHow how = hardware::measure(
       profile, place, [&](std::string_view what, double done) { bar.update(done * 3 * share, what); });
   if (!how.undisturbed) {
@@ -136,7 +138,7 @@ void measure(hardware::Profile& profile, const DevicesOptions& options, const st
     say("Measure again when the machine is idle.");
   }
   const engine::MeasuredKernels kernels = engine::measure_kernels(
-      profile, [&](std::string_view what, double done) { bar.update((3 + done * 3) * share, what); });
+      profile, loading, [&](std::string_view what, double done) { bar.update((3 + done * 3) * share, what); });
   hardware::remember(profile, file);  // the read limit may have risen
   if (kernels.whole) {
     engine::remember_kernels(profile, kernels.rates);

@@ -14,7 +14,9 @@ struct MeasuredKernels {
 
 // With the instruction set that runs here, on all cores: some seconds. The profile's read limit rises where a kernel
 // read faster: the limit is the most that any way of reading reaches.
-MeasuredKernels measure_kernels(hardware::Profile& profile, const hardware::MeasureProgress& progress);
+// `loading` is measured before anything else that takes memory (measure_loading).
+double measure_loading(const hardware::Profile& profile);
+MeasuredKernels measure_kernels(hardware::Profile& profile, double loading, const hardware::MeasureProgress& progress);
 // By the name under which plans look for it.
 void remember_kernels(const hardware::Profile& profile, const hardware::KernelRates& rates);
 

@@ -15,8 +15,8 @@
 namespace loadline::hardware {
 
 // Bytes per second that `threads` threads (at least 1) read together from main memory: each streams its own part of
-// `size` bytes, which should be well beyond the last-level cache; the best of several passes in each of several ways of
-// reading. The memory is given back.
+// `size` bytes, which should be well beyond the last-level cache; the middle one of several passes in the fastest of
+// several ways of reading. The memory is given back.
 // Throws Error(DoesNotFit) if it cannot be had.
 double measure_read_bandwidth(unsigned threads, Bytes size = kGiB, double* share = nullptr);
 
