@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "engine/divided.h"
@@ -303,26 +304,80 @@ TEST_F(ReplanOnGpus, PagesOfWindowsGoAlongAsTheirOwnPoolHasThem) {
   text.finish(*engine);
 }
 
-// Both places of what is copied count.
+// The arena on the GPU that has the tensors of such a name.
+std::uint32_t arena_of(const plan::Plan& plan, const std::string& name) {
+  const auto found = std::ranges::find_if(plan.regions, [&](const plan::Region& region) {
+    return region.name.starts_with(name) && plan.arenas[region.arena].tier == kTheGpu;
+  });
+  return found == plan.regions.end() ? plan::kNoRegion : found->arena;
+}
+
+// What a plan has on the GPU for scratch and staging, which is given back before anything is moved: the room there is.
+plan::Plan with_room(plan::Plan plan, Bytes room) {
+  for (plan::Arena& arena : plan.arenas) {
+    if (arena.tier != kTheGpu || (arena.purpose != plan::Purpose::Scratch && arena.purpose != plan::Purpose::Staging))
+      continue;
+    arena.size = std::exchange(room, Bytes(0));
+  }
+  return plan;
+}
+
+std::set<std::string> names_of(const plan::Plan& plan, const std::vector<KeptRegion>& regions) {
+  std::set<std::string> names;
+  for (const KeptRegion& region : regions) names.insert(plan.regions[region.after].name);
+  return names;
+}
+
+// Both places of what is copied count, as large as they are allocated.
 TEST_F(ReplanOnGpus, WeightsAreNotCopiedWhereMoreWouldBeHeldThanByEitherPlan) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
   const Settings settings = settings_of(quant::TensorType::F32);
-  plan::Plan whole = plan_of(file_of(folder), kGpu, settings);
-  plan::Plan part = plan_of(file_of(folder), kAllButLastFeedForward, settings);
-  const auto kept_with = [&](Bytes scratch) {
-    for (plan::Plan* plan : {&whole, &part}) {
-      for (plan::Arena& arena : plan->arenas) {
-        if (arena.tier == kTheGpu && arena.purpose == plan::Purpose::Scratch) arena.size = scratch;
-      }
-    }
-    return weights_on_gpu(whole, part, kTheGpu);
+  const plan::Plan whole = plan_of(file_of(folder), kGpu, settings);
+  const plan::Plan part = plan_of(file_of(folder), kAllButLastFeedForward, settings);
+  const auto kept_with = [&](Bytes room) {
+    return weights_on_gpu(with_room(whole, room), with_room(part, room), kTheGpu);
   };
-  const WeightsOnGpu roomy = kept_with(8 * kMiB);
-  EXPECT_EQ(roomy.stay.size(), 3U);    // the embedding, the first layer and the output
-  EXPECT_FALSE(roomy.copied.empty());  // the attention of the other layer
-  const WeightsOnGpu tight = kept_with(Bytes(0));
+  const Bytes attention = part.arenas.at(arena_of(part, "blk.1.attn")).size;
+  const WeightsOnGpu roomy = kept_with(attention);
+  EXPECT_EQ(roomy.stay.size(), 3U);  // the embedding, the first layer and the output
+  EXPECT_TRUE(names_of(part, roomy.copied).contains("blk.1.attn_q.weight"));
+  const WeightsOnGpu tight = kept_with(attention - Bytes(1));
   EXPECT_EQ(tight.stay.size(), 3U);
   EXPECT_TRUE(tight.copied.empty());
+}
+
+// The smaller of two parts goes first: once it is copied, what it was in is given back.
+TEST_F(ReplanOnGpus, WhatIsCopiedMakesRoomForMore) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const Settings settings = settings_of(quant::TensorType::F32);
+  const plan::Plan whole = plan_of(file_of(folder), kGpu, settings);
+  const plan::Plan parts = plan_of(file_of(folder), {"APartOfEach", {1, 0, 1, 1, 0, 1}}, settings);
+  const Bytes attention = parts.arenas.at(arena_of(parts, "blk.1.attn")).size;
+  ASSERT_LT(attention, parts.arenas.at(arena_of(parts, "blk.0.ffn")).size);
+  const WeightsOnGpu kept = weights_on_gpu(with_room(whole, attention), with_room(parts, attention), kTheGpu);
+  const std::set<std::string> names = names_of(parts, kept.copied);
+  EXPECT_TRUE(names.contains("blk.1.attn_q.weight"));
+  EXPECT_TRUE(names.contains("blk.0.ffn_up.weight"));
+}
+
+// What is computed again costs more than what is read again.
+TEST_F(ReplanOnGpus, WeightsAreReadAgainWhereCachesHaveNoRoomBesideThem) {
+  LOADLINE_REQUIRE_SHARED(folder, "golden");
+  const gguf::Model model = gguf::open_model(file_of(folder));
+  const model::Program program = model::build_program(model);
+  const Settings settings = settings_of(quant::TensorType::F32);
+  plan::Plan before = plan_of(file_of(folder), {"FirstAttention", {0, 1, 0, 0, 0, 1}}, settings);
+  plan::Plan after = plan_of(file_of(folder), {"LastAttention", {0, 0, 0, 1, 0, 1}}, settings);
+  before.arenas.at(arena_of(before, "blk.0.attn")).size = Bytes(0);
+  after.arenas.at(arena_of(after, "blk.1.attn")).size = Bytes(0);
+  const Bytes cache = plan::tier_total(after, kTheGpu, plan::Purpose::KvCache);
+  for (const bool fits : {true, false}) {
+    const Bytes room = fits ? cache : cache - Bytes(1);
+    const plan::Plan from = with_room(before, room);
+    const plan::Plan to = with_room(after, room);
+    EXPECT_EQ(weights_on_gpu(from, to, kTheGpu).stay.size(), fits ? 1U : 0U);
+    EXPECT_TRUE(caches_stay(program, from, to, std::nullopt));
+  }
 }
 
 // And of those that stay on a GPU as they are, no byte is read.
