@@ -6,8 +6,9 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <set>
-#include <utility>
 
 #include "base/error.h"
 #include "engine/divided.h"
@@ -40,6 +41,7 @@ const Division kSecond = {"SecondGpu", {2, 2, 2, 2, 2, 2}};
 const Division kPartOfLast = {"AttentionOfTheLast", {0, 1, 1, 1, 0, 0}};
 const Division kPartOfFirst = {"FeedForwardOfTheFirst", {0, 0, 1, 1, 1, 1}};
 const Division kAllButLastFeedForward = {"AllButTheLastFeedForward", {1, 1, 1, 1, 0, 1}};
+const Division kPartOfLastCacheInRam = {"AttentionOfTheLastWithCachesInRam", {0, 1, 1, 1, 0, 0}, true};
 const Division kCacheInRam = {"CacheInRam", {1, 1, 1, 1, 1, 1}, true};
 
 struct Change {
@@ -221,30 +223,60 @@ Bytes coming(const plan::Plan& before, const plan::Plan& after, const std::strin
   return bytes;
 }
 
+// Through a Vulkan loader that counts what is allocated, and says how much there is (squeezed_vulkan.cpp).
+class CountedGpus : public GpuLogits {
+ protected:
+  void SetUp() override {
+    GpuLogits::SetUp();
+    const char* counting = std::getenv("LOADLINE_SQUEEZED_VULKAN");
+    ASSERT_NE(counting, nullptr);
+    ::setenv("LOADLINE_VULKAN_LIBRARY", counting, 1);
+    most_allocated_ =
+        reinterpret_cast<MostAllocated*>(::dlsym(::dlopen(counting, RTLD_NOW | RTLD_LOCAL), "most_allocated_since"));
+    ASSERT_NE(most_allocated_, nullptr);
+    most_allocated_();
+    ::setenv("LOADLINE_TEST_MEMORY_BUDGET", budget_file().c_str(), 1);
+  }
+  void TearDown() override {
+    ::unsetenv("LOADLINE_VULKAN_LIBRARY");
+    ::unsetenv("LOADLINE_TEST_MEMORY_BUDGET");
+  }
+
+  // From now on that is all that drivers have for this process.
+  void give(Bytes all) const { std::ofstream(budget_file()) << all.value; }
+  // At a time, since this was last asked.
+  [[nodiscard]] Bytes most_allocated() const { return Bytes(most_allocated_()); }
+  // What GPUs hold by a plan, in their memory and in their drivers'.
+  static Bytes held(const plan::Plan& plan) {
+    Bytes bytes;
+    for (std::uint32_t i = 0; i < plan.arenas.size(); ++i) {
+      const bool counts = plan.arenas[i].purpose != plan::Purpose::Runtime && plan::holder_of(plan, i) != plan::kCpu;
+      if (counts) bytes += plan.arenas[i].size;
+    }
+    return bytes;
+  }
+
+ private:
+  using MostAllocated = std::uint64_t();
+  [[nodiscard]] std::filesystem::path budget_file() const { return folder_.path() / "budget"; }
+
+  MostAllocated* most_allocated_ = nullptr;
+  test::TemporaryFolder folder_;
+};
+
 // Layers come to a GPU that has others, or leave it; also where it then has one part of a layer and had both. There is
 // no room for both places of what stays of a layer where nothing else leaves: that is read again.
-class OtherLayersOnAGpu : public GpuLogits, public testing::WithParamInterface<Change> {
- protected:
-  void TearDown() override { ::unsetenv("LOADLINE_VULKAN_LIBRARY"); }
-};
+class OtherLayersOnAGpu : public CountedGpus, public testing::WithParamInterface<Change> {};
 INSTANTIATE_TEST_SUITE_P(Divisions, OtherLayersOnAGpu,
                          testing::Values(Change{kGpu, kFirst}, Change{kFirst, kGpu}, Change{kGpu, kLast},
                                          Change{kLast, kGpu}, Change{kGpu, kPartOfLast}, Change{kPartOfLast, kGpu},
                                          Change{kFirst, kPartOfLast}, Change{kTwo, kPartOfLast},
                                          Change{kGpu, kPartOfFirst}, Change{kPartOfFirst, kGpu},
-                                         Change{kGpu, kAllButLastFeedForward}),
+                                         Change{kGpu, kAllButLastFeedForward}, Change{kGpu, kPartOfLastCacheInRam}),
                          [](const auto& row) { return row.param.from.name + "To" + row.param.to.name; });
 
 TEST_P(OtherLayersOnAGpu, OnlyWhatComesIsReadAndNoMoreHeldMeanwhileThanByTheLargerPlan) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
-  const char* counting = std::getenv("LOADLINE_SQUEEZED_VULKAN");
-  ASSERT_NE(counting, nullptr);
-  ::setenv("LOADLINE_VULKAN_LIBRARY", counting, 1);
-  using MostAllocated = std::uint64_t();
-  const auto most_allocated =
-      reinterpret_cast<MostAllocated*>(::dlsym(::dlopen(counting, RTLD_NOW | RTLD_LOCAL), "most_allocated_since"));
-  ASSERT_NE(most_allocated, nullptr);
-  most_allocated();
   const auto& [from, to, kv] = GetParam();
   const Settings settings = settings_of(kv);
   ForcedText text(file_of(folder), settings);
@@ -253,15 +285,8 @@ TEST_P(OtherLayersOnAGpu, OnlyWhatComesIsReadAndNoMoreHeldMeanwhileThanByTheLarg
   const plan::Plan before = engine->plan();
   const plan::Plan next = plan_of(file_of(folder), to, settings);
   const Interruption predicted = predict_interruption(*engine, next, test::machine_with_gpus(file_of(folder), 2));
-  const auto held = [](const plan::Plan& plan) {
-    Bytes bytes;
-    for (std::uint32_t i = 0; i < plan.arenas.size(); ++i) {
-      const bool counts = plan.arenas[i].purpose != plan::Purpose::Runtime && plan::holder_of(plan, i) != plan::kCpu;
-      if (counts) bytes += plan.arenas[i].size;
-    }
-    return bytes;
-  };
-  EXPECT_EQ(Bytes(most_allocated()), held(before));
+  EXPECT_EQ(most_allocated(), held(before));
+  give(held(next) + plan::tier_total(next, kTheGpu, plan::Purpose::Runtime));
   ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
   const bool twice = from.name == kPartOfFirst.name || to.name == kPartOfFirst.name;
   const bool attention_twice = to.name == kAllButLastFeedForward.name;
@@ -274,9 +299,9 @@ TEST_P(OtherLayersOnAGpu, OnlyWhatComesIsReadAndNoMoreHeldMeanwhileThanByTheLarg
   EXPECT_NO_THROW(engine->verify());
   // Caches that cross pass through memory that drivers give, a MiB for each GPU.
   const bool cross = !std::ranges::equal(before.kv, next.kv, {}, &plan::KvRegions::device, &plan::KvRegions::device);
-  EXPECT_LE(Bytes(most_allocated()), std::max(held(before), held(next)) + (cross ? 2 * kMiB : Bytes(0)));
-  EXPECT_EQ(Bytes(most_allocated()), held(next));
-  EXPECT_EQ(engine->tokens_again(), 0U);
+  EXPECT_LE(most_allocated(), std::max(held(before), held(next)) + (cross ? 2 * kMiB : Bytes(0)));
+  EXPECT_EQ(most_allocated(), held(next));
+  EXPECT_EQ(engine->tokens_again(), to.kv_on_cpu ? text.tokens() : 0U);  // a driver's memory takes none from elsewhere
   text.finish(*engine);
 }
 
@@ -312,13 +337,12 @@ std::uint32_t arena_of(const plan::Plan& plan, const std::string& name) {
   return found == plan.regions.end() ? plan::kNoRegion : found->arena;
 }
 
-// What a plan has on the GPU for scratch and staging, which is given back before anything is moved: the room there is.
+// With so much for scratch and staging on the GPU, which is given back before anything is moved.
 plan::Plan with_room(plan::Plan plan, Bytes room) {
-  for (plan::Arena& arena : plan.arenas) {
-    if (arena.tier != kTheGpu || (arena.purpose != plan::Purpose::Scratch && arena.purpose != plan::Purpose::Staging))
-      continue;
-    arena.size = std::exchange(room, Bytes(0));
-  }
+  const auto scratch = std::ranges::find_if(plan.arenas, [](const plan::Arena& arena) {
+    return arena.tier == kTheGpu && arena.purpose == plan::Purpose::Scratch;
+  });
+  scratch->size = room - plan::tier_total(plan, kTheGpu, plan::Purpose::Staging);
   return plan;
 }
 
@@ -346,18 +370,26 @@ TEST_F(ReplanOnGpus, WeightsAreNotCopiedWhereMoreWouldBeHeldThanByEitherPlan) {
   EXPECT_TRUE(tight.copied.empty());
 }
 
-// The smaller of two parts goes first: once it is copied, what it was in is given back.
-TEST_F(ReplanOnGpus, WhatIsCopiedMakesRoomForMore) {
+// The smaller of two parts goes first: once it is copied, what it was in is given back, and that is room for the other.
+TEST_F(CountedGpus, WhatIsCopiedMakesRoomForMore) {
   LOADLINE_REQUIRE_SHARED(folder, "golden");
   const Settings settings = settings_of(quant::TensorType::F32);
-  const plan::Plan whole = plan_of(file_of(folder), kGpu, settings);
   const plan::Plan parts = plan_of(file_of(folder), {"APartOfEach", {1, 0, 1, 1, 0, 1}}, settings);
   const Bytes attention = parts.arenas.at(arena_of(parts, "blk.1.attn")).size;
   ASSERT_LT(attention, parts.arenas.at(arena_of(parts, "blk.0.ffn")).size);
-  const WeightsOnGpu kept = weights_on_gpu(with_room(whole, attention), with_room(parts, attention), kTheGpu);
-  const std::set<std::string> names = names_of(parts, kept.copied);
-  EXPECT_TRUE(names.contains("blk.1.attn_q.weight"));
-  EXPECT_TRUE(names.contains("blk.0.ffn_up.weight"));
+  ForcedText text(file_of(folder), settings);
+  const auto engine = test::load_divided(file_of(folder), kText, places_of(kGpu), settings);
+  ASSERT_GT(attention, plan::tier_total(engine->plan(), kTheGpu, plan::Purpose::Scratch));  // which is made more
+  const plan::Plan before = with_room(engine->plan(), attention);
+  const plan::Plan next = with_room(parts, attention);
+  ASSERT_TRUE(engine->replan(before, {}, test::kNeverStop));
+  text.join(*engine);
+  most_allocated();
+  ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
+  EXPECT_EQ(engine->load_figures().kept, weights_of(next, kTheGpu));
+  EXPECT_LE(most_allocated(), std::max(held(before), held(next)));
+  EXPECT_EQ(most_allocated(), held(next));
+  text.finish(*engine);
 }
 
 // What is computed again costs more than what is read again.
