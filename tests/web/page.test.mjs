@@ -135,8 +135,7 @@ test('stop is felt at once, and the server stops too', async () => {
   const page = await visit();
   await give(page, endless('Once upon a time'));
   await page.getByRole('button', { name: 'Continue' }).click();
-  const stop = page.getByRole('button', { name: 'Stop' });
-  await stop.waitFor();
+  await page.getByRole('button', { name: 'Stop' }).waitFor();
   await page.waitForFunction(() => document.querySelector('[aria-label=Answer]').innerText.length > 80);
   const took = await page.evaluate(async () => {
     const begin = performance.now();
@@ -149,6 +148,16 @@ test('stop is felt at once, and the server stops too', async () => {
   await page.getByText('stopped', { exact: false }).first().waitFor();
   await free();
   await page.context().close();
+
+  // Not only with the next piece of the answer: here none comes.
+  const answer = (request, response) => request.url === '/v1/chat/completions' && (response.writeHead(200, { 'Content-Type': 'text/event-stream' }).flushHeaders(), true);
+  const front = await proxy(server, { answer });
+  const silent = await visit({}, front.url);
+  const asked = (one) => one.url().endsWith('/v1/chat/completions');
+  await Promise.all([silent.waitForEvent('response', asked), silent.getByRole('button', { name: 'Tell me a story' }).click()]);
+  await Promise.all([silent.waitForEvent('requestfailed', asked), silent.getByRole('button', { name: 'Stop' }).click()]);
+  await silent.context().close();
+  await front.close();
 });
 
 test('what does not fit is drawn as a bar that overflows, and its fix is a press away', async () => {
