@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/json_text.h"
 #include "base/text.h"
 
 namespace loadline::grammar {
@@ -25,13 +26,7 @@ class DepthCheck : public nlohmann::json_sax<Json> {
   bool end_object() override { return leave(); }
   bool start_array(std::size_t) override { return enter(); }
   bool end_array() override { return leave(); }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& problem) override {
-    place = position;
-    message = problem.what();
-    return false;
-  }
-  std::size_t place = 0;
-  std::string message;
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override { return false; }
   bool too_deep = false;
 
  private:
@@ -52,11 +47,10 @@ Json parse_json(std::string_view text, std::string_view what) {
   constexpr std::size_t kLongest = std::size_t{16} << 20;
   if (text.size() > kLongest) throw bad_input(fmt::format("{} is longer than 16 MiB", what));
   DepthCheck check;
-  if (!Json::sax_parse(text, &check)) {
-    if (check.too_deep) throw bad_input(fmt::format("{} is nested more than {} deep", what, kDeepestJson));
-    throw bad_input(fmt::format("{} is not JSON: the text goes wrong at byte {}", what, check.place));
+  if (!Json::sax_parse(text, &check) && check.too_deep) {
+    throw bad_input(fmt::format("{} is nested more than {} deep", what, kDeepestJson));
   }
-  return Json::parse(text);
+  return loadline::parse_json<Json>(text, what);
 }
 
 Source read_json_schema(const Json& schema) {

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "hardware/parse_json.h"
+#include "base/json_text.h"
 
 namespace loadline::hardware {
 namespace {
@@ -178,7 +178,7 @@ std::string to_json(const Profile& profile) {
 }
 
 Profile profile_from_json(std::string_view text, std::string_view source) {
-  const json document = parse_json(text, source);
+  const json document = parse_json<json>(text, source);
   Profile profile;
   const Reader reader(document, "", source);
   if (const json* cpu = reader.find("cpu")) read_cpu(Reader(*cpu, "cpu", source), profile.cpu);

@@ -7,9 +7,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json_text.h"
 #include "base/output_file.h"
 #include "hardware/measurements.h"
-#include "hardware/parse_json.h"
 
 namespace loadline::hardware {
 namespace {

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "hardware/parse_json.h"
+#include "base/json_text.h"
 
 namespace loadline::plan {
 namespace {
@@ -266,7 +266,7 @@ std::string to_json(const gguf::Model& model, const model::Program& program, con
 }
 
 Plan plan_from_json(std::string_view text, std::string_view source) {
-  const json parsed = hardware::parse_json(text, source);
+  const json parsed = parse_json<json>(text, source);
   const Reader document(parsed, "", source);
   if (document.member("loadline_plan").number(kMostIndex) != kVersion) {
     throw bad_input(fmt::format("{} is a plan of another version of loadline", source),

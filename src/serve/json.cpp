@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/json_text.h"
 
 namespace loadline::serve {
 namespace {
@@ -141,15 +142,10 @@ Json parse_body(std::string_view body) {
     throw bad_input(fmt::format("the request's JSON would take more than {} of memory", to_string(kMostJson)));
   }
   const bool pairs = body.find("\\uD") != std::string_view::npos || body.find("\\ud") != std::string_view::npos;
-  Json json;
-  try {
-    json = pairs ? Json::parse(with_whole_pairs(body)) : Json::parse(body);
-  } catch (const Json::parse_error& error) {  // pairs that were made whole are as long as before
-    throw bad_input(fmt::format("the request's body is no JSON: it goes wrong at byte {}", error.byte));
-  } catch (const Json::out_of_range&) {  // 1e999
-    throw bad_input("a number in the request's JSON is too large for any machine");
-  }
-  if (!json.is_object()) throw bad_input("the request's body must be a JSON object");
+  constexpr std::string_view kBody = "the request's body";
+  // Pairs that were made whole are as long as before.
+  Json json = pairs ? parse_json<Json>(with_whole_pairs(body), kBody) : parse_json<Json>(body, kBody);
+  if (!json.is_object()) throw bad_input(fmt::format("{} must be a JSON object", kBody));
   return json;
 }
 

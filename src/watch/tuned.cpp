@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/json_text.h"
 #include "base/output_file.h"
 #include "hardware/measurements.h"
 
@@ -15,24 +15,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr Bytes kMostJson = 4 * kMiB;
-
 // The same processor with other cards is another machine.
 std::string key_of(const hardware::Profile& machine, const std::string& model) {
   std::string key = fmt::format("{} x{}", machine.cpu.model, machine.cpu.cores);
   for (const hardware::Gpu& gpu : machine.gpus) key += ", " + gpu.name;
   return key + ": " + model;
-}
-
-json read_all(const std::filesystem::path& file) {
-  std::error_code ignored;
-  if (file.empty() || !std::filesystem::is_regular_file(file, ignored)) return json::object();
-  try {
-    json document = json::parse(read_text_file(file, kMostJson));
-    return document.is_object() ? document : json::object();
-  } catch (const std::exception&) {
-    return json::object();
-  }
 }
 
 std::optional<std::uint32_t> count_of(const json& object, const char* key, std::uint32_t least) {
@@ -59,7 +46,7 @@ std::filesystem::path tuned_path() {
 
 std::optional<Tuned> recall_tuned(const std::filesystem::path& file, const hardware::Profile& machine,
                                   const std::string& model) {
-  const json document = read_all(file);
+  const json document = read_remembered(file);
   const auto entry = document.find(key_of(machine, model));
   if (entry == document.end() || !entry->is_object()) return std::nullopt;
   const auto threads = count_of(*entry, "threads", 1);
@@ -78,7 +65,7 @@ void remember_tuned(const std::filesystem::path& file, const hardware::Profile& 
   if (file.empty()) {
     throw bad_input("there is no folder to remember what was found in", "Set XDG_CACHE_HOME or HOME.");
   }
-  json document = read_all(file);
+  json document = read_remembered(file);
   json entry = {{"threads", tuned.setting.threads},
                 {"batch", tuned.setting.batch},
                 {"generation", tuned.measured.generation},

@@ -215,6 +215,7 @@ TEST(JsonSchema, RefusesByNameAndPlace) {
   EXPECT_EQ(why(R"({"type":"strin"})"), "JSON schema, #/type: there is no type \"strin\"");
   EXPECT_EQ(why(R"({"$ref":"#/$defs/x"})"), "JSON schema, #/$ref: \"#/$defs/x\" does not exist");
   EXPECT_EQ(why("{"), "the JSON schema is not JSON: the text goes wrong at byte 2");
+  EXPECT_EQ(why(R"({"const":1e999})"), "the JSON schema: a number in it is too large for any machine");
   EXPECT_NE(why(R"({"type":"array","uniqueItems":true})"), "accepted");
   EXPECT_NE(why(R"({"type":"string","format":"hostname"})"), "accepted");
   EXPECT_EQ(why((std::string(300, '[') + std::string(300, ']')).c_str()),

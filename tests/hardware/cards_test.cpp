@@ -210,7 +210,7 @@ TEST(ProfileJson, refuses_what_is_no_machine) {
   const auto refused = [](std::string_view text) {
     return test::refusal([&] { return profile_from_json(text, "pc.json"); }).sentence;
   };
-  EXPECT_THAT(refused("{"), HasSubstr("pc.json is not JSON"));
+  EXPECT_THAT(refused("{"), HasSubstr("pc.json is not JSON: the text goes wrong at byte 2"));
   EXPECT_THAT(refused("{}"), HasSubstr("ram"));
   EXPECT_THAT(refused(R"({"ram": {"total": 1e999}})"), HasSubstr("too large"));
   EXPECT_THAT(refused(R"({"ram": {"total": -1}})"), HasSubstr("ram.total"));

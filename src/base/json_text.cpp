@@ -1,27 +1,30 @@
-#include "hardware/parse_json.h"
+#include "base/json_text.h"
 
 #include <fmt/format.h>
 
 #include "base/error.h"
 #include "base/file.h"
 
-namespace loadline::hardware {
+namespace loadline {
 namespace {
 
 constexpr Bytes kMostRemembered = 4 * kMiB;
 
 }  // namespace
 
-nlohmann::json parse_json(std::string_view text, std::string_view source) {
-  using nlohmann::json;
+template <class Json>
+Json parse_json(std::string_view text, std::string_view source) {
   try {
-    return json::parse(text);
-  } catch (const json::parse_error& problem) {
-    throw bad_input(fmt::format("{} is not JSON (byte {})", source, problem.byte));
-  } catch (const json::out_of_range&) {  // 1e999
+    return Json::parse(text);
+  } catch (const typename Json::parse_error& problem) {
+    throw bad_input(fmt::format("{} is not JSON: the text goes wrong at byte {}", source, problem.byte));
+  } catch (const typename Json::out_of_range&) {  // 1e999
     throw bad_input(fmt::format("{}: a number in it is too large for any machine", source));
   }
 }
+
+template nlohmann::json parse_json(std::string_view text, std::string_view source);
+template nlohmann::ordered_json parse_json(std::string_view text, std::string_view source);
 
 nlohmann::json read_remembered(const std::filesystem::path& file) {
   using nlohmann::json;
@@ -35,4 +38,4 @@ nlohmann::json read_remembered(const std::filesystem::path& file) {
   }
 }
 
-}  // namespace loadline::hardware
+}  // namespace loadline
