@@ -8,10 +8,10 @@
 #include <functional>
 
 #include "base/error.h"
-#include "base/text.h"
 #include "serve/dialects.h"
 #include "serve/pooled.h"
 #include "serve/request_memory.h"
+#include "serve/token_ids.h"
 
 namespace loadline::serve {
 namespace {
@@ -50,19 +50,10 @@ Json numbers_json(const std::vector<std::vector<float>>& vectors) {
 }
 
 // A text that is to be looked up is letters throughout; ids are what they are.
-std::vector<Token> tokens_of(const Served& served, const Json& text, std::string_view field) {
-  const tokenizer::Tokenizer& tokenizer = served.tokenizer();
+std::vector<Token> tokens_of_text(const Served& served, const Json& text, std::string_view field) {
   if (text.is_string()) return served.encode(text.get_ref<const std::string&>(), {.add_special = true});
-  if (!text.is_array()) throw wrong_field(field, "a string, an array of strings or of token ids, or an array of such");
-  std::vector<Token> tokens;
-  for (const Json& one : text) {
-    const std::int64_t id = one.is_number_integer() ? one.get<std::int64_t>() : -1;
-    if (id < 0 || id >= tokenizer.vocabulary_size()) {
-      throw bad_input(fmt::format("\"{}\": {} is no token of this model", field, printable(dump(one))));
-    }
-    tokens.push_back(static_cast<Token>(id));
-  }
-  return tokens;
+  return tokens_of(served.tokenizer(), text, field,
+                   "a string, an array of strings or of token ids, or an array of such");
 }
 
 Texts read_texts(const Call& call, std::initializer_list<const char*> fields) {
@@ -83,7 +74,7 @@ Texts read_texts(const Call& call, std::initializer_list<const char*> fields) {
   }
   if (input == nullptr) throw bad_input(fmt::format("\"{}\" is required", field));
   const auto add = [&](const Json& text) {
-    std::vector<Token> tokens = tokens_of(served, text, field);
+    std::vector<Token> tokens = tokens_of_text(served, text, field);
     if (tokens.empty() || text == "") throw bad_input(fmt::format("\"{}\" has an empty text", field));
     if (cut) tokens.resize(std::min<std::size_t>(tokens.size(), served.context()));
     if (tokens.size() > served.context()) throw TooLong(tokens.size(), served.context());

@@ -8,6 +8,7 @@
 #include "grammar/languages.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
+#include "serve/token_ids.h"
 #include "serve/token_reports.h"
 
 namespace loadline::serve {
@@ -232,11 +233,9 @@ void kobold_detokenize(const Call& call) {
   std::vector<Token> tokens;
   if (ids != nullptr) {
     for (const Json& id : *ids) {
-      const std::int64_t token = id.is_number_integer() ? id.get<std::int64_t>() : -1;
-      if (token < 0 || token >= call.served->tokenizer().vocabulary_size()) {
-        return call.send({{"result", ""}, {"success", false}});
-      }
-      tokens.push_back(static_cast<Token>(token));
+      const std::optional<Token> token = find_token(call.served->tokenizer(), id);
+      if (!token) return call.send({{"result", ""}, {"success", false}});
+      tokens.push_back(*token);
     }
   }
   require_tellable(tokens.size());

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
+#include "serve/token_ids.h"
 #include "serve/token_reports.h"
 #include "tokenizer/special_tokens.h"
 
@@ -347,19 +348,8 @@ void native_tokenize(const Call& call) {
 
 void native_detokenize(const Call& call) {
   std::vector<Token> tokens;
-  const Json* ids = find(call.body, "tokens");
-  if (ids == nullptr) ids = find(call.body, "ids");
-  if (ids != nullptr) {
-    if (!ids->is_array()) throw bad_input("\"tokens\" must be an array of token ids");
-    for (const Json& id : *ids) {
-      if (!id.is_number_integer()) throw bad_input("\"tokens\" must be an array of token ids");
-      const auto token = id.get<std::int64_t>();
-      if (token < 0 || token >= call.served->tokenizer().vocabulary_size()) {
-        throw bad_input(fmt::format("\"tokens\": {} is no token of this model", token));
-      }
-      tokens.push_back(static_cast<Token>(token));
-    }
-  }
+  const char* field = find(call.body, "tokens") != nullptr ? "tokens" : "ids";
+  if (const Json* ids = find(call.body, field)) tokens = tokens_of(call.served->tokenizer(), *ids, field);
   require_tellable(tokens.size());
   call.send({{"content", call.served->tokenizer().decode(tokens, true)}});
 }

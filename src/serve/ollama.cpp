@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
+#include "serve/token_ids.h"
 #include "serve/token_reports.h"
 #include "tokenizer/special_tokens.h"
 
@@ -257,12 +258,7 @@ void ollama_generate(const Call& call) {
   const bool raw = get_bool(call.body, "raw").value_or(false);
   std::vector<Token> context;
   if (const Json* ids = find_array(call.body, "context"); ids != nullptr && !raw) {
-    for (const Json& id : *ids) {
-      const std::int64_t token = id.is_number_integer() ? id.get<std::int64_t>() : -1;
-      if (token < 0 || token >= served.tokenizer().vocabulary_size())
-        throw wrong_field("context", "an array of this model's token ids");
-      context.push_back(static_cast<Token>(token));
-    }
+    context = tokens_of(served.tokenizer(), *ids, "context");
   }
   ChatRequest request;
   if (!suffix.empty()) {

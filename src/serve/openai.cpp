@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "serve/chat_request.h"
 #include "serve/dialects.h"
+#include "serve/token_ids.h"
 #include "serve/token_reports.h"
 
 namespace loadline::serve {
@@ -326,11 +327,7 @@ std::vector<Token> mixed_prompt(const Served& served, const Json& prompt) {
   std::vector<Token> tokens;
   for (const Json& part : prompt) {
     if (part.is_number_integer()) {
-      const auto id = part.get<std::int64_t>();
-      if (id < 0 || id >= served.tokenizer().vocabulary_size()) {
-        throw bad_input(fmt::format("\"prompt\": {} is no token of this model", id));
-      }
-      tokens.push_back(static_cast<Token>(id));
+      tokens.push_back(token_of(served.tokenizer(), part, "prompt"));
     } else if (part.is_string()) {
       const std::vector<Token> more =
           tokens.empty() ? encode_prompt(served, part.get_ref<const std::string&>())

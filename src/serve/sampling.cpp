@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "serve/token_ids.h"
 #include "tokenizer/containing.h"
 
 namespace loadline::serve {
@@ -76,12 +77,9 @@ class Biases {
  public:
   Biases(Options& options, const tokenizer::Tokenizer& tokenizer) : options_(options), tokenizer_(tokenizer) {}
 
-  void add(std::int64_t token, float bias) {
-    if (token < 0 || token >= tokenizer_.vocabulary_size()) {
-      throw bad_input(fmt::format("\"logit_bias\": {} is no token of this model", token));
-    }
+  void add(const Json& token, float bias, std::string_view field = "logit_bias") {
     if (bias <= -100) bias = kForbidden;  // OpenAI: a ban
-    options_.logit_bias.push_back({static_cast<sample::Token>(token), bias});
+    options_.logit_bias.push_back({token_of(tokenizer_, token, field), bias});
   }
 
   // {"15": -100}, {"text": 5}, [[15, -1], ["text", false]].
@@ -116,7 +114,7 @@ class Biases {
       throw wrong_field("logit_bias", "numbers, or false, by token");
     }
     if (!(number < INFINITY)) throw wrong_field("logit_bias", "finite numbers, or false, by token");
-    if (what.is_number_integer()) return add(what.get<std::int64_t>(), number);
+    if (what.is_number_integer()) return add(what, number);
     if (!what.is_string()) throw wrong_field("logit_bias", "numbers, or false, by token");
     const std::string& text = what.get_ref<const std::string&>();
     if (const std::int64_t token = token_named(text); token >= 0) return add(token, number);
@@ -141,7 +139,7 @@ void ban_tokens(const Json& object, Biases& biases) {
     if (one.empty()) continue;
     const std::int64_t token = token_named(one);
     if (token < 0) throw wrong_field("custom_token_bans", "token ids with commas between them");
-    biases.add(token, kForbidden);
+    biases.add(token, kForbidden, "custom_token_bans");
   }
 }
 

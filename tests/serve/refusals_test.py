@@ -86,7 +86,17 @@ class Refusals(ServerTest):
         self.refused(CHAT, {"top_k": -5}, '"top_k" must be a whole number of at least -1')
         self.refused(CHAT, {"n": 0}, '"n" must be a whole number from 1 to 1024')
         self.refused(CHAT, {"max_tokens": 1e30}, '"max_tokens"', " to 2147483647")
-        self.refused("/detokenize", {"tokens": [10**9]}, '"tokens": 1000000000 is no token')
+
+    def test_what_is_no_token_of_the_model_is_named(self):
+        far, beyond = "1000000000 is no token of this model", "18446744073709551615 is no token of this model"
+        for path, field, ids in (("/detokenize", "tokens", [10**9]), ("/detokenize", "ids", [5, 10**9]),
+                                 (OLLAMA_TEXT, "context", [10**9]), ("/v1/embeddings", "input", [10**9]),
+                                 (TEXT, "prompt", [5, 10**9]), (NATIVE, "logit_bias", [[10**9, 1]]),
+                                 (KOBOLD, "custom_token_bans", "5, 1000000000")):
+            self.refused(path, {field: ids}, '"%s": %s' % (field, far))
+        for path, field in (("/detokenize", "tokens"), (OLLAMA_TEXT, "context"), ("/v1/embeddings", "input"), (TEXT, "prompt")):
+            self.refused(path, {field: [2**64 - 1]}, '"%s": %s' % (field, beyond))
+            self.refused(path, {field: [5, [True]]}, '"%s" must be ' % field)
 
     def test_where_json_goes_wrong_is_told(self):
         for path in BODIES:
