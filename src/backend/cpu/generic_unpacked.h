@@ -354,6 +354,7 @@ class Many {
  private:
   using S = ShapeOf<Format>;
   static constexpr std::size_t kTileBytes = kRows * Format::kBytes;
+  static constexpr std::size_t kAhead = 2;  // superblocks that a fetch takes to arrive
   static constexpr std::size_t kTileLines = (kTileBytes + 63) / 64;
 
   // Whole register tiles: the tiles that are missing repeat the last one, and their sums are not looked at.
@@ -411,7 +412,8 @@ class Many {
   LOADLINE_INLINE void in_turn(std::uint32_t b, const Int8Block* x) {
     const std::size_t parts = (token_count_ + V::kTokens - 1) / V::kTokens;
     const std::size_t share = (kTileLines + parts - 1) / parts * 64;
-    const std::size_t ahead = is_last(b) ? kGroupTiles * tiles_[0].superblocks - b : 1;
+    const std::uint32_t superblocks = tiles_[0].superblocks;
+    const std::size_t ahead = b + kAhead < superblocks ? kAhead : (kGroupTiles - 1) * superblocks + kAhead;
     for (std::uint32_t i = 0; i < padded(); i += V::kTiles) {
       for (std::uint32_t m = 0; m < V::kTiles; ++m) unpack_tile(i + m, b, unpacked_[m]);
       const std::uint32_t end = V::kTiles < count_ - i ? i + V::kTiles : count_;
