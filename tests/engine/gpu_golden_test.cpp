@@ -172,6 +172,7 @@ TEST_F(GpuLogits, AgreeWithTheGoldenLogitsUnderABudget) {
     hardware::Profile machine = machine_with_gpus(file, 1);
     // So slow a CPU that the GPU is filled, whatever the fixed costs of such a small model.
     machine.ram.read_bandwidth = {1e6, 1e6};
+    machine.cpu.model = "one whose kernels nobody measured";
     machine.gpus[0].memory_bandwidth = 1e12;
     plan::Options options;
     options.context = static_cast<std::uint32_t>(tokens.size());
