@@ -51,7 +51,7 @@ def measured_loading(program, model):
 
 
 def same(before, after):
-    return abs(after / before - 1) <= STEADY
+    return before > 0 and abs(after / before - 1) <= STEADY
 
 
 def round_of(options, model, figures):

@@ -12,10 +12,12 @@ struct MeasuredKernels {
   bool whole = true;  // false: others had the processors, and the figures are of no use
 };
 
-// With the instruction set that runs here, on all cores: some seconds. The profile's read limit rises where a kernel
-// read faster: the limit is the most that any way of reading reaches.
-// `loading` is measured before anything else that takes memory (measure_loading).
+// bytes/s of weights laid out on all cores into memory that is new to the process: before anything else that takes
+// memory.
 double measure_loading(const hardware::Profile& profile);
+
+// With the instruction set that runs here, on all cores: some seconds. The profile's read limit rises where a kernel
+// read faster: the limit is the most that any way of reading reaches. `loading` is what measure_loading said.
 MeasuredKernels measure_kernels(hardware::Profile& profile, double loading, const hardware::MeasureProgress& progress);
 // By the name under which plans look for it.
 void remember_kernels(const hardware::Profile& profile, const hardware::KernelRates& rates);

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/huge_memory.h"
 #include "base/matrix_unit.h"
+#include "hardware/timed_pass.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -33,10 +34,8 @@ void keep(const T& value) {
   asm volatile("" : : "r"(&value) : "memory");
 }
 
-struct Pass {
-  double seconds = 0;
-  double share = 1;  // of the processors, that of the thread that got least
-};
+// A pass's share is that of the thread that got least.
+using Pass = TimedPass;
 
 // Runs `work(thread)` on all threads at once, `passes` times. A pass begins for all of them when the last one has come:
 // a thread that then waits for a processor has none, however undisturbed it runs once it has got one.
@@ -395,13 +394,11 @@ double measure_read_bandwidth(unsigned threads, Bytes size, double* share) {
   constexpr std::uint64_t kPiece = std::uint64_t{2} << 20;  // whole huge pages for each thread
   const std::uint64_t each = std::max<std::uint64_t>(align_up(size.value / threads, kPiece), kPiece);
   const Region region(each * threads);
-  fastest_pass(threads, 1, [&](unsigned thread) { std::fill_n(region.data() + thread * each, each, std::byte{1}); });
+  timed_passes(threads, 1, [&](unsigned thread) { std::fill_n(region.data() + thread * each, each, std::byte{1}); });
   constexpr int kPasses = 5;
   Pass best;
   for (const WayOfReading read : readers()) {
-    std::vector<Pass> passes = read_passes(read, threads, region.data(), each, kPasses);
-    std::ranges::nth_element(passes, passes.begin() + kPasses / 2, {}, &Pass::seconds);
-    const Pass& middle = passes[kPasses / 2];
+    const Pass middle = middle_of(read_passes(read, threads, region.data(), each, kPasses));
     if (best.seconds == 0 || middle.seconds < best.seconds) best = middle;
   }
   tell(share, best);

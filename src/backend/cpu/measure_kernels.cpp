@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "backend/cpu/layout.h"
@@ -12,6 +13,7 @@
 #include "base/clock.h"
 #include "base/huge_memory.h"
 #include "base/thread_pool.h"
+#include "hardware/timed_pass.h"
 #include "quant/attention_workspace.h"
 #include "quant/matrix_workspace.h"
 
@@ -160,7 +162,6 @@ class Meter {
     return pairs * kHeads * kDim * 4 * layers / seconds;
   }
 
-  // bytes/s of a file's rows that are laid out into pages that are new to the process.
   void use_floats(TensorType type) { fill_floats(type, weights_.data(), kMemory); }
   void use_powers() { fill_powers(weights_.data(), kMemory); }
   [[nodiscard]] double share() const { return share_; }
@@ -201,19 +202,15 @@ class Meter {
     return sum;
   }
 
-  // Seconds of the middle one of a few runs, as a model has many: memory is faster now and then. Again where others had
-  // the processors.
+  // Seconds of the middle one of a few runs. Again where others had the processors.
   template <class Work>
   double typical(const Work& work) {
     constexpr std::size_t kPasses = 5;
     constexpr double kEnough = 0.3;  // s: so much says as much in fewer passes
-    struct Pass {
-      double seconds, share;
-    };
     work();
-    Pass middle{0, 0};
+    hardware::TimedPass middle{0, 0};
     for (int attempt = 0; attempt < kAttempts && middle.share < kLeastShare; ++attempt) {
-      std::vector<Pass> passes;
+      std::vector<hardware::TimedPass> passes;
       for (double all = 0; passes.size() < kPasses && all < kEnough; all += passes.back().seconds) {
         const double before = seconds_of_all();
         const Clock::time_point start = Clock::now();
@@ -221,9 +218,7 @@ class Meter {
         const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
         passes.push_back({seconds, std::min(1.0, (seconds_of_all() - before) / (seconds * pool_.threads()))});
       }
-      const auto half = passes.begin() + static_cast<std::ptrdiff_t>(passes.size() / 2);
-      std::ranges::nth_element(passes, half, {}, &Pass::seconds);
-      middle = *half;
+      middle = hardware::middle_of(std::move(passes));
     }
     share_ = std::min(share_, middle.share);
     return middle.seconds;
