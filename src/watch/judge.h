@@ -26,6 +26,7 @@ struct Promise {
     Bytes weights;              // read by every pass of few tokens
     double bandwidth = 0;       // bytes/s of its memory
     double host_bandwidth = 0;  // bytes/s from RAM to it; 0 for the CPU
+    bool holds_ram = false;     // its memory is RAM (a GPU that is software): no bus is between them
   };
   std::vector<Device> devices;  // per device of the plan that computes
   Bytes streamed;               // from disk for every pass

@@ -44,7 +44,7 @@ std::optional<Judge::Finding> Judge::spilled(const Window& recent, const Sample&
     const Promise::Device& device = promise_.devices[i];
     const GpuSample& gpu = sample.gpus[i];
     const GpuSample& before = at_first_[i];
-    if (device.planned.value == 0) continue;
+    if (device.planned.value == 0 || device.holds_ram) continue;
     const Bytes least = std::max(64 * kMiB, device.planned / 50);
     const double slowdown = recent.device_slowdown[i];
     Finding finding;

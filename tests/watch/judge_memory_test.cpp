@@ -160,5 +160,18 @@ TEST(Judge, finds_weights_that_come_at_the_speed_of_the_bus) {
   EXPECT_THAT(machine.last().evidence, HasSubstr("the speed of the bus"));
 }
 
+TEST(Judge, says_of_no_device_in_ram_that_its_weights_were_moved_there) {
+  Promise promise = Scenario::usual_promise();
+  promise.devices[1].holds_ram = true;
+  Scenario machine(promise);
+  const auto untold = [](Sample& sample) { sample.gpus[1] = {}; };
+  machine.run(20, Step{}, untold);
+  Step step;
+  step.passes = 2;
+  step.gpu_seconds = 0.084;  // 800 MiB at 10 GB/s, as over a bus
+  step.pass_seconds = 0.114;
+  EXPECT_THAT(machine.run(40, step, untold), ElementsAre(Kind::Mispredicted));
+}
+
 }  // namespace
 }  // namespace loadline::watch
