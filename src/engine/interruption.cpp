@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/backends.h"
+#include "engine/benchmark.h"
 #include "engine/engine.h"
 #include "engine/kept_caches.h"
 #include "engine/kept_gpus.h"
@@ -263,7 +264,7 @@ class Predictor {
     const plan::Plan& present = engine_.plan();
     const plan::CostModel costs(engine_.model(), engine_.program(), present.shape, rates_for(present, machine_));
     const exec::PassLog& log = engine_.executor().log();
-    std::array<exec::PassRecord, kMostPasses> records;
+    std::array<exec::PassRecord, 40> records;
     std::size_t count = log.read_large(std::span(records).first(8));
     std::array<exec::PassRecord, 32> last;
     for (const exec::PassRecord& record : std::span(last).first(log.read(0, last))) {
@@ -271,11 +272,10 @@ class Predictor {
     }
     struct Sum {
       double took = 0, expected = 0;
-      std::array<double, kMostPasses> ratios = {};  // of each pass
-      std::size_t passes = 0;
     };
     std::array<std::array<Sum, exec::kLoggedDevices>, 2> sums = {};
-    std::array<Sum, 2> all = {};  // devices
+    std::array<std::array<std::vector<double>, exec::kLoggedDevices>, 2> ratios;  // of each pass
+    std::array<Sum, 2> all = {};                                                  // devices
     for (std::size_t i = 0; i < count; ++i) {
       const exec::PassRecord& record = records[i];
       const plan::PassSeconds seconds =
@@ -289,8 +289,7 @@ class Predictor {
           sum->took += took;
           sum->expected += seconds.devices[d];
         }
-        Sum& own = sums[kind][d];
-        if (took > 0 && seconds.devices[d] > 0) own.ratios[own.passes++] = took / seconds.devices[d];
+        if (took > 0 && seconds.devices[d] > 0) ratios[kind][d].push_back(took / seconds.devices[d]);
       }
     }
     for (std::size_t d = 0; d < few_.size(); ++d) {
@@ -298,16 +297,15 @@ class Predictor {
       const bool both = device < present.tiers.size() && device < to_.tiers.size() &&
                         present.tiers[device].device == to_.tiers[device].device;
       const auto ratio = [&](std::size_t kind) {
-        Sum& sum = sums[kind][d];
+        const Sum& sum = sums[kind][d];
+        const std::vector<double>& each = ratios[kind][d];
         constexpr double kMost = 1e5;  // a software GPU that nobody measured is thousands of times slower than a card
         // What is a few fixed costs beside another device's work says nothing of how fast this one works.
         constexpr double kLeastShare = 0.1;
         const bool much = sum.expected > kLeastShare * all[kind].expected || sum.took > kLeastShare * all[kind].took;
-        if (!both || !much || sum.passes == 0) return Ratio{};
+        if (!both || !much || each.empty()) return Ratio{};
         // The middle one: a device's first pass may be many times the others (a driver that compiles).
-        const auto middle = sum.ratios.begin() + static_cast<std::ptrdiff_t>(sum.passes / 2);
-        std::nth_element(sum.ratios.begin(), middle, sum.ratios.begin() + static_cast<std::ptrdiff_t>(sum.passes));
-        return Ratio{std::clamp(*middle, 1 / kMost, kMost), true};
+        return Ratio{std::clamp(quantile(each, 0.5), 1 / kMost, kMost), true};
       };
       few_[d] = ratio(0);
       many_[d] = ratio(1);
@@ -333,7 +331,6 @@ class Predictor {
   }
 
   static constexpr std::uint64_t kMany = exec::PassLog::kLargeTokens;
-  static constexpr std::size_t kMostPasses = 40;  // that are looked at
 
   Engine& engine_;
   const plan::Plan& to_;

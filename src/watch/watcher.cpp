@@ -109,8 +109,7 @@ Promise promise_of(const engine::Engine& engine, const plan::Rates& rates) {
     device.name = plan.tiers[i].name;
     device.planned = plan::tier_total(plan, i);
     device.weights = plan::tier_total(plan, i, plan::Purpose::Weights);
-    const backend::Device* opened = i == plan::kCpu ? nullptr : engine.device(i);
-    device.holds_ram = opened != nullptr && opened->holds_ram();
+    if (const backend::Device* opened = engine.device(i)) device.holds_ram = opened->holds_ram();
     if (i < rates.devices.size()) {
       device.bandwidth = rates.devices[i].bandwidth;
       device.host_bandwidth = rates.devices[i].host_bandwidth;
