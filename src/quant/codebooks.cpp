@@ -83,6 +83,7 @@ constexpr CodeBytes<512> kIq2XsCodes = code_bytes<2>(kPackedIq2Xs, kTwoBits);
 constexpr CodeBytes<1024> kIq2SCodes = code_bytes<2>(kPackedIq2S, kTwoBits);
 constexpr CodeBytes<256> kIq3XxsCodes = code_bytes<3>(kPackedIq3Xxs, kThreeBits);
 constexpr CodeBytes<512> kIq3SCodes = code_bytes<3>(kPackedIq3S, kOdd);
+constexpr CodeBytes<2048> kIq1Codes = code_bytes<2>(kPackedIq1S, kOneBit);
 
 constexpr TernaryDigits kTernaryDigits = ternary_digits();
 

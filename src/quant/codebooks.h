@@ -20,7 +20,7 @@ extern const std::array<std::uint64_t, 2048> kIq1Grid;
 // and again: of the six bits of an index the lowest, as many as codes have, count. `signed_levels` has 128 more, and
 // less the magnitude where the index has bit 2, 3, 4 or 5, one that is not the code's.
 template <std::size_t count>
-struct CodeBytes {
+struct alignas(64) CodeBytes {  // a load of a vector that lies in two lines takes twice as long
   std::array<std::uint8_t, count> low, high;
   std::array<std::uint8_t, 64> levels;
   std::array<std::array<std::uint8_t, 64>, 4> signed_levels;
@@ -30,10 +30,11 @@ extern const CodeBytes<512> kIq2XsCodes;
 extern const CodeBytes<1024> kIq2SCodes;
 extern const CodeBytes<256> kIq3XxsCodes;
 extern const CodeBytes<512> kIq3SCodes;
+extern const CodeBytes<2048> kIq1Codes;
 
 // The five digits of base 3 that a byte of TQ1_0 has (blocks.h), two bits each: four from the lowest bits of `low` on,
 // the fifth in `high`.
-struct TernaryDigits {
+struct alignas(64) TernaryDigits {
   std::array<std::uint8_t, 256> low, high;
 };
 extern const TernaryDigits kTernaryDigits;

@@ -64,9 +64,7 @@ LOADLINE_BOOK(Iq2Xs);
 LOADLINE_BOOK(Iq2S);
 LOADLINE_BOOK(Iq3Xxs);
 LOADLINE_BOOK(Iq3S);
-struct Iq1 {  // too large for registers
-  static constexpr const auto& kGrid = quant::kIq1Grid;
-};
+LOADLINE_BOOK(Iq1);
 }  // namespace books
 #undef LOADLINE_BOOK
 
@@ -243,6 +241,18 @@ LOADLINE_INLINE I threes_as_bytes(I v) {
   return V::or_and(bytes, V::template shl32<24 - 3 * step>(x), V::ints(7 << 24));
 }
 
+// Entry l of eight values without signs, times 2 to the power of `place`.
+template <int l, int place, class Entries>
+LOADLINE_INLINE void plain_eights(const Entries& entries, I& first, I& second) {
+  if constexpr (V::kTables) {
+    entries.template plain_eights<l, place>(first, second);
+  } else {
+    entries.template eights<l>(first, second);
+    first = V::template shift<-place>(first);
+    second = V::template shift<-place>(second);
+  }
+}
+
 // The codebook has the values plus 1: what that is too much, and delta, are mins of 7/8 and 9/8 of the scale.
 struct IQ1_S : GroupsOfSegment<1> {
   using Book = books::Iq1;
@@ -281,7 +291,7 @@ struct IQ1_S : GroupsOfSegment<1> {
     const auto entries = V::template entries<Book>(unit_at<2>(p, s), above, memory);
     unrolled<4>(LOADLINE_EACH(l) {
       I first, second;
-      entries.template eights<l>(first, second);
+      plain_eights<l, 0>(entries, first, second);
       sink(Const<0>{}, Const<32 * s + 8 * l>{}, first);
       sink(Const<0>{}, Const<32 * s + 8 * l + 4>{}, second);
     });
@@ -327,12 +337,12 @@ struct IQ1_M : GroupsOfSegment<2> {
     const auto entries = V::template entries<Book>(unit_at<0>(p, s), threes_as_bytes<16 * (s % 2), 4>(high), memory);
     unrolled<4>(LOADLINE_EACH(l) {
       I first, second;
-      entries.template eights<l>(first, second);
+      plain_eights<l, 2>(entries, first, second);
       // -1 in every byte where delta is negative.
       const I negative = V::template sra32<31>(V::template shl32<28 - 16 * (s % 2) - 4 * l>(high));
       const I delta = V::add8(negative, V::bytes(1));
-      sink(Const<l / 2>{}, Const<32 * s + 8 * l>{}, V::add8(V::template shift<-2>(first), delta));
-      sink(Const<l / 2>{}, Const<32 * s + 8 * l + 4>{}, V::add8(V::template shift<-2>(second), delta));
+      sink(Const<l / 2>{}, Const<32 * s + 8 * l>{}, V::add8(first, delta));
+      sink(Const<l / 2>{}, Const<32 * s + 8 * l + 4>{}, V::add8(second, delta));
     });
   }
 };

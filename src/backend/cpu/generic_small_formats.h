@@ -37,8 +37,8 @@ struct MXFP4 : Nibbles32<17, 1> {
 struct NVFP4 {
   static constexpr int kBytes = 144;
   static constexpr int kGroup = 16;
-  static constexpr int kSegments = 4;
-  static constexpr int kSegmentGroups = 4;
+  static constexpr int kSegments = 16;
+  static constexpr int kSegmentGroups = 1;
   static constexpr bool kFold = false;
   static constexpr bool kByteScales = false;
   static constexpr bool kFactor = false;
@@ -48,8 +48,8 @@ struct NVFP4 {
   static constexpr bool kSigned = false;
   static constexpr Mins kMins = Mins::None;
   template <int s>
-  static constexpr int group_of(int i) {
-    return 4 * s + i;
+  static constexpr int group_of(int) {
+    return s;
   }
   static constexpr int turn(int offset) { return offset / 16 * 4 + offset % 8 / 4 * 2 + offset % 16 / 8; }
   struct Header {
@@ -63,7 +63,11 @@ struct NVFP4 {
   static LOADLINE_INLINE F scale(const Header&, const std::byte* p) {
     // What is not a number counts as 0.
     const I valid = V::without(V::and_(unit<0>(block(p, g / 4), 0), V::bytes(0x7F)), 0x7F);
-    return V::mul(V::as_float(V::template shl32<20>(byte_of<g % 4>(valid))), V::set(0x1p119F));
+    constexpr int kLeft = 20 - 8 * (g % 4);
+    I bits = valid;
+    if constexpr (kLeft > 0) bits = V::template shl32<kLeft>(valid);
+    if constexpr (kLeft < 0) bits = V::template shr32<-kLeft>(valid);
+    return V::mul(V::as_float(V::and_(bits, V::ints(0x7F << 20))), V::set(0x1p119F));
   }
   template <int offset>
   static LOADLINE_INLINE I weights(const std::byte* p) {

@@ -190,6 +190,12 @@ struct V {
       first = signs.template level<l>(spread_two<l>(low));
       second = signs.template level<4 + l>(spread_two<l>(high));
     }
+    // Of a codebook whose codes are its values: times 2 to the power of `place`.
+    template <int l, int place>
+    LOADLINE_INLINE void plain_eights(I& first, I& second) const {
+      first = and_(spread_two<l, place>(low), bytes(3 << place));
+      second = and_(spread_two<l, place>(high), bytes(3 << place));
+    }
     // Bit `bit` has the signs.
     template <int l, int bit, class Signs>
     LOADLINE_INLINE Signed signed_fours(const Signs& signs) const {
@@ -208,12 +214,14 @@ struct V {
    private:
     // Bytes of two rows from bit `first` on of what is the first row's half, and of the second's.
     static constexpr std::int64_t spread(int first, int second, int third, int fourth) {
-      const std::int64_t row = 0x01010101LL * first + (second << 8 | third << 16 | fourth << 24);
-      return row | (row + 0x20202020LL) << 32;
+      const int offsets[] = {first, first + second, first + third, first + fourth};
+      std::int64_t places = 0;
+      for (int i = 0; i < 8; ++i) places |= static_cast<std::int64_t>((offsets[i % 4] + i / 4 * 32) & 63) << (8 * i);
+      return places;
     }
-    template <int l>
+    template <int l, int place = 0>
     static LOADLINE_INLINE I spread_two(I codes) {
-      constexpr std::int64_t kPlaces = spread(8 * l, 2, 4, 6);
+      constexpr std::int64_t kPlaces = spread(8 * l - place, 2, 4, 6);
       return _mm512_multishift_epi64_epi8(_mm512_set1_epi64(kPlaces), codes);
     }
   };
