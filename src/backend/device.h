@@ -80,6 +80,8 @@ class Device {
 
   // Records the schedule of each stage. After this nothing allocates.
   virtual void prepare() = 0;
+  // What making shaders took of that, s: another device on hardware that stays open does not make them again.
+  [[nodiscard]] virtual double shader_seconds() const { return 0; }
 
   // Who brings the weights that come from disk for every pass.
   virtual void set_gate(WeightGate* /*gate*/) {}

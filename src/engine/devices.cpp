@@ -53,8 +53,12 @@ void open_gpus(const plan::Plan& plan, KeptGpus& gpus, GpuCosts& costs) {
   gpus.resize(std::max(gpus.size(), plan.scratch.size()));
   for (plan::DeviceIndex i = 1; i < gpus.size(); ++i) {
     if (!uses_gpu(plan, i) || gpus[i].gpu != nullptr) continue;
-    const DriverShare share(costs);
-    gpus[i].gpu = std::make_unique<vulkan::OpenGpu>(options_of(plan.tiers[i]));
+    const double before = costs.seconds;
+    {
+      const DriverShare share(costs);
+      gpus[i].gpu = std::make_unique<vulkan::OpenGpu>(options_of(plan.tiers[i]));
+    }
+    costs.once += costs.seconds - before;
   }
 }
 
@@ -82,6 +86,7 @@ void prepare_devices(Devices& devices, GpuCosts& costs) {
     } else {
       const DriverShare share(costs);
       devices[i]->prepare();
+      costs.once += devices[i]->shader_seconds();
     }
   }
 }

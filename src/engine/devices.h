@@ -28,7 +28,8 @@ using KeptGpus = std::vector<vulkan::KeptGpu>;
 
 struct GpuCosts {
   Bytes held;          // that the process came to hold of RAM
-  double seconds = 0;  // that opening them and making their shaders took
+  double seconds = 0;  // that opening them and making their shaders took ...
+  double once = 0;     // ... of which what is not done again while they stay open
 };
 
 // Opens the GPUs that a plan uses and that are not open. Throws Error.

@@ -77,6 +77,7 @@ bool Engine::open(const LoadProgress& progress, const StopFlag& stop, Kept kept)
   load_figures_.filling = filled - read;
   load_figures_.opening = steady_seconds() - begin - (filled - made);
   load_figures_.gpus = gpu_costs_.seconds;
+  load_figures_.gpus_once = gpu_costs_.once;
   return true;
 }
 

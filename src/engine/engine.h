@@ -73,7 +73,8 @@ class Engine {
     Bytes caches;          // that were kept, with what they hold
     double giving_up = 0;  // s: what the plan before held, and moving what is kept
     double opening = 0;    // s: devices and what they record ...
-    double gpus = 0;       // s: ... of which GPUs, their drivers and shaders
+    double gpus = 0;       // s: ... of which GPUs ...
+    double gpus_once = 0;  // s: ... and of that drivers and shaders, which a GPU that stays open does not need again
     double reading = 0;    // s: weights
     double filling = 0;    // s: bringing in the memory of caches
   };

@@ -112,8 +112,8 @@ class Predictor {
 
   // Memory goes back, and what is kept is moved within it.
   [[nodiscard]] Span giving_up(const KeptWeights& kept) const {
-    constexpr double kGivenBack = 20e9;  // bytes/s; of small pages less
-    constexpr double kMoved = 5e9;       // bytes/s, by one thread
+    constexpr double kGivenBack = 8e9;  // bytes/s; 4e9 to 20e9 were seen
+    constexpr double kMoved = 5e9;      // bytes/s, by one thread
     Bytes held;
     for (std::uint32_t tier = 0; tier < engine_.plan().scratch.size(); ++tier) {
       held += plan::tier_total(engine_.plan(), tier);
@@ -158,9 +158,8 @@ class Predictor {
     Span out = Span::sure(last.opening - last.gpus);
     if (!uses_gpus(to_)) return out;
     if (gpus_stay()) {
-      // Recording and small checks, which were nine tenths of it with llvmpipe; a card's driver has more to open at
-      // first.
-      out += {0.85 * last.gpus, 0.3 * last.gpus, 1.2 * last.gpus};
+      const double again = last.gpus - last.gpus_once;  // recording
+      out += {again, 0.7 * again, 1.4 * again};
     } else if (uses_gpus(engine_.plan())) {
       out += {last.gpus, 0.5 * last.gpus, 1.5 * last.gpus};  // shaders are there the second time
     } else {

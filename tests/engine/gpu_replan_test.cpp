@@ -418,11 +418,13 @@ TEST_F(ReplanOnGpus, WeightsThatAreTheSameOnAGpuAreNotReadAgain) {
   const Settings settings = settings_of(quant::TensorType::F32);
   ForcedText text(file_of(folder), settings);
   const auto engine = test::load_divided(file_of(folder), kText, places_of(kTwo), settings);
+  EXPECT_GT(engine->load_figures().gpus_once, 0.0);
   text.join(*engine);
   const plan::Plan next = plan_of(file_of(folder), kFirst, settings);
   ASSERT_TRUE(engine->replan(next, {}, test::kNeverStop));
   EXPECT_EQ(engine->load_figures().kept, weights_of(next, kTheGpu));
   EXPECT_EQ(engine->load_figures().weights, weights_of(next, plan::kCpu));
+  EXPECT_EQ(engine->load_figures().gpus_once, 0.0) << "it is opened again, or makes shaders that it has";
   EXPECT_EQ(engine->tokens_again(), 0U);
   text.finish(*engine);
 }

@@ -13,6 +13,7 @@
 
 #include "backend/vulkan/arguments.h"
 #include "backend/vulkan/broken_shader.h"
+#include "base/clock.h"
 #include "base/output_file.h"
 
 namespace loadline::vulkan {
@@ -70,12 +71,13 @@ VkPipeline Pipelines::get(const PipelineKey& key) {
 
 unsigned Pipelines::usual_threads() { return std::clamp(std::thread::hardware_concurrency(), 1U, 8U); }
 
-void Pipelines::make_wanted(unsigned threads) {
+double Pipelines::make_wanted(unsigned threads) {
   std::vector<PipelineKey> missing;
   std::ranges::copy_if(wanted_, std::back_inserter(missing),
                        [&](const PipelineKey& key) { return !pipelines_.contains(key); });
   wanted_.clear();
-  if (context_.options().fault) return;
+  if (missing.empty() || context_.options().fault) return 0;
+  const double begin = steady_seconds();
   std::vector<VkPipeline> made(missing.size(), VK_NULL_HANDLE);
   std::atomic<std::size_t> next{0};
   const auto work = [&] {
@@ -99,6 +101,7 @@ void Pipelines::make_wanted(unsigned threads) {
   for (std::size_t i = 0; i < missing.size(); ++i) {
     if (made[i] != VK_NULL_HANDLE) pipelines_.emplace(missing[i], made[i]);
   }
+  return steady_seconds() - begin;
 }
 
 VkPipeline Pipelines::create(const PipelineKey& key) const {

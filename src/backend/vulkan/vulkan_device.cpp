@@ -234,7 +234,7 @@ void VulkanDevice::prepare() {
     if (dots) want_dots_check(context_, pipelines_, format, dots_tokens(context_, plan_.shape.batch));
   }
   pipelines_.collect(false);
-  pipelines_.make_wanted();
+  shader_seconds_ = pipelines_.make_wanted();
   check_fast_products();
   classes_ = record_classes();
   page_copy_.emplace(context_);

@@ -57,6 +57,7 @@ class VulkanDevice final : public backend::Device {
   [[nodiscard]] Bytes allocated() const override;
 
   [[nodiscard]] bool holds_ram() const override { return context_.limits().software; }
+  [[nodiscard]] double shader_seconds() const override { return shader_seconds_; }
   [[nodiscard]] std::string remark() const override { return kept_.gpu->remark; }
   [[nodiscard]] std::optional<backend::MemoryUse> memory_use() const override;
   [[nodiscard]] std::string bus_address() const override;
@@ -113,6 +114,7 @@ class VulkanDevice final : public backend::Device {
   std::condition_variable slot_free_;
   std::vector<UploadSlot> slots_;  // while loading
   bool upload_failed_ = false;
+  double shader_seconds_ = 0;
   Bytes slot_bytes_;
   std::optional<CommandList> page_copy_;  // what copy_page records; made by prepare
   Timeline timeline_;                     // goes first: it waits for what was submitted
