@@ -39,8 +39,8 @@ class Pipelines {
   [[nodiscard]] bool collecting() const { return collecting_; }
   void want(const PipelineKey& key) { wanted_.insert(key); }
   // Makes what is wanted and not there yet, on so many threads. What the driver refuses is left to `get`, which says so
-  // where it is used. With a fault hook, which counts calls in their order, everything is. What it took, s: 0 where nothing
-  // was to be made.
+  // where it is used. With a fault hook, which counts calls in their order, everything is. Seconds that it took, 0
+  // where nothing was to be made.
   double make_wanted(unsigned threads = usual_threads());
   static unsigned usual_threads();
 
