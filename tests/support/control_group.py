@@ -65,6 +65,11 @@ class ControlGroup:
         with open(f"{self.path}/cgroup.procs", "w", encoding="utf-8") as file:
             file.write(str(process or os.getpid()))
 
+    def leave(self):
+        """This process, to the group that this one was made in."""
+        with open(f"{os.path.dirname(self.path)}/cgroup.procs", "w", encoding="utf-8") as file:
+            file.write(str(os.getpid()))
+
     def remove(self):
         for _ in range(100):  # the last process leaves it a moment after it was waited for
             try:
